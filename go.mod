@@ -1,0 +1,3 @@
+module github.com/sapwood-mqtt/sapwood
+
+go 1.26
