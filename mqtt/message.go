@@ -17,10 +17,16 @@ type Message struct {
 	Expires int64
 	QoS     QoS
 	Retain  bool // as published
+
+	kept *Message // the copy that Keep made; the message itself once it is one
 }
 
-// Keep returns a copy of m that shares no memory with it, in one block.
+// Keep returns a copy of m that shares no memory with it, in one block. A view is
+// copied once however often Keep is called, and a kept message is returned as it is.
 func (m *Message) Keep() *Message {
+	if m.kept != nil {
+		return m.kept
+	}
 	k := *m
 	block := make([]byte, 0, len(m.Topic)+len(m.Forward)+len(m.Payload))
 	block = append(block, m.Topic...)
@@ -28,6 +34,8 @@ func (m *Message) Keep() *Message {
 	block = append(block, m.Payload...)
 	t, f := len(m.Topic), len(m.Topic)+len(m.Forward)
 	k.Topic, k.Forward, k.Payload = block[:t:t], block[t:f:f], block[f:]
+	k.kept = &k
+	m.kept = &k
 	return &k
 }
 
@@ -43,4 +51,13 @@ func (m *Message) Remaining(now int64) (seconds uint32, expired bool) {
 		return 0, true
 	}
 	return uint32((left + 999) / 1000), false
+}
+
+// Delivery is how one receiver gets a message: what its subscription makes of it.
+type Delivery struct {
+	QoS    QoS  // min of the message's and the granted one
+	Retain bool // the RETAIN flag to send
+	// Group is the shared subscription ("$share/group/filter") it came by, or empty.
+	Group           string
+	SubscriptionIDs []uint32
 }

@@ -99,14 +99,8 @@ type Target struct {
 	Delivery Delivery
 }
 
-// Delivery is how one session gets a message: what its subscription makes of it.
-type Delivery struct {
-	QoS    mqtt.QoS
-	Retain bool
-	// Group is the shared subscription ("$share/group/filter") it came by, or empty.
-	Group           string
-	SubscriptionIDs []uint32
-}
+// Delivery is how one session gets a message.
+type Delivery = mqtt.Delivery
 
 // Queued is one message in a session's queue.
 type Queued struct {
