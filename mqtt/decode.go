@@ -90,6 +90,9 @@ func (p *Publish) decode(v Version, flags byte, body []byte, lim Limits) error {
 
 // topicFault checks a topic name (MQTT5 4.7); the empty one is the caller's.
 func topicFault(topic []byte) error {
+	if plainTopic(topic) {
+		return nil
+	}
 	if !validText(topic) {
 		return &Error{MalformedPacket, "topic is not UTF-8 without U+0000"}
 	}

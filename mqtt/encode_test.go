@@ -103,6 +103,31 @@ func TestEncodeForms(t *testing.T) {
 	f("a later level is answered as v5", (&Connack{Reason: UnsupportedProtocolVersion}).AppendTo(nil, 6, 0), "20 03 00 84 00")
 }
 
+// Every packet takes exactly the codes of its table in the specification, in
+// both directions [MQTT5 MQTT-3.2.2-8] [MQTT5 MQTT-3.4.2-1] [MQTT5 MQTT-3.5.2-1]
+// [MQTT5 MQTT-3.6.2-1] [MQTT5 MQTT-3.7.2-1] [MQTT5 MQTT-3.9.3-2]
+// [MQTT5 MQTT-3.11.3-2] [MQTT5 MQTT-3.14.2-1] [MQTT5 MQTT-3.15.2-1].
+func TestPermittedReasons(t *testing.T) {
+	f := func(types []Type, codes string) {
+		for _, typ := range types {
+			for code := range 256 {
+				want := bytes.IndexByte(wire(codes), byte(code)) >= 0
+				if got := ReasonCode(code).permitted(typ); got != want {
+					t.Errorf("%v with %#x: %v", typ, code, got)
+				}
+			}
+		}
+	}
+	f([]Type{CONNACK}, "00 80 81 82 83 84 85 86 87 88 89 8a 8c 90 95 97 99 9a 9b 9c 9d 9f")
+	f([]Type{PUBACK, PUBREC}, "00 10 80 83 87 90 91 97 99")
+	f([]Type{PUBREL, PUBCOMP}, "00 92")
+	f([]Type{SUBACK}, "00 01 02 80 83 87 8f 91 97 9e a1 a2")
+	f([]Type{UNSUBACK}, "00 11 80 83 87 8f 91")
+	f([]Type{DISCONNECT}, "00 04 80 81 82 83 87 89 8b 8d 8e 8f 90 93 94 95 96 97 98 99 9a 9b 9c 9d 9e 9f a0 a1 a2")
+	f([]Type{AUTH}, "00 18 19")
+	f([]Type{PUBLISH, CONNECT, PINGREQ}, "")
+}
+
 // CONNACK return codes of 3.1 and 3.1.1 (MQTT311 table 3.1), there and back.
 func TestConnackV3(t *testing.T) {
 	for code := range byte(6) {

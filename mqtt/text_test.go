@@ -42,8 +42,9 @@ func TestHasWildcard(t *testing.T) {
 		for n := range 17 {
 			in := append(bytes.Repeat([]byte{'x'}, n), byte(c))
 			in = append(in, "tail/of/it"...)
-			if got := hasWildcard(in); got != (c == '+' || c == '#') {
-				t.Fatalf("%q: %v", in, got)
+			wild := c == '+' || c == '#'
+			if hasWildcard(in) != wild || plainTopic(in) != (!wild && c > 0 && c < 0x80) {
+				t.Fatalf("%q: %v, plain %v", in, hasWildcard(in), plainTopic(in))
 			}
 		}
 	}
@@ -56,8 +57,9 @@ func FuzzText(f *testing.F) {
 		if got, want := validText(s), utf8.Valid(s) && !bytes.Contains(s, []byte{0}); got != want {
 			t.Errorf("validText(%q) = %v", s, got)
 		}
-		if got, want := hasWildcard(s), bytes.ContainsAny(s, "+#"); got != want {
-			t.Errorf("hasWildcard(%q) = %v", s, got)
+		want := utf8.Valid(s) && !bytes.Contains(s, []byte{0}) && !bytes.ContainsAny(s, "+#")
+		if err := topicFault(s); (err == nil) != want {
+			t.Errorf("topicFault(%q) = %v", s, err)
 		}
 	})
 }
