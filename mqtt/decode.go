@@ -11,9 +11,13 @@ package mqtt
 // force is undefined but for Connect.Version with UnsupportedProtocolVersion.
 func (p *Packet) Decode(v Version, h Header, body []byte, lim Limits) error {
 	p.Type = h.Type
-	switch h.Type {
-	case PUBLISH:
+	if h.Type == PUBLISH {
 		return p.Publish.decode(v, h.Flags, body, lim)
+	}
+	if h.Flags != fixedFlags(h.Type) && v != V31 {
+		return &Error{MalformedPacket, "reserved bits of the fixed header"}
+	}
+	switch h.Type {
 	case PUBACK, PUBREC, PUBREL, PUBCOMP:
 		return p.Ack.decode(h.Type, v, body, lim)
 	}

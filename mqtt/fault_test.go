@@ -306,7 +306,7 @@ func TestHeaderFlags(t *testing.T) {
 			qos := flags >> 1 & 3
 			return qos != 3 && (qos != 0 || flags&8 == 0)
 		case PUBREL, SUBSCRIBE, UNSUBSCRIBE:
-			return flags == 2
+			return flags == 2 || flags == 0x0A // the second only in 3.1, see TestDup31
 		}
 		return flags == 0
 	}
@@ -315,6 +315,22 @@ func TestHeaderFlags(t *testing.T) {
 		_, n, err := ParseHeader([]byte{byte(first), 0})
 		if got := err == nil && n == 2; got != valid(typ, flags) {
 			t.Errorf("first byte %#x: accepted %v", first, got)
+		}
+	}
+}
+
+// 3.1 has a DUP flag in PUBREL, SUBSCRIBE and UNSUBSCRIBE (MQTT 3.1 sections 3.6,
+// 3.8, 3.10); later versions refuse it [MQTT311 MQTT-3.6.1-1]
+// [MQTT311 MQTT-3.8.1-1] [MQTT311 MQTT-3.10.1-1] [MQTT5 MQTT-3.6.1-1]
+// [MQTT5 MQTT-3.8.1-1] [MQTT5 MQTT-3.10.1-1].
+func TestDup31(t *testing.T) {
+	for _, in := range []string{"6a 0001", "8a 0001 0001 't' 01", "aa 0001 0001 't'"} {
+		var p Packet
+		if err := decodeWire(&p, V31, sized(in), Limits{}); err != nil {
+			t.Errorf("3.1: %v", err)
+		}
+		for _, v := range []Version{V311, V5} {
+			wantReason(t, decodeWire(&p, v, sized(in), Limits{}), MalformedPacket)
 		}
 	}
 }
