@@ -1,0 +1,81 @@
+package topic
+
+import (
+	"hash/maphash"
+	"math/bits"
+)
+
+const (
+	cacheName    = 256 // bytes; a longer name is not kept
+	cacheEntries = 64  // a longer result is not kept: to find it again costs little against delivering it
+)
+
+// Cache remembers the results of [Index.Match] for the topics that are published to most. It belongs to one
+// goroutine. A hit takes no lock; a change of the index makes it forget only what may be concerned: the topics of one
+// of 256 shards if the filter has no wildcard, else all.
+//
+// It holds at most 256 bytes of name and 64 entries per slot, allocated as slots are used.
+type Cache struct {
+	index   *Index
+	slots   []cached
+	mask    uint64
+	scratch []Entry
+}
+
+// cached is the result for one name, and the versions of the index that were current before it was looked up.
+type cached struct {
+	hash, exact, wild uint64
+	name              []byte
+	entries           []Entry
+	recent            bool // used after its neighbour
+}
+
+// NewCache returns an empty cache of the index. The number of slots is rounded up to a power of two, at least 2.
+func NewCache(x *Index, slots int) *Cache {
+	n := 2
+	if slots > n {
+		n = 1 << bits.Len(uint(slots-1))
+	}
+	return &Cache{index: x, slots: make([]cached, n), mask: uint64(n - 2)}
+}
+
+// Match returns what [Index.Match] would return, valid until the next call of Match; the caller does not change it.
+// A Set or Delete that returned before Match began is seen.
+func (c *Cache) Match(name []byte) []Entry {
+	x := c.index
+	hash := maphash.Bytes(x.seed, name)
+	// The versions are read before the index is: a change in between makes the result look older than it is, never newer.
+	exact, wild := x.exactVersion[shardOf(hash)].Load(), x.wildVersion.Load()
+	at := hash & c.mask // the first of two neighbours
+	pair := c.slots[at : at+2 : at+2]
+	for i := range pair {
+		s := &pair[i]
+		if s.hash != hash || string(s.name) != string(name) {
+			continue
+		}
+		if !s.recent {
+			s.recent, pair[1-i].recent = true, false
+		}
+		if s.exact != exact || s.wild != wild {
+			return c.fill(s, hash, exact, wild, name)
+		}
+		return s.entries
+	}
+	i := 0
+	if pair[0].recent {
+		i = 1
+	}
+	pair[i].recent, pair[1-i].recent = true, false
+	return c.fill(&pair[i], hash, exact, wild, name)
+}
+
+func (c *Cache) fill(s *cached, hash, exact, wild uint64, name []byte) []Entry {
+	c.scratch = c.index.match(hash, name, c.scratch[:0])
+	if len(name) > cacheName || len(c.scratch) > cacheEntries {
+		return c.scratch
+	}
+	s.hash, s.exact, s.wild = hash, exact, wild
+	s.name = append(s.name[:0], name...)
+	s.entries = append(s.entries[:0], c.scratch...)
+	return s.entries
+}
