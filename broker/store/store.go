@@ -5,7 +5,15 @@
 // every engine passes. An engine knows nothing of sockets or of the protocol.
 package store
 
-import "github.com/sapwood-mqtt/sapwood/mqtt"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// ErrClosed is the outcome of a call after Close.
+var ErrClosed = errors.New("store is closed")
 
 // SessionID names a session for ever: a number is never used twice.
 type SessionID uint64
@@ -14,36 +22,77 @@ type SessionID uint64
 // goroutine; Load before anything else and once.
 type Store interface {
 	// Load hands over everything that is kept: each session once, then each
-	// retained message once. An error of a callback ends it and is returned.
+	// retained message once, in no particular order. An error of a callback ends it
+	// and is returned. What a callback gets is its own; it must not call the store.
 	Load(session func(*Recovered) error, retained func(*mqtt.Message) error) error
 
-	// Commit keeps a batch, whole or not at all. It fills in the Seq of every
-	// target before it returns, and calls b.Done exactly once, before it returns
-	// or later from any goroutine: with nil when the batch is kept as safely as the
-	// engine promises, or with the reason why nothing of it was. Batches are
-	// kept, and Done is called, in the order of the calls to Commit. The batch and what
-	// it points to belong to the store until Done is called; messages it keeps
-	// are held, not copied, and are never changed by anybody.
+	// Commit keeps a batch, whole or not at all; its records take effect in their
+	// order. It fills in the Seq of every target before it returns, and calls b.Done
+	// exactly once, before it returns or later from any goroutine: with nil when the
+	// batch is kept as safely as the engine promises, or with the reason why nothing
+	// of it was.
+	//
+	// There is one order of all batches: that in which Commit was called, and where
+	// calls overlap, one of the engine's choice. The positions of every queue follow
+	// it; when Done says that a batch is kept, so is everything before it that did not
+	// fail. Done is called in that order, but for calls that overlap. When a batch
+	// fails, its positions are lost: nothing is ever found there, and Seq may go
+	// on behind them.
+	//
+	// A record for a session that does not exist (any more) changes nothing and is
+	// no failure; a batch that does not pass Check fails.
+	//
+	// The batch and what it points to belong to the store until Done is called; the
+	// caller may only read Seq, from when Commit has returned. Messages that the store keeps
+	// are held, not copied, and are never changed by anybody; the rest is copied.
 	Commit(b *Batch)
 
-	// Read appends to dst the messages queued for a session from position from up
-	// to and including to, in order and without those that are settled, until dst is
-	// full (its capacity) or maxBytes of messages are read, but one at least. next is where to go on; it
-	// is greater than to when the range is done. It may wait for a disk.
+	// Read appends to dst the messages queued for a session at the positions from
+	// to to, both included, in order and without those that are settled. It stops when
+	// dst is full (its capacity; there must be room for one) or before the message that would make it
+	// more than maxBytes (mqtt.Message.Bytes; released ones weigh nothing), but reads
+	// one at least. next is where to go on: behind the last one read; greater than to when
+	// the range is done. to is below the greatest uint64. Batches whose Done has
+	// been called are seen, failed ones never. A session that does not exist has no
+	// messages. It may wait for a disk.
 	Read(id SessionID, from, to uint64, dst []Queued, maxBytes int) (items []Queued, next uint64, err error)
 
-	// Stats are the engine's present figures.
+	// Stats are the engine's present figures, after Close the last.
 	Stats() Stats
 
-	// Close ends all work; what was committed stays. A Commit after Close fails.
+	// Close ends all work; what was committed stays. Commit, Read and Load fail after
+	// it with ErrClosed; a second Close does nothing.
 	Close() error
 }
 
-// Batch is a list of changes that are kept together or not at all.
+// Batch is a list of changes that are kept together or not at all. It may be
+// used again when Done has been called.
 type Batch struct {
 	Records []Record
-	// Done is called once with the outcome; it must not block.
+	// Done is called once with the outcome; it must not block. nil = nobody asks.
 	Done func(error)
+}
+
+// Check tells what is missing in a batch: an Op that does not exist, or a record without
+// what its Op needs. Every engine refuses such a batch before it keeps anything.
+func (b *Batch) Check() error {
+	for i := range b.Records {
+		r := &b.Records[i]
+		ok := true
+		switch r.Op {
+		case PutSession:
+			ok = r.Meta != nil && r.Meta.ID == r.Session
+		case Enqueue, Retain, Unretain:
+			ok = r.Message != nil
+		case EndSession, Subscribe, Unsubscribe, Settle, Release, Receive, Complete:
+		default:
+			ok = false
+		}
+		if !ok {
+			return fmt.Errorf("check batch: record %d (op %d) lacks what it needs", i, r.Op)
+		}
+	}
+	return nil
 }
 
 // Op says what a record changes.
@@ -51,7 +100,8 @@ type Op uint8
 
 // The changes.
 const (
-	// PutSession creates or replaces the session's own data (Record.Meta).
+	// PutSession creates a session, or replaces its own data (Record.Meta) and leaves
+	// what belongs to it.
 	PutSession Op = iota + 1
 	// EndSession removes the session and everything that belongs to it.
 	EndSession
@@ -60,13 +110,15 @@ const (
 	// Unsubscribe removes the subscription to Record.Subscription.Filter.
 	Unsubscribe
 	// Enqueue adds Record.Message to the queue of every one of Record.Targets. The message
-	// is kept once. A target whose session does not exist (any more) gets Seq 0.
+	// is kept once. A target whose session does not exist (any more) gets Seq 0; a
+	// session that is named twice gets it twice.
 	Enqueue
 	// Settle removes position Record.Seq from the session's queue: acknowledged,
 	// expired or dropped. Unknown positions are ignored.
 	Settle
 	// Release notes that the client has Record.Seq (PUBREC came): only PUBREL is
-	// to be sent for it any more. The message itself need not be kept.
+	// to be sent for it any more. The position stays, the message is let go. Unknown
+	// positions are ignored.
 	Release
 	// Receive notes the packet identifier of a QoS 2 message that came in.
 	Receive
@@ -82,7 +134,7 @@ const (
 type Record struct {
 	Op           Op
 	PacketID     uint16       // Receive, Complete
-	Session      SessionID    // all but Enqueue, Retain, Unretain
+	Session      SessionID    // all but Enqueue, Retain, Unretain; of PutSession that of Meta
 	Seq          uint64       // Settle, Release
 	Meta         *Session     // PutSession
 	Subscription Subscription // Subscribe, Unsubscribe
@@ -105,9 +157,9 @@ type Delivery = mqtt.Delivery
 // Queued is one message in a session's queue.
 type Queued struct {
 	Seq      uint64
-	Released bool          // PUBREC came; Message may be nil
+	Released bool          // PUBREC came: Message is nil, Delivery is empty
 	Message  *mqtt.Message // not to be changed
-	Delivery Delivery
+	Delivery Delivery      // nor what it points to
 }
 
 // Session is a session's own data.
@@ -145,7 +197,8 @@ type Recovered struct {
 	// First is the oldest position not yet settled and Next the one that will be
 	// given next; equal when the queue is empty.
 	First, Next uint64
-	// Messages and Bytes (mqtt.Message.Bytes) wait in the queue.
+	// Messages and Bytes (mqtt.Message.Bytes) wait in the queue; released positions
+	// count in neither.
 	Messages, Bytes int
 }
 
@@ -153,8 +206,8 @@ type Recovered struct {
 type Stats struct {
 	Sessions      int
 	Subscriptions int
-	Messages      int   // held for queues, each once
-	Bytes         int64 // of those messages
+	Messages      int   // held for queues, once for each Enqueue that somebody has neither settled nor released
+	Bytes         int64 // of those messages (mqtt.Message.Bytes)
 	Retained      int
 	RetainedBytes int64
 }
