@@ -1,3 +1,9 @@
 module github.com/sapwood-mqtt/sapwood
 
 go 1.26
+
+require (
+	github.com/alecthomas/kong v1.17.0
+	github.com/goccy/go-yaml v1.19.2
+	github.com/google/jsonschema-go v0.4.3
+)
