@@ -88,26 +88,6 @@ func Load(into any, src Source) (*Set, error) {
 	return s, nil
 }
 
-// Keys lists every key of the struct that v points to, in the order of its fields.
-func Keys(v any, prefix string) []Key {
-	var keys []Key
-	var walk func(n *node, path string)
-	walk = func(n *node, path string) {
-		switch n.kind {
-		case section:
-			for _, c := range n.children {
-				walk(c, join(path, c.name))
-			}
-		case list:
-			walk(n.children[0], path+"[]")
-		default:
-			keys = append(keys, n.key(path, prefix))
-		}
-	}
-	walk(describe(reflect.TypeOf(v).Elem()), "")
-	return keys
-}
-
 // Explain gives the settings at or under path, all of them for "". The error names the nearest key
 // when there is none such.
 func (s *Set) Explain(path string) ([]Setting, error) {
@@ -252,7 +232,7 @@ func (n *node) locate(v reflect.Value, path string) (*node, reflect.Value, error
 			at, rest, _ := strings.Cut(strings.TrimPrefix(path, "["), "]")
 			i, err := strconv.Atoi(at)
 			if err != nil || i > v.Len() {
-				return nil, v, fmt.Errorf("element %s does not exist: the list has %d, so the next is %d", at, v.Len(), v.Len())
+				return nil, v, fmt.Errorf("does not exist: the list has %d, so the next element is [%d]", v.Len(), v.Len())
 			}
 			if i == v.Len() {
 				v.Set(reflect.Append(v, reflect.New(n.children[0].typ).Elem()))
