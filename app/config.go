@@ -35,8 +35,8 @@ type HTTP struct {
 
 // Log is what the process says about itself.
 type Log struct {
-	Level  string `yaml:"level" oneof:"debug,info,warn,error" doc:"The least severe records that are written."`
-	Format string `yaml:"format" oneof:"text,json" doc:"One record a line, as key=value text or as JSON."`
+	Level  string `yaml:"level" enum:"debug,info,warn,error" doc:"The least severe records that are written."`
+	Format string `yaml:"format" enum:"text,json" doc:"One record a line, as key=value text or as JSON."`
 }
 
 // Sys is the $SYS tree.

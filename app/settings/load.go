@@ -103,9 +103,6 @@ func (l *loader) section(y ast.Node, n *node, v reflect.Value, path string) {
 		l.bad(l.at(y.GetToken()), path, "must hold keys, one a line", "the keys here are: "+strings.Join(n.names(), ", "))
 		return
 	}
-	if path != "" {
-		l.origins[path] = l.at(y.GetToken())
-	}
 	for _, pair := range pairs {
 		at := l.at(pair.Key.GetToken())
 		name := pair.Key.GetToken().Value
@@ -269,11 +266,14 @@ func (l *loader) override(from Origin, path, text string) {
 func (l *loader) check(n *node, v reflect.Value, path string) {
 	switch n.kind {
 	case section:
-		if c, ok := v.Addr().Interface().(Checker); ok {
+		switch c := v.Addr().Interface().(type) {
+		case Checker:
 			c.Check(func(key, message, fix string) {
 				key = join(path, key)
 				l.bad(l.near(key), key, message, fix)
 			})
+		case Validator:
+			l.validate(c, path)
 		}
 		for _, c := range n.children {
 			l.check(c, v.Field(c.field), join(path, c.name))
@@ -281,6 +281,19 @@ func (l *loader) check(n *node, v reflect.Value, path string) {
 	case list:
 		for i := range v.Len() {
 			l.check(n.children[0], v.Index(i), index(path, i))
+		}
+	}
+}
+
+func (l *loader) validate(v Validator, path string) {
+	err := v.Validate()
+	errs := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		errs = joined.Unwrap()
+	}
+	for _, err := range errs {
+		if err != nil {
+			l.bad(l.near(path), path, err.Error(), "")
 		}
 	}
 }

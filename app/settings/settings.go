@@ -2,7 +2,7 @@
 // remembers where each value came from, and can explain, check, describe and print them all.
 //
 // It knows nothing about Sapwood: everything it says it reads from struct tags. A field takes part
-// when it has a yaml tag; doc, unit, exceeded, oneof, min and max say the rest. It opens no file and
+// when it has a yaml tag; doc, unit, exceeded, enum, min and max say the rest. It opens no file and
 // reads no environment of its own: both are handed in.
 package settings
 
@@ -59,6 +59,11 @@ type Set struct {
 // and what would put it right.
 type Checker interface {
 	Check(bad func(key, message, fix string))
+}
+
+// Validator is the shorter form of a Checker: one error, or several joined, about the section.
+type Validator interface {
+	Validate() error
 }
 
 // Load fills the struct that into points to, whose present contents are the defaults. The error,
@@ -163,9 +168,12 @@ func describe(t reflect.Type) *node {
 			}
 			c := describe(f.Type)
 			c.name, c.field = name, i
-			c.doc, c.unit, c.exceeded = f.Tag.Get("doc"), f.Tag.Get("unit"), f.Tag.Get("exceeded")
+			c.doc, c.exceeded = f.Tag.Get("doc"), f.Tag.Get("exceeded")
+			if unit := f.Tag.Get("unit"); unit != c.typeName() { // a duration counts in durations
+				c.unit = unit
+			}
 			c.min, c.max = f.Tag.Get("min"), f.Tag.Get("max")
-			if of := f.Tag.Get("oneof"); of != "" {
+			if of := f.Tag.Get("enum"); of != "" {
 				c.oneOf = strings.Split(of, ",")
 			}
 			n.children = append(n.children, c)

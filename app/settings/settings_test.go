@@ -18,6 +18,7 @@ type tree struct {
 	Wait   time.Duration `yaml:"wait" doc:"A wait." min:"1s" max:"1h"`
 	Doors  []door        `yaml:"doors" doc:"Some doors."`
 	Limits limits        `yaml:"limits" doc:"Some limits."`
+	Ways   ways          `yaml:"ways" doc:"Some ways."`
 	hidden int
 }
 
@@ -31,7 +32,7 @@ type limits struct {
 	Expiry uint32   `yaml:"session_expiry" unit:"seconds" doc:"Longest."`
 	Count  uint16   `yaml:"count" doc:"How many."`
 	Share  float64  `yaml:"share" doc:"How much." min:"0" max:"1"`
-	Kind   string   `yaml:"kind" doc:"Which." oneof:"round,sticky"`
+	Kind   string   `yaml:"kind" doc:"Which." enum:"round,sticky"`
 	Tags   []string `yaml:"tags" doc:"Words."`
 }
 
@@ -39,6 +40,22 @@ func (l *limits) Check(bad func(key, message, fix string)) {
 	if l.Count == 13 {
 		bad("count", "is unlucky", "take 12")
 	}
+}
+
+type ways struct {
+	Low  int `yaml:"low" doc:"Lower."`
+	High int `yaml:"high" doc:"Higher."`
+}
+
+func (w *ways) Validate() error {
+	var errs []error
+	if w.Low > w.High {
+		errs = append(errs, errors.New("low is above high"))
+	}
+	if w.High == 9 {
+		errs = append(errs, errors.New("high is 9"))
+	}
+	return errors.Join(errs...)
 }
 
 func defaults() tree {
@@ -132,10 +149,10 @@ func TestFileProblems(t *testing.T) {
 	f("count: 3\n", `t.yaml:1:1: count is not a setting; did you mean "limits.count"?
     1 | count: 3
         ^`)
-	f("nothing_like_it: 3\n", `t.yaml:1:1: nothing_like_it is not a setting; the keys here are: name, wait, doors, limits
+	f("nothing_like_it: 3\n", `t.yaml:1:1: nothing_like_it is not a setting; the keys here are: name, wait, doors, limits, ways
     1 | nothing_like_it: 3
         ^`)
-	f("hidden: 3\n", `t.yaml:1:1: hidden is not a setting; the keys here are: name, wait, doors, limits
+	f("hidden: 3\n", `t.yaml:1:1: hidden is not a setting; the keys here are: name, wait, doors, limits, ways
     1 | hidden: 3
         ^`)
 	f("doors:\n  - address: a\n    open: yes\n", `t.yaml:3:11: doors[0].open is "yes", but must be true or false
@@ -168,7 +185,13 @@ func TestFileProblems(t *testing.T) {
 	f("limits:\n  count: 13\n", `t.yaml:2:10: limits.count is unlucky; take 12
     2 |   count: 13
                  ^`)
-	f("just words\n", `t.yaml:1:1: must hold keys, one a line; the keys here are: name, wait, doors, limits
+	f("name: x\nways: {low: 10, high: 9}\n", `t.yaml:2:1: ways low is above high
+    2 | ways: {low: 10, high: 9}
+        ^
+t.yaml:2:1: ways high is 9
+    2 | ways: {low: 10, high: 9}
+        ^`)
+	f("just words\n", `t.yaml:1:1: must hold keys, one a line; the keys here are: name, wait, doors, limits, ways
     1 | just words
         ^`)
 	f("name: \"open\n", `t.yaml:1:7: this is not YAML: could not find end character of double-quoted text
@@ -210,7 +233,9 @@ limits.session_expiry = 7d | 7d | default
 limits.count = 9 | 1 | flag --count
 limits.share = 0.5 | 0.5 | default
 limits.kind = round | round | default
-limits.tags = x,y | a,b | t.yaml:8`
+limits.tags = x,y | a,b | t.yaml:8
+ways.low = 0 | 0 | default
+ways.high = 0 | 0 | default`
 	if got := strings.Join(lines, "\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -61,7 +61,7 @@ func (n *node) typeName() string {
 	return ""
 }
 
-// set parses text into v by the leaf's type, unit, oneof, min and max.
+// set parses text into v by the leaf's type, unit, enum, min and max.
 func (n *node) set(v reflect.Value, text string) error {
 	if err := n.parse(v, text); err != nil {
 		return err
