@@ -55,7 +55,8 @@ func TestRules(t *testing.T) {
 	f("state", "a/a.go", "package a\n\nvar x = []int{1}\n\nfunc f(x []int) { x[0]++ }", "")
 	f("state", "a/a.go", "package a\n\nvar X = map[int]int{}", "everybody can write to")
 	f("state", "a/a.go", "package a\n\nvar x = make(map[int]int)", "is made by make")
-	f("state", "a/a.go", "package a\n\nvar x = sync.Pool{}", "is a sync.Pool")
+	f("state", "a/a.go", "package a\n\nvar x = sync.Map{}", "is a sync.Map")
+	f("state", "a/a.go", "package a\n\nvar x = sync.Pool{}", "")
 	f("state", "a/a.go", "package a\n\nvar ErrX = errors.New(\"x\")\n\nvar _ I = (*T)(nil)\n\nvar x = [...]int{1}", "")
 	f("state", "a/a.go", "package a\n\n//go:embed x\nvar x string", "")
 }
