@@ -39,6 +39,9 @@ func (m *Message) Keep() *Message {
 	return &k
 }
 
+// Kept tells that m is a copy made by Keep and not a view.
+func (m *Message) Kept() bool { return m.kept == m }
+
 // Bytes is what a held message weighs against a limit: topic, properties and
 // payload, and a fixed share for the value itself.
 func (m *Message) Bytes() int { return len(m.Topic) + len(m.Forward) + len(m.Payload) + 128 }

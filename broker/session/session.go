@@ -1,0 +1,319 @@
+package session
+
+import "github.com/sapwood-mqtt/sapwood/mqtt"
+
+// Overflow is what happens to QoS 1 and 2 messages when a session's queue is full.
+type Overflow uint8
+
+// The policies.
+const (
+	// RefuseNewest keeps what waits and refuses what comes: its publisher is told (0x97)
+	// when nobody else got the message.
+	RefuseNewest Overflow = iota
+	// DropOldest makes room by dropping what has waited longest.
+	DropOldest
+	// Disconnect closes the connection with 0x97.
+	Disconnect
+)
+
+// Rules are the limits a session enforces. They are shared and never changed.
+type Rules struct {
+	ReceiveMaximum       uint16 // QoS 1 and 2 messages from the client at a time
+	Inflight             uint16 // QoS 1 and 2 messages to the client at a time, at most
+	TopicAliases         uint16 // topic aliases the client may set
+	SendAliases          uint16 // topic aliases set towards the client, at most
+	TopicBytes           int
+	TopicLevels          int
+	FiltersPerSubscribe  int
+	Subscriptions        int
+	QueuedMessages       int
+	QueuedBytes          int64
+	SessionExpiry        uint32 // seconds, at most; Never = no limit
+	MaximumQoS           mqtt.QoS
+	RetainAvailable      bool
+	SharedAvailable      bool
+	WildcardAvailable    bool
+	ValidateUTF8Payloads bool
+	Overflow             Overflow
+}
+
+// Subscription is one subscription of a session.
+type Subscription struct {
+	Filter  string // as subscribed, "$share/group/" included
+	Options mqtt.SubOptions
+	ID      uint32 // subscription identifier, 0 = none
+}
+
+// Will is the will of a connection.
+type Will struct {
+	Msg   *mqtt.Message // kept; Expires is the message expiry interval in ms, 0 = never
+	Delay uint32        // seconds
+}
+
+// Never is the session expiry interval of a session that does not expire (MQTT5 3.1.2.11.2).
+const Never = 0xFFFFFFFF
+
+// Session is the state of one client id, connected or not (MQTT5 4.1). Its methods
+// append effects to do and return it. It belongs to one goroutine at a time.
+type Session struct {
+	rules *Rules
+	subs  []Subscription // sorted by filter
+	in    *inbound       // nil until a QoS 1 or 2 message came, or an ack waits
+	out   *outbound      // nil until a QoS 1 or 2 message or a queued one went out
+	alias *aliases       // nil without topic aliases
+	will  *Will
+
+	seen      int64 // when the client was last heard, ms
+	willAt    int64 // offline: when the will is due, 0 = no will pending
+	endAt     int64 // offline: when the session ends, 0 = connected or never
+	maxPacket uint32
+	expiry    uint32
+	keepAlive uint16 // seconds, in force
+	recvMax   uint16 // the client's Receive Maximum, capped by Rules.Inflight
+	version   mqtt.Version
+
+	connected bool
+	greeted   bool // CONNACK has gone out on this connection
+	durable   bool // outlives its connection: made with an expiry above 0
+	blocked   bool // the owner's output is at its cap
+	problem   bool // the client wants reason strings (Request Problem Information)
+	closing   bool // a Close was emitted on this connection
+	ended     bool
+}
+
+// Params are what a CONNECT settled on, after every clamp.
+type Params struct {
+	Version           mqtt.Version
+	KeepAlive         uint16 // seconds
+	Expiry            uint32 // seconds, Never
+	ReceiveMaximum    uint16 // the client's; 0 = 65,535
+	MaximumPacketSize uint32 // the client's; 0 = none
+	SendAliases       uint16 // the client's Topic Alias Maximum
+	NoProblemInfo     bool   // Request Problem Information 0
+	Will              *Will
+}
+
+// New returns the session of a client that has none.
+func New(r *Rules) *Session { return &Session{rules: r} }
+
+// Attach gives the session its connection. fresh tells that the session was made for
+// it, so that Session Present is 0 (MQTT5 3.2.2.1.1); otherwise what was not acknowledged
+// is sent again, in order, before anything new [MQTT-4.4.0-1].
+func (s *Session) Attach(t Turn, p Params, fresh bool, do []Effect) []Effect {
+	if fresh {
+		s.durable = p.Expiry > 0
+	}
+	s.version, s.keepAlive, s.expiry, s.maxPacket = p.Version, p.KeepAlive, p.Expiry, p.MaximumPacketSize
+	s.will, s.willAt, s.endAt = p.Will, 0, 0
+	s.connected, s.blocked, s.closing, s.problem = true, false, false, !p.NoProblemInfo
+	s.seen = t.Now
+	s.recvMax = p.ReceiveMaximum
+	if s.recvMax == 0 || s.recvMax > s.rules.Inflight {
+		s.recvMax = s.rules.Inflight
+	}
+	s.alias = nil // [MQTT-3.3.2-7]
+	if n := min(p.SendAliases, s.rules.SendAliases); n > 0 {
+		s.alias = &aliases{sendMax: n}
+	}
+	if s.in != nil {
+		s.in.waiting = s.in.waiting[:0]
+		s.in.outstanding = len(s.in.received)
+	}
+	s.greeted = false
+	ack := Effect{Kind: SendConnack, Flag: !fresh}
+	if !s.durable {
+		return s.answer(ack, do)
+	}
+	do = append(do, Effect{Kind: Keep, Change: PutSession})
+	do = s.reply(t.Batch, ack, do)
+	if s.resume() {
+		do = s.reply(t.Batch, Effect{Kind: More}, do)
+	}
+	return do
+}
+
+// Closed takes the connection away. What the will and the session's expiry ask for follows,
+// at once or by Tick.
+func (s *Session) Closed(t Turn, do []Effect) []Effect {
+	if !s.connected {
+		return do
+	}
+	s.connected, s.greeted, s.blocked = false, false, false
+	s.alias = nil
+	if s.in != nil {
+		s.in.waiting = s.in.waiting[:0]
+	}
+	if s.expiry == 0 {
+		return s.End(t, do)
+	}
+	if s.expiry != Never {
+		s.endAt = t.Now + int64(s.expiry)*1000
+	}
+	if s.will != nil {
+		s.willAt = t.Now + int64(s.will.Delay)*1000
+		if s.will.Delay == 0 {
+			do = s.publishWill(do)
+		}
+	}
+	do = append(do, Effect{Kind: Keep, Change: PutSession})
+	return s.freeze(do)
+}
+
+// End ends the session at once: by expiry, by a clean start or by an operator. A will
+// that still waits for its delay is published (MQTT5 3.1.3.2.2).
+func (s *Session) End(_ Turn, do []Effect) []Effect {
+	if s.ended {
+		return do
+	}
+	do = s.publishWill(do)
+	unsent := s.unsent()
+	do = s.abandon(do)
+	s.ended, s.connected, s.greeted = true, false, false
+	return append(do, Effect{Kind: End, Flag: s.durable, Seq: unsent})
+}
+
+func (s *Session) publishWill(do []Effect) []Effect {
+	w := s.will
+	s.will, s.willAt = nil, 0
+	if w == nil {
+		return do
+	}
+	return append(do, Effect{Kind: PublishWill, Msg: w.Msg})
+}
+
+// Tick does what is due: keep-alive while connected, the will's delay and the session's
+// expiry while not.
+func (s *Session) Tick(t Turn, do []Effect) []Effect {
+	if s.connected {
+		if d := s.Deadline(); d != 0 && t.Now >= d {
+			do = s.close(mqtt.KeepAliveTimeout, "no packet within one and a half times the keep-alive interval", do)
+		}
+		return do
+	}
+	if s.willAt != 0 && t.Now >= s.willAt {
+		do = s.publishWill(do)
+		if s.endAt == 0 || t.Now < s.endAt {
+			do = append(do, Effect{Kind: Keep, Change: PutSession})
+		}
+	}
+	if s.endAt != 0 && t.Now >= s.endAt {
+		do = s.End(t, do)
+	}
+	return do
+}
+
+// Deadline is when Tick has something to do at the earliest, in ms; 0 = never as things are.
+func (s *Session) Deadline() int64 {
+	if s.connected {
+		if s.keepAlive == 0 || s.closing {
+			return 0
+		}
+		return s.seen + int64(s.keepAlive)*1500 // [MQTT-3.1.2-22]
+	}
+	if s.willAt != 0 && (s.endAt == 0 || s.willAt < s.endAt) {
+		return s.willAt
+	}
+	return s.endAt
+}
+
+// Shutdown ends the connection because the server stops.
+func (s *Session) Shutdown(do []Effect) []Effect {
+	return s.close(mqtt.ServerShuttingDown, "the server is shutting down", do)
+}
+
+// TakenOver ends the connection because the client id connected anew [MQTT-3.1.4-3].
+func (s *Session) TakenOver(by string, do []Effect) []Effect {
+	return s.close(mqtt.SessionTakenOver, "taken over by a connection from "+by, do)
+}
+
+// Kick ends the connection for an operator's or the owner's reason.
+func (s *Session) Kick(r mqtt.ReasonCode, why string, do []Effect) []Effect {
+	return s.close(r, why, do)
+}
+
+func (s *Session) close(r mqtt.ReasonCode, text string, do []Effect) []Effect {
+	if s.closing || !s.connected {
+		return do
+	}
+	s.closing = true
+	return append(do, Effect{Kind: Close, Reason: r, Text: text})
+}
+
+// Version is the protocol version of the present or last connection.
+func (s *Session) Version() mqtt.Version { return s.version }
+
+// Connected tells whether there is a connection.
+func (s *Session) Connected() bool { return s.connected }
+
+// Closing tells that the connection is to be closed: nothing more is read from it.
+func (s *Session) Closing() bool { return s.closing }
+
+// Ended tells that the session is over.
+func (s *Session) Ended() bool { return s.ended }
+
+// Durable tells that the session outlives its connection.
+func (s *Session) Durable() bool { return s.durable }
+
+// Expiry is the session expiry interval in seconds.
+func (s *Session) Expiry() uint32 { return s.expiry }
+
+// KeepAlive is the keep-alive in force, in seconds.
+func (s *Session) KeepAlive() uint16 { return s.keepAlive }
+
+// Greeted tells that the connection's CONNACK has gone out.
+func (s *Session) Greeted() bool { return s.greeted }
+
+// MaximumPacketSize is the client's, in bytes; 0 = none.
+func (s *Session) MaximumPacketSize() uint32 { return s.maxPacket }
+
+// ProblemInfo tells whether reason strings may go with every packet (MQTT5 3.1.2.11.7).
+func (s *Session) ProblemInfo() bool { return s.problem }
+
+// Will is the will still to be published or cancelled, or nil.
+func (s *Session) Will() *Will { return s.will }
+
+// Subscriptions are the session's, sorted by filter; not to be changed.
+func (s *Session) Subscriptions() []Subscription { return s.subs }
+
+// Restored is what a store knows of a session that was there before.
+type Restored struct {
+	Version      mqtt.Version
+	Expiry       uint32
+	Disconnected int64 // ms; when the connection ended
+	Will         *Will
+	Subs         []Subscription
+	Received     []uint16
+	First, Next  uint64
+	Messages     int
+	Bytes        int64
+}
+
+// Restore returns a session as a store knew it: offline, with its queue still to be read.
+func Restore(rules *Rules, r Restored) *Session {
+	s := New(rules)
+	s.durable, s.version, s.expiry, s.will = true, r.Version, r.Expiry, r.Will
+	for _, sub := range r.Subs {
+		s.putSub(sub)
+	}
+	if len(r.Received) > 0 {
+		in := s.inbound()
+		for _, id := range r.Received {
+			in.received[id] = struct{}{}
+		}
+	}
+	if r.Next > 1 {
+		o := s.outbound()
+		o.tail, o.base = r.Next-1, r.First
+		o.count, o.bytes = r.Messages, r.Bytes
+		if r.Next > r.First {
+			o.rest = append(o.rest, queued{seq: r.First, to: r.Next - 1, dup: true})
+		}
+	}
+	if s.expiry != Never {
+		s.endAt = r.Disconnected + int64(s.expiry)*1000
+	}
+	if s.will != nil {
+		s.willAt = r.Disconnected + int64(s.will.Delay)*1000
+	}
+	return s
+}
