@@ -7,18 +7,22 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker"
 )
 
 // Config is everything that can be set: one tree of everybody's sections. A section lives with the
 // package it belongs to; its tags say all that the file, the schema and `config explain` show.
 type Config struct {
-	Data       string        `yaml:"data" doc:"Directory for everything that outlives the process. Created when first needed; with durability memory it never is."`
-	Durability string        `yaml:"durability" doc:"What an acknowledged message survives. memory: nothing, a restart forgets sessions, queues and retained messages. It is the only level in this version."`
-	Listeners  []Listener    `yaml:"listeners" doc:"Where MQTT clients connect."`
-	HTTP       HTTP          `yaml:"http" doc:"The HTTP side: /healthz and /readyz in this version."`
-	Log        Log           `yaml:"log" doc:"What the process writes to standard error."`
-	Sys        Sys           `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
-	StopTime   time.Duration `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"What is left is cut off, and the process exits with status 1."`
+	Data       string          `yaml:"data" doc:"Directory for everything that outlives the process. Created when first needed; with durability memory it never is."`
+	Durability string          `yaml:"durability" doc:"What an acknowledged message survives. memory: nothing, a restart forgets sessions, queues and retained messages. It is the only level in this version."`
+	Listeners  []Listener      `yaml:"listeners" doc:"Where MQTT clients connect."`
+	HTTP       HTTP            `yaml:"http" doc:"The HTTP side: /healthz and /readyz in this version."`
+	Log        Log             `yaml:"log" doc:"What the process writes to standard error."`
+	Limits     broker.Limits   `yaml:"limits" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
+	Delivery   broker.Delivery `yaml:"delivery" doc:"How messages reach their receivers."`
+	Sys        Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
+	StopTime   time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"What is left is cut off, and the process exits with status 1."`
 }
 
 // Listener is one address that speaks MQTT. The zero value lacks its address.
@@ -52,6 +56,8 @@ func DefaultConfig() Config {
 		Listeners:  []Listener{{Address: "127.0.0.1:1883"}},
 		HTTP:       HTTP{Address: "127.0.0.1:8083"},
 		Log:        Log{Level: "info", Format: "text"},
+		Limits:     broker.DefaultLimits(),
+		Delivery:   broker.DefaultDelivery(),
 		Sys:        Sys{Interval: 10 * time.Second},
 		StopTime:   10 * time.Second,
 	}

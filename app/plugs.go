@@ -4,7 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"sync"
+
+	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
 )
 
 // Broker is what the app needs of one.
@@ -15,26 +17,13 @@ type Broker interface {
 
 // openBroker builds the broker from its sections. It is the one place that knows what is plugged
 // into what.
-func openBroker(Config, *slog.Logger) (Broker, error) {
-	return &unplugged{}, nil
-}
-
-// unplugged accepts connections and closes them: the place of the broker on this branch.
-type unplugged struct{ serving sync.WaitGroup }
-
-func (u *unplugged) Serve(l net.Listener) error {
-	u.serving.Add(1)
-	defer u.serving.Done()
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return err
-		}
-		c.Close()
-	}
-}
-
-func (u *unplugged) Close(context.Context) error {
-	u.serving.Wait()
-	return nil
+func openBroker(cfg Config, log *slog.Logger) (Broker, error) {
+	return broker.New(broker.Options{
+		Store:    mem.New(),
+		Limits:   &cfg.Limits,
+		Delivery: &cfg.Delivery,
+		Logger:   log,
+		SysEvery: cfg.Sys.Interval,
+		Version:  Version,
+	})
 }

@@ -1,0 +1,220 @@
+// Package broker is the machine: an MQTT broker, usable as a library. New makes
+// one, Serve gives it a listener, Close stops it.
+//
+// Connections and their sessions are dealt out over shards, one event loop each,
+// by client id; a shard owns its clients, so that nothing of a client is locked.
+// What is above asks nothing of the inside: it has three doors, Gate (the broker
+// asks), Events (the broker tells) and Control (the broker obeys). The walk of one
+// PUBLISH is publish.go, read top to bottom.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/loop"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
+)
+
+// Options make a broker what it is. Only Store is needed.
+type Options struct {
+	Store    store.Store        // kept open by the broker, closed by its owner after Close
+	Limits   *Limits            // nil = DefaultLimits
+	Delivery *Delivery          // nil = DefaultDelivery
+	Logger   *slog.Logger       // nil = discard
+	Shards   int                // event loops; 0 = GOMAXPROCS
+	SysEvery time.Duration      // interval of $SYS/broker; 0 = none
+	Version  string             // of the program, for $SYS/broker/version
+	Gates    []Gate             // asked in order about every message, after authorisation
+	Events   Events             // told what happens
+	Authn    auth.Authenticator // nil = everybody is anonymous
+	Authz    auth.Authorizer    // nil = everything is allowed, but $SYS and $CONTROL
+}
+
+// Broker is a running broker. Its methods may be called from any goroutine.
+type Broker struct {
+	opts      Options
+	limits    Limits
+	delivery  Delivery
+	rules     *session.Rules
+	admission *session.Admission
+	log       *slog.Logger
+	store     store.Store
+
+	index    *topic.Index
+	groups   groups
+	retained *retained
+	clients  table
+	shards   []*shard
+	seed     maphash.Seed
+
+	started     time.Time
+	epoch       int64 // steady clock: Unix milliseconds at start
+	nextSession atomic.Uint64
+	connected   atomic.Int64
+	sessions    atomic.Int64 // known, connected or not
+	queuedBytes atomic.Int64
+	maximum     atomic.Int64 // most clients connected at a time
+	panics      atomic.Uint64
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	closing   bool
+	closed    chan struct{} // no loop runs any more
+	running   sync.WaitGroup
+}
+
+// ErrClosed is returned by Serve after Close.
+var ErrClosed = errors.New("broker: closed")
+
+// New makes a broker and loads what its store keeps. It runs until Close.
+func New(o Options) (*Broker, error) {
+	if o.Store == nil {
+		return nil, errors.New("broker: Options.Store is missing")
+	}
+	b := &Broker{
+		opts: o, limits: DefaultLimits(), delivery: DefaultDelivery(), log: o.Logger, store: o.Store,
+		index: topic.NewIndex(), seed: maphash.MakeSeed(), listeners: make(map[net.Listener]struct{}),
+		started: time.Now(), closed: make(chan struct{}),
+	}
+	b.epoch = b.started.UnixMilli()
+	if o.Limits != nil {
+		b.limits = *o.Limits
+	}
+	if o.Delivery != nil {
+		b.delivery = *o.Delivery
+	}
+	if err := errors.Join(b.limits.Validate(), b.delivery.Validate()); err != nil {
+		return nil, err
+	}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	b.rules = b.limits.rules(&b.delivery)
+	b.admission = b.limits.admission(b.rules)
+	b.retained = newRetained(b.limits.MaxRetained, b.limits.MaxRetainedBytes)
+	n := o.Shards
+	if n <= 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	for i := range n {
+		sh, err := newShard(b, i)
+		if err != nil {
+			return nil, fmt.Errorf("start event loop: %w", err)
+		}
+		b.shards = append(b.shards, sh)
+	}
+	if err := b.load(); err != nil {
+		return nil, fmt.Errorf("load the store: %w", err)
+	}
+	for _, sh := range b.shards {
+		sh.start(n)
+		b.running.Go(sh.loop.Run)
+	}
+	return b, nil
+}
+
+// Serve accepts connections from ln until Close or until ln is closed by its owner, and returns
+// ErrClosed or nil then.
+func (b *Broker) Serve(ln net.Listener) error {
+	b.mu.Lock()
+	if b.closing {
+		b.mu.Unlock()
+		return ErrClosed
+	}
+	b.listeners[ln] = struct{}{}
+	b.mu.Unlock()
+	var next atomic.Uint32
+	pick := func() *loop.Loop { return b.shards[int(next.Add(1))%len(b.shards)].loop }
+	quiet := newQuiet(time.Second)
+	err := loop.Accept(ln, pick, nil, func(err error) {
+		if n, ok := quiet.allow(time.Now()); ok {
+			b.log.Warn("accepting a connection failed", "listener", ln.Addr().String(), "error", err, "times", n)
+		}
+	})
+	b.mu.Lock()
+	delete(b.listeners, ln)
+	closing := b.closing
+	b.mu.Unlock()
+	if closing {
+		return ErrClosed
+	}
+	if err != nil {
+		return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// Close stops: no new connections, v5 clients get DISCONNECT 0x8B, what is queued for them is
+// flushed, wills are published, what is to be stored is stored. It waits until ctx ends
+// for that and then cuts off what is left.
+func (b *Broker) Close(ctx context.Context) error {
+	b.mu.Lock()
+	if b.closing {
+		b.mu.Unlock()
+		return ErrClosed
+	}
+	b.closing = true
+	for ln := range b.listeners {
+		_ = ln.Close() // its owner may have closed it: nothing is accepted either way
+	}
+	b.mu.Unlock()
+	var err error
+	for _, sh := range b.shards {
+		sh.loop.Post(sh.shutdown)
+	}
+	for _, sh := range b.shards {
+		select {
+		case <-sh.quiesced:
+		case <-ctx.Done():
+			err = fmt.Errorf("close: %w: clients were cut off", context.Cause(ctx))
+		}
+	}
+	for _, sh := range b.shards {
+		sh.loop.Stop()
+	}
+	b.running.Wait()
+	close(b.closed)
+	return err
+}
+
+// clock is the steady clock: Unix milliseconds that never jump while the broker runs.
+func (b *Broker) clock(now time.Time) int64 { return b.epoch + now.Sub(b.started).Milliseconds() }
+
+// shardOf is the shard that owns a client id.
+func (b *Broker) shardOf(clientID string) *shard {
+	if len(b.shards) == 1 {
+		return b.shards[0]
+	}
+	return b.shards[maphash.String(b.seed, clientID)%uint64(len(b.shards))]
+}
+
+// load takes over what the store kept.
+func (b *Broker) load() error {
+	now := b.clock(time.Now())
+	var highest store.SessionID
+	err := b.store.Load(func(r *store.Recovered) error {
+		highest = max(highest, r.Session.ID)
+		b.shardOf(r.Session.ClientID).restore(r, now)
+		return nil
+	}, func(m *mqtt.Message) error {
+		if m.Expires == 0 || m.Expires > now {
+			b.retained.restore(m)
+		}
+		return nil
+	})
+	b.nextSession.Store(uint64(highest))
+	return err
+}

@@ -1,0 +1,78 @@
+package broker
+
+import (
+	"sync/atomic"
+
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/loop"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// client is a client id with its session and, while connected, its connection. All of it
+// belongs to its shard's loop but for the atomics, by which other shards choose
+// among receivers.
+type client struct {
+	s        session.Session
+	shard    *shard
+	conn     *loop.Conn // nil while not connected
+	identity *auth.Identity
+	id       string
+	stored   store.SessionID // 0 = not durable
+	handle   uint32          // in the subscription index
+
+	online atomic.Bool  // takes QoS 0
+	full   atomic.Bool  // its queue is at the limit
+	load   atomic.Int32 // QoS 1 and 2 messages queued or in flight
+
+	replays   []*replay // retained messages still to be sent
+	hello     *hello    // what CONNACK has to say; nil once it is sent
+	timer     int64     // when the shard looks at it next, ms; 0 = not scheduled
+	published uint64    // the batch that its last message became part of
+	waiting   uint64    // the batch in whose list of waiters it stands
+	unsent    int       // messages since the output was last seen empty
+	queued    int64     // its share of Broker.queuedBytes
+	replaying bool      // stands in shard.replaying
+	cause     string    // why its connection is being closed
+}
+
+// pending is a connection that has no client yet.
+type pending struct {
+	hs       session.Handshake
+	deadline int64 // ms, for its CONNECT
+	version  mqtt.Version
+	request  *session.Request
+	gone     bool
+}
+
+// hello is what a CONNACK tells beside the session.
+type hello struct {
+	request  *session.Request
+	assigned bool
+}
+
+// meta is the session's own data as the store keeps it.
+func (c *client) meta(now int64) *store.Session {
+	m := &store.Session{
+		ID: c.stored, ClientID: c.id, Owner: c.identity.Name,
+		Version: c.s.Version(), Expiry: c.s.Expiry(),
+	}
+	if !c.s.Connected() {
+		m.Disconnected = now
+	}
+	if w := c.s.Will(); w != nil {
+		m.Will = &store.Will{Message: w.Msg, Delay: w.Delay}
+	}
+	return m
+}
+
+// remote is the peer's address, for people.
+func (c *client) remote() string { return remoteOf(c.conn) }
+
+func remoteOf(conn *loop.Conn) string {
+	if conn == nil || conn.RemoteAddr() == nil {
+		return "unknown"
+	}
+	return conn.RemoteAddr().String()
+}

@@ -1,0 +1,213 @@
+package broker
+
+import (
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/loop"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// admit gives the connection its client: a new session, or the one that the client id has.
+func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned bool) {
+	req := p.request
+	old := sh.byID[req.ClientID]
+	if old != nil && old.identity.Name != id.Name {
+		sh.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "the client id belongs to somebody else"})
+		return
+	}
+	taking := old != nil && old.s.Connected()
+	switch {
+	case sh.stopping:
+		sh.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
+		return
+	case !taking && sh.b.limits.MaxConnections > 0 && sh.b.connected.Load() >= int64(sh.b.limits.MaxConnections):
+		sh.refuse(conn, p, &session.Refusal{Reason: mqtt.QuotaExceeded, Text: "the server has as many connections as it is allowed"})
+		return
+	case req.Will != nil && !sh.mayPublish(id, req.ClientID, req.Will.Msg.Topic):
+		sh.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorised to publish the will"})
+		return
+	}
+	if taking {
+		sh.takeOver(old, remoteOf(conn))
+	}
+	if old != nil && req.CleanStart && !old.s.Ended() { // [MQTT-3.1.2-4]
+		sh.perform(old, nil, old.s.End(sh.turn(), sh.take()))
+	}
+	c := sh.byID[req.ClientID]
+	fresh := c == nil
+	if fresh {
+		c = sh.newClient(req.ClientID, id)
+		c.s = *session.New(sh.b.rules)
+		if req.Expiry > 0 {
+			c.stored = store.SessionID(sh.b.nextSession.Add(1))
+		}
+	}
+	p.gone = true
+	c.identity, c.conn, c.cause = id, conn, ""
+	conn.State = c
+	c.hello = &hello{request: req, assigned: assigned}
+	sh.count.Connects++
+	now := sh.b.connected.Add(1)
+	for most := sh.b.maximum.Load(); now > most && !sh.b.maximum.CompareAndSwap(most, now); {
+		most = sh.b.maximum.Load()
+	}
+	sh.perform(c, nil, c.s.Attach(sh.turn(), req.Params, fresh, sh.take()))
+	c.online.Store(true)
+	sh.schedule(c)
+	sh.replayLater(c)
+	if sh.b.opts.Events.Connected != nil {
+		sh.b.opts.Events.Connected(sh.describe(c))
+	}
+}
+
+func (sh *shard) newClient(id string, who *auth.Identity) *client {
+	c := &client{shard: sh, id: id, identity: who}
+	sh.b.clients.add(c)
+	sh.byID[id] = c
+	sh.b.sessions.Add(1)
+	return c
+}
+
+// takeOver ends the present connection of a client id that connects anew [MQTT-3.1.4-3]: it is told, its
+// will and its session's fate are settled, and only then does the new one go on.
+func (sh *shard) takeOver(old *client, by string) {
+	sh.count.Takeovers++
+	sh.perform(old, nil, old.s.TakenOver(by, sh.take()))
+	old.conn.State = nil
+	sh.detach(old)
+}
+
+// detach takes the connection from a client and settles what follows: the will, the end of the session.
+func (sh *shard) detach(c *client) {
+	event := sh.b.opts.Events.Disconnected
+	var was Client
+	if event != nil {
+		was = sh.describe(c)
+	}
+	c.conn, c.hello = nil, nil
+	c.online.Store(false)
+	c.timer = 0
+	c.unsent = 0
+	sh.b.connected.Add(-1)
+	sh.count.Disconnects++
+	durable := c.s.Expiry() != 0
+	sh.perform(c, nil, c.s.Closed(sh.turn(), sh.take()))
+	if durable && !c.s.Ended() {
+		sh.schedule(c)
+		sh.redistribute(c)
+	}
+	if event != nil {
+		event(was, c.cause)
+	}
+}
+
+// end forgets a session that is over.
+func (sh *shard) end(c *client, durable bool, unsent uint64) {
+	for i := range c.s.Subscriptions() {
+		sh.leave(c, c.s.Subscriptions()[i].Filter)
+	}
+	for _, r := range c.replays {
+		r.cursor.Close()
+	}
+	c.replays = nil
+	c.online.Store(false)
+	sh.b.queuedBytes.Add(-c.queued)
+	c.queued = 0
+	if sh.byID[c.id] == c {
+		delete(sh.byID, c.id)
+	}
+	sh.b.sessions.Add(-1)
+	sh.b.clients.remove(c)
+	if durable {
+		sh.endStored(c, unsent)
+	}
+	if sh.b.opts.Events.SessionEnded != nil {
+		sh.b.opts.Events.SessionEnded(c.id)
+	}
+}
+
+// greet sends CONNACK, with what the server settled otherwise than the client asked.
+func (sh *shard) greet(c *client, e *session.Effect) {
+	h := c.hello
+	c.hello = nil
+	ack := mqtt.Connack{SessionPresent: e.Flag, Reason: e.Reason}
+	if c.s.Version() >= mqtt.V5 {
+		sh.greetProps(&ack.Props, h)
+	}
+	sh.write(c.conn, ack.AppendTo(nil, c.s.Version(), c.s.MaximumPacketSize()))
+}
+
+func (sh *shard) greetProps(p *mqtt.Properties, h *hello) {
+	l, req := &sh.b.limits, h.request
+	set := func(id mqtt.PropertyID) { p.Has = p.Has.With(id) }
+	if h.assigned {
+		set(mqtt.PropAssignedClientID)
+		p.AssignedClientID = []byte(req.ClientID)
+	}
+	if req.KeepAlive != req.AskedKeepAlive {
+		set(mqtt.PropServerKeepAlive)
+		p.ServerKeepAlive = req.KeepAlive
+	}
+	if req.Expiry != req.AskedExpiry {
+		set(mqtt.PropSessionExpiry)
+		p.SessionExpiry = req.Expiry
+	}
+	if l.ReceiveMaximum < 65535 {
+		set(mqtt.PropReceiveMaximum)
+		p.ReceiveMaximum = uint16(l.ReceiveMaximum)
+	}
+	set(mqtt.PropMaximumPacketSize)
+	p.MaximumPacketSize = uint32(l.MaxPacketSize)
+	if l.MaxTopicAliases > 0 {
+		set(mqtt.PropTopicAliasMaximum)
+		p.TopicAliasMaximum = uint16(l.MaxTopicAliases)
+	}
+	if l.MaximumQoS < 2 {
+		set(mqtt.PropMaximumQoS)
+		p.MaximumQoS = mqtt.QoS(l.MaximumQoS)
+	}
+	if !l.RetainAvailable {
+		set(mqtt.PropRetainAvailable)
+	}
+	if !l.SharedAvailable {
+		set(mqtt.PropSharedSubAvailable)
+	}
+	if !l.WildcardsAvailable {
+		set(mqtt.PropWildcardSubAvailable)
+	}
+	if req.WantsResponseInfo { // [MQTT-3.1.2-28]
+		set(mqtt.PropResponseInfo)
+		p.ResponseInfo = []byte("response/" + req.ClientID)
+	}
+}
+
+// shutdown ends every connection because the broker stops.
+func (sh *shard) shutdown() {
+	sh.tick(sh.loop.Now())
+	sh.stopping = true
+	for _, c := range sh.byID {
+		if c.s.Connected() {
+			sh.perform(c, nil, c.s.Shutdown(sh.take()))
+		}
+	}
+	for _, conn := range sh.connect {
+		if p, ok := conn.State.(*pending); ok && !p.gone {
+			sh.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Silent: true})
+		}
+	}
+	sh.connect = nil
+	sh.loop.Wake()
+}
+
+// checkQuiet tells Close when every connection is flushed and closed and every batch has its outcome.
+func (sh *shard) checkQuiet() {
+	if sh.sockets > 0 || len(sh.committing) > 0 || !sh.batch.empty() {
+		return
+	}
+	select {
+	case <-sh.quiesced:
+	default:
+		close(sh.quiesced)
+	}
+}

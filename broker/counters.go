@@ -1,0 +1,120 @@
+package broker
+
+import (
+	"sync/atomic"
+
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// Counters are what the broker has counted since it started. Dropped, Refused and
+// Violations are indexed by their reason.
+type Counters struct {
+	PacketsReceived, PacketsSent           uint64
+	BytesReceived, BytesSent               uint64
+	PublishReceived, PublishSent           uint64
+	PublishBytesReceived, PublishBytesSent uint64 // payloads
+	Connects, Disconnects, Takeovers       uint64
+	ConnectTimeouts                        uint64 // connections without a CONNECT in time
+	Subscribes                             uint64
+	Wills                                  uint64               // published
+	Denied                                 uint64               // publishes and filters refused
+	SessionsExpired                        uint64               // ended by their expiry interval
+	StoreErrors                            uint64               // batches not kept
+	Dropped                                [session.Whys]uint64 // messages that did not reach a receiver, by session.Why
+	Refused                                [256]uint64          // CONNECTs, by mqtt.ReasonCode
+	Violations                             [256]uint64          // connections closed for bad input, by mqtt.ReasonCode
+}
+
+func (c *Counters) add(o *Counters) {
+	c.PacketsReceived += o.PacketsReceived
+	c.PacketsSent += o.PacketsSent
+	c.BytesReceived += o.BytesReceived
+	c.BytesSent += o.BytesSent
+	c.PublishReceived += o.PublishReceived
+	c.PublishSent += o.PublishSent
+	c.PublishBytesReceived += o.PublishBytesReceived
+	c.PublishBytesSent += o.PublishBytesSent
+	c.Connects += o.Connects
+	c.Disconnects += o.Disconnects
+	c.Takeovers += o.Takeovers
+	c.ConnectTimeouts += o.ConnectTimeouts
+	c.Subscribes += o.Subscribes
+	c.Wills += o.Wills
+	c.Denied += o.Denied
+	c.SessionsExpired += o.SessionsExpired
+	c.StoreErrors += o.StoreErrors
+	for i, n := range o.Dropped {
+		c.Dropped[i] += n
+	}
+	for i := range o.Refused {
+		c.Refused[i] += o.Refused[i]
+		c.Violations[i] += o.Violations[i]
+	}
+}
+
+// TotalDropped is the sum over all reasons.
+func (c *Counters) TotalDropped() uint64 {
+	total := uint64(0)
+	for _, n := range c.Dropped {
+		total += n
+	}
+	return total
+}
+
+// Stats are the broker's present figures.
+type Stats struct {
+	Counters
+	Connected     int64 // clients
+	MaxConnected  int64 // at a time, since the start
+	Sessions      int64 // connected or waiting to be resumed
+	Sockets       int   // open connections, with those that have no client yet
+	Subscriptions int   // shared ones included
+	Shared        int
+	Retained      int
+	RetainedBytes int64
+	QueuedBytes   int64 // of all sessions
+	Panics        uint64
+}
+
+// Stats returns the present figures. It asks every shard; false when the broker is closed.
+func (b *Broker) Stats() (Stats, bool) {
+	got := make(chan Stats, 1)
+	b.gather(func(s Stats) { got <- s })
+	select {
+	case s := <-got:
+		return s, true
+	case <-b.closed:
+		return Stats{}, false
+	}
+}
+
+// gather adds up the figures of all shards, each on its own loop, and gives the sum to done on the
+// last one's.
+func (b *Broker) gather(done func(Stats)) {
+	parts := make([]Stats, len(b.shards))
+	var left atomic.Int32
+	left.Store(int32(len(b.shards)))
+	for i, sh := range b.shards {
+		sh.loop.Post(func() {
+			parts[i] = Stats{Counters: sh.count, Sockets: sh.sockets}
+			if left.Add(-1) > 0 {
+				return
+			}
+			total := Stats{
+				Connected: b.connected.Load(), MaxConnected: b.maximum.Load(), Sessions: b.sessions.Load(),
+				Shared: b.groups.len(), Retained: b.retained.tree.Len(), RetainedBytes: b.retained.bytes.Load(),
+				QueuedBytes: b.queuedBytes.Load(), Panics: b.panics.Load(),
+			}
+			total.Subscriptions = b.index.Len() - b.groups.count() + total.Shared
+			for i := range parts {
+				total.add(&parts[i].Counters)
+				total.Sockets += parts[i].Sockets
+			}
+			done(total)
+		})
+	}
+}
+
+func (sh *shard) refused(r mqtt.ReasonCode)  { sh.count.Refused[r]++ }
+func (sh *shard) violated(r mqtt.ReasonCode) { sh.count.Violations[r]++ }

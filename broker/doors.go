@@ -1,0 +1,157 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
+)
+
+// Gate is the door at which the broker asks: may this message pass? It is asked on the message path,
+// from several goroutines, after authorisation, and must not block. m is a view that is
+// valid during the call. Success lets it pass; anything else is the publisher's reason code.
+type Gate interface {
+	Admit(clientID string, m *mqtt.Message) mqtt.ReasonCode
+}
+
+// Events is the door at which the broker tells what happened. A nil function is not interested. They are
+// called on the broker's loops and must not block; messages are views.
+type Events struct {
+	Connected    func(Client)
+	Disconnected func(c Client, why string)
+	Refused      func(Refusal)
+	SessionEnded func(clientID string)
+	Subscribed   func(clientID, filter string, o mqtt.SubOptions)
+	Denied       func(clientID string, m *mqtt.Message)
+	Dropped      func(clientID string, m *mqtt.Message, why session.Why) // m is nil where the message was not at hand
+}
+
+// Client is a client as others see it.
+type Client struct {
+	ID         string
+	Owner      string // identity; empty = anonymous
+	Remote     string
+	Version    mqtt.Version
+	Connected  bool
+	KeepAlive  time.Duration
+	Expiry     time.Duration // of the session; negative = never
+	Queued     int           // QoS 1 and 2 messages waiting or in flight
+	QueueBytes int64
+	Filters    []string // subscriptions
+}
+
+// Refusal is a CONNECT that was not accepted.
+type Refusal struct {
+	ClientID string // empty if the CONNECT did not get that far
+	Remote   string
+	Reason   mqtt.ReasonCode
+	Text     string
+}
+
+func (sh *shard) describe(c *client) Client {
+	n, bytes := c.s.Queued()
+	d := Client{
+		ID: c.id, Owner: c.identity.Name, Remote: c.remote(), Version: c.s.Version(), Connected: c.s.Connected(),
+		KeepAlive: time.Duration(c.s.KeepAlive()) * time.Second, Expiry: -1, Queued: n, QueueBytes: bytes,
+	}
+	if x := c.s.Expiry(); x != session.Never {
+		d.Expiry = time.Duration(x) * time.Second
+	}
+	for _, s := range c.s.Subscriptions() {
+		d.Filters = append(d.Filters, s.Filter)
+	}
+	return d
+}
+
+// Control is the door at which the broker obeys. Its methods may be called from any goroutine but the
+// broker's own; each returns what it did.
+type Control struct{ b *Broker }
+
+// Control returns the broker's third door.
+func (b *Broker) Control() *Control { return &Control{b} }
+
+// ErrNoClient says that there is no such client id.
+var ErrNoClient = errors.New("no such client")
+
+// Client describes a client id, connected or not.
+func (k *Control) Client(ctx context.Context, id string) (Client, error) {
+	var d Client
+	err := k.on(ctx, id, func(sh *shard, c *client) { d = sh.describe(c) })
+	return d, err
+}
+
+// Disconnect closes a client's connection; a v5 client is told reason and why. Its session stays as
+// after a lost connection.
+func (k *Control) Disconnect(ctx context.Context, id string, reason mqtt.ReasonCode, why string) error {
+	return k.on(ctx, id, func(sh *shard, c *client) {
+		sh.perform(c, nil, c.s.Kick(reason, why, sh.take()))
+	})
+}
+
+// EndSession closes a client's connection and forgets its session with all that waits in it.
+func (k *Control) EndSession(ctx context.Context, id string, why string) error {
+	return k.on(ctx, id, func(sh *shard, c *client) {
+		if c.conn != nil {
+			sh.perform(c, nil, c.s.Kick(mqtt.AdministrativeAction, why, sh.take()))
+			c.conn.State = nil
+			sh.detach(c)
+		}
+		if !c.s.Ended() {
+			sh.perform(c, nil, c.s.End(sh.turn(), sh.take()))
+		}
+	})
+}
+
+// on runs do on the loop of the shard that owns a client id.
+func (k *Control) on(ctx context.Context, id string, do func(*shard, *client)) error {
+	sh := k.b.shardOf(id)
+	done := make(chan error, 1)
+	sh.loop.Post(func() {
+		sh.tick(sh.loop.Now())
+		c := sh.byID[id]
+		if c == nil {
+			done <- ErrNoClient
+			return
+		}
+		do(sh, c)
+		done <- nil
+	})
+	return k.wait(ctx, done)
+}
+
+func (k *Control) wait(ctx context.Context, done <-chan error) error {
+	select {
+	case err := <-done:
+		return err
+	case <-k.b.closed:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Publish publishes a message in the broker's own name, after every check but that of a client. It returns
+// when the message is routed and, where it has to be kept, handed to the store; the reason is
+// what a publisher's acknowledgement would say.
+func (k *Control) Publish(ctx context.Context, m mqtt.Message) (mqtt.ReasonCode, error) {
+	if err := topic.ValidName(m.Topic); err != nil {
+		return mqtt.TopicNameInvalid, err
+	}
+	kept := m.Keep()
+	reason := mqtt.Success
+	done := make(chan error, 1)
+	sh := k.b.shards[0]
+	sh.loop.Post(func() {
+		sh.tick(sh.loop.Now())
+		reason, _ = sh.publish(nil, kept)
+		sh.loop.Wake()
+		done <- nil
+	})
+	if err := k.wait(ctx, done); err != nil {
+		return mqtt.UnspecifiedError, err
+	}
+	return reason, nil
+}

@@ -1,0 +1,225 @@
+package broker
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
+)
+
+// groupBit tells an entry of the subscription index that stands for a shared subscription: the
+// rest of its ID is the group's number.
+const groupBit = 1 << 31
+
+func entry(id, options uint32) topic.Entry { return topic.Entry{ID: id, Options: options} }
+
+// groups are the shared subscriptions, by "$share/group/filter". Choosing a member takes no
+// lock but a shared one for the lookup.
+type groups struct {
+	mu     sync.RWMutex
+	byName map[string]*group
+	byID   []*group
+	freed  []freedHandle
+}
+
+// group is one shared subscription (MQTT5 4.8.2).
+type group struct {
+	name    string
+	id      uint32
+	members atomic.Pointer[[]member] // replaced as a whole
+	turn    atomic.Uint32
+}
+
+type member struct {
+	client  *client
+	options uint32
+}
+
+func (gs *groups) get(id uint32) *group {
+	gs.mu.RLock()
+	defer gs.mu.RUnlock()
+	return gs.byID[id&^groupBit]
+}
+
+func (gs *groups) find(name string) *group {
+	gs.mu.RLock()
+	defer gs.mu.RUnlock()
+	return gs.byName[name]
+}
+
+// join adds or replaces a member; added tells that the group is new, so that id has to go
+// into the index.
+func (gs *groups) join(name string, c *client, options uint32) (id uint32, added bool) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g := gs.byName[name]
+	if g == nil {
+		if gs.byName == nil {
+			gs.byName = make(map[string]*group)
+		}
+		g = &group{name: name}
+		g.members.Store(new([]member))
+		if len(gs.freed) > 0 && time.Since(gs.freed[0].at) > handleRest {
+			g.id = gs.freed[0].handle
+			gs.freed = gs.freed[1:]
+			gs.byID[g.id&^groupBit] = g
+		} else {
+			g.id = uint32(len(gs.byID)) | groupBit
+			gs.byID = append(gs.byID, g)
+		}
+		gs.byName[name] = g
+		added = true
+	}
+	members := slices.Clone(*g.members.Load())
+	if i := slices.IndexFunc(members, func(m member) bool { return m.client == c }); i >= 0 {
+		members[i].options = options
+	} else {
+		members = append(members, member{c, options})
+	}
+	g.members.Store(&members)
+	return g.id, added
+}
+
+// leave removes a member; gone tells that it was the last: id has to leave the index and then
+// be given to release.
+func (gs *groups) leave(name string, c *client) (id uint32, gone bool) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g := gs.byName[name]
+	if g == nil {
+		return 0, false
+	}
+	members := slices.DeleteFunc(slices.Clone(*g.members.Load()), func(m member) bool { return m.client == c })
+	g.members.Store(&members)
+	if len(members) > 0 {
+		return g.id, false
+	}
+	delete(gs.byName, name)
+	return g.id, true
+}
+
+func (gs *groups) release(id uint32) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	gs.byID[id&^groupBit] = nil
+	gs.freed = append(gs.freed, freedHandle{id, time.Now()})
+}
+
+// len is the number of members of all groups.
+func (gs *groups) len() int {
+	gs.mu.RLock()
+	defer gs.mu.RUnlock()
+	n := 0
+	for _, g := range gs.byName {
+		n += len(*g.members.Load())
+	}
+	return n
+}
+
+// count is the number of groups.
+func (gs *groups) count() int {
+	gs.mu.RLock()
+	defer gs.mu.RUnlock()
+	return len(gs.byName)
+}
+
+// choose returns the member of g that gets m, nil if none can take it.
+func (sh *shard) choose(g *group, m *mqtt.Message) (*client, uint32) { return sh.chooseBut(g, m, nil) }
+
+// manyMembers is from when on the least loaded is sought among some members, not all.
+const manyMembers = 16
+
+// chooseBut chooses among all but one member. Who is offline gets nothing while another is online; when
+// all are, QoS 1 and 2 messages wait for one whose session lasts.
+func (sh *shard) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uint32) {
+	members := *g.members.Load()
+	n := len(members)
+	if n == 0 {
+		return nil, 0
+	}
+	start := 0
+	switch sh.b.delivery.Shared {
+	case StickyPublisher:
+		start = int(maphash.String(sh.b.seed, m.Publisher) % uint64(n))
+	case StickyTopic:
+		start = int(maphash.Bytes(sh.b.seed, m.Topic) % uint64(n))
+	default:
+		start = int(g.turn.Add(1) % uint32(n))
+	}
+	leastLoaded := sh.b.delivery.Shared == LeastLoaded
+	var best, offline *member
+	look := n
+	if leastLoaded && n > manyMembers {
+		look = manyMembers
+	}
+	for i := 0; i < n && (i < look || best == nil); i++ {
+		mb := &members[(start+i)%n]
+		c := mb.client
+		switch {
+		case c == not:
+		case !c.online.Load():
+			if offline == nil && c.stored != 0 {
+				offline = mb
+			}
+		case !leastLoaded:
+			return c, mb.options
+		case best == nil || c.load.Load() < best.client.load.Load():
+			best = mb
+		}
+	}
+	if best == nil {
+		best = offline
+	}
+	if best == nil {
+		return nil, 0
+	}
+	return best.client, best.options
+}
+
+// redistribute gives what waits for an offline member of shared subscriptions, and was never sent to it, to
+// members that are online. It reads the queue off the loop.
+func (sh *shard) redistribute(c *client) {
+	if !c.sharedOnline() {
+		return
+	}
+	from, to := c.s.Unsent()
+	if from > to {
+		return
+	}
+	sh.readQueue(c, from, to, func(r readResult) bool {
+		if c.s.Ended() || c.s.Connected() {
+			return false
+		}
+		do := sh.take()
+		for _, it := range r.items {
+			if g := it.Delivery.Group; g != "" && !it.Released && sh.othersOnline(g, c) {
+				sh.requeue(g, it.Message, c)
+				do = c.s.Withdraw(it.Seq, it.Message, do)
+			}
+		}
+		sh.perform(c, nil, do)
+		return true
+	})
+}
+
+// sharedOnline tells whether c is in a shared subscription with another member that is online.
+func (c *client) sharedOnline() bool {
+	for _, s := range c.s.Subscriptions() {
+		if group, _ := splitShared(s.Filter); group != "" && c.shard.othersOnline(s.Filter, c) {
+			return true
+		}
+	}
+	return false
+}
+
+func (sh *shard) othersOnline(name string, c *client) bool {
+	g := sh.b.groups.find(name)
+	if g == nil {
+		return false
+	}
+	return slices.ContainsFunc(*g.members.Load(), func(m member) bool { return m.client != c && m.client.online.Load() })
+}

@@ -1,0 +1,214 @@
+package broker
+
+import (
+	"fmt"
+
+	"github.com/sapwood-mqtt/sapwood/broker/loop"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// perform carries out a client's effects in their order. p is the packet that brought them about, nil if
+// none did. It takes the list back.
+func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
+	for i := 0; i < len(do); i++ { // the list grows while Route, Authorize and others are answered
+		e := &do[i]
+		switch e.Kind {
+		case session.SendPublish:
+			sh.sendPublish(c, e)
+		case session.Send:
+			sh.send(c, e)
+		case session.Route:
+			reason, batch := sh.publish(c, sh.viewOf(c, &p.Publish))
+			do = c.s.Routed(sh.turn(), &p.Publish, reason, batch, do)
+		case session.Keep:
+			sh.keepChange(c, e)
+		case session.Drop:
+			sh.drop(c, e.Msg, e.Why)
+		case session.Authorize:
+			sh.authorizeFilters(c, &p.Subscribe, e.Codes)
+			do = c.s.Subscribed(sh.turn(), &p.Subscribe, e.Codes, do)
+		case session.AddSubscription:
+			sh.enter(c, e.Sub)
+			sh.keepSubscription(c, store.Subscribe, e.Sub)
+			sh.subscribed(c, e.Sub)
+		case session.RemoveSubscription:
+			sh.leave(c, e.Sub.Filter)
+			sh.keepSubscription(c, store.Unsubscribe, e.Sub)
+		case session.Close:
+			sh.close(c, e)
+		default:
+			sh.performRare(c, e)
+		}
+	}
+	if len(do) > 0 {
+		sh.measure(c)
+		if c.waiting != sh.batch.number && c.s.Waits() {
+			c.waiting = sh.batch.number
+			sh.batch.waiters = append(sh.batch.waiters, c)
+		}
+	}
+	sh.give(do)
+}
+
+func (sh *shard) performRare(c *client, e *session.Effect) {
+	switch e.Kind {
+	case session.SendConnack:
+		if c.conn != nil {
+			sh.greet(c, e)
+		}
+	case session.Replay:
+		sh.replay(c, e.Sub)
+	case session.Fetch:
+		sh.fetch(c, e)
+	case session.Requeue:
+		sh.requeue(e.Text, e.Msg, c)
+	case session.PublishWill:
+		sh.publishWill(c, e.Msg)
+	case session.End:
+		sh.end(c, e.Flag, e.Seq)
+	case session.More:
+		conn := c.conn
+		sh.loop.Post(func() {
+			if conn != nil && c.conn == conn {
+				sh.Drained(conn)
+			}
+		})
+	default:
+		panic(fmt.Sprintf("session effect %d has no performer", e.Kind))
+	}
+}
+
+// measure shows other shards how loaded a client is, and looks after its output's cap.
+func (sh *shard) measure(c *client) {
+	if c.conn != nil && (c.conn.Pending() > sh.b.limits.MaxOutgoingBytes || c.unsent > sh.b.limits.MaxOutgoing) {
+		c.s.Blocked()
+		c.conn.WaitDrain()
+	}
+	n, bytes := c.s.Queued()
+	if int32(n) != c.load.Load() {
+		c.load.Store(int32(n))
+	}
+	if bytes != c.queued {
+		sh.b.queuedBytes.Add(bytes - c.queued)
+		c.queued = bytes
+	}
+	if full := c.s.Full(); full != c.full.Load() {
+		c.full.Store(full)
+	}
+}
+
+// send writes a small control packet.
+func (sh *shard) send(c *client, e *session.Effect) {
+	if c.conn == nil {
+		return
+	}
+	var buf [64]byte
+	v, limit := c.s.Version(), c.s.MaximumPacketSize()
+	var props mqtt.Properties
+	if e.Text != "" && v >= mqtt.V5 && c.s.ProblemInfo() { // [MQTT-3.1.2-29]
+		props.Has = props.Has.With(mqtt.PropReasonString)
+		props.ReasonString = []byte(e.Text)
+	}
+	var out []byte
+	switch e.Type {
+	case mqtt.PUBACK, mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP:
+		ack := mqtt.Ack{ID: e.ID, Reason: e.Reason, Props: props}
+		out = ack.AppendTo(buf[:0], e.Type, v, limit)
+	case mqtt.SUBACK, mqtt.UNSUBACK:
+		ack := mqtt.Suback{ID: e.ID, Reasons: e.Codes, Props: props}
+		out = ack.AppendTo(buf[:0], e.Type, v, limit)
+	case mqtt.PINGRESP:
+		out = mqtt.AppendPing(buf[:0], mqtt.PINGRESP)
+	}
+	sh.write(c.conn, out)
+}
+
+// write queues a packet that is not a PUBLISH.
+func (sh *shard) write(conn *loop.Conn, packet []byte) {
+	if len(packet) == 0 {
+		return
+	}
+	sh.count.PacketsSent++
+	sh.count.BytesSent += uint64(len(packet))
+	conn.Write(packet)
+}
+
+// close ends a client's connection, telling a v5 client why.
+func (sh *shard) close(c *client, e *session.Effect) {
+	if c.cause == "" {
+		c.cause = e.Text
+	}
+	if c.conn == nil {
+		return
+	}
+	switch {
+	case c.hello != nil: // [MQTT-3.14.0-1]: no DISCONNECT before CONNACK
+		c.hello = nil
+		ack := mqtt.Connack{Reason: mqtt.ServerUnavailable}
+		sh.write(c.conn, ack.AppendTo(nil, c.s.Version(), c.s.MaximumPacketSize()))
+	case e.Reason.Failed() && c.s.Version() >= mqtt.V5:
+		d := mqtt.Disconnect{Reason: e.Reason}
+		d.Props.Has = d.Props.Has.With(mqtt.PropReasonString)
+		d.Props.ReasonString = []byte(e.Text)
+		sh.write(c.conn, d.AppendTo(nil, mqtt.V5, c.s.MaximumPacketSize()))
+	}
+	c.conn.Close()
+}
+
+// keepChange adds a change of the session to this turn's batch.
+func (sh *shard) keepChange(c *client, e *session.Effect) {
+	r := store.Record{Session: c.stored}
+	switch e.Change {
+	case session.PutSession:
+		r.Op, r.Meta = store.PutSession, c.meta(sh.now)
+	case session.Settle:
+		r.Op, r.Seq = store.Settle, e.Seq
+	case session.Release:
+		r.Op, r.Seq = store.Release, e.Seq
+	case session.Receive:
+		r.Op, r.PacketID = store.Receive, e.ID
+	case session.Complete:
+		r.Op, r.PacketID = store.Complete, e.ID
+	}
+	sh.keep(r)
+}
+
+// fetchMessages and fetchBytes bound what is read of a queue at a time.
+const (
+	fetchMessages = 128
+	fetchBytes    = 256 << 10
+)
+
+// fetch reads on in a client's queue, off the loop: it may have to wait for a disk.
+func (sh *shard) fetch(c *client, e *session.Effect) {
+	from, to, epoch, id := e.Seq, e.To, e.ID, c.stored
+	go func() {
+		items, next, err := sh.b.store.Read(id, from, to, make([]store.Queued, 0, fetchMessages), fetchBytes)
+		sh.loop.Post(func() {
+			sh.tick(sh.loop.Now())
+			if c.s.Ended() {
+				return
+			}
+			if err != nil {
+				sh.b.log.Error("a session's queue cannot be read", "client", c.id, "error", err)
+				sh.perform(c, nil, c.s.FetchFailed(epoch, sh.take()))
+				return
+			}
+			fetched := make([]session.Fetched, len(items))
+			for i, it := range items {
+				fetched[i] = session.Fetched{Seq: it.Seq, Released: it.Released, Msg: it.Message, Delivery: it.Delivery}
+			}
+			sh.perform(c, nil, c.s.Fetched(sh.turn(), epoch, fetched, next, sh.take()))
+		})
+	}()
+}
+
+// drop counts a message that did not reach a client, with the reason.
+func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) {
+	sh.count.Dropped[why]++
+	if sh.b.opts.Events.Dropped != nil {
+		sh.b.opts.Events.Dropped(c.id, m, why)
+	}
+}

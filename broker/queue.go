@@ -1,0 +1,64 @@
+package broker
+
+import (
+	"github.com/sapwood-mqtt/sapwood/broker/store"
+)
+
+// readResult is one block of a queue.
+type readResult struct {
+	items []store.Queued
+	done  bool
+	err   error
+}
+
+// readQueue reads a client's queue from the store in blocks, off the loop, and gives each to do on the loop until
+// that returns false or the range is done.
+func (sh *shard) readQueue(c *client, from, to uint64, do func(readResult) bool) {
+	id := c.stored
+	go func() {
+		for from <= to {
+			items, next, err := sh.b.store.Read(id, from, to, make([]store.Queued, 0, fetchMessages), fetchBytes)
+			r := readResult{items: items, done: next > to || err != nil, err: err}
+			more := make(chan bool, 1)
+			sh.loop.Post(func() {
+				sh.tick(sh.loop.Now())
+				more <- do(r)
+				sh.loop.Wake()
+			})
+			select {
+			case ok := <-more:
+				if !ok || r.done {
+					return
+				}
+			case <-sh.b.closed:
+				return
+			}
+			from = next
+		}
+	}()
+}
+
+// endStored removes an ended session from the store, after what waited in it for a shared subscription
+// has gone to another member. unsent is the first position never sent.
+func (sh *shard) endStored(c *client, unsent uint64) {
+	end := func() { sh.keep(store.Record{Op: store.EndSession, Session: c.stored}) }
+	if !c.sharedOnline() {
+		end()
+		return
+	}
+	sh.readQueue(c, 1, ^uint64(0)-1, func(r readResult) bool {
+		for _, it := range r.items {
+			// QoS 2 that was sent goes to nobody else [MQTT-4.8.2-5].
+			if g := it.Delivery.Group; g != "" && !it.Released && (it.Delivery.QoS == 1 || it.Seq >= unsent) {
+				sh.requeue(g, it.Message, c)
+			}
+		}
+		if r.err != nil {
+			sh.b.log.Error("an ended session's queue cannot be read", "client", c.id, "error", r.err)
+		}
+		if r.done {
+			end()
+		}
+		return true
+	})
+}

@@ -1,0 +1,89 @@
+package broker
+
+import (
+	"strings"
+
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// The options of an entry of the subscription index: QoS, No Local and Retain As Published
+// where the packet has them, and the subscription identifier above.
+const (
+	optQoS               = 3
+	optNoLocal           = 4
+	optRetainAsPublished = 8
+	optIDShift           = 4
+)
+
+func indexOptions(s *session.Subscription) uint32 {
+	return uint32(s.Options&(optQoS|optNoLocal|optRetainAsPublished)) | s.ID<<optIDShift
+}
+
+// authorizeFilters puts refusals into codes.
+func (sh *shard) authorizeFilters(c *client, p *mqtt.Subscribe, codes []mqtt.ReasonCode) {
+	if sh.b.opts.Authz == nil {
+		return
+	}
+	for i, f := range p.Filters {
+		if codes[i].Failed() {
+			continue
+		}
+		inner := f.Filter
+		if group, rest := splitShared(string(f.Filter)); group != "" {
+			inner = []byte(rest)
+		}
+		if !sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Subscribe, inner) {
+			codes[i] = mqtt.NotAuthorized
+			sh.count.Denied++
+		}
+	}
+}
+
+// splitShared parts a valid filter "$share/group/filter"; group is empty for any other.
+func splitShared(filter string) (group, inner string) {
+	rest, ok := strings.CutPrefix(filter, "$share/")
+	if !ok {
+		return "", filter
+	}
+	group, inner, _ = strings.Cut(rest, "/")
+	return group, inner
+}
+
+// enter puts a subscription into the index.
+func (sh *shard) enter(c *client, s *session.Subscription) {
+	if group, inner := splitShared(s.Filter); group != "" {
+		if id, added := sh.b.groups.join(s.Filter, c, indexOptions(s)); added {
+			sh.b.index.Set(inner, entry(id, 0))
+		}
+		return
+	}
+	sh.b.index.Set(s.Filter, entry(c.handle, indexOptions(s)))
+}
+
+// leave takes a subscription out of the index.
+func (sh *shard) leave(c *client, filter string) {
+	if group, inner := splitShared(filter); group != "" {
+		if id, gone := sh.b.groups.leave(filter, c); gone {
+			sh.b.index.Delete(inner, id)
+			sh.b.groups.release(id)
+		}
+		return
+	}
+	sh.b.index.Delete(filter, c.handle)
+}
+
+func (sh *shard) keepSubscription(c *client, op store.Op, s *session.Subscription) {
+	if c.stored != 0 {
+		sh.keep(store.Record{Op: op, Session: c.stored, Subscription: store.Subscription(*s)})
+	}
+}
+
+func (sh *shard) subscribed(c *client, s *session.Subscription) {
+	sh.count.Subscribes++
+	if sh.b.opts.Events.Subscribed != nil {
+		sh.b.opts.Events.Subscribed(c.id, s.Filter, s.Options)
+	}
+}
