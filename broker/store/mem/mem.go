@@ -46,7 +46,7 @@ func New() *Store {
 }
 
 func open(sessions map[store.SessionID]*session, retained map[string]*mqtt.Message, stats store.Stats) *Store {
-	s := &Store{sessions: sessions, retained: retained, stats: stats, spare: newSpare()}
+	s := &Store{sessions: sessions, retained: retained, stats: stats}
 	for q := range s.plain {
 		s.plain[q] = [2]store.Delivery{{QoS: mqtt.QoS(q)}, {QoS: mqtt.QoS(q), Retain: true}}
 	}

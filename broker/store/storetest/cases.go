@@ -25,6 +25,7 @@ var cases = []struct {
 	{"positions grow by one and settle in any order", testPositions},
 	{"the batch may be used again", testReuse},
 	{"a long queue with one old message", testStraggler},
+	{"the newest settle first", testNewestFirst},
 	{"read keeps to range, room and bytes", testRead},
 	{"delivery comes back as it was given", testDelivery},
 	{"release lets the message go and keeps the position", testRelease},
@@ -202,8 +203,10 @@ func testStraggler(e *engine) {
 			e.expectQueue(1, stuck...)
 		}
 	}
-	if got := e.read(1, 2, 699, 4, math.MaxInt); len(got) != 1 || got[0].Seq != 3 {
-		e.t.Fatalf("Read(2, 699) = %v", got)
+	for _, to := range []uint64{3, 699} {
+		if got := e.read(1, 2, to, 4, math.MaxInt); len(got) != 1 || got[0].Seq != 3 {
+			e.t.Fatalf("Read(2, %d) = %v", to, got)
+		}
 	}
 	e.commit(settle(1, 1), settle(1, 2), settle(1, 1200))
 	e.expectQueue(1, "3:3", "700:700")
@@ -213,6 +216,34 @@ func testStraggler(e *engine) {
 	e.commit(settle(1, 700))
 	e.expectQueue(1)
 	e.reopen(dump{sessions: []store.Recovered{{Session: *put(1).Meta, First: n + 1, Next: n + 1}}})
+}
+
+func testNewestFirst(e *engine) {
+	e.commit(put(1))
+	var live []uint64
+	settleTo := func(n int) {
+		for len(live) > n {
+			e.commit(settle(1, live[len(live)-1]))
+			live = live[:len(live)-1]
+		}
+		var want []string
+		for _, seq := range live {
+			want = append(want, fmt.Sprintf("%d:x", seq))
+		}
+		e.expectQueue(1, want...)
+	}
+	for i := range 600 {
+		live = append(live, e.enqueue(message("t", "x"), 1)...)
+		settleTo(1 + i/100) // one more stays every hundred
+	}
+	settleTo(0)
+	for range 100 {
+		live = append(live, e.enqueue(message("t", "x"), 1)...)
+	}
+	for n := range 100 {
+		settleTo(99 - n)
+	}
+	e.expectStats(store.Stats{Sessions: 1})
 }
 
 func testRead(e *engine) {
