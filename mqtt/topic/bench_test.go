@@ -64,8 +64,13 @@ func fillIndex(filter func(int) string) *Index {
 func benchNames(over int) [][]byte {
 	rng := rand.New(rand.NewPCG(1, 2))
 	names := make([][]byte, 1<<16)
+	distinct := make(map[int][]byte)
 	for i := range names {
-		names[i] = []byte(benchName(rng.IntN(over) * (million / over)))
+		n := rng.IntN(over)
+		if distinct[n] == nil {
+			distinct[n] = []byte(benchName(n * (million / over)))
+		}
+		names[i] = distinct[n]
 	}
 	return names
 }
