@@ -240,3 +240,20 @@ func BenchmarkRetained(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkMassLeave is 10,000 subscriptions of one filter and their end (F102).
+func BenchmarkMassLeave(b *testing.B) {
+	for _, filter := range []string{"a/b", "a/+"} {
+		b.Run(filter, func(b *testing.B) {
+			x := NewIndex()
+			for b.Loop() {
+				for id := range uint32(10_000) {
+					x.Set(filter, Entry{ID: id})
+				}
+				for id := range uint32(10_000) {
+					x.Delete(filter, id)
+				}
+			}
+		})
+	}
+}

@@ -213,9 +213,9 @@ func TestRetainedChurnDoesNotGrow(t *testing.T) {
 	}
 	churn(0, 10_000)
 	before := tree.Bytes()
-	churn(10_000, 100_000)
+	churn(10_000, 50_000)
 	if after := tree.Bytes(); after > before {
-		t.Errorf("%d bytes after 10,000 changes, %d after 100,000", before, after)
+		t.Errorf("%d bytes after 10,000 changes, %d after 50,000", before, after)
 	}
 	c.Close()
 	c.Close()
