@@ -139,8 +139,7 @@ func collect(tree *Retained[int], filter string, budget int) (names []string, sl
 	}
 }
 
-// TestScanIsComplete: retained messages are never truncated, whatever the size of the slices
-// [MQTT5 MQTT-3.3.1-9] [MQTT311 MQTT-3.3.1-6].
+// TestScanIsComplete: a scan is never truncated, whatever the size of its slices.
 func TestScanIsComplete(t *testing.T) {
 	tree := NewRetained[int]()
 	const n = 20_000
