@@ -199,11 +199,13 @@ func (c *Client) attach(l *link) {
 		c.opt.ClientID = string(l.connack.Props.AssignedClientID)
 	}
 	c.link, c.connack = l, l.connack
-	if !l.connack.SessionPresent {
+	if !l.resumed {
 		clear(c.received)
+	}
+	if !l.connack.SessionPresent {
 		c.resubscribe(l)
 	}
-	c.requeue(l.connack.SessionPresent)
+	c.requeue(l.resumed)
 	c.pump(l)
 	if c.ending != nil { // Close came while dialling
 		c.sendDisconnect(l, mqtt.Disconnect{})

@@ -14,11 +14,10 @@ import (
 )
 
 const (
-	maxOut     = 256 << 10       // bytes waiting to be written, give or take a packet
-	writeChunk = 64 << 10        // bytes for which the server has Timeout to make room
-	keepIn     = 64 << 10        // bytes of read buffer kept when it is empty
-	farewellIn = time.Second     // how long to wait for the server to close
-	never      = time.Hour << 20 // a timer that does not fire
+	maxOut     = 256 << 10   // bytes waiting to be written, give or take a packet
+	writeChunk = 64 << 10    // bytes for which the server has Timeout to make room
+	keepIn     = 64 << 10    // bytes of read buffer kept when it is empty
+	farewellIn = time.Second // how long to wait for the server to close
 )
 
 // link is one network connection. Fields below the line belong to Client.mu.
@@ -28,6 +27,7 @@ type link struct {
 	timeout time.Duration
 	tap     func(Direction, []byte)
 	connack mqtt.Connack
+	resumed bool // the session lives on; 3.1 cannot say, and is taken to have kept it
 	limits  limits
 
 	in      []byte // received; the packets before start are done with
@@ -122,6 +122,7 @@ func (c *Client) shake(l *link, cleanStart bool) error {
 	}
 	l.connack = p.Connack
 	l.connack.Props = cloneProperties(p.Connack.Props)
+	l.resumed = p.Connack.SessionPresent || l.version == mqtt.V31 && !cleanStart
 	l.limits = c.limitsOf(&l.connack.Props)
 	l.quota = min(l.limits.receive, c.opt.MaxInflight)
 	l.lastSent = time.Now()
@@ -325,8 +326,13 @@ func (c *Client) sendDisconnect(l *link, d mqtt.Disconnect) {
 // write is the goroutine that writes and keeps alive.
 func (c *Client) write(l *link) {
 	defer close(l.written)
-	timer := time.NewTimer(c.beat(l))
-	defer timer.Stop()
+	var beats <-chan time.Time // none without a keep-alive
+	var timer *time.Timer
+	if l.limits.keepAlive > 0 {
+		timer = time.NewTimer(c.beat(l))
+		defer timer.Stop()
+		beats = timer.C
+	}
 	for {
 		select {
 		case <-l.wake:
@@ -334,11 +340,12 @@ func (c *Client) write(l *link) {
 				l.hangUp()
 				return
 			}
-			timer.Reset(c.beat(l))
-		case <-timer.C:
-			timer.Reset(c.beat(l))
+		case <-beats:
 		case <-l.dead:
 			return
+		}
+		if timer != nil {
+			timer.Reset(c.beat(l))
 		}
 	}
 }
@@ -380,9 +387,6 @@ func (c *Client) flush(l *link) bool {
 // three quarters of the keep-alive [MQTT5 3.1.2.10], cuts it when the answer
 // does not come, and says when to look again.
 func (c *Client) beat(l *link) time.Duration {
-	if l.limits.keepAlive == 0 {
-		return never
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, quiet := time.Now(), l.limits.keepAlive*3/4
@@ -406,7 +410,7 @@ func (c *Client) beat(l *link) time.Duration {
 		}
 		if now.Sub(owed) >= l.timeout {
 			l.fail(fmt.Errorf("%w: no PINGRESP in %v", ErrSilent, l.timeout))
-			return never
+			return l.timeout
 		}
 		again = earlier(again, owed.Add(l.timeout))
 	}
