@@ -11,9 +11,13 @@ package mqtt
 // force is undefined but for Connect.Version with UnsupportedProtocolVersion.
 func (p *Packet) Decode(v Version, h Header, body []byte, lim Limits) error {
 	p.Type = h.Type
-	switch h.Type {
-	case PUBLISH:
+	if h.Type == PUBLISH {
 		return p.Publish.decode(v, h.Flags, body, lim)
+	}
+	if h.Flags != fixedFlags(h.Type) && v != V31 {
+		return &Error{MalformedPacket, "reserved bits of the fixed header"}
+	}
+	switch h.Type {
 	case PUBACK, PUBREC, PUBREL, PUBCOMP:
 		return p.Ack.decode(h.Type, v, body, lim)
 	}
@@ -90,6 +94,9 @@ func (p *Publish) decode(v Version, flags byte, body []byte, lim Limits) error {
 
 // topicFault checks a topic name (MQTT5 4.7); the empty one is the caller's.
 func topicFault(topic []byte) error {
+	if plainTopic(topic) {
+		return nil
+	}
 	if !validText(topic) {
 		return &Error{MalformedPacket, "topic is not UTF-8 without U+0000"}
 	}

@@ -86,12 +86,16 @@ func (p *Publish) AppendHead(dst []byte, v Version) []byte {
 // string are left out; if that is not enough dst is returned as it was. Success
 // without properties takes four bytes.
 func (a *Ack) AppendTo(dst []byte, t Type, v Version, max uint32) []byte {
+	if v < V5 || a.Reason == Success && a.Props.blank() {
+		if max > 0 && max < 4 {
+			return dst
+		}
+		return append(dst, byte(t)<<4|fixedFlags(t), 2, byte(a.ID>>8), byte(a.ID))
+	}
 	start := len(dst)
 	for _, omit := range shedding() {
 		out := append(begin(dst, t), byte(a.ID>>8), byte(a.ID))
-		if v >= V5 {
-			out = appendReason(out, a.Reason, &a.Props, ackProps&^omit)
-		}
+		out = appendReason(out, a.Reason, &a.Props, ackProps&^omit)
 		if out, ok := seal(out, start, max); ok {
 			return out
 		}
@@ -102,8 +106,7 @@ func (a *Ack) AppendTo(dst []byte, t Type, v Version, max uint32) []byte {
 // appendReason writes a reason code and properties in the shortest form: no
 // empty property section, and no Success before none (MQTT5 3.4.2.1, 3.14.2.1).
 func appendReason(dst []byte, reason ReasonCode, props *Properties, allowed PropertySet) []byte {
-	if props.Has != 0 || len(props.User) > 0 || props.ReasonString != nil ||
-		props.SessionExpiry != 0 || props.ServerReference != nil {
+	if !props.blank() {
 		at := len(dst) + 1
 		if out := props.append(append(dst, byte(reason)), allowed); out[at] != 0 {
 			return out
@@ -113,6 +116,13 @@ func appendReason(dst []byte, reason ReasonCode, props *Properties, allowed Prop
 		return dst
 	}
 	return append(dst, byte(reason))
+}
+
+// blank tells whether p has nothing that an acknowledgement or a DISCONNECT
+// carries.
+func (p *Properties) blank() bool {
+	return p.Has == 0 && len(p.User) == 0 && p.ReasonString == nil &&
+		p.SessionExpiry == 0 && p.ServerReference == nil
 }
 
 // AppendTo appends the packet; max as in Ack.AppendTo. Before v5 a reason that

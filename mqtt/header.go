@@ -53,13 +53,19 @@ func flagFault(t Type, flags byte) string {
 		}
 		return ""
 	}
-	if flags != fixedFlags(t) {
+	if flags&^dupFlag(t) != fixedFlags(t) {
 		return "reserved bits of the fixed header"
 	}
 	return ""
 }
 
-// fixedFlags are the flags of every type but PUBLISH (MQTT5 table 2-2).
+// dupFlag is the bit that 3.1 knows as DUP in packets other than PUBLISH, and
+// that a client of 3.1 sets when it sends one again. A header does not say its
+// version, so Decode refuses the bit in all others.
+func dupFlag(t Type) byte { return fixedFlags(t) << 2 }
+
+// fixedFlags are the flags of every type but PUBLISH (MQTT5 table 2-2). They are
+// 0 for all but those with a QoS of 1 in 3.1.
 func fixedFlags(t Type) byte {
 	switch t {
 	case PUBREL, SUBSCRIBE, UNSUBSCRIBE:

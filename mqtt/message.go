@@ -28,11 +28,11 @@ func (m *MessageProperties) decode(r *reader, allowed PropertySet, lim Limits) {
 	for len(props.b) > 0 {
 		start := len(section) - len(props.b)
 		id := props.propertyID(&seen, allowed, repeatable)
-		m.decodeValue(&props, id)
 		if id == PropUser {
 			users++
 			props.limitUsers(users, lim)
 		}
+		m.decodeValue(&props, id)
 		if props.err != nil {
 			r.adopt(&props)
 			return

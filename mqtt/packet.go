@@ -74,12 +74,13 @@ type MessageProperties struct {
 	// Forward holds, still encoded and in their order, the properties that a
 	// server passes on unaltered: Payload Format Indicator, Content Type,
 	// Response Topic, Correlation Data, User Property. It contains no Message
-	// Expiry Interval, Topic Alias, Subscription Identifier or Will Delay.
+	// Expiry Interval, Topic Alias, Subscription Identifier or Will Delay. The
+	// Append functions (AppendContentType ...) build it, Each reads it.
 	Forward []byte
 
 	Expiry          uint32 // Message Expiry Interval in seconds, if HasExpiry
 	HasExpiry       bool
-	UTF8            bool     // Payload Format Indicator 1: the payload claims to be UTF-8
+	UTF8            bool     // Forward has Payload Format Indicator 1: the payload claims to be UTF-8
 	TopicAlias      uint16   // 0 = none
 	WillDelay       uint32   // seconds; only in a will
 	SubscriptionIDs []uint32 // only from server to client
@@ -180,8 +181,9 @@ type Auth struct {
 }
 
 // Properties are the properties of every packet but PUBLISH (MQTT5 2.2.2). A
-// pointer-like field is nil, a numeric one zero, when absent, save where a
-// Has flag tells absent from zero.
+// pointer-like field is nil, a numeric one zero, when absent, save where Has
+// tells absent from zero: a writer writes what is not zero or is in Has, as far
+// as the packet may carry it.
 type Properties struct {
 	Has PropertySet // which single-valued properties are present
 

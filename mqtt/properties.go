@@ -43,8 +43,10 @@ func (p *Properties) decode(r *reader, allowed PropertySet, lim Limits) {
 		id := props.propertyID(&p.Has, allowed, 1<<PropUser)
 		if id == PropUser {
 			props.limitUsers(len(p.User)+1, lim)
-			name := props.text()
-			p.User = append(p.User, UserProperty{name, props.text()})
+			name, value := props.text(), props.text()
+			if props.err == nil {
+				p.User = append(p.User, UserProperty{name, value})
+			}
 		} else {
 			p.decodeValue(&props, id)
 		}

@@ -27,12 +27,16 @@ func (r *reader) adopt(part *reader) {
 // take returns the next n bytes, nil past the end.
 func (r *reader) take(n int) []byte {
 	if len(r.b) < n {
-		r.fail(MalformedPacket, "a field runs past the end of the packet")
-		return nil
+		return r.overrun()
 	}
 	s := r.b[:n:n]
 	r.b = r.b[n:]
 	return s
+}
+
+func (r *reader) overrun() []byte {
+	r.fail(MalformedPacket, "a field runs past the end of the packet")
+	return nil
 }
 
 func (r *reader) u8() byte {
@@ -85,7 +89,18 @@ func (r *reader) varint() uint32 {
 }
 
 // binary reads Binary Data (MQTT5 1.5.6).
-func (r *reader) binary() []byte { return r.take(int(r.u16())) }
+func (r *reader) binary() []byte {
+	if len(r.b) < 2 {
+		return r.overrun()
+	}
+	n := 2 + int(r.b[0])<<8 + int(r.b[1])
+	if len(r.b) < n {
+		return r.overrun()
+	}
+	s := r.b[2:n:n]
+	r.b = r.b[n:]
+	return s
+}
 
 // text reads a UTF-8 Encoded String (MQTT5 1.5.4).
 func (r *reader) text() []byte {

@@ -3,6 +3,8 @@ package mqtt
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 )
@@ -93,4 +95,8 @@ func wantReason(t *testing.T, err error, want ReasonCode) {
 	if !errors.As(err, &e) || e.Reason != want || !errors.Is(err, want) {
 		t.Fatalf("got %v, want an *Error with %v", err, want)
 	}
+}
+
+func writeProperty(w io.Writer, id PropertyID, name, value []byte) {
+	fmt.Fprintf(w, "%d %s %x;", id, name, value)
 }
