@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -24,73 +25,91 @@ type flight struct {
 	done     chan struct{}
 }
 
-// Publish sends a message. At QoS 0 it returns when the message waits to be
-// written; at QoS 1 and 2 when the server has taken it over (PUBACK, PUBCOMP),
-// with the reason code of its answer and, from 0x80 on, a *ReasonError. Until
-// then a lost connection only delays it (Reconnect); ErrSessionLost says when
-// the outcome is unknown. ID and Dup are the client's and ignored; p is the
-// caller's again on return.
-//
-// It waits for a connection, and for room within MaxInflight and the server's
-// Receive Maximum. When ctx ends, what was sent already may yet be delivered.
+// Delivery is a message that Start took.
+type Delivery struct {
+	c      *Client
+	flight *flight // nil at QoS 0
+}
+
+// Publish is Start and Wait.
+func (c *Client) Publish(ctx context.Context, p *mqtt.Publish) (mqtt.ReasonCode, error) {
+	d, err := c.Start(ctx, p)
+	if reason := mqtt.Success; err != nil {
+		errors.As(err, &reason)
+		return reason, err
+	}
+	return d.Wait(ctx)
+}
+
+// Start sends a message and returns when it waits to be written, or, at QoS 1
+// and 2, has its place in the order of sending. It blocks while there is no
+// connection (QoS 0) or no room within MaxInflight. ID and Dup are the client's
+// and ignored; p is the caller's again on return.
 //
 // A TopicAlias is a wish: the first message of a connection with it sends topic
 // and alias, later ones the alias alone; beyond what the server allows it is left
 // out. A message that the server's Maximum QoS, Retain Available or Maximum
 // Packet Size forbids is not sent and fails with that reason code.
-func (c *Client) Publish(ctx context.Context, p *mqtt.Publish) (mqtt.ReasonCode, error) {
+func (c *Client) Start(ctx context.Context, p *mqtt.Publish) (*Delivery, error) {
 	if len(p.Topic) == 0 || len(p.Topic) > math.MaxUint16 || bytes.ContainsAny(p.Topic, "+#\x00") {
-		return mqtt.TopicNameInvalid, fmt.Errorf("publish: %w", mqtt.TopicNameInvalid)
+		return nil, fmt.Errorf("publish: %w", mqtt.TopicNameInvalid)
 	}
 	if p.QoS == 0 {
-		return c.publish0(ctx, p)
+		return &Delivery{c: c}, c.publish0(ctx, p)
 	}
 	if p.QoS > 2 {
-		return mqtt.QoSNotSupported, fmt.Errorf("publish: %w", mqtt.QoSNotSupported)
+		return nil, fmt.Errorf("publish: %w", mqtt.QoSNotSupported)
 	}
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return nil, ctx.Err()
 	case <-c.ended:
-		return 0, c.Err()
+		return nil, c.Err()
 	}
 	f, err := c.launch(p)
-	if err != nil {
-		return 0, err
+	return &Delivery{c, f}, err
+}
+
+// Wait returns when the server has taken the message over (PUBACK, PUBCOMP),
+// with the reason code of its answer and, from 0x80 on, a *ReasonError; at QoS 0
+// at once. Until then a lost connection only delays it (Reconnect);
+// ErrSessionLost says that the outcome is unknown. When ctx ends, a message that
+// was never sent is dropped, any other may yet be delivered.
+func (d *Delivery) Wait(ctx context.Context) (mqtt.ReasonCode, error) {
+	f := d.flight
+	if f == nil {
+		return mqtt.Success, nil
 	}
 	select {
 	case <-f.done:
+		return f.reason, f.err
 	case <-ctx.Done():
-		c.abandon(f, ctx.Err())
+		d.c.abandon(f, ctx.Err())
 		return 0, ctx.Err()
 	}
-	return f.reason, f.err
 }
 
-func (c *Client) publish0(ctx context.Context, p *mqtt.Publish) (mqtt.ReasonCode, error) {
+func (c *Client) publish0(ctx context.Context, p *mqtt.Publish) error {
 	for {
 		l, err := c.live(ctx)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		c.mu.Lock()
-		if ending := c.ending; ending != nil {
-			c.mu.Unlock()
-			return 0, ending
+		drained, full := l.drained, l.full()
+		if err = c.ending; err == nil && !full {
+			_, err = c.sendPublish(l, p, 0, false)
 		}
-		if drained := l.drained; l.full() {
-			c.mu.Unlock()
-			select {
-			case <-drained:
-			case <-ctx.Done():
-				return 0, ctx.Err()
-			}
-			continue
-		}
-		reason, err := c.sendPublish(l, p, 0, false)
 		c.mu.Unlock()
-		return reason, err
+		if err != nil || !full {
+			return err
+		}
+		select {
+		case <-drained:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
