@@ -247,6 +247,9 @@ func hangUp(c *client.Client) error {
 // explained gives the end of a connection its exit code and says what may help.
 func explained(err error) error {
 	refusal := new(client.ReasonError)
+	if errors.Is(err, client.ErrOptions) {
+		return coded{exitUsage, err}
+	}
 	if errors.As(err, &refusal) {
 		return coded{exitRefused, withAdvice(err, adviceOnReason(refusal.Reason))}
 	}

@@ -9,6 +9,8 @@ import (
 
 // The errors that are not the server's.
 var (
+	// ErrOptions is what Dial returns, wrapped, for Options that cannot be.
+	ErrOptions = errors.New("client options")
 	// ErrClosed is what calls return after Close.
 	ErrClosed = errors.New("client is closed")
 	// ErrStop, returned by OnMessage, acknowledges the message and then closes

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -113,7 +112,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Version = mqtt.V5
 	}
 	if o.Version != mqtt.V31 && o.Version != mqtt.V311 && o.Version != mqtt.V5 {
-		return o, fmt.Errorf("client: protocol version %d is unknown", o.Version)
+		return o, fmt.Errorf("%w: protocol version %d is unknown", ErrOptions, o.Version)
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
@@ -127,15 +126,15 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if max(len(o.ClientID), len(o.Username), len(o.Password)) > math.MaxUint16 ||
 		o.Will != nil && max(len(o.Will.Topic), len(o.Will.Payload)) > math.MaxUint16 {
-		return o, errors.New("client: a client id, user name, password or will has more than 65,535 bytes")
+		return o, fmt.Errorf("%w: a client id, user name, password or will has more than 65,535 bytes", ErrOptions)
 	}
 	if o.Version < mqtt.V5 {
 		o.TopicAliasMaximum, o.SessionExpiry = 0, 0
 		if o.ClientID == "" && !o.CleanStart {
-			return o, errors.New("client: to keep a session before MQTT 5 takes a client id")
+			return o, fmt.Errorf("%w: to keep a session before MQTT 5 takes a client id", ErrOptions)
 		}
 		if o.Password != nil && o.Username == "" && !strings.Contains(o.Address, "@") {
-			return o, errors.New("client: a password without a user name takes MQTT 5")
+			return o, fmt.Errorf("%w: a password without a user name takes MQTT 5", ErrOptions)
 		}
 	}
 	if o.DialConn != nil {
@@ -156,17 +155,17 @@ func (o Options) withDialer() (Options, error) {
 	} else if strings.Contains(o.Address, "://") {
 		u, err := url.Parse(o.Address)
 		if err != nil { // the error would repeat the password
-			return o, errors.New("client: the address is not a URL (percent-encode special characters)")
+			return o, fmt.Errorf("%w: the address is not a URL (percent-encode special characters)", ErrOptions)
 		}
 		switch u.Scheme {
 		case "mqtt", "tcp":
 		case "mqtts", "ssl", "tls":
 			secure = true
 		default:
-			return o, fmt.Errorf("client: scheme %q: use mqtt://, mqtts:// or unix:", u.Scheme)
+			return o, fmt.Errorf("%w: scheme %q: use mqtt://, mqtts:// or unix:", ErrOptions, u.Scheme)
 		}
 		if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-			return o, errors.New("client: the address goes on after host and port")
+			return o, fmt.Errorf("%w: the address goes on after host and port", ErrOptions)
 		}
 		host, port = u.Hostname(), u.Port()
 		if u.User != nil && o.Username == "" {
@@ -181,7 +180,7 @@ func (o Options) withDialer() (Options, error) {
 		host = strings.Trim(o.Address, "[]")
 	}
 	if host == "" {
-		return o, errors.New("client: the address has no host")
+		return o, fmt.Errorf("%w: the address has no host", ErrOptions)
 	}
 	if port == "" {
 		port = "1883"
