@@ -1,0 +1,205 @@
+// Package app puts the process together: it reads the configuration, opens what is plugged in,
+// starts it in order and stops it in reverse. It decides nothing about MQTT, and nothing imports it
+// but cmd.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/transport"
+	"github.com/sapwood-mqtt/sapwood/console"
+)
+
+var (
+	errStarting = errors.New("starting")
+	errStopping = errors.New("stopping")
+)
+
+// App is one Sapwood process. Start it once, then Stop it once; Failed and Bound may be asked from
+// any goroutine after Start has returned.
+type App struct {
+	cfg     Config
+	log     *slog.Logger
+	broker  Broker
+	closers []closer
+	bound   Bound
+	failed  chan error
+
+	mu       sync.Mutex
+	notReady error // why /readyz says no; nil when it says yes
+}
+
+// Bound is where the process listens: what a client has to be told.
+type Bound struct {
+	MQTT []string `json:"mqtt"`           // as URLs: mqtt://127.0.0.1:1883, or unix:/path
+	HTTP string   `json:"http,omitempty"` // as a URL; "" when HTTP is off
+}
+
+// closer undoes one step of Start.
+type closer struct {
+	name  string
+	close func(context.Context) error
+}
+
+// New prepares an app. It opens nothing yet.
+func New(cfg Config, log *slog.Logger) *App {
+	return &App{cfg: cfg, log: log, failed: make(chan error, 1), notReady: errStarting}
+}
+
+// Start opens everything, in the order in which it is written here. When it returns nil, every
+// listener accepts. When it returns an error, all that was opened is closed again; an address that
+// cannot be had is a *SettingError.
+func (a *App) Start(ctx context.Context) error {
+	err := a.start()
+	if err != nil {
+		return errors.Join(err, a.unwind(ctx))
+	}
+	a.notReadyAfter(errStarting, nil)
+	return nil
+}
+
+func (a *App) start() error {
+	if err := a.openHTTP(); err != nil {
+		return err
+	}
+	b, err := openBroker(a.cfg, a.log)
+	if err != nil {
+		return fmt.Errorf("open the broker: %w", err)
+	}
+	a.broker = b
+	a.onStop("broker", b.Close)
+
+	listeners := make([]net.Listener, len(a.cfg.Listeners))
+	for i, l := range a.cfg.Listeners {
+		if listeners[i], err = a.openListener(fmt.Sprintf("listeners[%d]", i), l); err != nil {
+			return err
+		}
+	}
+	for _, l := range listeners {
+		go a.serve("mqtt "+l.Addr().String(), func() error { return b.Serve(l) })
+	}
+	return nil
+}
+
+func (a *App) openListener(key string, cfg Listener) (net.Listener, error) {
+	l, err := transport.Listen(cfg.Address)
+	if err != nil {
+		return nil, cannotListen(key+".address", cfg.Address, err)
+	}
+	a.onStop("listener "+cfg.Address, func(context.Context) error { return closeListener(l) })
+	if strings.HasPrefix(cfg.Address, "unix:") {
+		a.bound.MQTT = append(a.bound.MQTT, cfg.Address)
+	} else {
+		a.bound.MQTT = append(a.bound.MQTT, "mqtt://"+l.Addr().String())
+	}
+	if cfg.MaxConnections == 0 {
+		return l, nil
+	}
+	limited := transport.Limit(l, cfg.MaxConnections)
+	a.onStop("limit "+cfg.Address, func(context.Context) error {
+		a.log.Info("listener closes", "address", cfg.Address, "max_connections", cfg.MaxConnections, "refused", limited.Refused())
+		return nil
+	})
+	return limited, nil
+}
+
+// openHTTP comes first and goes last, so that /readyz can say no while the rest starts and stops.
+func (a *App) openHTTP() error {
+	if a.cfg.HTTP.Off() {
+		return nil
+	}
+	l, err := transport.Listen(a.cfg.HTTP.Address)
+	if err != nil {
+		return cannotListen("http.address", a.cfg.HTTP.Address, err)
+	}
+	a.bound.HTTP = "http://" + l.Addr().String()
+	server := &http.Server{
+		Handler:           console.Handler(a.isReady),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	a.onStop("http", server.Shutdown)
+	go a.serve("http "+l.Addr().String(), func() error { return server.Serve(l) })
+	return nil
+}
+
+// serve runs one accepting loop. That it ends before Stop is a failure of the process.
+func (a *App) serve(name string, run func() error) {
+	err := run()
+	if errors.Is(a.isReady(), errStopping) {
+		return
+	}
+	if err == nil {
+		err = errors.New("stopped accepting")
+	}
+	err = fmt.Errorf("%s: %w", name, err)
+	a.notReadyAfter(nil, err)
+	a.notReadyAfter(errStarting, err)
+	select {
+	case a.failed <- err:
+	default: // one failure is enough to stop
+	}
+}
+
+// Failed receives the error of a listener that stopped accepting although nobody asked.
+func (a *App) Failed() <-chan error { return a.failed }
+
+// Bound tells where the process listens, with the ports that port 0 became.
+func (a *App) Bound() Bound { return a.bound }
+
+// Stop closes everything in reverse order and gives it until ctx ends.
+func (a *App) Stop(ctx context.Context) error { return a.unwind(ctx) }
+
+func (a *App) onStop(name string, f func(context.Context) error) {
+	a.closers = append(a.closers, closer{name, f})
+}
+
+func (a *App) unwind(ctx context.Context) error {
+	a.mu.Lock()
+	a.notReady = errStopping
+	a.mu.Unlock()
+	var errs []error
+	for len(a.closers) > 0 {
+		c := a.closers[len(a.closers)-1]
+		a.closers = a.closers[:len(a.closers)-1]
+		if err := c.close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *App) isReady() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.notReady
+}
+
+// notReadyAfter moves from one state to the next, unless something else came in between.
+func (a *App) notReadyAfter(before, now error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.notReady == before {
+		a.notReady = now
+	}
+}
+
+// closeListener closes l unless its broker already has.
+func closeListener(l net.Listener) error {
+	if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}

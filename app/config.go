@@ -1,0 +1,141 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is everything that can be set: one tree of everybody's sections. A section lives with the
+// package it belongs to; its tags say all that the file, the schema and `config explain` show.
+type Config struct {
+	Data       string        `yaml:"data" doc:"Directory for everything that outlives the process. Created when first needed; with durability memory it never is."`
+	Durability string        `yaml:"durability" doc:"What an acknowledged message survives. memory: nothing, a restart forgets sessions, queues and retained messages. It is the only level in this version."`
+	Listeners  []Listener    `yaml:"listeners" doc:"Where MQTT clients connect."`
+	HTTP       HTTP          `yaml:"http" doc:"The HTTP side: /healthz and /readyz in this version."`
+	Log        Log           `yaml:"log" doc:"What the process writes to standard error."`
+	Sys        Sys           `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
+	StopTime   time.Duration `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"What is left is cut off, and the process exits with status 1."`
+}
+
+// Listener is one address that speaks MQTT. The zero value lacks its address.
+type Listener struct {
+	Address        string `yaml:"address" doc:"host:port, where port 0 takes a free one, or unix:/path/to/socket."`
+	Anonymous      bool   `yaml:"anonymous" doc:"Let clients in without authentication on an address that other machines can reach. Loopback addresses and unix sockets need no such leave."`
+	MaxConnections int    `yaml:"max_connections" unit:"connections" doc:"Most connections at a time through this listener; 0 sets no limit." exceeded:"A further connection is closed as soon as it is accepted, before any MQTT, and counted."`
+}
+
+// HTTP is where health checks are answered.
+type HTTP struct {
+	Address string `yaml:"address" doc:"host:port, where port 0 takes a free one; off for no HTTP at all."`
+}
+
+// Log is what the process says about itself.
+type Log struct {
+	Level  string `yaml:"level" enum:"debug,info,warn,error" doc:"The least severe records that are written."`
+	Format string `yaml:"format" enum:"text,json" doc:"One record a line, as key=value text or as JSON."`
+}
+
+// Sys is the $SYS tree.
+type Sys struct {
+	Interval time.Duration `yaml:"interval" doc:"Time between two publications of the $SYS topics; 0s publishes none."`
+}
+
+// DefaultConfig is the configuration of a process that was told nothing.
+func DefaultConfig() Config {
+	return Config{
+		Data:       "./sapwood-data",
+		Durability: "memory",
+		Listeners:  []Listener{{Address: "127.0.0.1:1883"}},
+		HTTP:       HTTP{Address: "127.0.0.1:8083"},
+		Log:        Log{Level: "info", Format: "text"},
+		Sys:        Sys{Interval: 10 * time.Second},
+		StopTime:   10 * time.Second,
+	}
+}
+
+// Check holds the rules that no tag can say.
+func (c *Config) Check(bad func(key, message, fix string)) {
+	switch c.Durability {
+	case "memory":
+	case "process", "fsync":
+		bad("durability", fmt.Sprintf("is %q, but the disk engine comes with a later version", c.Durability),
+			"set memory, and know that a restart then forgets sessions, queues and retained messages")
+	default:
+		bad("durability", fmt.Sprintf("is %q, but the only level in this version is memory", c.Durability), "set memory")
+	}
+	if c.Data == "" {
+		bad("data", "is empty", "name a directory, such as ./sapwood-data")
+	}
+	if len(c.Listeners) == 0 {
+		bad("listeners", "is empty, so nobody could connect", "give at least one, such as address: 127.0.0.1:1883")
+	}
+	if c.StopTime == 0 {
+		bad("stop_timeout", "is 0s, which leaves no time to tell the clients", "give it some, such as 10s")
+	}
+	seen := map[string]bool{}
+	for i, l := range c.Listeners {
+		key := fmt.Sprintf("listeners[%d].address", i)
+		if seen[l.Address] && !strings.HasSuffix(l.Address, ":0") {
+			bad(key, fmt.Sprintf("%s is there twice", l.Address), "remove one")
+		}
+		seen[l.Address] = true
+	}
+}
+
+// Check refuses what cannot be an address, and an open door that nobody asked for.
+func (l *Listener) Check(bad func(key, message, fix string)) {
+	if path, ok := strings.CutPrefix(l.Address, "unix:"); ok {
+		if path == "" {
+			bad("address", "has no path after unix:", "write it as unix:/run/sapwood.sock")
+		}
+		return
+	}
+	if err := checkHostPort(l.Address); err != "" {
+		bad("address", err, "write it as 127.0.0.1:1883 or unix:/run/sapwood.sock")
+		return
+	}
+	if !l.Anonymous && !loopback(l.Address) {
+		bad("address", fmt.Sprintf("%s can be reached from other machines, and nothing here asks clients who they are", l.Address),
+			"listen on 127.0.0.1, or set anonymous: true on this listener to let everybody in")
+	}
+}
+
+// Check refuses what cannot be an address.
+func (h *HTTP) Check(bad func(key, message, fix string)) {
+	if h.Off() {
+		return
+	}
+	if err := checkHostPort(h.Address); err != "" {
+		bad("address", err, "write it as 127.0.0.1:8083, or off")
+	}
+}
+
+// Off tells whether HTTP is not wanted.
+func (h *HTTP) Off() bool { return h.Address == "" || h.Address == "off" }
+
+// checkHostPort says what is wrong with an address, "" when nothing is.
+func checkHostPort(address string) string {
+	if address == "" {
+		return "is empty"
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Sprintf("is %q, but must be host:port", address)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Sprintf("has the port %q, but a port is a number from 0 to 65535", port)
+	}
+	return ""
+}
+
+// loopback tells whether only this machine can reach the address. An empty host is every address
+// of the machine, and a name other than localhost could be anything.
+func loopback(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}

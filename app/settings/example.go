@@ -1,0 +1,101 @@
+package settings
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// Example writes the struct that v points to as a commented file. Read back, it gives the same
+// struct: it is the defaults, written out.
+func Example(v any) string {
+	var b strings.Builder
+	value := reflect.ValueOf(v).Elem()
+	describe(value.Type()).example(&b, value, "")
+	return strings.TrimPrefix(b.String(), "\n")
+}
+
+// example writes the children of a section at one depth of indentation.
+func (n *node) example(b *strings.Builder, v reflect.Value, indent string) {
+	for _, c := range n.children {
+		field := v.Field(c.field)
+		if indent == "" || c.kind != leaf {
+			b.WriteByte('\n')
+		}
+		c.comment(b, indent)
+		switch c.kind {
+		case section:
+			fmt.Fprintf(b, "%s%s:\n", indent, c.name)
+			c.example(b, field, indent+"  ")
+		case list:
+			fmt.Fprintf(b, "%s%s:\n", indent, c.name)
+			for i := range field.Len() {
+				var element strings.Builder
+				c.children[0].example(&element, field.Index(i), indent+"    ")
+				b.WriteString(dashed(element.String(), indent+"  "))
+			}
+		default:
+			fmt.Fprintf(b, "%s%s: %s\n", indent, c.name, c.yaml(field))
+		}
+	}
+}
+
+// comment writes what a reader needs before the value.
+func (n *node) comment(b *strings.Builder, indent string) {
+	text := n.doc
+	if n.oneOf != nil {
+		text += " One of: " + strings.Join(n.oneOf, ", ") + "."
+	}
+	if n.exceeded != "" {
+		text += " When exceeded: " + n.exceeded
+	}
+	for _, line := range wrap(text, 96-len(indent)) {
+		fmt.Fprintf(b, "%s# %s\n", indent, line)
+	}
+}
+
+// yaml is a leaf's value with the quotes that YAML needs.
+func (n *node) yaml(v reflect.Value) string {
+	switch n.typeName() {
+	case typeText:
+		text := n.format(v)
+		if text == "" || strings.ContainsAny(text, "#{}[]&*!|>'\"%@`,") || strings.Contains(text, ": ") {
+			return string(mustJSON(text))
+		}
+		return text
+	case typeTexts:
+		return string(mustJSON(v.Interface()))
+	}
+	return n.format(v)
+}
+
+// dashed puts the dash of a list element on its first key; the comments before it stay above.
+func dashed(element, indent string) string {
+	lines := strings.SplitAfter(element, "\n")
+	for i, line := range lines {
+		if text := strings.TrimSpace(line); text != "" && !strings.HasPrefix(text, "#") {
+			lines[i] = indent + "- " + strings.TrimLeft(line, " ")
+			break
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+// wrap breaks text into lines of at most width characters, where a word allows.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}

@@ -1,0 +1,279 @@
+// Package settings fills a struct of settings from a YAML file, the environment and flags,
+// remembers where each value came from, and can explain, check, describe and print them all.
+//
+// It knows nothing about Sapwood: everything it says it reads from struct tags. A field takes part
+// when it has a yaml tag; doc, unit, exceeded, enum, min and max say the rest. It opens no file and
+// reads no environment of its own: both are handed in.
+package settings
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Key describes one setting, as the tags of its struct field tell it.
+type Key struct {
+	Path     string   `json:"key"`                // "limits.max_packet_size"; "[]" stands for any element of a list
+	Env      string   `json:"env"`                // the environment variable that overrides it
+	Type     string   `json:"type"`               // size, duration, boolean, integer, number, text, list of text
+	Unit     string   `json:"unit,omitempty"`     // what a number counts
+	OneOf    []string `json:"one_of,omitempty"`   // the only values it takes, if they can be listed
+	Doc      string   `json:"doc"`                // what it does
+	Exceeded string   `json:"exceeded,omitempty"` // what happens at the limit, with the reason code
+}
+
+// Setting is one key with its value and where that value came from.
+type Setting struct {
+	Key
+	Value   string `json:"value"`
+	Default string `json:"default"`
+	From    Origin `json:"from"`
+}
+
+// Source is what Load reads, weakest first: the defaults already in the struct, the file, the
+// environment, the flags.
+type Source struct {
+	File    string            // name of the file, for messages; "" when there is none
+	Data    []byte            // its contents
+	Prefix  string            // of the environment variables, such as "SAPWOOD"
+	Environ []string          // as os.Environ gives it
+	Ignore  []string          // variables under the prefix that are not settings
+	Flags   map[string]string // key path to text
+	FlagOf  map[string]string // key path to the flag's name, for messages
+}
+
+// Set is a loaded struct of settings. It is read-only and safe for concurrent use.
+type Set struct {
+	root     *node
+	value    reflect.Value
+	defaults map[string]string
+	origins  map[string]Origin
+	prefix   string
+}
+
+// Checker is implemented by a section that has rules across its fields or beyond its tags. Check
+// calls bad for each rule that does not hold, with the key relative to the section, what is wrong
+// and what would put it right.
+type Checker interface {
+	Check(bad func(key, message, fix string))
+}
+
+// Validator is the shorter form of a Checker: one error, or several joined, about the section.
+type Validator interface {
+	Validate() error
+}
+
+// Load fills the struct that into points to, whose present contents are the defaults. The error,
+// if any, is a Problems with everything that is wrong, not only the first. Load panics on a struct
+// that it cannot describe, which is a mistake in the program.
+func Load(into any, src Source) (*Set, error) {
+	value := reflect.ValueOf(into).Elem()
+	s := &Set{
+		root:     describe(value.Type()),
+		value:    value,
+		defaults: map[string]string{},
+		origins:  map[string]Origin{},
+		prefix:   src.Prefix,
+	}
+	s.root.leaves(value, "", func(path string, n *node, v reflect.Value) { s.defaults[path] = n.format(v) })
+
+	l := &loader{Set: s, src: src}
+	l.file()
+	l.environ()
+	l.flags()
+	if len(l.problems) == 0 {
+		l.check(s.root, value, "")
+	}
+	if len(l.problems) > 0 {
+		return nil, l.problems
+	}
+	return s, nil
+}
+
+// Explain gives the settings at or under path, all of them for "". The error names the nearest key
+// when there is none such.
+func (s *Set) Explain(path string) ([]Setting, error) {
+	var found []Setting
+	var paths []string
+	s.root.leaves(s.value, "", func(p string, n *node, v reflect.Value) {
+		paths = append(paths, p)
+		if path != "" && p != path && !strings.HasPrefix(p, path+".") && !strings.HasPrefix(p, path+"[") {
+			return
+		}
+		found = append(found, Setting{
+			Key:     n.key(p, s.prefix),
+			Value:   n.format(v),
+			Default: s.defaultOf(p, n),
+			From:    s.From(p),
+		})
+	})
+	if len(found) == 0 {
+		return nil, fmt.Errorf("no setting is called %q%s", path, didYouMean(path, paths))
+	}
+	return found, nil
+}
+
+// From tells where the value at path came from. What nothing has set is a default.
+func (s *Set) From(path string) Origin {
+	if o, ok := s.origins[path]; ok {
+		return o
+	}
+	return Origin{Kind: Default}
+}
+
+func (s *Set) defaultOf(path string, n *node) string {
+	if d, ok := s.defaults[path]; ok {
+		return d
+	}
+	return n.format(reflect.New(n.typ).Elem())
+}
+
+// kind is the shape of a node.
+type kind int
+
+const (
+	leaf kind = iota
+	section
+	list // of sections
+)
+
+// node is one struct field and what is below it. A list has one child without a name: its element.
+type node struct {
+	kind     kind
+	name     string
+	field    int // index in the parent struct
+	typ      reflect.Type
+	doc      string
+	unit     string
+	exceeded string
+	oneOf    []string
+	min, max string
+	children []*node
+}
+
+// describe builds the tree of a struct type.
+func describe(t reflect.Type) *node {
+	n := &node{typ: t, kind: leaf}
+	switch {
+	case t.Kind() == reflect.Struct && !isText(t):
+		n.kind = section
+		for i := range t.NumField() {
+			f := t.Field(i)
+			name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			if name == "" || name == "-" {
+				continue
+			}
+			c := describe(f.Type)
+			c.name, c.field = name, i
+			c.doc, c.exceeded = f.Tag.Get("doc"), f.Tag.Get("exceeded")
+			if unit := f.Tag.Get("unit"); unit != c.typeName() { // a duration counts in durations
+				c.unit = unit
+			}
+			c.min, c.max = f.Tag.Get("min"), f.Tag.Get("max")
+			if of := f.Tag.Get("enum"); of != "" {
+				c.oneOf = strings.Split(of, ",")
+			}
+			n.children = append(n.children, c)
+		}
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct && !isText(t.Elem()):
+		n.kind = list
+		n.children = []*node{describe(t.Elem())}
+	default:
+		if n.typeName() == "" {
+			panic(fmt.Sprintf("settings: cannot describe a field of type %v", t))
+		}
+	}
+	return n
+}
+
+// key is the public description of a leaf.
+func (n *node) key(path, prefix string) Key {
+	return Key{
+		Path: path, Env: envName(prefix, path), Type: n.typeName(), Unit: n.unit,
+		OneOf: n.oneOf, Doc: n.doc, Exceeded: n.exceeded,
+	}
+}
+
+// child finds a section's child by name.
+func (n *node) child(name string) *node {
+	i := slices.IndexFunc(n.children, func(c *node) bool { return c.name == name })
+	if i < 0 {
+		return nil
+	}
+	return n.children[i]
+}
+
+// names lists a section's keys.
+func (n *node) names() []string {
+	var names []string
+	for _, c := range n.children {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// leaves calls f for every leaf below n, in order, with its concrete path.
+func (n *node) leaves(v reflect.Value, path string, f func(path string, n *node, v reflect.Value)) {
+	switch n.kind {
+	case section:
+		for _, c := range n.children {
+			c.leaves(v.Field(c.field), join(path, c.name), f)
+		}
+	case list:
+		for i := range v.Len() {
+			n.children[0].leaves(v.Index(i), index(path, i), f)
+		}
+	default:
+		f(path, n, v)
+	}
+}
+
+// locate finds the leaf at a concrete path and lengthens a list by one where the path asks for the
+// element after its last.
+func (n *node) locate(v reflect.Value, path string) (*node, reflect.Value, error) {
+	for path != "" {
+		var step string
+		if n.kind == list {
+			at, rest, _ := strings.Cut(strings.TrimPrefix(path, "["), "]")
+			i, err := strconv.Atoi(at)
+			if err != nil || i > v.Len() {
+				return nil, v, fmt.Errorf("does not exist: the list has %d, so the next element is [%d]", v.Len(), v.Len())
+			}
+			if i == v.Len() {
+				v.Set(reflect.Append(v, reflect.New(n.children[0].typ).Elem()))
+			}
+			n, v, path = n.children[0], v.Index(i), strings.TrimPrefix(rest, ".")
+			continue
+		}
+		if i := strings.IndexAny(path, ".["); i >= 0 {
+			step, path = path[:i], strings.TrimPrefix(path[i:], ".")
+		} else {
+			step, path = path, ""
+		}
+		c := n.child(step)
+		if c == nil {
+			return nil, v, fmt.Errorf("no setting is called %q%s", step, didYouMean(step, n.names()))
+		}
+		n, v = c, v.Field(c.field)
+	}
+	return n, v, nil
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+
+// envName turns a path into the name of its environment variable.
+func envName(prefix, path string) string {
+	path = strings.ReplaceAll(path, "[]", "[N]")
+	name := strings.NewReplacer(".", "_", "[", "_", "]", "").Replace(path)
+	return prefix + "_" + strings.ToUpper(name)
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/sapwood-mqtt/sapwood/app"
+	"github.com/sapwood-mqtt/sapwood/app/settings"
+)
+
+// configCmd is `sapwood config`.
+type configCmd struct {
+	Check   configCheckCmd   `cmd:"" help:"Check a configuration file."`
+	Schema  configSchemaCmd  `cmd:"" help:"Print the JSON Schema of the file."`
+	Example configExampleCmd `cmd:"" help:"Print a file with every key at its default."`
+	Explain configExplainCmd `cmd:"" help:"Explain settings: value, default, origin, effect."`
+}
+
+// configCheckCmd is `sapwood config check`.
+type configCheckCmd struct {
+	File string `arg:"" help:"The file to check."`
+	JSON bool   `help:"Print the problems as JSON."`
+}
+
+// Help is the long part of the help page.
+func (*configCheckCmd) Help() string {
+	return `Checks the file as serve would read it, SAPWOOD_ variables included, and shows every problem
+with its line, its column and what would put it right.
+
+Exit status: 0 when serve would take it, 1 when not, 2 for a wrong command line.
+
+Examples:
+
+    sapwood config check sapwood.yaml
+    sapwood config check --json sapwood.yaml`
+}
+
+// Run checks one file.
+func (c *configCheckCmd) Run(std *streams) error {
+	_, _, err := app.Load(c.File, os.Environ(), nil)
+	var problems settings.Problems
+	if err != nil && !errors.As(err, &problems) {
+		return err
+	}
+	if c.JSON {
+		err := printJSON(std.out, struct {
+			OK       bool              `json:"ok"`
+			Problems settings.Problems `json:"problems"`
+		}{len(problems) == 0, append(settings.Problems{}, problems...)})
+		if err != nil || len(problems) == 0 {
+			return err
+		}
+		return silent{}
+	}
+	if len(problems) == 0 {
+		_, err := fmt.Fprintf(std.out, "%s: ok\n", c.File)
+		return err
+	}
+	for _, p := range problems {
+		fmt.Fprintln(std.out, p.Text())
+	}
+	return silent{}
+}
+
+// silent ends a command whose output has already said what failed.
+type silent struct{}
+
+// Error says nothing more.
+func (silent) Error() string { return "" }
+
+// ExitCode is the status for a failure.
+func (silent) ExitCode() int { return exitFailed }
+
+// configSchemaCmd is `sapwood config schema`.
+type configSchemaCmd struct{}
+
+// Help is the long part of the help page.
+func (*configSchemaCmd) Help() string {
+	return `An editor with a YAML language server completes and checks the file with it.
+
+Examples:
+
+    sapwood config schema > sapwood.schema.json
+    echo '# yaml-language-server: $schema=sapwood.schema.json' >> sapwood.yaml`
+}
+
+// Run prints the schema.
+func (*configSchemaCmd) Run(std *streams) error { return printJSON(std.out, app.Schema()) }
+
+// configExampleCmd is `sapwood config example`.
+type configExampleCmd struct{}
+
+// Help is the long part of the help page.
+func (*configExampleCmd) Help() string {
+	return `Examples:
+
+    sapwood config example > sapwood.yaml`
+}
+
+// Run prints the example.
+func (*configExampleCmd) Run(std *streams) error {
+	_, err := io.WriteString(std.out, app.Example())
+	return err
+}
+
+// configExplainCmd is `sapwood config explain`.
+type configExplainCmd struct {
+	layers
+	JSON bool   `help:"Print the settings as JSON."`
+	Key  string `arg:"" optional:"" help:"A key such as http.address, or a section such as listeners. Without it, everything in one table."`
+}
+
+// Help is the long part of the help page.
+func (*configExplainCmd) Help() string {
+	return `Shows what serve would run with, given the same flags, file and variables, and for each
+setting: its default, where its value comes from, what it does, and what happens at the limit.
+
+Examples:
+
+    sapwood config explain
+    sapwood config explain --config sapwood.yaml listeners
+    sapwood config explain --json http.address`
+}
+
+// Run explains one key, one section or everything.
+func (c *configExplainCmd) Run(std *streams) error {
+	_, set, err := c.load()
+	if err != nil {
+		return err
+	}
+	found, err := set.Explain(c.Key)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(std.out, found)
+	}
+	if c.Key == "" {
+		t := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "KEY\tVALUE\tFROM")
+		for _, s := range found {
+			fmt.Fprintf(t, "%s\t%s\t%s\n", s.Path, s.Value, s.From)
+		}
+		return t.Flush()
+	}
+	for i, s := range found {
+		if i > 0 {
+			fmt.Fprintln(std.out)
+		}
+		explain(std.out, s)
+	}
+	return nil
+}
+
+// explain prints everything about one setting.
+func explain(w io.Writer, s settings.Setting) {
+	fmt.Fprintf(w, "%s = %s\n", s.Path, s.Value)
+	line := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(w, "  %-9s %s\n", name, text)
+		}
+	}
+	line("default", s.Default)
+	line("from", s.From.String())
+	line("variable", s.Env)
+	line("type", s.Type)
+	line("one of", strings.Join(s.OneOf, ", "))
+	line("unit", s.Unit)
+	line("does", s.Doc)
+	line("exceeded", s.Exceeded)
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

@@ -1,0 +1,90 @@
+// Command sapwood is the whole of Sapwood: the broker, and the tools to use it, measure it and ask
+// about its configuration. Each command is one file here; it parses, calls and prints, no more.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// commands is the command line. A new command is a field here and a file of its own, with a
+// Run(ctx context.Context, std *streams) error and a Help() string that ends in an example.
+type commands struct {
+	Serve   serveCmd   `cmd:"" help:"Run the broker."`
+	Config  configCmd  `cmd:"" help:"Check, describe and explain the configuration."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// streams are the process's standard streams, so that a command can be tested without them.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// The exit codes of every command that does not document its own.
+const (
+	exitFailed = 1 // it was asked properly and could not
+	exitUsage  = 2 // it was not asked properly
+)
+
+func main() {
+	// The first signal ends the context; the second one, with the default action restored, the process.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], &streams{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// exited ends the parsing after kong has printed a help page.
+type exited int
+
+// run runs one command line and returns the exit code.
+func run(ctx context.Context, args []string, std *streams) (code int) {
+	defer func() {
+		if e, ok := recover().(exited); ok {
+			code = int(e)
+		}
+	}()
+	parser := newParser(std)
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		command := "sapwood"
+		var pe *kong.ParseError
+		if errors.As(err, &pe) && pe.Context.Selected() != nil {
+			command = pe.Context.Selected().FullPath()
+		}
+		fmt.Fprintf(std.err, "sapwood: %v; see %s --help\n", err, command)
+		return exitUsage
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	err = parsed.Run(std)
+	var coder kong.ExitCoder
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &coder):
+		if err.Error() != "" {
+			fmt.Fprintf(std.err, "sapwood: %v\n", err)
+		}
+		return coder.ExitCode()
+	default:
+		fmt.Fprintf(std.err, "sapwood: %v\n", err)
+		return exitFailed
+	}
+}
+
+func newParser(std *streams) *kong.Kong {
+	return kong.Must(&commands{},
+		kong.Name("sapwood"),
+		kong.Description("An MQTT 3.1, 3.1.1 and 5.0 broker in one binary.\n\n    sapwood serve"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Writers(std.out, std.err),
+		kong.Exit(func(code int) { panic(exited(code)) }),
+	)
+}

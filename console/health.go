@@ -1,0 +1,57 @@
+// Package console is the HTTP side of Sapwood. In this version it answers health checks. It shows
+// nothing about clients, topics or the process: these two paths need no authentication.
+package console
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+)
+
+// problem is an RFC 9457 problem detail.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+// Handler answers /healthz with 200 while the process lives, and /readyz with 200 while ready
+// returns nil, else with 503 and the error's text. Everything else is a problem that says what
+// there is. ready is called from many goroutines at once.
+func Handler(ready func() error) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(); err != nil {
+			fail(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		ok(w)
+	})
+	for _, path := range []string{"/healthz", "/readyz"} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", "GET, HEAD")
+			fail(w, http.StatusMethodNotAllowed, path+" answers GET and HEAD")
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		fail(w, http.StatusNotFound, "there are /healthz and /readyz here")
+	})
+	return mux
+}
+
+func ok(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	io.WriteString(w, "ok\n")
+}
+
+func fail(w http.ResponseWriter, status int, detail string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail})
+}
