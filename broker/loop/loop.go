@@ -1,0 +1,517 @@
+// Package loop drives connections with event loops. A Loop owns connections
+// and calls one Handler, on one goroutine, when something happened to them;
+// what the handler queues is written once per turn, one system call per
+// connection.
+//
+// On Linux a TCP or Unix connection is a file descriptor in the loop's epoll
+// set and costs about a hundred bytes while idle: no goroutine, no buffer. The
+// epoll descriptor itself is parked in Go's netpoller, so no thread waits in
+// the kernel either. Everything else (other systems, TLS, net.Pipe) is driven
+// by goroutines behind the same contract, and both kinds live on one Loop.
+//
+// The package moves bytes. It knows no protocol, keeps no lock while a handler
+// runs, never blocks a loop, and imports nothing of this module.
+//
+// A turn, in order: Drained, posted functions and Opened, kept input offered
+// again, input, Closed, Turn, then the output is flushed.
+package loop
+
+import (
+	"errors"
+	"math"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrStopped is what happened to a connection that was to join a stopped Loop.
+var ErrStopped = errors.New("loop: stopped")
+
+// Handler is the owner of a loop's connections. The loop calls all methods on
+// its own goroutine, one at a time, and never from inside Send, Write, Close or
+// any other method of Conn. A panic in a handler is not recovered here.
+type Handler interface {
+	// Opened says that c joined this loop by Accept, Attach or Move.
+	Opened(c *Conn)
+	// Data offers unread input. b is valid only during the call. used is the
+	// number of bytes consumed; the loop keeps the rest and offers it again,
+	// longer, once at least need unread bytes are there (0: as soon as there
+	// are more). need is a hint of when to call, never a size to allocate.
+	Data(c *Conn, b []byte) (used, need int)
+	// Drained answers WaitDrain: at most LowWater bytes are pending.
+	Drained(c *Conn)
+	// Closed comes exactly once for each connection that was Opened here and
+	// did not move away. err is nil when we closed it, io.EOF when the peer
+	// did. The Conn must not be used afterwards, its State and addresses may.
+	Closed(c *Conn, err error)
+	// Turn comes once per wake-up, after everything else and before the flush.
+	Turn(now time.Time)
+}
+
+// Options tune a Loop. The zero value of each field means its default.
+type Options struct {
+	ReadBuffer int           // bytes of the one read buffer, at least 8 KiB; default 64 KiB
+	FlushAt    int           // pending bytes of one connection that are written before the turn's end; default 256 KiB
+	LowWater   int           // pending bytes at which WaitDrain is answered; default 64 KiB
+	KeepAlive  time.Duration // TCP keep-alive idle time and interval of accepted connections; default 15 s, negative: off
+	Linger     time.Duration // how long a closed connection's output is still tried; default 1 s
+}
+
+func (o *Options) defaults() {
+	if o.ReadBuffer <= 0 {
+		o.ReadBuffer = 64 << 10
+	}
+	o.ReadBuffer = max(o.ReadBuffer, 2*smallRest)
+	if o.FlushAt <= 0 {
+		o.FlushAt = 256 << 10
+	}
+	if o.LowWater <= 0 {
+		o.LowWater = 64 << 10
+	}
+	if o.KeepAlive == 0 {
+		o.KeepAlive = 15 * time.Second
+	}
+	if o.Linger <= 0 {
+		o.Linger = time.Second
+	}
+}
+
+// The states of a Loop's goroutine, for Wake.
+const (
+	awake  int32 = iota // in a turn, or about to look for work
+	parked              // waiting: it takes poller.wake to end that
+	woken               // a turn will follow anyway
+)
+
+// turnBytes is how much input one turn takes in before it flushes; what else is
+// ready waits for the next turn. It bounds a turn's time and its arena.
+const turnBytes = 1 << 20
+
+// busyTurns is how many turns a loop takes without parking before it lets the
+// Go scheduler run something else.
+const busyTurns = 16
+
+// Loop is an event loop. Make one with New and give it a goroutine with Run.
+// Methods say when they may be called from other goroutines.
+type Loop struct {
+	h    Handler
+	o    Options
+	poll poller
+	mem  memory
+
+	state   atomic.Int32
+	stopped atomic.Bool
+	count   atomic.Int32
+
+	mailMu sync.Mutex // guards mail, shut
+	mail   []letter
+	shut   bool // no more mail
+
+	// All below belongs to the loop's goroutine.
+	now      time.Time
+	wakeAt   time.Time // zero: no Turn asked for
+	stopping bool
+	read     int      // input bytes of this turn
+	turns    int      // turns since the loop last parked
+	buf      []byte   // the read buffer
+	letters  []letter // the mail being read
+
+	slots []*Conn // by Conn.slot; nil: free
+	free  []int32 // slots for new connections
+	freed []int32 // slots that may still be named by events of this batch
+
+	dirty   []*Conn  // have output to flush
+	drained []*Conn  // WaitDrain is to be answered
+	offer   []*Conn  // ResumeRead: kept input is to be offered
+	spare   []*Conn  // the other half of drained and offer
+	closing []ending // Closed is to be called
+	finish  []*Conn  // Closed was called; output may remain
+	linger  []lingerer
+	moves   []moving // leave after the flush
+
+	arena    arena
+	reserved *block // what Reserve returned a part of
+	inData   *Conn  // whose Data call this is
+	move     moving // asked for during that call
+}
+
+// A letter is what another goroutine asks of the loop: a function, or an event
+// of a connection.
+type letter struct {
+	f      func()
+	c      *Conn
+	what   event
+	opened func(*Conn) // for joined: called instead of Handler.Opened
+}
+
+type event uint8
+
+const (
+	joined   event = iota // c belongs to this loop from now on
+	received              // a stream's reader has something
+	sent                  // a stream's writer is done
+)
+
+type ending struct {
+	c   *Conn
+	err error
+}
+
+type lingerer struct {
+	c     *Conn
+	until time.Time
+}
+
+type moving struct {
+	c      *Conn
+	to     *Loop
+	opened func(*Conn)
+}
+
+// New makes a Loop that reports to h. It holds system resources until its Run
+// has returned.
+func New(h Handler, o Options) (*Loop, error) {
+	o.defaults()
+	l := &Loop{h: h, o: o, now: time.Now()}
+	if err := l.poll.open(l); err != nil {
+		return nil, err
+	}
+	l.buf = make([]byte, o.ReadBuffer)
+	return l, nil
+}
+
+// Run is the loop. It returns after Stop, when all connections are closed and
+// their output has been written or its linger time is over. Call it once.
+func (l *Loop) Run() {
+	for !l.turn() {
+		if l.turns++; l.turns >= busyTurns {
+			l.turns = 0
+			runtime.Gosched()
+		}
+	}
+	l.poll.close()
+}
+
+// Stop makes Run close all connections and return. It does not wait. Any
+// goroutine, any number of times.
+func (l *Loop) Stop() {
+	l.stopped.Store(true)
+	l.Wake()
+}
+
+// Post has f run on the loop before the next Turn, in the order of the posts.
+// It reports false, and f will not run, when the loop has ended. Any goroutine.
+func (l *Loop) Post(f func()) bool { return l.post(letter{f: f}) }
+
+func (l *Loop) post(m letter) bool {
+	l.mailMu.Lock()
+	if l.shut {
+		l.mailMu.Unlock()
+		return false
+	}
+	l.mail = append(l.mail, m)
+	if m.what == joined && m.c != nil {
+		m.c.t.home(l) // inside the lock: what m.c reports from now on comes after m
+	}
+	l.mailMu.Unlock()
+	l.Wake()
+	return true
+}
+
+// Wake makes sure that a Turn begins after this call. It costs one atomic
+// operation while the loop is awake. Any goroutine.
+func (l *Loop) Wake() {
+	if l.state.Load() == woken {
+		return
+	}
+	if l.state.Swap(woken) == parked {
+		l.poll.wake()
+	}
+}
+
+// WakeAt asks for a Turn at t at the latest. The earliest pending request wins;
+// it is used up by the first Turn at or after t. Only on the loop's goroutine.
+func (l *Loop) WakeAt(t time.Time) {
+	if l.wakeAt.IsZero() || t.Before(l.wakeAt) {
+		l.wakeAt = t
+	}
+}
+
+// Now is the time of this turn, with its monotonic reading. Only on the loop's
+// goroutine.
+func (l *Loop) Now() time.Time { return l.now }
+
+// Conns is the number of connections that are on the loop or on their way to
+// it. Any goroutine.
+func (l *Loop) Conns() int { return int(l.count.Load()) }
+
+// Attach takes nc over: Opened follows. On Linux a *net.TCPConn or
+// *net.UnixConn gives up its file descriptor and is closed. When the loop has
+// ended nc is closed. Any goroutine.
+func (l *Loop) Attach(nc net.Conn) { l.attach(nc, nil) }
+
+func (l *Loop) attach(nc net.Conn, admit func(*Conn)) {
+	c := adopt(nc)
+	if c == nil {
+		c = newStream(nc)
+	}
+	if admit != nil {
+		admit(c)
+	}
+	if !l.join(c, nil) {
+		c.t.close(c)
+	}
+}
+
+// join sends c, which belongs to nobody, to l. Any goroutine.
+func (l *Loop) join(c *Conn, opened func(*Conn)) bool {
+	l.count.Add(1)
+	if l.post(letter{c: c, what: joined, opened: opened}) {
+		return true
+	}
+	l.count.Add(-1)
+	return false
+}
+
+// turn waits for work and does it. It reports whether the loop is at its end.
+func (l *Loop) turn() bool {
+	if l.poll.wait(l) {
+		l.turns = 0
+	}
+	l.state.Store(awake) // a Wake from here on leads to one more turn
+	l.now = time.Now()
+	l.read = 0
+	if !l.wakeAt.IsZero() && !l.now.Before(l.wakeAt) {
+		l.wakeAt = time.Time{}
+	}
+	l.answerDrained()
+	l.readMail()
+	l.offerKept()
+	l.poll.dispatch(l)
+	if l.stopped.Load() {
+		l.closeAll()
+	}
+	l.endConns()
+	l.h.Turn(l.now)
+	l.flush()
+	l.endLinger()
+	l.depart()
+	l.arena.reset(&l.mem)
+	l.mem.trim(l.now)
+	return l.stopping && l.ended()
+}
+
+// busy reports whether the next turn has work already.
+func (l *Loop) busy() bool {
+	return len(l.closing)+len(l.drained)+len(l.offer) > 0
+}
+
+// due is when the loop must wake by itself; zero: never.
+func (l *Loop) due() time.Time {
+	t := l.wakeAt
+	if len(l.linger) > 0 {
+		t = earlier(t, l.linger[0].until)
+	}
+	return earlier(t, l.mem.trimAt)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func (l *Loop) readMail() {
+	l.mailMu.Lock()
+	l.mail, l.letters = l.letters, l.mail
+	l.mailMu.Unlock()
+	for i := range l.letters {
+		m := l.letters[i]
+		switch {
+		case m.f != nil:
+			m.f()
+		case m.what == joined:
+			l.open(m.c, m.opened)
+		default:
+			m.c.t.(*stream).event(l, m.what)
+		}
+	}
+	clear(l.letters)
+	if l.letters = l.letters[:0]; cap(l.letters) > 4096 {
+		l.letters = nil
+	}
+}
+
+// open makes c, sent by join, a connection of this loop.
+func (l *Loop) open(c *Conn, opened func(*Conn)) {
+	c.l = l
+	c.flags &^= leaving
+	if n := len(l.free); n > 0 {
+		c.slot = l.free[n-1]
+		l.free = l.free[:n-1]
+		l.slots[c.slot] = c
+	} else {
+		c.slot = int32(len(l.slots))
+		l.slots = append(l.slots, c)
+	}
+	err := c.t.join(c)
+	if opened != nil {
+		opened(c)
+	} else {
+		l.h.Opened(c)
+	}
+	if err != nil {
+		c.Abort(err)
+	}
+	if c.out != nil {
+		c.touch()
+	}
+	c.offerLater()
+}
+
+func (l *Loop) answerDrained() {
+	l.drained, l.spare = l.spare, l.drained
+	for _, c := range l.spare {
+		if c.flags&(answering|ended) == answering {
+			c.flags &^= answering
+			l.h.Drained(c)
+		}
+	}
+	clear(l.spare)
+	l.spare = l.spare[:0]
+}
+
+func (l *Loop) offerKept() {
+	l.offer, l.spare = l.spare, l.offer
+	for _, c := range l.spare {
+		if c.flags&offered != 0 {
+			c.flags &^= offered
+			c.offerKept()
+		}
+	}
+	clear(l.spare)
+	l.spare = l.spare[:0]
+}
+
+// endConns tells the handler of every connection that ended since the last
+// time, including those it ends meanwhile.
+func (l *Loop) endConns() {
+	for i := 0; i < len(l.closing); i++ {
+		c, err := l.closing[i].c, l.closing[i].err
+		l.count.Add(-1)
+		c.flags |= told
+		c.dropInput()
+		if c.flags&graceful == 0 {
+			c.destroy()
+		} else {
+			l.finish = append(l.finish, c)
+		}
+		l.h.Closed(c, err)
+	}
+	clear(l.closing)
+	l.closing = l.closing[:0]
+}
+
+// flush writes what is queued, then ends the connections that wait for it.
+func (l *Loop) flush() {
+	for _, c := range l.dirty {
+		if c.flags&dirty != 0 {
+			c.flags &^= dirty
+			c.flush()
+		}
+	}
+	clear(l.dirty)
+	l.dirty = l.dirty[:0]
+	for _, c := range l.finish {
+		if c.finish(); c.flags&gone == 0 {
+			l.linger = append(l.linger, lingerer{c, l.now.Add(l.o.Linger)})
+		}
+	}
+	clear(l.finish)
+	l.finish = l.finish[:0]
+}
+
+// endLinger destroys closed connections whose time is over. All linger equally
+// long, so the list is in order of time.
+func (l *Loop) endLinger() {
+	n := 0
+	for n < len(l.linger) && (l.linger[n].c.flags&gone != 0 || !l.now.Before(l.linger[n].until)) {
+		l.linger[n].c.destroy()
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	rest := copy(l.linger, l.linger[n:])
+	clear(l.linger[rest:])
+	l.linger = l.linger[:rest]
+}
+
+// depart sends off the connections that Move was called for, after the flush,
+// so that none of this turn's lists names them any more. A stream whose writer
+// is at work stays until it is done.
+func (l *Loop) depart() {
+	stay := l.moves[:0]
+	for _, m := range l.moves {
+		switch {
+		case m.c.flags&ended != 0:
+		case !m.c.t.movable():
+			stay = append(stay, m)
+		default:
+			l.sendOff(m)
+		}
+	}
+	clear(l.moves[len(stay):])
+	l.moves = stay
+}
+
+func (l *Loop) sendOff(m moving) {
+	c := m.c
+	l.drained = without(l.drained, c)
+	l.offer = without(l.offer, c)
+	c.flags &^= offered
+	if c.flags&answering != 0 {
+		c.flags = c.flags&^answering | waitDrain
+	}
+	c.privatize(math.MaxInt)
+	c.t.leave(c)
+	slot := c.slot
+	// From a successful join on c belongs to the other loop.
+	if !m.to.join(c, m.opened) {
+		c.flags &^= leaving
+		c.Abort(ErrStopped)
+		return
+	}
+	l.slots[slot] = nil
+	l.freed = append(l.freed, slot)
+	l.count.Add(-1)
+}
+
+func without(list []*Conn, c *Conn) []*Conn {
+	return slices.DeleteFunc(list, func(x *Conn) bool { return x == c })
+}
+
+// closeAll closes every connection and those that still come.
+func (l *Loop) closeAll() {
+	l.stopping = true
+	for _, c := range l.slots {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+// ended reports whether nothing is left, and then refuses further mail.
+func (l *Loop) ended() bool {
+	if len(l.free)+len(l.freed) != len(l.slots) || len(l.closing) > 0 {
+		return false
+	}
+	l.mailMu.Lock()
+	defer l.mailMu.Unlock()
+	l.shut = len(l.mail) == 0
+	return l.shut
+}
