@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
@@ -50,15 +51,15 @@ func newRetained(most int, mostBytes int64) *retained {
 // fits tells whether m may be kept besides what there is.
 func (r *retained) fits(m *mqtt.Message) bool {
 	size := int64(m.Bytes())
-	old, had := r.tree.Get(m.Topic)
-	if had {
-		return r.bytes.Load()-int64(old.Bytes())+size <= r.maxBytes
+	if r.tree.Len() < r.max && r.bytes.Load()+size <= r.maxBytes {
+		return true
 	}
-	return r.tree.Len() < r.max && r.bytes.Load()+size <= r.maxBytes
+	old, had := r.tree.Get(m.Topic)
+	return had && r.bytes.Load()-int64(old.Bytes())+size <= r.maxBytes
 }
 
 func (r *retained) set(m *mqtt.Message) {
-	name := string(m.Topic)
+	name := unsafe.String(unsafe.SliceData(m.Topic), len(m.Topic)) // m is kept: its bytes never change
 	old, had := r.tree.Set(name, m)
 	delta := int64(m.Bytes())
 	if had {
