@@ -26,14 +26,14 @@ type report struct {
 	reporter func([]float64) float64
 }
 
-// rowData is a row and, per broker, the values of every figure in all rounds. A
-// round in which messages were lost, repeated or reordered counts as broken.
+// rowData is a row and, per broker, the values of every figure in all rounds but those
+// left out (see usable).
 type rowData struct {
 	row    row
 	Name   string                          `json:"name"`
 	Args   []string                        `json:"args"`
 	Values map[string]map[string][]float64 `json:"values"` // broker, figure, round
-	Broken map[string]int                  `json:"broken,omitempty"`
+	Out    map[string]int                  `json:"left_out,omitempty"`
 }
 
 func newReport(o options, brokers []broker) *report {
@@ -47,7 +47,7 @@ func newReport(o options, brokers []broker) *report {
 	for _, w := range rows() {
 		if o.only.MatchString(w.name) {
 			r.Rows = append(r.Rows, rowData{row: w, Name: w.name, Args: w.args,
-				Values: map[string]map[string][]float64{}, Broken: map[string]int{}})
+				Values: map[string]map[string][]float64{}, Out: map[string]int{}})
 		}
 	}
 	return r
@@ -60,8 +60,8 @@ func median(v []float64) float64 {
 
 // add takes one round's result; nil stands for a run that gave none.
 func (d *rowData) add(broker string, res *load.Result) {
-	if res == nil || res.Broken() {
-		d.Broken[broker]++
+	if !usable(res) {
+		d.Out[broker]++
 		return
 	}
 	if d.Values[broker] == nil {
@@ -70,6 +70,20 @@ func (d *rowData) add(broker string, res *load.Result) {
 	for _, f := range res.Figures {
 		d.Values[broker][f.Key] = append(d.Values[broker][f.Key], f.Value)
 	}
+}
+
+// steady is the part of an asked rate that has to arrive.
+const steady = 0.98
+
+// usable tells whether a round says something about the broker: no message lost,
+// repeated or reordered, and at a fixed rate that rate reached. What a machine that
+// was busy otherwise holds back comes in batches, and batches are cheap.
+func usable(res *load.Result) bool {
+	if res == nil || res.Broken() {
+		return false
+	}
+	rate, measured := res.Value("rate")
+	return !measured || rate >= steady*res.Options.Rate
 }
 
 // trace prints the last round of the broker: the figures, and how busy both sides
@@ -115,6 +129,7 @@ func (r *report) markdown() string {
 	}
 	fmt.Fprintf(&b, "%s, %d CPUs, %s of %d rounds. CPU is the broker's, user and system, per message delivered unless the row says otherwise.\n\n",
 		r.When.Format("2006-01-02"), r.CPUs, how, r.Rounds)
+	b.WriteString("† rounds left out, because messages were lost, repeated or out of order, or the rate was not reached.\n\n")
 	b.WriteString("| scenario | Sapwood | messages/s | Mosquitto | messages/s | Sapwood / Mosquitto | FlashMQ / Mosquitto (anchor) | aim |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|\n")
 	for i := range r.Rows {
@@ -145,13 +160,13 @@ func (r *report) line(b *strings.Builder, d *rowData, f figure) {
 		r.cell(d, "Sapwood", f), r.rate(d, "Sapwood"), r.cell(d, "Mosquitto", f), r.rate(d, "Mosquitto"), ratio, anchor, aim)
 }
 
-// cell is a broker's figure; a dagger marks rounds that were left out as broken.
+// cell is a broker's figure; a dagger counts the rounds that were left out.
 func (r *report) cell(d *rowData, broker string, f figure) string {
 	text := "–"
 	if v, ok := r.value(d, broker, f.key); ok {
 		text = load.Number(v) + " " + f.unit
 	}
-	if n := d.Broken[broker]; n > 0 {
+	if n := d.Out[broker]; n > 0 {
 		text += fmt.Sprintf(" († %d of %d)", n, r.Rounds)
 	}
 	return text

@@ -84,3 +84,22 @@ func TestRowsNameScenarios(t *testing.T) {
 		}
 	}
 }
+
+func TestUsable(t *testing.T) {
+	slow := result(5, 9_000, 0)
+	slow.Options.Rate = 10_000
+	good := result(5, 9_900, 0)
+	good.Options.Rate = 10_000
+	for _, c := range []struct {
+		name string
+		res  *load.Result
+		want bool
+	}{
+		{"none", nil, false}, {"lost", result(1, 1, 1), false}, {"closed loop", result(1, 1, 0), true},
+		{"rate missed", slow, false}, {"rate reached", good, true},
+	} {
+		if got := usable(c.res); got != c.want {
+			t.Errorf("%s: usable %v", c.name, got)
+		}
+	}
+}
