@@ -223,6 +223,9 @@ func (r *router) refuses(c *client, m *mqtt.Message) session.Why {
 
 // deliverLater has the message delivered once this turn's batch is kept.
 func (r *router) deliverLater(m *mqtt.Message, record int) {
+	if len(r.found) == 0 {
+		return
+	}
 	b := r.sh.commits.batch
 	from := len(b.to)
 	b.to = append(b.to, r.found...)
