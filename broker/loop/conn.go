@@ -58,11 +58,11 @@ type Conn struct {
 	flags flags
 }
 
-// RemoteAddr is the peer's address, also after Closed. Any goroutine.
+// RemoteAddr is the peer's address, also after Closed; that of a Unix socket may
+// lack the name. Any goroutine.
 func (c *Conn) RemoteAddr() net.Addr { return c.t.remote() }
 
-// LocalAddr is our address; after Closed it may be empty. Any goroutine until
-// then.
+// LocalAddr is our address; after Closed it may be empty.
 func (c *Conn) LocalAddr() net.Addr { return c.t.local() }
 
 // Pending is the number of bytes queued and not yet accepted by the system.

@@ -285,6 +285,7 @@ func (s *socket) sendv(iov *[maxIov]unix.Iovec, segs []Span) (n, size int, errno
 	}
 }
 
+// remote of a Unix socket has no name: who connects rarely binds one.
 func (s *socket) remote() net.Addr {
 	switch p := &s.peer; p.family {
 	case 4:
@@ -292,27 +293,21 @@ func (s *socket) remote() net.Addr {
 	case 6:
 		return &net.TCPAddr{IP: append(net.IP(nil), p.ip[:]...), Port: int(p.port), Zone: zoneName(p.zone)}
 	}
-	sa, _ := unix.Getpeername(int(s.fd))
-	return unixAddr(sa)
+	return &net.UnixAddr{Net: "unix"}
 }
 
 func (s *socket) local() net.Addr {
-	sa, _ := unix.Getsockname(int(s.fd))
-	if p := peerOf(sa); p.family != 0 {
-		return (&socket{peer: p}).remote()
+	if s.fd >= 0 {
+		sa, _ := unix.Getsockname(int(s.fd))
+		if u, ok := sa.(*unix.SockaddrUnix); ok {
+			return &net.UnixAddr{Net: "unix", Name: u.Name}
+		}
+		return (&socket{peer: peerOf(sa)}).remote()
 	}
 	if s.peer.family != 0 {
 		return &net.TCPAddr{}
 	}
-	return unixAddr(sa)
-}
-
-func unixAddr(sa unix.Sockaddr) net.Addr {
-	a := &net.UnixAddr{Net: "unix"}
-	if u, ok := sa.(*unix.SockaddrUnix); ok {
-		a.Name = u.Name
-	}
-	return a
+	return &net.UnixAddr{Net: "unix"}
 }
 
 func peerOf(sa unix.Sockaddr) (p peerAddr) {
