@@ -2,6 +2,7 @@ package loop
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -12,11 +13,11 @@ import (
 )
 
 func noise(r *rand.Rand, n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(r.Uint32())
+	b := make([]byte, n+8)
+	for i := 0; i < n; i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], r.Uint64())
 	}
-	return b
+	return b[:n]
 }
 
 // put queues b in one of the ways there are.
@@ -133,7 +134,7 @@ func differ(want, got []byte) string {
 // it slow or fast.
 func TestFanOut(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
-		const receivers, rounds = 20, 300
+		const receivers, rounds = 20, 100
 		r := rand.New(rand.NewPCG(3, 4))
 		l := start(t, &funcs{}, Options{FlushAt: 100_000, Linger: 20 * time.Second})
 		var conns []*Conn

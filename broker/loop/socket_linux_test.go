@@ -37,24 +37,27 @@ func TestSocketOptions(t *testing.T) {
 	defer ln.Close()
 	for range peers {
 		c := get(t, opened)
-		fd := int(c.t.(*socket).fd)
-		for _, o := range []struct{ level, opt, want int }{
-			{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-			{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-			{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 7},
-			{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 7},
-		} {
-			if got, err := unix.GetsockoptInt(fd, o.level, o.opt); got != o.want || err != nil {
-				t.Errorf("option %d is %d, %v; want %d", o.opt, got, err, o.want)
-			}
+		on(t, l, func() { checkOptions(t, int(c.t.(*socket).fd)) })
+	}
+}
+
+func checkOptions(t *testing.T, fd int) {
+	for _, o := range []struct{ level, opt, want int }{
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 7},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 7},
+	} {
+		if got, err := unix.GetsockoptInt(fd, o.level, o.opt); got != o.want || err != nil {
+			t.Errorf("option %d is %d, %v; want %d", o.opt, got, err, o.want)
 		}
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-		if err != nil || flags&unix.O_NONBLOCK == 0 {
-			t.Errorf("flags %x, %v: not non-blocking", flags, err)
-		}
-		if flags, err = unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
-			t.Errorf("flags %x, %v: not close-on-exec", flags, err)
-		}
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_NONBLOCK == 0 {
+		t.Errorf("flags %x, %v: not non-blocking", flags, err)
+	}
+	if flags, err = unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("flags %x, %v: not close-on-exec", flags, err)
 	}
 }
 

@@ -224,18 +224,13 @@ func (s *stream) sent() {
 		c.fail(s.werr)
 		return
 	}
-	if c.out != nil {
-		c.touch()
-	}
-	c.checkDrained()
-	if c.flags&told != 0 {
-		c.finish()
-	}
+	c.flush()
 }
 
+// shutdown waits for the peer's end after last words, as a socket's does.
 func (s *stream) shutdown(c *Conn) {
 	cw, ok := s.nc.(interface{ CloseWrite() error })
-	if !ok {
+	if !ok || c.flags&spoke == 0 {
 		c.destroy()
 		return
 	}

@@ -100,13 +100,14 @@ func (l *Loop) open(c *Conn, opened func(*Conn)) {
 	if c.out != nil {
 		c.touch()
 	}
+	c.checkDrained()
 	c.offerLater()
 }
 
 func (l *Loop) answerDrained() {
 	l.drained, l.spare = l.spare, l.drained
 	for _, c := range l.spare {
-		if c.flags&(answering|ended) == answering {
+		if c.flags&(answering|ended|leaving) == answering {
 			c.flags &^= answering
 			l.h.Drained(c)
 		}
