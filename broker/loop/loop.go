@@ -103,6 +103,7 @@ type Loop struct {
 	state   atomic.Int32
 	stopped atomic.Bool
 	count   atomic.Int32
+	large   sync.Pool // *[largeRead]byte, for the readers of streams
 
 	mailMu sync.Mutex // guards mail, shut
 	mail   []letter

@@ -55,7 +55,7 @@ func (a *arena) room(m *memory, n int) *block {
 		}
 		a.full = append(a.full, a.b)
 	}
-	a.b = m.block(max(n, classSize[arenaClass]))
+	a.b = m.block(max(n, classSize(arenaClass)))
 	return a.b
 }
 
@@ -190,7 +190,7 @@ func (c *Conn) output() *output {
 // connection lie together in warm memory, else a new tail.
 func (c *Conn) place(n int) *block {
 	o, m, a := c.output(), &c.l.mem, &c.l.arena
-	if o.tail == nil && c.flags&(blocked|streamed) == 0 && !a.open && n <= classSize[arenaClass] &&
+	if o.tail == nil && c.flags&(blocked|streamed) == 0 && !a.open && n <= classSize(arenaClass) &&
 		(len(o.segs) == 0 || a.b != nil && o.continues(Span{b: a.b, off: int32(len(a.b.buf))})) {
 		return a.room(m, n)
 	}
@@ -203,9 +203,9 @@ func (c *Conn) place(n int) *block {
 // newTail replaces the tail by a block for at least n bytes; tails grow as long
 // as they are filled.
 func (o *output) newTail(m *memory, n int) *block {
-	size := classSize[1]
+	size := classSize(tailClass)
 	if o.tail != nil {
-		size = min(4*cap(o.tail.buf), classSize[maxClass])
+		size = min(4*cap(o.tail.buf), classSize(maxClass))
 		m.release(o.tail)
 	}
 	o.tail = m.block(max(n, size))
