@@ -58,12 +58,9 @@ func (p *poller) open(l *Loop) error {
 
 func (p *poller) close() { p.f.Close() }
 
-// longAgo is a deadline that has passed.
-var longAgo = time.Unix(1, 0)
-
 // wake ends the park. A late one only causes a turn more: wait resets the
 // deadline whenever it finds it expired.
-func (p *poller) wake() { p.f.SetReadDeadline(longAgo) }
+func (p *poller) wake() { p.f.SetReadDeadline(time.Unix(1, 0)) }
 
 // wait collects events, parking until there are some if the loop has nothing
 // else to do. It reports whether it parked.
