@@ -153,8 +153,8 @@ func (c *Conn) destroy() {
 		c.out = nil
 	}
 	c.dropInput()
-	c.l.slots[c.slot] = nil
-	c.l.freed = append(c.l.freed, c.slot)
+	c.l.slots.conns[c.slot] = nil
+	c.l.slots.freed = append(c.l.slots.freed, c.slot)
 }
 
 // Move hands c over to another loop after this Data call, to which it is

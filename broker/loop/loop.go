@@ -104,10 +104,7 @@ type Loop struct {
 	stopped atomic.Bool
 	count   atomic.Int32
 	large   sync.Pool // *[largeRead]byte, for the readers of streams
-
-	mailMu sync.Mutex // guards mail, shut
-	mail   []letter
-	shut   bool // no more mail
+	mail    mailbox
 
 	// All below belongs to the loop's goroutine.
 	now      time.Time
@@ -118,9 +115,7 @@ type Loop struct {
 	buf      []byte   // the read buffer
 	letters  []letter // the mail being read
 
-	slots []*Conn // by Conn.slot; nil: free
-	free  []int32 // slots for new connections
-	freed []int32 // slots that may still be named by events of this batch
+	slots slots
 
 	dirty   []*Conn  // have output to flush
 	drained []*Conn  // WaitDrain is to be answered
@@ -135,6 +130,21 @@ type Loop struct {
 	reserved *block // what Reserve returned a part of
 	inData   *Conn  // whose Data call this is
 	move     moving // asked for during that call
+}
+
+// slots are the loop's connections by number, by which the system names them.
+type slots struct {
+	conns []*Conn // by Conn.slot; nil: free
+	free  []int32 // for new connections
+	freed []int32 // may still be named by events of this batch
+}
+
+// mailbox holds what other goroutines ask of the loop.
+type mailbox struct {
+	mu      sync.Mutex // guards letters, shut
+	letters []letter
+	shut    bool     // no more mail
+	reading []letter // of the loop's goroutine
 }
 
 // A letter is what another goroutine asks of the loop: a function, or an event
@@ -206,16 +216,16 @@ func (l *Loop) Stop() {
 func (l *Loop) Post(f func()) bool { return l.post(letter{f: f}) }
 
 func (l *Loop) post(m letter) bool {
-	l.mailMu.Lock()
-	if l.shut {
-		l.mailMu.Unlock()
+	l.mail.mu.Lock()
+	if l.mail.shut {
+		l.mail.mu.Unlock()
 		return false
 	}
-	l.mail = append(l.mail, m)
+	l.mail.letters = append(l.mail.letters, m)
 	if m.what == joined && m.c != nil {
 		m.c.t.home(l) // inside the lock: what m.c reports from now on comes after m
 	}
-	l.mailMu.Unlock()
+	l.mail.mu.Unlock()
 	l.Wake()
 	return true
 }

@@ -56,11 +56,11 @@ func earlier(a, b time.Time) time.Time {
 }
 
 func (l *Loop) readMail() {
-	l.mailMu.Lock()
-	l.mail, l.letters = l.letters, l.mail
-	l.mailMu.Unlock()
-	for i := range l.letters {
-		m := l.letters[i]
+	l.mail.mu.Lock()
+	l.mail.letters, l.mail.reading = l.mail.reading, l.mail.letters
+	l.mail.mu.Unlock()
+	for i := range l.mail.reading {
+		m := l.mail.reading[i]
 		switch {
 		case m.f != nil:
 			m.f()
@@ -70,9 +70,9 @@ func (l *Loop) readMail() {
 			m.c.t.(*stream).event(l, m.what)
 		}
 	}
-	clear(l.letters)
-	if l.letters = l.letters[:0]; cap(l.letters) > 4096 {
-		l.letters = nil
+	clear(l.mail.reading)
+	if l.mail.reading = l.mail.reading[:0]; cap(l.mail.reading) > 4096 {
+		l.mail.reading = nil
 	}
 }
 
@@ -80,13 +80,13 @@ func (l *Loop) readMail() {
 func (l *Loop) open(c *Conn, opened func(*Conn)) {
 	c.l = l
 	c.flags &^= leaving
-	if n := len(l.free); n > 0 {
-		c.slot = l.free[n-1]
-		l.free = l.free[:n-1]
-		l.slots[c.slot] = c
+	if n := len(l.slots.free); n > 0 {
+		c.slot = l.slots.free[n-1]
+		l.slots.free = l.slots.free[:n-1]
+		l.slots.conns[c.slot] = c
 	} else {
-		c.slot = int32(len(l.slots))
-		l.slots = append(l.slots, c)
+		c.slot = int32(len(l.slots.conns))
+		l.slots.conns = append(l.slots.conns, c)
 	}
 	err := c.t.join(c)
 	if opened != nil {
@@ -217,8 +217,8 @@ func (l *Loop) sendOff(m moving) {
 		c.Abort(ErrStopped)
 		return
 	}
-	l.slots[slot] = nil
-	l.freed = append(l.freed, slot)
+	l.slots.conns[slot] = nil
+	l.slots.freed = append(l.slots.freed, slot)
 	l.count.Add(-1)
 }
 
@@ -229,7 +229,7 @@ func without(list []*Conn, c *Conn) []*Conn {
 // closeAll closes every connection and those that still come.
 func (l *Loop) closeAll() {
 	l.stopping = true
-	for _, c := range l.slots {
+	for _, c := range l.slots.conns {
 		if c != nil {
 			c.Close()
 		}
@@ -238,11 +238,11 @@ func (l *Loop) closeAll() {
 
 // ended reports whether nothing is left, and then refuses further mail.
 func (l *Loop) ended() bool {
-	if len(l.free)+len(l.freed) != len(l.slots) || len(l.closing) > 0 {
+	if len(l.slots.free)+len(l.slots.freed) != len(l.slots.conns) || len(l.closing) > 0 {
 		return false
 	}
-	l.mailMu.Lock()
-	defer l.mailMu.Unlock()
-	l.shut = len(l.mail) == 0
-	return l.shut
+	l.mail.mu.Lock()
+	defer l.mail.mu.Unlock()
+	l.mail.shut = len(l.mail.letters) == 0
+	return l.mail.shut
 }
