@@ -30,11 +30,17 @@ func (c *Client) read(l *link) error {
 	}
 }
 
-// yield keeps a server that takes no answers from being read: they would pile up.
+// yield keeps a server that takes no answers from being read: they would pile
+// up, or, when the connection is lost, come to nothing.
 func (c *Client) yield(l *link) error {
 	c.mu.Lock()
 	full, drained := l.full(), l.drained
 	c.mu.Unlock()
+	select {
+	case <-l.dead:
+		return l.err
+	default:
+	}
 	if !full {
 		return nil
 	}
