@@ -18,7 +18,8 @@ type flight struct {
 	pub      mqtt.Publish // a copy
 	seq      uint64       // the order of sending; once released, of the PUBRECs
 	tried    bool         // was sent before: sent again it is a duplicate
-	onWire   bool         // holds a place in this connection's quota
+	onWire   bool         // was sent on this connection; only then an answer counts
+	counted  bool         // holds a place in this connection's quota
 	released bool         // PUBREC is in: PUBREL from here on
 	reason   mqtt.ReasonCode
 	err      error
@@ -159,6 +160,7 @@ func (c *Client) pump(l *link) {
 		c.queue[0] = nil
 		c.queue = c.queue[1:]
 		if f.released {
+			f.onWire = true
 			c.sendAck(l, mqtt.PUBREL, f.pub.ID, mqtt.Success)
 			continue
 		}
@@ -166,7 +168,7 @@ func (c *Client) pump(l *link) {
 			c.complete(f, reason, err)
 			continue
 		}
-		f.tried, f.onWire = true, true
+		f.tried, f.onWire, f.counted = true, true, true
 		l.quota--
 	}
 }
@@ -212,7 +214,7 @@ func (c *Client) acknowledged(l *link, t mqtt.Type, a *mqtt.Ack) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := c.flights[a.ID]
-	if f == nil || !f.tried || (t == mqtt.PUBACK) != (f.pub.QoS == 1) {
+	if f == nil || !f.onWire || (t == mqtt.PUBACK) != (f.pub.QoS == 1) {
 		if t == mqtt.PUBREC {
 			c.sendAck(l, mqtt.PUBREL, a.ID, mqtt.PacketIDNotFound)
 		}
@@ -243,7 +245,7 @@ func (c *Client) acknowledged(l *link, t mqtt.Type, a *mqtt.Ack) error {
 
 // complete ends a flight and frees what it holds. With the lock held.
 func (c *Client) complete(f *flight, reason mqtt.ReasonCode, err error) {
-	if f.onWire && c.link != nil {
+	if f.counted && c.link != nil {
 		c.link.quota++
 	}
 	f.reason, f.err = reason, err
@@ -258,7 +260,7 @@ func (c *Client) complete(f *flight, reason mqtt.ReasonCode, err error) {
 func (c *Client) requeue(resumed bool) {
 	left := make([]*flight, 0, len(c.flights))
 	for _, f := range c.flights {
-		f.onWire = false
+		f.onWire, f.counted = false, false
 		switch {
 		case resumed || !f.tried:
 		case f.released: // the server had taken it over
