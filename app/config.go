@@ -18,14 +18,14 @@ type Config struct {
 	HTTP       HTTP          `yaml:"http" doc:"The HTTP side: /healthz and /readyz in this version."`
 	Log        Log           `yaml:"log" doc:"What the process writes to standard error."`
 	Sys        Sys           `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
-	StopTime   time.Duration `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"What is left is cut off, and the process exits with status 1."`
+	StopTime   time.Duration `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
 }
 
 // Listener is one address that speaks MQTT. The zero value lacks its address.
 type Listener struct {
 	Address        string `yaml:"address" doc:"host:port, where port 0 takes a free one, or unix:/path/to/socket."`
 	Anonymous      bool   `yaml:"anonymous" doc:"Let clients in without authentication on an address that other machines can reach. Loopback addresses and unix sockets need no such leave."`
-	MaxConnections int    `yaml:"max_connections" unit:"connections" doc:"Most connections at a time through this listener; 0 sets no limit." exceeded:"A further connection is closed as soon as it is accepted, before any MQTT, and counted."`
+	MaxConnections int    `yaml:"max_connections" unit:"connections" doc:"Most connections at a time through this listener; 0 sets no limit. A bounded listener costs a goroutine per connection; limits.max_connections bounds all of them without." exceeded:"a further connection is closed as soon as it is accepted, before any MQTT; the number is logged when the listener closes"`
 }
 
 // HTTP is where health checks are answered.

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# The first session of the README, as a newcomer has it: a fresh clone of what is committed, one
+# command, and the mosquitto clients on MQTT 3.1, 3.1.1 and 5. Needs go, git and mosquitto-clients.
+set -euo pipefail
+set -m # each job in a process group of its own, as in a terminal
+root=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
+work=$(mktemp -d)
+
+cleanup() {
+  local pid
+  for pid in $(jobs -pr); do kill -KILL -- "-$pid" 2>/dev/null || true; done
+  rm -rf "$work"
+}
+trap cleanup EXIT
+
+fail() {
+  printf 'newcomer: %s\n' "$*" >&2
+  head -n 50 "$work"/*.out >&2
+  exit 1
+}
+
+# until_true SECONDS COMMAND... repeats the command until it succeeds.
+until_true() {
+  local end=$(($(date +%s) + $1))
+  shift
+  until "$@"; do
+    [ "$(date +%s)" -lt "$end" ] || return 1
+    sleep 0.05
+  done
+}
+
+in_readme() { grep -qF -- "$1" "$work/sapwood/README.md" || fail "the README does not say: $1"; }
+
+git clone --quiet "file://$root" "$work/sapwood"
+cd "$work/sapwood"
+in_readme 'go run ./cmd/sapwood serve'
+in_readme "mosquitto_sub -t '#' -v"
+in_readme 'mosquitto_pub -t '
+in_readme 'go test ./...'
+
+# The defaults, unless something on this machine has their ports.
+address=() port=1883
+if (exec 3<>/dev/tcp/127.0.0.1/1883) 2>/dev/null || (exec 3<>/dev/tcp/127.0.0.1/8083) 2>/dev/null; then
+  echo 'port 1883 or 8083 is taken here; using free ones'
+  address=(--mqtt 127.0.0.1:0 --http 127.0.0.1:0)
+fi
+
+# ready OUT waits until the broker says that it is, and sets port.
+ready() {
+  until_true 180 grep -q 'mqtt://' "$1" || fail 'it never said where it listens'
+  port=$(sed -n 's|.*mqtt://127.0.0.1:\([0-9]*\).*|\1|p' "$1" | head -n 1)
+}
+
+# exchange VERSION sends one message and expects it back.
+exchange() {
+  local out="$work/sub-$1.out" sub
+  stdbuf -oL mosquitto_sub -p "$port" -V "$1" -t '#' -v -d -C 1 -W 10 >"$out" 2>&1 &
+  sub=$!
+  until_true 5 grep -q SUBACK "$out" || fail "mosquitto_sub -V $1 was not subscribed"
+  mosquitto_pub -p "$port" -V "$1" -q 1 -t home/kitchen/temperature -m 21.5 || fail "mosquitto_pub -V $1"
+  wait "$sub" || fail "mosquitto_sub -V $1 got nothing"
+  grep -qx 'home/kitchen/temperature 21.5' "$out" || fail "mosquitto_sub -V $1 got something else"
+  echo "MQTT ${1#mqttv}: ok"
+}
+
+# Ctrl-C on `go run`: the terminal sends SIGINT to both the go command and the broker.
+go run ./cmd/sapwood serve "${address[@]}" >"$work/run.out" 2>&1 &
+broker=$!
+ready "$work/run.out"
+began=$(date +%s%N)
+exchange mqttv31
+printf 'first message after ready: %d ms\n' $((($(date +%s%N) - began) / 1000000))
+exchange mqttv311
+exchange mqttv5
+kill -INT -- "-$broker"
+wait "$broker" || true # go run itself ends with 1 after SIGINT, whatever its child does
+! grep 'exit status' "$work/run.out" || fail 'the broker did not stop cleanly after SIGINT'
+
+# SIGTERM to the binary, with a client connected.
+go build -o "$work/bin" ./cmd/sapwood
+"$work/bin" serve "${address[@]}" >"$work/bin.out" 2>&1 &
+broker=$!
+ready "$work/bin.out"
+stdbuf -oL mosquitto_sub -p "$port" -t '#' -d >"$work/held.out" 2>&1 &
+held=$!
+until_true 5 grep -q SUBACK "$work/held.out" || fail 'the client that should see the stop was not subscribed'
+kill -TERM "$broker"
+wait "$broker" || fail "serve ended with status $? after SIGTERM"
+echo 'SIGTERM: status 0'
+kill "$held"
+wait "$held" || true
