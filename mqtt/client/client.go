@@ -43,7 +43,7 @@ type Client struct {
 	queue    []*flight          // of them, to be sent on this connection, in order
 	received map[uint16]bool    // QoS 2 messages received and not yet released
 	requests map[uint16]*request
-	subs     []subscription
+	subs     subscriptions
 }
 
 // Dial connects and returns once the server accepted. ctx bounds only that. A
@@ -105,7 +105,7 @@ func (c *Client) Close(ctx context.Context) error {
 func (c *Client) Disconnect(ctx context.Context, d mqtt.Disconnect) error {
 	l := c.end(ErrClosed)
 	if l != nil {
-		c.farewell(l, d)
+		l.farewell(d)
 	}
 	select {
 	case <-c.ended:
@@ -165,7 +165,7 @@ func (c *Client) again(err error, attempt *int) (*link, error) {
 		}
 		wait := c.opt.Reconnect.before(*attempt)
 		*attempt++
-		c.tell(Event{Kind: Disconnected, Err: err, Retry: wait})
+		c.opt.tell(Event{Kind: Disconnected, Err: err, Retry: wait})
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -176,7 +176,7 @@ func (c *Client) again(err error, attempt *int) (*link, error) {
 		var l *link
 		if l, err = c.connect(c.life, c.opt.CleanStart && c.opt.SessionExpiry == 0); err == nil {
 			c.attach(l)
-			c.tell(Event{Kind: Connected, Connack: l.connack})
+			c.opt.tell(Event{Kind: Connected, Connack: l.connack})
 			return l, nil
 		}
 	}
@@ -208,7 +208,7 @@ func (c *Client) attach(l *link) {
 	c.requeue(l.resumed)
 	c.pump(l)
 	if c.ending != nil { // Close came while dialling
-		c.sendDisconnect(l, mqtt.Disconnect{})
+		l.sendDisconnect(mqtt.Disconnect{})
 	}
 	close(c.up)
 }
@@ -261,12 +261,6 @@ func (c *Client) isEnding() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ending != nil
-}
-
-func (c *Client) tell(e Event) {
-	if c.opt.OnEvent != nil {
-		c.opt.OnEvent(e)
-	}
 }
 
 // newID is a packet identifier that is not in use, 0 if there is none. With

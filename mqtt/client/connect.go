@@ -27,8 +27,9 @@ func (c *Client) connect(ctx context.Context, cleanStart bool) (*link, error) {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	l := &link{
+		mu: &c.mu, refill: c.pump,
 		conn: conn, born: time.Now(), version: c.opt.Version, timeout: c.opt.Timeout, tap: c.opt.Tap,
-		largest: int(c.opt.MaximumPacketSize),
+		largest: int(c.opt.MaximumPacketSize), topicAliases: c.opt.TopicAliasMaximum,
 		aliases: map[uint16][]byte{}, sent: map[uint16]string{},
 		dead: make(chan struct{}), written: make(chan struct{}),
 		wake: make(chan struct{}, 1), drained: make(chan struct{}),
@@ -50,7 +51,7 @@ func (c *Client) connect(ctx context.Context, cleanStart bool) (*link, error) {
 
 // shake sends CONNECT and reads CONNACK.
 func (c *Client) shake(l *link, cleanStart bool) error {
-	packet := c.connectPacket(cleanStart).AppendTo(nil)
+	packet := c.opt.connectPacket(cleanStart).AppendTo(nil)
 	if l.tap != nil {
 		l.tap(Sent, packet)
 	}
@@ -73,14 +74,13 @@ func (c *Client) shake(l *link, cleanStart bool) error {
 	l.connack = p.Connack
 	l.connack.Props = cloneProperties(p.Connack.Props)
 	l.resumed = p.Connack.SessionPresent || l.version == mqtt.V31 && !cleanStart
-	l.limits = c.limitsOf(&l.connack.Props)
+	l.limits = c.opt.limits(&l.connack.Props)
 	l.quota = min(l.limits.receive, c.opt.MaxInflight)
 	l.lastSent = time.Now()
 	return nil
 }
 
-func (c *Client) connectPacket(cleanStart bool) *mqtt.Connect {
-	o := &c.opt
+func (o *Options) connectPacket(cleanStart bool) *mqtt.Connect {
 	p := &mqtt.Connect{
 		Version: o.Version, CleanStart: cleanStart, KeepAlive: o.KeepAlive,
 		ClientID: []byte(o.ClientID), Will: o.Will,
@@ -110,9 +110,9 @@ func (c *Client) connectPacket(cleanStart bool) *mqtt.Connect {
 	return p
 }
 
-func (c *Client) limitsOf(p *mqtt.Properties) limits {
+func (o *Options) limits(p *mqtt.Properties) limits {
 	l := limits{
-		keepAlive: time.Duration(c.opt.KeepAlive) * time.Second,
+		keepAlive: time.Duration(o.KeepAlive) * time.Second,
 		maxPacket: 1 << 30, maxQoS: 2, retain: true, receive: 65535,
 		topicAlias: p.TopicAliasMaximum,
 	}

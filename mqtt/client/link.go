@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -19,8 +20,10 @@ const (
 	farewellIn = time.Second // how long to wait for the server to close
 )
 
-// link is one network connection. Fields below the line belong to Client.mu.
+// link is one network connection. Fields below the line belong to mu.
 type link struct {
+	mu      *sync.Mutex // the Client's
+	refill  func(*link) // puts into out what had no room before; with the lock held
 	conn    net.Conn
 	version mqtt.Version
 	timeout time.Duration
@@ -29,11 +32,12 @@ type link struct {
 	resumed bool // the session lives on; 3.1 cannot say, and is taken to have kept it
 	limits  limits
 
-	in      []byte // received; the packets before start are done with
-	start   int
-	largest int // bytes a received packet may have
-	packet  mqtt.Packet
-	aliases map[uint16][]byte // the server's
+	in           []byte // received; the packets before start are done with
+	start        int
+	largest      int // bytes a received packet may have
+	packet       mqtt.Packet
+	aliases      map[uint16][]byte // the server's, up to topicAliases
+	topicAliases uint16
 
 	born  time.Time
 	heard atomic.Int64 // nanoseconds from born to the newest byte received
@@ -44,7 +48,7 @@ type link struct {
 	written chan struct{} // closed when the writer has ended
 	wake    chan struct{} // there is something to write
 
-	// -- guarded by Client.mu
+	// -- guarded by mu
 	out      []byte
 	spare    []byte
 	drained  chan struct{} // closed when out was taken to be written or lost
@@ -146,13 +150,13 @@ func (l *link) emit(encode func(dst []byte) []byte) bool {
 
 // serve works a connection until it is lost, and says why.
 func (c *Client) serve(l *link) error {
-	go c.write(l)
+	go l.write()
 	err := c.read(l)
 	if stop := new(stopped); errors.As(err, &stop) {
 		c.end(stop.err)
-		c.farewell(l, mqtt.Disconnect{})
+		l.farewell(mqtt.Disconnect{})
 	} else if fault := new(mqtt.Error); errors.As(err, &fault) && l.version == mqtt.V5 {
-		c.farewell(l, mqtt.Disconnect{Reason: fault.Reason})
+		l.farewell(mqtt.Disconnect{Reason: fault.Reason})
 	}
 	c.mu.Lock()
 	closing := l.closing
@@ -185,31 +189,31 @@ func (l *link) hangUp() {
 }
 
 // farewell ends the connection with a DISCONNECT, the last packet on it.
-func (c *Client) farewell(l *link, d mqtt.Disconnect) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sendDisconnect(l, d)
+func (l *link) farewell(d mqtt.Disconnect) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sendDisconnect(d)
 }
 
-func (c *Client) sendDisconnect(l *link, d mqtt.Disconnect) {
+func (l *link) sendDisconnect(d mqtt.Disconnect) {
 	l.emit(func(dst []byte) []byte { return d.AppendTo(dst, l.version, l.limits.maxPacket) })
 	l.closing = true
 }
 
 // write is the goroutine that writes and keeps alive.
-func (c *Client) write(l *link) {
+func (l *link) write() {
 	defer close(l.written)
 	var beats <-chan time.Time // none without a keep-alive
 	var timer *time.Timer
 	if l.limits.keepAlive > 0 {
-		timer = time.NewTimer(c.beat(l))
+		timer = time.NewTimer(l.beat())
 		defer timer.Stop()
 		beats = timer.C
 	}
 	for {
 		select {
 		case <-l.wake:
-			if !c.flush(l) {
+			if !l.flush() {
 				l.hangUp()
 				return
 			}
@@ -218,18 +222,18 @@ func (c *Client) write(l *link) {
 			return
 		}
 		if timer != nil {
-			timer.Reset(c.beat(l))
+			timer.Reset(l.beat())
 		}
 	}
 }
 
 // flush writes what is in out; false means that nothing more is to be written.
-func (c *Client) flush(l *link) bool {
+func (l *link) flush() bool {
 	for {
-		c.mu.Lock()
+		l.mu.Lock()
 		if len(l.out) == 0 {
 			l.flushed = l.closing
-			c.mu.Unlock()
+			l.mu.Unlock()
 			return !l.flushed
 		}
 		out := l.out
@@ -237,8 +241,8 @@ func (c *Client) flush(l *link) bool {
 		close(l.drained)
 		l.drained = make(chan struct{})
 		l.lastSent = time.Now()
-		c.pump(l)
-		c.mu.Unlock()
+		l.refill(l)
+		l.mu.Unlock()
 		for rest := out; len(rest) > 0; {
 			n := min(len(rest), writeChunk)
 			_ = l.conn.SetWriteDeadline(time.Now().Add(l.timeout))
@@ -248,20 +252,20 @@ func (c *Client) flush(l *link) bool {
 			}
 			rest = rest[n:]
 		}
-		c.mu.Lock()
+		l.mu.Lock()
 		if cap(out) <= 2*maxOut {
 			l.spare = out
 		}
-		c.mu.Unlock()
+		l.mu.Unlock()
 	}
 }
 
 // beat sends PINGREQ when the connection was quiet in either direction for
 // three quarters of the keep-alive [MQTT5 3.1.2.10], cuts it when the answer
 // does not come, and says when to look again.
-func (c *Client) beat(l *link) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (l *link) beat() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now, quiet := time.Now(), l.limits.keepAlive*3/4
 	heard := l.born.Add(time.Duration(l.heard.Load()))
 	if now.Sub(l.lastSent) >= quiet || l.pinged.IsZero() && now.Sub(heard) >= quiet {
@@ -295,4 +299,51 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// yield keeps a server that takes no answers from being read: they would pile
+// up, or, when the connection is lost, come to nothing.
+func (l *link) yield() error {
+	l.mu.Lock()
+	full, drained := l.full(), l.drained
+	l.mu.Unlock()
+	select {
+	case <-l.dead:
+		return l.err
+	default:
+	}
+	if !full {
+		return nil
+	}
+	select {
+	case <-drained:
+		return nil
+	case <-l.dead:
+		return l.err
+	}
+}
+
+func (l *link) setBusy(busy bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy = busy
+	l.heard.Store(int64(time.Since(l.born)))
+}
+
+// resolve puts the topic in the place of a topic alias (MQTT5 3.3.2.3.4).
+func (l *link) resolve(p *mqtt.Publish) error {
+	alias := p.Props.TopicAlias
+	switch {
+	case alias == 0:
+		return nil
+	case alias > l.topicAliases:
+		return violation(mqtt.TopicAliasInvalid, "topic alias above the maximum")
+	case len(p.Topic) > 0:
+		l.aliases[alias] = bytes.Clone(p.Topic)
+		return nil
+	}
+	if p.Topic = l.aliases[alias]; p.Topic == nil {
+		return violation(mqtt.ProtocolError, "topic alias without a topic")
+	}
+	return nil
 }

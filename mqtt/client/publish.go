@@ -100,7 +100,7 @@ func (c *Client) publish0(ctx context.Context, p *mqtt.Publish) error {
 		c.mu.Lock()
 		drained, full := l.drained, l.full()
 		if err = c.ending; err == nil && !full {
-			_, err = c.sendPublish(l, p, 0, false)
+			_, err = l.sendPublish(p, 0, false)
 		}
 		c.mu.Unlock()
 		if err != nil || !full {
@@ -161,10 +161,10 @@ func (c *Client) pump(l *link) {
 		c.queue = c.queue[1:]
 		if f.released {
 			f.onWire = true
-			c.sendAck(l, mqtt.PUBREL, f.pub.ID, mqtt.Success)
+			l.sendAck(mqtt.PUBREL, f.pub.ID, mqtt.Success)
 			continue
 		}
-		if reason, err := c.sendPublish(l, &f.pub, f.pub.ID, f.tried); err != nil {
+		if reason, err := l.sendPublish(&f.pub, f.pub.ID, f.tried); err != nil {
 			c.complete(f, reason, err)
 			continue
 		}
@@ -174,7 +174,7 @@ func (c *Client) pump(l *link) {
 }
 
 // sendPublish puts a PUBLISH into out if the server may have it.
-func (c *Client) sendPublish(l *link, p *mqtt.Publish, id uint16, dup bool) (mqtt.ReasonCode, error) {
+func (l *link) sendPublish(p *mqtt.Publish, id uint16, dup bool) (mqtt.ReasonCode, error) {
 	q := *p
 	q.ID, q.Dup = id, dup
 	alias := q.Props.TopicAlias
@@ -204,7 +204,7 @@ func (c *Client) sendPublish(l *link, p *mqtt.Publish, id uint16, dup bool) (mqt
 	return mqtt.Success, nil
 }
 
-func (c *Client) sendAck(l *link, t mqtt.Type, id uint16, reason mqtt.ReasonCode) {
+func (l *link) sendAck(t mqtt.Type, id uint16, reason mqtt.ReasonCode) {
 	ack := mqtt.Ack{ID: id, Reason: reason}
 	l.emit(func(dst []byte) []byte { return ack.AppendTo(dst, t, l.version, l.limits.maxPacket) })
 }
@@ -216,7 +216,7 @@ func (c *Client) acknowledged(l *link, t mqtt.Type, a *mqtt.Ack) error {
 	f := c.flights[a.ID]
 	if f == nil || !f.onWire || (t == mqtt.PUBACK) != (f.pub.QoS == 1) {
 		if t == mqtt.PUBREC {
-			c.sendAck(l, mqtt.PUBREL, a.ID, mqtt.PacketIDNotFound)
+			l.sendAck(mqtt.PUBREL, a.ID, mqtt.PacketIDNotFound)
 		}
 		return nil // of a message that has run its course; nothing waits for it
 	}
@@ -233,7 +233,7 @@ func (c *Client) acknowledged(l *link, t mqtt.Type, a *mqtt.Ack) error {
 			f.released, f.seq, f.reason = true, c.lastSeq, a.Reason
 			f.pub.Payload, f.pub.Props = nil, mqtt.MessageProperties{}
 		}
-		c.sendAck(l, mqtt.PUBREL, a.ID, mqtt.Success)
+		l.sendAck(mqtt.PUBREL, a.ID, mqtt.Success)
 	case !f.released:
 		return violation(mqtt.ProtocolError, "PUBCOMP before PUBREC")
 	default: // a PUBCOMP that does not know the id still says that it is over
