@@ -131,12 +131,12 @@ func (c *Client) Abort() {
 
 // end makes this connection, which it returns, the last.
 func (c *Client) end(err error) *link {
-	c.kill()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ending == nil {
 		c.ending = err
 	}
+	c.kill()
 	return c.link
 }
 
@@ -160,7 +160,10 @@ func (c *Client) run(l *link) {
 // to be tried any more (the error).
 func (c *Client) again(err error, attempt *int) (*link, error) {
 	for {
-		if c.isEnding() || c.opt.Reconnect.Min <= 0 || !temporary(err) {
+		if ending := c.isEnding(); ending != nil {
+			return nil, ending
+		}
+		if c.opt.Reconnect.Min <= 0 || !temporary(err) {
 			return nil, err
 		}
 		wait := c.opt.Reconnect.before(*attempt)
@@ -171,7 +174,7 @@ func (c *Client) again(err error, attempt *int) (*link, error) {
 		case <-timer.C:
 		case <-c.life.Done():
 			timer.Stop()
-			return nil, ErrClosed
+			continue
 		}
 		var l *link
 		if l, err = c.connect(c.life, c.opt.CleanStart && c.opt.SessionExpiry == 0); err == nil {
@@ -257,10 +260,11 @@ func (c *Client) live(ctx context.Context) (*link, error) {
 	}
 }
 
-func (c *Client) isEnding() bool {
+// isEnding is what ends the client, nil if nothing does.
+func (c *Client) isEnding() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ending != nil
+	return c.ending
 }
 
 // newID is a packet identifier that is not in use, 0 if there is none. With

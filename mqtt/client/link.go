@@ -169,13 +169,10 @@ func (c *Client) serve(l *link) error {
 	<-l.written
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.ending == nil:
-		return l.err
-	case c.ending == ErrClosed && !l.flushed:
-		return fmt.Errorf("close: %w", l.err)
+	if c.ending == ErrClosed && !l.flushed {
+		c.ending = fmt.Errorf("close: %w", l.err)
 	}
-	return c.ending
+	return l.err
 }
 
 // hangUp ends the connection after the farewell was written: only this way, and

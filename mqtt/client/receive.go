@@ -30,7 +30,7 @@ func (c *Client) read(l *link) error {
 }
 
 func (c *Client) handle(l *link, p *mqtt.Packet) error {
-	if c.isEnding() { // DISCONNECT is on its way: nothing is taken any more
+	if c.isEnding() != nil { // DISCONNECT is on its way: nothing is taken any more
 		return nil
 	}
 	switch p.Type {
