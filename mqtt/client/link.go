@@ -258,7 +258,7 @@ func (l *link) flush() bool {
 }
 
 // beat sends PINGREQ when the connection was quiet in either direction for
-// three quarters of the keep-alive [MQTT5 3.1.2.10], cuts it when the answer
+// three quarters of the keep-alive (MQTT5 3.1.2.10), cuts it when the answer
 // does not come, and says when to look again.
 func (l *link) beat() time.Duration {
 	l.mu.Lock()

@@ -286,7 +286,7 @@ func TestClose(t *testing.T) {
 		for range 3 {
 			s.wantPublish("a", 0, false)
 		}
-		s.wantDisconnect(mqtt.Success) // [MQTT5 MQTT-3.14.4-1] [MQTT5 MQTT-3.14.4-2]
+		s.wantDisconnect(mqtt.Success) // (client's side of MQTT 5 3.14.4-1) (client's side of MQTT 5 3.14.4-2)
 		<-b.c.Done()
 		check(t, ack, 0, client.ErrClosed)
 		check(t, b.publish(message("a", 0)), 0, client.ErrClosed)

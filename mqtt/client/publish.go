@@ -255,8 +255,8 @@ func (c *Client) complete(f *flight, reason mqtt.ReasonCode, err error) {
 }
 
 // requeue lines up for a new connection what the last one left: after a resumed
-// session the releases and then the messages, each in their order [MQTT5
-// 4.4, 4.6]; after a lost one what may be sent as new. With the lock held.
+// session the releases and then the messages, each in their order (MQTT5
+// 4.4, 4.6); after a lost one what may be sent as new. With the lock held.
 func (c *Client) requeue(resumed bool) {
 	left := make([]*flight, 0, len(c.flights))
 	for _, f := range c.flights {

@@ -97,7 +97,7 @@ func TestWithoutReconnectALostConnectionIsTheEnd(t *testing.T) {
 }
 
 // A QoS 2 message is cut off at every step of its way in and is taken once.
-// [MQTT5 MQTT-4.3.3-10] [MQTT311 MQTT-4.3.3-2]
+// (client's side of MQTT 5 4.3.3-10) (client's side of 3.1.1 4.3.3-2)
 func TestReceiveExactlyOnce(t *testing.T) {
 	for _, v := range versions {
 		for _, cut := range []string{"PUBREC", "PUBREL", "PUBCOMP"} {
