@@ -89,8 +89,11 @@ func (sh *shard) allowed(from *client, m *mqtt.Message) mqtt.ReasonCode {
 
 // mayPublish: $SYS and $CONTROL are the server's alone, whoever asks.
 func (sh *shard) mayPublish(id *auth.Identity, clientID string, name []byte) bool {
-	if name[0] == '$' && (bytes.HasPrefix(name, []byte("$SYS/")) || bytes.HasPrefix(name, []byte("$CONTROL/"))) {
-		return false
+	if name[0] == '$' {
+		first, _, _ := bytes.Cut(name, []byte("/"))
+		if string(first) == "$SYS" || string(first) == "$CONTROL" {
+			return false
+		}
 	}
 	return sh.b.opts.Authz == nil || sh.b.opts.Authz.Authorize(id, clientID, auth.Publish, name)
 }
@@ -246,12 +249,12 @@ func (sh *shard) requeue(group string, m *mqtt.Message, not *client) {
 
 // publishWill publishes a will whose time has come.
 func (sh *shard) publishWill(c *client, w *mqtt.Message) {
-	m := *w
-	if m.Expires != 0 {
-		m.Expires += sh.now // it counts from publication (MQTT5 3.1.3.2.4)
+	m := mqtt.Message{Topic: w.Topic, Payload: w.Payload, Forward: w.Forward, Publisher: w.Publisher, QoS: w.QoS, Retain: w.Retain}
+	if w.Expires != 0 {
+		m.Expires = sh.now + w.Expires // it counts from publication (MQTT5 3.1.3.2.4)
 	}
 	sh.count.Wills++
-	if reason, _ := sh.publish(c, m.Keep()); reason.Failed() {
+	if reason, _ := sh.publish(c, &m); reason.Failed() {
 		sh.b.log.Warn("a will was not published", "client", c.id, "topic", string(m.Topic), "reason", reason.String())
 	}
 }
