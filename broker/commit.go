@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"sync"
+
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -17,7 +19,7 @@ type batch struct {
 	waiters []*client
 	shard   *shard
 
-	settled bool // has an outcome; this and err behind shard.mu
+	settled bool // has an outcome; this and err behind commits.mu
 	err     error
 }
 
@@ -29,18 +31,29 @@ type routed struct {
 	end    int
 }
 
-func (sh *shard) newBatch() *batch {
+// commits collects what a turn wants kept, hands it to the store and carries out what waits for it.
+type commits struct {
+	sh         *shard
+	batch      *batch   // of this turn
+	committing []*batch // handed to the store, oldest first
+	spare      []*batch
+	done       uint64 // number of the last batch that has an outcome
+
+	mu sync.Mutex // guards settled and err of the batches
+}
+
+func (k *commits) newBatch() *batch {
 	number := uint64(1)
-	if sh.batch != nil {
-		number = sh.batch.number + 1
+	if k.batch != nil {
+		number = k.batch.number + 1
 	}
-	if n := len(sh.spare); n > 0 {
-		b := sh.spare[n-1]
-		sh.spare = sh.spare[:n-1]
+	if n := len(k.spare); n > 0 {
+		b := k.spare[n-1]
+		k.spare = k.spare[:n-1]
 		b.number = number
 		return b
 	}
-	b := &batch{number: number, shard: sh}
+	b := &batch{number: number, shard: k.sh}
 	b.Done = b.finished
 	return b
 }
@@ -48,68 +61,68 @@ func (sh *shard) newBatch() *batch {
 func (b *batch) empty() bool { return len(b.Records) == 0 && len(b.routed) == 0 && len(b.waiters) == 0 }
 
 // keep adds a change to the batch.
-func (sh *shard) keep(r store.Record) { sh.batch.Records = append(sh.batch.Records, r) }
+func (k *commits) keep(r store.Record) { k.batch.Records = append(k.batch.Records, r) }
 
 // commit hands the batch to the store and deals with every outcome there is by now. What those bring about
 // may fill another batch; a few rounds a turn, the rest goes with the next.
-func (sh *shard) commit() {
+func (k *commits) commit() {
 	for range 4 {
-		if !sh.batch.empty() {
-			b := sh.batch
-			sh.batch = sh.newBatch()
-			sh.committing = append(sh.committing, b)
+		if !k.batch.empty() {
+			b := k.batch
+			k.batch = k.newBatch()
+			k.committing = append(k.committing, b)
 			if len(b.Records) == 0 {
 				b.finished(nil)
 			} else {
-				sh.b.store.Commit(&b.Batch)
+				k.sh.b.store.Commit(&b.Batch)
 			}
 		}
-		if !sh.settleOutcomes() {
+		if !k.settleOutcomes() {
 			return
 		}
 	}
-	if !sh.batch.empty() {
-		sh.loop.Wake()
+	if !k.batch.empty() {
+		k.sh.loop.Wake()
 	}
 }
 
 // finished takes the store's word, on any goroutine.
 func (b *batch) finished(err error) {
-	sh := b.shard
-	sh.mu.Lock()
+	k := &b.shard.commits
+	k.mu.Lock()
 	b.settled, b.err = true, err
-	sh.mu.Unlock()
-	sh.loop.Wake()
+	k.mu.Unlock()
+	k.sh.loop.Wake()
 }
 
 // settleOutcomes carries out what waited for batches that have an outcome, in the order of the batches.
-func (sh *shard) settleOutcomes() bool {
-	sh.mu.Lock()
+func (k *commits) settleOutcomes() bool {
+	k.mu.Lock()
 	n := 0
-	for n < len(sh.committing) && sh.committing[n].settled {
+	for n < len(k.committing) && k.committing[n].settled {
 		n++
 	}
-	sh.mu.Unlock()
-	for _, b := range sh.committing[:n] {
-		sh.done = b.number
-		sh.carryOut(b)
+	k.mu.Unlock()
+	for _, b := range k.committing[:n] {
+		k.done = b.number
+		k.carryOut(b)
 	}
-	sh.committing = append(sh.committing[:0], sh.committing[n:]...)
+	k.committing = append(k.committing[:0], k.committing[n:]...)
 	return n > 0
 }
 
-func (sh *shard) carryOut(b *batch) {
+func (k *commits) carryOut(b *batch) {
 	if b.err != nil {
-		sh.count.StoreErrors++
-		sh.b.log.Error("the store could not keep a batch", "records", len(b.Records), "error", b.err)
+		k.sh.count.StoreErrors++
+		k.sh.b.log.Error("the store could not keep a batch", "records", len(b.Records), "error", b.err)
 	}
 	for i := range b.routed {
 		r := &b.routed[i]
 		if b.err != nil && r.record >= 0 {
-			sh.count.Dropped[session.StoreFailed] += uint64(r.end - r.from)
+			k.sh.count.Dropped[session.StoreFailed] += uint64(r.end - r.from)
 			continue
 		}
-		sh.nextMessage()
+		k.sh.out.nextMessage()
 		for j := r.from; j < r.end; j++ {
 			to := &b.to[j]
 			seq := uint64(0)
@@ -118,14 +131,14 @@ func (sh *shard) carryOut(b *batch) {
 					continue // its session ended meanwhile
 				}
 			}
-			sh.deliver(to, r.msg, seq)
+			k.sh.mail.deliver(to, r.msg, seq)
 		}
 	}
 	for _, c := range b.waiters {
 		if b.err == nil {
-			sh.perform(c, nil, c.s.Stored(b.number, sh.take()))
+			k.sh.perform(c, nil, c.s.Stored(b.number, k.sh.take()))
 		} else {
-			sh.perform(c, nil, c.s.Failed(b.number, sh.take()))
+			k.sh.perform(c, nil, c.s.Failed(b.number, k.sh.take()))
 		}
 	}
 	clear(b.Records)
@@ -134,7 +147,7 @@ func (sh *shard) carryOut(b *batch) {
 	clear(b.waiters)
 	b.settled, b.err = false, nil
 	b.Records, b.routed, b.to, b.waiters, b.targets = b.Records[:0], b.routed[:0], b.to[:0], b.waiters[:0], nil
-	if len(sh.spare) < 4 {
-		sh.spare = append(sh.spare, b)
+	if len(k.spare) < 4 {
+		k.spare = append(k.spare, b)
 	}
 }

@@ -13,19 +13,19 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 	req := p.request
 	old := sh.byID[req.ClientID]
 	if old != nil && old.identity.Name != id.Name {
-		sh.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "the client id belongs to somebody else"})
+		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "the client id belongs to somebody else"})
 		return
 	}
 	taking := old != nil && old.s.Connected()
 	switch {
 	case sh.stopping:
-		sh.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
+		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
 		return
 	case !taking && sh.b.limits.MaxConnections > 0 && sh.b.connected.Load() >= int64(sh.b.limits.MaxConnections):
-		sh.refuse(conn, p, &session.Refusal{Reason: mqtt.QuotaExceeded, Text: "the server has as many connections as it is allowed"})
+		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.QuotaExceeded, Text: "the server has as many connections as it is allowed"})
 		return
-	case req.Will != nil && !sh.mayPublish(id, req.ClientID, req.Will.Msg.Topic):
-		sh.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorised to publish the will"})
+	case req.Will != nil && !sh.router.mayPublish(id, req.ClientID, req.Will.Msg.Topic):
+		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorised to publish the will"})
 		return
 	}
 	if taking {
@@ -54,8 +54,8 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 	}
 	sh.perform(c, nil, c.s.Attach(sh.turn(), req.Params, fresh, sh.take()))
 	c.online.Store(true)
-	sh.schedule(c)
-	sh.replayLater(c)
+	sh.agenda.watch(c)
+	sh.replay.later(c)
 	if sh.b.opts.Events.Connected != nil {
 		sh.b.opts.Events.Connected(sh.describe(c))
 	}
@@ -94,7 +94,7 @@ func (sh *shard) detach(c *client) {
 	durable := c.s.Expiry() != 0
 	sh.perform(c, nil, c.s.Closed(sh.turn(), sh.take()))
 	if durable && !c.s.Ended() {
-		sh.schedule(c)
+		sh.agenda.watch(c)
 		sh.redistribute(c)
 	}
 	if event != nil {
@@ -105,7 +105,7 @@ func (sh *shard) detach(c *client) {
 // end forgets a session that is over.
 func (sh *shard) end(c *client, durable bool, unsent uint64) {
 	for i := range c.s.Subscriptions() {
-		sh.leave(c, c.s.Subscriptions()[i].Filter)
+		sh.router.unsubscribe(c, c.s.Subscriptions()[i].Filter)
 	}
 	for _, r := range c.replays {
 		r.cursor.Close()
@@ -127,61 +127,6 @@ func (sh *shard) end(c *client, durable bool, unsent uint64) {
 	}
 }
 
-// greet sends CONNACK, with what the server settled otherwise than the client asked.
-func (sh *shard) greet(c *client, e *session.Effect) {
-	h := c.hello
-	c.hello = nil
-	ack := mqtt.Connack{SessionPresent: e.Flag, Reason: e.Reason}
-	if c.s.Version() >= mqtt.V5 {
-		sh.greetProps(&ack.Props, h)
-	}
-	sh.write(c.conn, ack.AppendTo(nil, c.s.Version(), c.s.MaximumPacketSize()))
-}
-
-func (sh *shard) greetProps(p *mqtt.Properties, h *hello) {
-	l, req := &sh.b.limits, h.request
-	set := func(id mqtt.PropertyID) { p.Has = p.Has.With(id) }
-	if h.assigned {
-		set(mqtt.PropAssignedClientID)
-		p.AssignedClientID = []byte(req.ClientID)
-	}
-	if req.KeepAlive != req.AskedKeepAlive {
-		set(mqtt.PropServerKeepAlive)
-		p.ServerKeepAlive = req.KeepAlive
-	}
-	if req.Expiry != req.AskedExpiry {
-		set(mqtt.PropSessionExpiry)
-		p.SessionExpiry = req.Expiry
-	}
-	if l.ReceiveMaximum < 65535 {
-		set(mqtt.PropReceiveMaximum)
-		p.ReceiveMaximum = uint16(l.ReceiveMaximum)
-	}
-	set(mqtt.PropMaximumPacketSize)
-	p.MaximumPacketSize = uint32(l.MaxPacketSize)
-	if l.MaxTopicAliases > 0 {
-		set(mqtt.PropTopicAliasMaximum)
-		p.TopicAliasMaximum = uint16(l.MaxTopicAliases)
-	}
-	if l.MaximumQoS < 2 {
-		set(mqtt.PropMaximumQoS)
-		p.MaximumQoS = mqtt.QoS(l.MaximumQoS)
-	}
-	if !l.RetainAvailable {
-		set(mqtt.PropRetainAvailable)
-	}
-	if !l.SharedAvailable {
-		set(mqtt.PropSharedSubAvailable)
-	}
-	if !l.WildcardsAvailable {
-		set(mqtt.PropWildcardSubAvailable)
-	}
-	if req.WantsResponseInfo { // [MQTT-3.1.2-28]
-		set(mqtt.PropResponseInfo)
-		p.ResponseInfo = []byte("response/" + req.ClientID)
-	}
-}
-
 // shutdown ends every connection because the broker stops.
 func (sh *shard) shutdown() {
 	sh.tick(sh.loop.Now())
@@ -191,18 +136,18 @@ func (sh *shard) shutdown() {
 			sh.perform(c, nil, c.s.Shutdown(sh.take()))
 		}
 	}
-	for _, conn := range sh.connect {
+	for _, conn := range sh.lobby.waiting {
 		if p, ok := conn.State.(*pending); ok && !p.gone {
-			sh.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Silent: true})
+			sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Silent: true})
 		}
 	}
-	sh.connect = nil
+	sh.lobby.waiting = nil
 	sh.loop.Wake()
 }
 
 // checkQuiet tells Close when every connection is flushed and closed and every batch has its outcome.
 func (sh *shard) checkQuiet() {
-	if sh.sockets > 0 || len(sh.committing) > 0 || !sh.batch.empty() {
+	if sh.sockets > 0 || len(sh.commits.committing) > 0 || !sh.commits.batch.empty() {
 		return
 	}
 	select {

@@ -1,15 +1,12 @@
 package broker
 
 import (
-	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
 
-	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -20,28 +17,10 @@ func (sh *shard) Opened(conn *loop.Conn) {
 	sh.sockets++
 	p := &pending{deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits.ConnectTimeout.Milliseconds()}
 	conn.State = p
-	sh.connect = append(sh.connect, conn)
+	sh.lobby.waiting = append(sh.lobby.waiting, conn)
 	if sh.stopping {
 		conn.Close()
 	}
-}
-
-// expireConnects closes connections whose CONNECT is overdue.
-func (sh *shard) expireConnects() {
-	n := 0
-	for ; n < len(sh.connect); n++ {
-		conn := sh.connect[n]
-		p, ok := conn.State.(*pending)
-		if !ok || p.gone {
-			continue
-		}
-		if p.deadline > sh.now {
-			break
-		}
-		sh.count.ConnectTimeouts++
-		sh.refuse(conn, p, &session.Refusal{Reason: mqtt.MaximumConnectTime, Text: "no CONNECT in time", Silent: true})
-	}
-	sh.connect = append(sh.connect[:0], sh.connect[n:]...)
 }
 
 // Data implements loop.Handler: it decodes packet by packet and performs what each brings about. A panic
@@ -99,7 +78,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			continue
 		}
 		used += n + h.Length
-		sh.handshake(conn, conn.State.(*pending))
+		sh.lobby.handshake(conn, conn.State.(*pending))
 		if _, still := conn.State.(*pending); still {
 			return used, 0 // the rest waits for the verdict
 		}
@@ -124,7 +103,7 @@ func (sh *shard) reject(conn *loop.Conn, err error) {
 		}
 		// [MQTT-3.1.4-1], MQTT5 4.13: only what is well-formed enough to be CONNECT gets an answer.
 		r.Silent = st.version == 0 || st.version < mqtt.V5 && e.Reason != mqtt.UnsupportedProtocolVersion
-		sh.refuse(conn, st, r)
+		sh.lobby.refuse(conn, st, r)
 	}
 }
 
@@ -138,124 +117,6 @@ func (sh *shard) panicked(conn *loop.Conn, input []byte, r any) {
 	sh.b.log.Error("panic while serving a client; its connection is closed", "client", id, "remote", remoteOf(conn),
 		"panic", fmt.Sprint(r), "input", hex.EncodeToString(input[:min(len(input), 256)]), "stack", string(debug.Stack()))
 	conn.Abort(fmt.Errorf("panic: %v", r))
-}
-
-// handshake takes a packet of a connection that has no client yet.
-func (sh *shard) handshake(conn *loop.Conn, p *pending) {
-	if p.hs.Started() {
-		_, refusal := p.hs.Auth(&sh.packet)
-		if refusal != nil {
-			sh.refuse(conn, p, refusal)
-		}
-		return
-	}
-	p.version = sh.packet.Connect.Version
-	req, refusal := p.hs.Connect(&sh.packet, sh.b.admission)
-	if refusal != nil {
-		sh.refuse(conn, p, refusal)
-		return
-	}
-	p.request = req
-	owner := sh
-	assigned := req.ClientID == ""
-	if assigned {
-		req.ClientID = sh.assignID()
-	} else {
-		owner = sh.b.shardOf(req.ClientID)
-	}
-	if owner != sh {
-		p.gone = true // from this shard's list of connections that owe a CONNECT
-		sh.sockets--
-		moved := &pending{hs: p.hs, deadline: p.deadline, version: p.version, request: req}
-		conn.Move(owner.loop, func(conn *loop.Conn) {
-			owner.tick(owner.loop.Now())
-			owner.sockets++
-			conn.State = moved
-			owner.connect = append(owner.connect, conn)
-			owner.authenticate(conn, moved, assigned)
-		})
-		return
-	}
-	sh.authenticate(conn, p, assigned)
-}
-
-// assignID makes up a client id that belongs to this shard and that nobody has [MQTT-3.2.2-16].
-func (sh *shard) assignID() string {
-	for {
-		var raw [12]byte
-		rand.Read(raw[:])
-		id := "auto-" + hex.EncodeToString(raw[:])
-		if sh.b.shardOf(id) == sh && sh.byID[id] == nil {
-			return id
-		}
-	}
-}
-
-// authenticate finds out who the client is, off the loop if somebody has to be asked.
-func (sh *shard) authenticate(conn *loop.Conn, p *pending, assigned bool) {
-	if sh.b.opts.Authn == nil {
-		sh.admit(conn, p, anonymous, assigned)
-		return
-	}
-	conn.PauseRead()
-	req := p.request
-	attempt := &auth.Attempt{ClientID: req.ClientID, Username: req.Username, Password: req.Password,
-		HasUser: req.HasUser, HasPass: req.HasPass, Remote: remoteOf(conn)}
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), sh.b.limits.ConnectTimeout)
-		defer cancel()
-		id, reason := sh.b.opts.Authn.Authenticate(ctx, attempt)
-		sh.loop.Post(func() {
-			sh.tick(sh.loop.Now())
-			if conn.State != any(p) || p.gone {
-				return
-			}
-			if reason != mqtt.Success || id == nil {
-				sh.refuse(conn, p, &session.Refusal{Reason: reason, Text: "authentication failed"})
-				return
-			}
-			sh.admit(conn, p, id, assigned)
-			conn.ResumeRead()
-		})
-	}()
-}
-
-// anonymous is who everybody is where nobody is asked.
-var anonymous = &auth.Identity{}
-
-func identityNamed(name string) *auth.Identity {
-	if name == "" {
-		return anonymous
-	}
-	return &auth.Identity{Name: name}
-}
-
-// refuse answers a CONNECT that is not accepted, and closes.
-func (sh *shard) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
-	p.gone = true
-	sh.refused(r.Reason)
-	if !r.Silent {
-		ack := mqtt.Connack{Reason: r.Reason}
-		if p.version >= mqtt.V5 {
-			ack.Props.Has = ack.Props.Has.With(mqtt.PropReasonString)
-			ack.Props.ReasonString = []byte(r.Text)
-		}
-		limit := uint32(0)
-		if p.request != nil {
-			limit = p.request.MaximumPacketSize
-		}
-		sh.write(conn, ack.AppendTo(nil, p.version, limit))
-	}
-	id := ""
-	if p.request != nil {
-		id = p.request.ClientID
-	}
-	if sh.b.opts.Events.Refused != nil {
-		sh.b.opts.Events.Refused(Refusal{ClientID: id, Remote: remoteOf(conn), Reason: r.Reason, Text: r.Text})
-	}
-	sh.b.log.Debug("connection refused", "client", id, "remote", remoteOf(conn), "reason", r.Reason.String(), "why", r.Text)
-	conn.State = nil
-	conn.Close()
 }
 
 // Closed implements loop.Handler.
@@ -290,6 +151,6 @@ func (sh *shard) Drained(conn *loop.Conn) {
 	if c, ok := conn.State.(*client); ok {
 		c.unsent = 0
 		sh.perform(c, nil, c.s.Drained(sh.turn(), sh.take()))
-		sh.replayLater(c)
+		sh.replay.later(c)
 	}
 }

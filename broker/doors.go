@@ -146,7 +146,7 @@ func (k *Control) Publish(ctx context.Context, m mqtt.Message) (mqtt.ReasonCode,
 	sh := k.b.shards[0]
 	sh.loop.Post(func() {
 		sh.tick(sh.loop.Now())
-		reason, _ = sh.publish(nil, kept)
+		reason, _ = sh.router.publish(nil, kept)
 		sh.loop.Wake()
 		done <- nil
 	})

@@ -128,29 +128,29 @@ func (gs *groups) count() int {
 }
 
 // choose returns the member of g that gets m, nil if none can take it.
-func (sh *shard) choose(g *group, m *mqtt.Message) (*client, uint32) { return sh.chooseBut(g, m, nil) }
+func (r *router) choose(g *group, m *mqtt.Message) (*client, uint32) { return r.chooseBut(g, m, nil) }
 
 // manyMembers is from when on the least loaded is sought among some members, not all.
 const manyMembers = 16
 
 // chooseBut chooses among all but one member. Who is offline gets nothing while another is online; when
 // all are, QoS 1 and 2 messages wait for one whose session lasts.
-func (sh *shard) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uint32) {
+func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uint32) {
 	members := *g.members.Load()
 	n := len(members)
 	if n == 0 {
 		return nil, 0
 	}
 	start := 0
-	switch sh.b.delivery.Shared {
+	switch r.sh.b.delivery.Shared {
 	case StickyPublisher:
-		start = int(maphash.String(sh.b.seed, m.Publisher) % uint64(n))
+		start = int(maphash.String(r.sh.b.seed, m.Publisher) % uint64(n))
 	case StickyTopic:
-		start = int(maphash.Bytes(sh.b.seed, m.Topic) % uint64(n))
+		start = int(maphash.Bytes(r.sh.b.seed, m.Topic) % uint64(n))
 	default:
 		start = int(g.turn.Add(1) % uint32(n))
 	}
-	leastLoaded := sh.b.delivery.Shared == LeastLoaded
+	leastLoaded := r.sh.b.delivery.Shared == LeastLoaded
 	var best, offline *member
 	look := n
 	if leastLoaded && n > manyMembers {
@@ -196,8 +196,8 @@ func (sh *shard) redistribute(c *client) {
 		}
 		do := sh.take()
 		for _, it := range r.items {
-			if g := it.Delivery.Group; g != "" && !it.Released && sh.othersOnline(g, c) {
-				sh.requeue(g, it.Message, c)
+			if g := it.Delivery.Group; g != "" && !it.Released && sh.router.othersOnline(g, c) {
+				sh.router.requeue(g, it.Message, c)
 				do = c.s.Withdraw(it.Seq, it.Message, do)
 			}
 		}
@@ -209,15 +209,15 @@ func (sh *shard) redistribute(c *client) {
 // sharedOnline tells whether c is in a shared subscription with another member that is online.
 func (c *client) sharedOnline() bool {
 	for _, s := range c.s.Subscriptions() {
-		if group, _ := splitShared(s.Filter); group != "" && c.shard.othersOnline(s.Filter, c) {
+		if group, _ := splitShared(s.Filter); group != "" && c.shard.router.othersOnline(s.Filter, c) {
 			return true
 		}
 	}
 	return false
 }
 
-func (sh *shard) othersOnline(name string, c *client) bool {
-	g := sh.b.groups.find(name)
+func (r *router) othersOnline(name string, c *client) bool {
+	g := r.sh.b.groups.find(name)
 	if g == nil {
 		return false
 	}

@@ -3,7 +3,6 @@ package broker
 import (
 	"fmt"
 
-	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -16,26 +15,26 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		e := &do[i]
 		switch e.Kind {
 		case session.SendPublish:
-			sh.sendPublish(c, e)
+			sh.out.deliver(c, e)
 		case session.Send:
-			sh.send(c, e)
+			sh.out.send(c, e)
 		case session.Route:
-			reason, batch := sh.publish(c, sh.viewOf(c, &p.Publish))
+			reason, batch := sh.router.publish(c, sh.router.viewOf(c, &p.Publish))
 			do = c.s.Routed(sh.turn(), &p.Publish, reason, batch, do)
 		case session.Keep:
 			sh.keepChange(c, e)
 		case session.Drop:
 			sh.drop(c, e.Msg, e.Why)
 		case session.Authorize:
-			sh.authorizeFilters(c, &p.Subscribe, e.Codes)
+			sh.router.authorizeFilters(c, &p.Subscribe, e.Codes)
 			do = c.s.Subscribed(sh.turn(), &p.Subscribe, e.Codes, do)
 		case session.AddSubscription:
-			sh.enter(c, e.Sub)
-			sh.keepSubscription(c, store.Subscribe, e.Sub)
-			sh.subscribed(c, e.Sub)
+			sh.router.subscribe(c, e.Sub)
+			sh.router.keepSubscription(c, store.Subscribe, e.Sub)
+			sh.router.subscribed(c, e.Sub)
 		case session.RemoveSubscription:
-			sh.leave(c, e.Sub.Filter)
-			sh.keepSubscription(c, store.Unsubscribe, e.Sub)
+			sh.router.unsubscribe(c, e.Sub.Filter)
+			sh.router.keepSubscription(c, store.Unsubscribe, e.Sub)
 		case session.Close:
 			sh.close(c, e)
 		default:
@@ -44,9 +43,9 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 	}
 	if len(do) > 0 {
 		sh.measure(c)
-		if c.waiting != sh.batch.number && c.s.Waits() {
-			c.waiting = sh.batch.number
-			sh.batch.waiters = append(sh.batch.waiters, c)
+		if c.waiting != sh.commits.batch.number && c.s.Waits() {
+			c.waiting = sh.commits.batch.number
+			sh.commits.batch.waiters = append(sh.commits.batch.waiters, c)
 		}
 	}
 	sh.give(do)
@@ -56,16 +55,16 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 	switch e.Kind {
 	case session.SendConnack:
 		if c.conn != nil {
-			sh.greet(c, e)
+			sh.out.greet(c, e)
 		}
 	case session.Replay:
-		sh.replay(c, e.Sub)
+		sh.replay.start(c, e.Sub)
 	case session.Fetch:
 		sh.fetch(c, e)
 	case session.Requeue:
-		sh.requeue(e.Text, e.Msg, c)
+		sh.router.requeue(e.Text, e.Msg, c)
 	case session.PublishWill:
-		sh.publishWill(c, e.Msg)
+		sh.router.publishWill(c, e.Msg)
 	case session.End:
 		sh.end(c, e.Flag, e.Seq)
 	case session.More:
@@ -99,42 +98,6 @@ func (sh *shard) measure(c *client) {
 	}
 }
 
-// send writes a small control packet.
-func (sh *shard) send(c *client, e *session.Effect) {
-	if c.conn == nil {
-		return
-	}
-	var buf [64]byte
-	v, limit := c.s.Version(), c.s.MaximumPacketSize()
-	var props mqtt.Properties
-	if e.Text != "" && v >= mqtt.V5 && c.s.ProblemInfo() { // [MQTT-3.1.2-29]
-		props.Has = props.Has.With(mqtt.PropReasonString)
-		props.ReasonString = []byte(e.Text)
-	}
-	var out []byte
-	switch e.Type {
-	case mqtt.PUBACK, mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP:
-		ack := mqtt.Ack{ID: e.ID, Reason: e.Reason, Props: props}
-		out = ack.AppendTo(buf[:0], e.Type, v, limit)
-	case mqtt.SUBACK, mqtt.UNSUBACK:
-		ack := mqtt.Suback{ID: e.ID, Reasons: e.Codes, Props: props}
-		out = ack.AppendTo(buf[:0], e.Type, v, limit)
-	case mqtt.PINGRESP:
-		out = mqtt.AppendPing(buf[:0], mqtt.PINGRESP)
-	}
-	sh.write(c.conn, out)
-}
-
-// write queues a packet that is not a PUBLISH.
-func (sh *shard) write(conn *loop.Conn, packet []byte) {
-	if len(packet) == 0 {
-		return
-	}
-	sh.count.PacketsSent++
-	sh.count.BytesSent += uint64(len(packet))
-	conn.Write(packet)
-}
-
 // close ends a client's connection, telling a v5 client why.
 func (sh *shard) close(c *client, e *session.Effect) {
 	if c.cause == "" {
@@ -147,12 +110,12 @@ func (sh *shard) close(c *client, e *session.Effect) {
 	case c.hello != nil: // [MQTT-3.14.0-1]: no DISCONNECT before CONNACK
 		c.hello = nil
 		ack := mqtt.Connack{Reason: mqtt.ServerUnavailable}
-		sh.write(c.conn, ack.AppendTo(nil, c.s.Version(), c.s.MaximumPacketSize()))
+		sh.out.write(c.conn, ack.AppendTo(nil, c.s.Version(), c.s.MaximumPacketSize()))
 	case e.Reason.Failed() && c.s.Version() >= mqtt.V5:
 		d := mqtt.Disconnect{Reason: e.Reason}
 		d.Props.Has = d.Props.Has.With(mqtt.PropReasonString)
 		d.Props.ReasonString = []byte(e.Text)
-		sh.write(c.conn, d.AppendTo(nil, mqtt.V5, c.s.MaximumPacketSize()))
+		sh.out.write(c.conn, d.AppendTo(nil, mqtt.V5, c.s.MaximumPacketSize()))
 	}
 	c.conn.Close()
 }
@@ -172,7 +135,7 @@ func (sh *shard) keepChange(c *client, e *session.Effect) {
 	case session.Complete:
 		r.Op, r.PacketID = store.Complete, e.ID
 	}
-	sh.keep(r)
+	sh.commits.keep(r)
 }
 
 // fetchMessages and fetchBytes bound what is read of a queue at a time.

@@ -7,7 +7,19 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
+
+// router decides where messages go.
+type router struct {
+	sh      *shard
+	view    mqtt.Message // of the PUBLISH being routed
+	matches *topic.Cache // topic -> entries of the subscription index
+	found   []receiver   // receivers of the message being routed
+	ids     []uint32     // their subscription identifiers
+	seen    []stamp      // by handle: where in found, for merging
+	gen     uint32       // of the message being routed
+}
 
 // receiver is one client that gets the message being routed, and how.
 type receiver struct {
@@ -23,47 +35,47 @@ type stamp struct {
 }
 
 // viewOf makes the message of a PUBLISH, without copying it.
-func (sh *shard) viewOf(c *client, p *mqtt.Publish) *mqtt.Message {
-	sh.view = mqtt.Message{
+func (r *router) viewOf(c *client, p *mqtt.Publish) *mqtt.Message {
+	r.view = mqtt.Message{
 		Topic: p.Topic, Payload: p.Payload, Forward: p.Props.Forward,
 		Publisher: c.id, QoS: p.QoS, Retain: p.Retain,
 	}
 	if p.Props.HasExpiry {
-		sh.view.Expires = sh.now + int64(p.Props.Expiry)*1000
+		r.view.Expires = r.sh.now + int64(p.Props.Expiry)*1000
 	}
-	sh.count.PublishReceived++
-	sh.count.PublishBytesReceived += uint64(len(p.Payload))
-	return &sh.view
+	r.sh.count.PublishReceived++
+	r.sh.count.PublishBytesReceived += uint64(len(p.Payload))
+	return &r.view
 }
 
 // publish is the walk of one message through the broker: authorise, ask the gates, retain, match, store,
 // deliver. from is nil for the server's own messages. reason is for the acknowledgement, batch the
 // store batch that has to be kept before it, 0 = none. m may be a view.
-func (sh *shard) publish(from *client, m *mqtt.Message) (reason mqtt.ReasonCode, batch uint64) {
+func (r *router) publish(from *client, m *mqtt.Message) (reason mqtt.ReasonCode, batch uint64) {
 	if from != nil {
-		if reason := sh.allowed(from, m); reason != mqtt.Success {
+		if reason := r.allowed(from, m); reason != mqtt.Success {
 			return reason, 0
 		}
 	}
 	unretained := false
-	before := len(sh.batch.Records)
+	before := len(r.sh.commits.batch.Records)
 	if m.Retain {
-		unretained = !sh.retain(m)
+		unretained = !r.retain(m)
 	}
-	sh.found = sh.found[:0]
-	sh.ids = sh.ids[:0]
-	sh.match(from, m)
-	reason, record := sh.enqueue(m)
-	if record >= 0 || len(sh.batch.Records) > before || from != nil && from.published > sh.done {
-		batch = sh.batch.number
-		sh.deliverLater(m, record)
+	r.found = r.found[:0]
+	r.ids = r.ids[:0]
+	r.match(from, m)
+	reason, record := r.enqueue(m)
+	if record >= 0 || len(r.sh.commits.batch.Records) > before || from != nil && from.published > r.sh.commits.done {
+		batch = r.sh.commits.batch.number
+		r.deliverLater(m, record)
 		if from != nil {
 			from.published = batch
 		}
 	} else {
-		sh.nextMessage()
-		for i := range sh.found {
-			sh.deliver(&sh.found[i], m, 0)
+		r.sh.out.nextMessage()
+		for i := range r.found {
+			r.sh.mail.deliver(&r.found[i], m, 0)
 		}
 	}
 	if unretained && reason != mqtt.QuotaExceeded {
@@ -73,14 +85,14 @@ func (sh *shard) publish(from *client, m *mqtt.Message) (reason mqtt.ReasonCode,
 }
 
 // allowed tells whether a client may publish m: the topics of the server itself, the authorizer, the gates.
-func (sh *shard) allowed(from *client, m *mqtt.Message) mqtt.ReasonCode {
-	if !sh.mayPublish(from.identity, from.id, m.Topic) {
-		sh.denied(from, m)
+func (r *router) allowed(from *client, m *mqtt.Message) mqtt.ReasonCode {
+	if !r.mayPublish(from.identity, from.id, m.Topic) {
+		r.denied(from, m)
 		return mqtt.NotAuthorized
 	}
-	for _, g := range sh.b.opts.Gates {
+	for _, g := range r.sh.b.opts.Gates {
 		if reason := g.Admit(from.id, m); reason != mqtt.Success {
-			sh.denied(from, m)
+			r.denied(from, m)
 			return reason
 		}
 	}
@@ -88,123 +100,123 @@ func (sh *shard) allowed(from *client, m *mqtt.Message) mqtt.ReasonCode {
 }
 
 // mayPublish: $SYS and $CONTROL are the server's alone, whoever asks.
-func (sh *shard) mayPublish(id *auth.Identity, clientID string, name []byte) bool {
+func (r *router) mayPublish(id *auth.Identity, clientID string, name []byte) bool {
 	if name[0] == '$' {
 		first, _, _ := bytes.Cut(name, []byte("/"))
 		if string(first) == "$SYS" || string(first) == "$CONTROL" {
 			return false
 		}
 	}
-	return sh.b.opts.Authz == nil || sh.b.opts.Authz.Authorize(id, clientID, auth.Publish, name)
+	return r.sh.b.opts.Authz == nil || r.sh.b.opts.Authz.Authorize(id, clientID, auth.Publish, name)
 }
 
-func (sh *shard) denied(from *client, m *mqtt.Message) {
-	sh.count.Denied++
-	if sh.b.opts.Events.Denied != nil {
-		sh.b.opts.Events.Denied(from.id, m)
+func (r *router) denied(from *client, m *mqtt.Message) {
+	r.sh.count.Denied++
+	if r.sh.b.opts.Events.Denied != nil {
+		r.sh.b.opts.Events.Denied(from.id, m)
 	}
 }
 
 // match finds the receivers of m.
-func (sh *shard) match(from *client, m *mqtt.Message) {
-	sh.gen++
-	merge := sh.b.delivery.Overlapping == OverlapMerge
-	for _, e := range sh.matches.Match(m.Topic) {
+func (r *router) match(from *client, m *mqtt.Message) {
+	r.gen++
+	merge := r.sh.b.delivery.Overlapping == OverlapMerge
+	for _, e := range r.matches.Match(m.Topic) {
 		var c *client
 		options := e.Options
 		group := ""
 		if e.ID&groupBit != 0 {
-			g := sh.b.groups.get(e.ID)
+			g := r.sh.b.groups.get(e.ID)
 			if g == nil {
 				continue
 			}
-			if c, options = sh.choose(g, m); c == nil {
+			if c, options = r.choose(g, m); c == nil {
 				continue
 			}
 			group = g.name
-		} else if c = sh.b.clients.get(e.ID); c == nil {
+		} else if c = r.sh.b.clients.get(e.ID); c == nil {
 			continue
 		}
 		if options&optNoLocal != 0 && c == from { // [MQTT-3.8.3-3]
 			continue
 		}
-		if sh.b.opts.Authz != nil && !sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Receive, m.Topic) {
-			sh.drop(c, m, session.Denied)
+		if r.sh.b.opts.Authz != nil && !r.sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Receive, m.Topic) {
+			r.sh.drop(c, m, session.Denied)
 			continue
 		}
-		sh.find(c, m, options, group, merge && group == "")
+		r.find(c, m, options, group, merge && group == "")
 	}
 }
 
 // find adds a receiver, or with merge adds to what it gets already.
-func (sh *shard) find(c *client, m *mqtt.Message, options uint32, group string, merge bool) {
+func (r *router) find(c *client, m *mqtt.Message, options uint32, group string, merge bool) {
 	d := mqtt.Delivery{
 		QoS:    min(m.QoS, mqtt.QoS(options&optQoS)), // [MQTT-3.8.4-8]
 		Retain: m.Retain && options&optRetainAsPublished != 0,
 		Group:  group,
 	}
 	if id := options >> optIDShift; id != 0 {
-		sh.ids = append(sh.ids, id)
-		d.SubscriptionIDs = sh.ids[len(sh.ids)-1 : len(sh.ids) : len(sh.ids)]
+		r.ids = append(r.ids, id)
+		d.SubscriptionIDs = r.ids[len(r.ids)-1 : len(r.ids) : len(r.ids)]
 	}
 	if merge {
-		for int(c.handle) >= len(sh.seen) {
-			sh.seen = append(sh.seen, make([]stamp, 1024)...)
+		for int(c.handle) >= len(r.seen) {
+			r.seen = append(r.seen, make([]stamp, 1024)...)
 		}
-		s := &sh.seen[c.handle]
-		if s.gen == sh.gen {
-			have := &sh.found[s.at].d
+		s := &r.seen[c.handle]
+		if s.gen == r.gen {
+			have := &r.found[s.at].d
 			have.QoS = max(have.QoS, d.QoS)
 			have.Retain = have.Retain || d.Retain
 			have.SubscriptionIDs = append(have.SubscriptionIDs, d.SubscriptionIDs...) // [MQTT-3.3.4-4]
 			return
 		}
-		*s = stamp{sh.gen, uint32(len(sh.found))}
+		*s = stamp{r.gen, uint32(len(r.found))}
 	}
-	sh.found = append(sh.found, receiver{client: c, d: d})
+	r.found = append(r.found, receiver{client: c, d: d})
 }
 
 // enqueue adds the store record for the durable receivers of a QoS 1 or 2 message, and tells what the
 // publisher is to know. Receivers whose queue is full leave the list.
-func (sh *shard) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
+func (r *router) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
 	if m.QoS == 0 {
 		return mqtt.Success, -1
 	}
-	if len(sh.found) == 0 {
+	if len(r.found) == 0 {
 		return mqtt.NoMatchingSubscribers, -1
 	}
 	var targets []store.Target
-	kept := sh.found[:0]
-	for _, r := range sh.found {
-		if r.d.QoS > 0 {
-			if why := sh.refuses(r.client, m); why != 0 {
-				sh.drop(r.client, m, why)
+	kept := r.found[:0]
+	for _, to := range r.found {
+		if to.d.QoS > 0 {
+			if why := r.refuses(to.client, m); why != 0 {
+				r.sh.drop(to.client, m, why)
 				continue
 			}
-			if r.client.stored != 0 {
-				d := r.d
+			if to.client.stored != 0 {
+				d := to.d
 				d.SubscriptionIDs = append([]uint32(nil), d.SubscriptionIDs...)
-				targets = append(targets, store.Target{Session: r.client.stored, Delivery: d})
-				r.target = len(targets)
+				targets = append(targets, store.Target{Session: to.client.stored, Delivery: d})
+				to.target = len(targets)
 			}
 		}
-		kept = append(kept, r)
+		kept = append(kept, to)
 	}
-	sh.found = kept
+	r.found = kept
 	if len(kept) == 0 {
 		return mqtt.QuotaExceeded, -1
 	}
 	if len(targets) == 0 {
 		return mqtt.Success, -1
 	}
-	sh.keep(store.Record{Op: store.Enqueue, Message: m.Keep(), Targets: targets})
-	return mqtt.Success, len(sh.batch.Records) - 1
+	r.sh.commits.keep(store.Record{Op: store.Enqueue, Message: m.Keep(), Targets: targets})
+	return mqtt.Success, len(r.sh.commits.batch.Records) - 1
 }
 
 // refuses tells why a receiver cannot take a QoS 1 or 2 message, 0 = it can.
-func (sh *shard) refuses(c *client, m *mqtt.Message) session.Why {
+func (r *router) refuses(c *client, m *mqtt.Message) session.Why {
 	switch {
-	case sh.b.queuedBytes.Load()+int64(m.Bytes()) > sh.b.limits.MaxTotalQueued:
+	case r.sh.b.queuedBytes.Load()+int64(m.Bytes()) > r.sh.b.limits.MaxTotalQueued:
 		return session.ServerFull
 	case c.full.Load():
 		return session.QueueFull
@@ -213,10 +225,13 @@ func (sh *shard) refuses(c *client, m *mqtt.Message) session.Why {
 }
 
 // deliverLater has the message delivered once this turn's batch is kept.
-func (sh *shard) deliverLater(m *mqtt.Message, record int) {
-	b := sh.batch
+func (r *router) deliverLater(m *mqtt.Message, record int) {
+	if len(r.found) == 0 {
+		return
+	}
+	b := r.sh.commits.batch
 	from := len(b.to)
-	b.to = append(b.to, sh.found...)
+	b.to = append(b.to, r.found...)
 	for i := from; i < len(b.to); i++ {
 		d := &b.to[i].d
 		if record >= 0 && b.to[i].target > 0 {
@@ -229,32 +244,32 @@ func (sh *shard) deliverLater(m *mqtt.Message, record int) {
 }
 
 // requeue gives a message of a shared subscription to another member than the one that has it now.
-func (sh *shard) requeue(group string, m *mqtt.Message, not *client) {
-	g := sh.b.groups.find(group)
+func (r *router) requeue(group string, m *mqtt.Message, not *client) {
+	g := r.sh.b.groups.find(group)
 	if g == nil {
-		sh.drop(not, m, session.SessionEnded)
+		r.sh.drop(not, m, session.SessionEnded)
 		return
 	}
-	c, options := sh.chooseBut(g, m, not)
+	c, options := r.chooseBut(g, m, not)
 	if c == nil {
-		sh.drop(not, m, session.SessionEnded)
+		r.sh.drop(not, m, session.SessionEnded)
 		return
 	}
-	sh.found, sh.ids = sh.found[:0], sh.ids[:0]
-	sh.find(c, m, options, g.name, false)
-	if _, record := sh.enqueue(m); len(sh.found) > 0 {
-		sh.deliverLater(m, record)
+	r.found, r.ids = r.found[:0], r.ids[:0]
+	r.find(c, m, options, g.name, false)
+	if _, record := r.enqueue(m); len(r.found) > 0 {
+		r.deliverLater(m, record)
 	}
 }
 
 // publishWill publishes a will whose time has come.
-func (sh *shard) publishWill(c *client, w *mqtt.Message) {
+func (r *router) publishWill(c *client, w *mqtt.Message) {
 	m := mqtt.Message{Topic: w.Topic, Payload: w.Payload, Forward: w.Forward, Publisher: w.Publisher, QoS: w.QoS, Retain: w.Retain}
 	if w.Expires != 0 {
-		m.Expires = sh.now + w.Expires // it counts from publication (MQTT5 3.1.3.2.4)
+		m.Expires = r.sh.now + w.Expires // it counts from publication (MQTT5 3.1.3.2.4)
 	}
-	sh.count.Wills++
-	if reason, _ := sh.publish(c, &m); reason.Failed() {
-		sh.b.log.Warn("a will was not published", "client", c.id, "topic", string(m.Topic), "reason", reason.String())
+	r.sh.count.Wills++
+	if reason, _ := r.publish(c, &m); reason.Failed() {
+		r.sh.b.log.Warn("a will was not published", "client", c.id, "topic", string(m.Topic), "reason", reason.String())
 	}
 }

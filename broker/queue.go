@@ -41,7 +41,7 @@ func (sh *shard) readQueue(c *client, from, to uint64, do func(readResult) bool)
 // endStored removes an ended session from the store, after what waited in it for a shared subscription
 // has gone to another member. unsent is the first position never sent.
 func (sh *shard) endStored(c *client, unsent uint64) {
-	end := func() { sh.keep(store.Record{Op: store.EndSession, Session: c.stored}) }
+	end := func() { sh.commits.keep(store.Record{Op: store.EndSession, Session: c.stored}) }
 	if !c.sharedOnline() {
 		end()
 		return
@@ -50,7 +50,7 @@ func (sh *shard) endStored(c *client, unsent uint64) {
 		for _, it := range r.items {
 			// QoS 2 that was sent goes to nobody else [MQTT-4.8.2-5].
 			if g := it.Delivery.Group; g != "" && !it.Released && (it.Delivery.QoS == 1 || it.Seq >= unsent) {
-				sh.requeue(g, it.Message, c)
+				sh.router.requeue(g, it.Message, c)
 			}
 		}
 		if r.err != nil {

@@ -4,8 +4,8 @@ import (
 	"container/heap"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
-	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -51,15 +51,15 @@ func newRetained(most int, mostBytes int64) *retained {
 // fits tells whether m may be kept besides what there is.
 func (r *retained) fits(m *mqtt.Message) bool {
 	size := int64(m.Bytes())
-	old, had := r.tree.Get(m.Topic)
-	if had {
-		return r.bytes.Load()-int64(old.Bytes())+size <= r.maxBytes
+	if r.tree.Len() < r.max && r.bytes.Load()+size <= r.maxBytes {
+		return true
 	}
-	return r.tree.Len() < r.max && r.bytes.Load()+size <= r.maxBytes
+	old, had := r.tree.Get(m.Topic)
+	return had && r.bytes.Load()-int64(old.Bytes())+size <= r.maxBytes
 }
 
 func (r *retained) set(m *mqtt.Message) {
-	name := string(m.Topic)
+	name := unsafe.String(unsafe.SliceData(m.Topic), len(m.Topic)) // m is kept: its bytes never change
 	old, had := r.tree.Set(name, m)
 	delta := int64(m.Bytes())
 	if had {
@@ -99,143 +99,35 @@ func (r *retained) due(now int64, n int) []string {
 
 // retain keeps m as its topic's retained message, or removes the one there is; false when the limits
 // do not allow it. The broker's own topics are retained, but not stored.
-func (sh *shard) retain(m *mqtt.Message) bool {
-	r := sh.b.retained
+func (r *router) retain(m *mqtt.Message) bool {
+	all := r.sh.b.retained
 	if len(m.Payload) == 0 { // [MQTT-3.3.1-6], [MQTT-3.3.1-7]
-		if r.delete(m.Topic) {
-			sh.keepRetained(store.Unretain, m)
+		if all.delete(m.Topic) {
+			r.keepRetained(store.Unretain, m)
 		}
 		return true
 	}
-	if !r.fits(m) {
-		sh.count.Dropped[session.RetainedFull]++
+	if !all.fits(m) {
+		r.sh.count.Dropped[session.RetainedFull]++
 		return false
 	}
 	kept := m.Keep()
-	r.set(kept)
-	sh.keepRetained(store.Retain, kept)
+	all.set(kept)
+	r.keepRetained(store.Retain, kept)
 	return true
 }
 
-func (sh *shard) keepRetained(op store.Op, m *mqtt.Message) {
+func (r *router) keepRetained(op store.Op, m *mqtt.Message) {
 	if m.Publisher != "" {
-		sh.keep(store.Record{Op: op, Message: m.Keep()})
+		r.sh.commits.keep(store.Record{Op: op, Message: m.Keep()})
 	}
 }
 
 // expireRetained removes retained messages whose time has come.
-func (sh *shard) expireRetained() {
-	for _, name := range sh.b.retained.due(sh.now, maxDue) {
-		sh.b.retained.delete([]byte(name))
-		sh.count.Dropped[session.Expired]++
-		sh.keep(store.Record{Op: store.Unretain, Message: (&mqtt.Message{Topic: []byte(name)}).Keep()})
+func (r *router) expireRetained() {
+	for _, name := range r.sh.b.retained.due(r.sh.now, maxDue) {
+		r.sh.b.retained.delete([]byte(name))
+		r.sh.count.Dropped[session.Expired]++
+		r.sh.commits.keep(store.Record{Op: store.Unretain, Message: (&mqtt.Message{Topic: []byte(name)}).Keep()})
 	}
-}
-
-// replay is the retained messages of one new subscription on their way to its client.
-type replay struct {
-	sub    session.Subscription
-	cursor *topic.Cursor[*mqtt.Message]
-}
-
-// How much of the retained tree is walked for one client per turn, and how many bytes may wait in its
-// output meanwhile: the client's own reading sets the pace, and live messages go between.
-const (
-	replayNodes  = 256
-	replayOutput = 64 << 10
-)
-
-// replay starts sending the retained messages that match a new subscription. All of them: no
-// limit cuts them short.
-func (sh *shard) replay(c *client, s *session.Subscription) {
-	for i, r := range c.replays { // subscribed again: from the beginning
-		if r.sub.Filter == s.Filter {
-			r.cursor.Close()
-			c.replays = append(c.replays[:i], c.replays[i+1:]...)
-			break
-		}
-	}
-	c.replays = append(c.replays, &replay{sub: *s, cursor: sh.b.retained.tree.Scan(s.Filter)})
-	sh.replayLater(c)
-}
-
-// replayLater has pumpReplays go on with c, if there is anything.
-func (sh *shard) replayLater(c *client) {
-	if len(c.replays) > 0 && !c.replaying {
-		c.replaying = true
-		sh.replays = append(sh.replays, c)
-	}
-}
-
-// pumpReplays sends every client that can take some the next retained messages.
-func (sh *shard) pumpReplays() {
-	if len(sh.replays) == 0 {
-		return
-	}
-	again := sh.replays[:0:0]
-	for _, c := range sh.replays {
-		c.replaying = false
-		if sh.pumpReplay(c) && len(c.replays) > 0 {
-			c.replaying = true
-			again = append(again, c)
-		}
-	}
-	sh.replays = again
-	if len(again) > 0 {
-		sh.loop.Wake()
-	}
-}
-
-// pumpReplay sends c a slice of its retained messages; false when it has to read, to acknowledge or to come
-// back first.
-func (sh *shard) pumpReplay(c *client) bool {
-	if c.conn == nil || !c.s.Greeted() || c.s.Closing() {
-		return false
-	}
-	if c.conn.Pending() > replayOutput {
-		c.conn.WaitDrain()
-		return false
-	}
-	r := c.replays[0]
-	granted := r.sub.Options.QoS()
-	if granted > 0 && !c.s.Ready() {
-		return true // an acknowledgement makes room; until then one look per turn
-	}
-	room := c.s.Room()
-	var found []*mqtt.Message
-	done := r.cursor.Next(replayNodes, func(_ string, m *mqtt.Message) bool {
-		if m.Expires == 0 || m.Expires > sh.now {
-			found = append(found, m)
-			if min(m.QoS, granted) > 0 {
-				room--
-			}
-		}
-		return room > 0 && len(found) < replayNodes
-	})
-	for _, m := range found {
-		sh.sendRetained(c, &r.sub, m)
-	}
-	if done {
-		c.replays = c.replays[1:]
-	}
-	return true
-}
-
-// sendRetained delivers one retained message because of a new subscription: with RETAIN set [MQTT-3.3.1-8].
-func (sh *shard) sendRetained(c *client, s *session.Subscription, m *mqtt.Message) {
-	if sh.b.opts.Authz != nil && !sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Receive, m.Topic) {
-		sh.drop(c, m, session.Denied)
-		return
-	}
-	d := mqtt.Delivery{QoS: min(m.QoS, s.Options.QoS()), Retain: true}
-	if s.ID != 0 {
-		d.SubscriptionIDs = []uint32{s.ID}
-	}
-	if d.QoS == 0 || c.stored == 0 {
-		sh.hand(c, m, &d, 0)
-		return
-	}
-	sh.found = append(sh.found[:0], receiver{client: c, d: d, target: 1})
-	sh.keep(store.Record{Op: store.Enqueue, Message: m, Targets: []store.Target{{Session: c.stored, Delivery: d}}})
-	sh.deliverLater(m, len(sh.batch.Records)-1)
 }

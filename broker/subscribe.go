@@ -23,8 +23,8 @@ func indexOptions(s *session.Subscription) uint32 {
 }
 
 // authorizeFilters puts refusals into codes.
-func (sh *shard) authorizeFilters(c *client, p *mqtt.Subscribe, codes []mqtt.ReasonCode) {
-	if sh.b.opts.Authz == nil {
+func (r *router) authorizeFilters(c *client, p *mqtt.Subscribe, codes []mqtt.ReasonCode) {
+	if r.sh.b.opts.Authz == nil {
 		return
 	}
 	for i, f := range p.Filters {
@@ -35,9 +35,9 @@ func (sh *shard) authorizeFilters(c *client, p *mqtt.Subscribe, codes []mqtt.Rea
 		if group, rest := splitShared(string(f.Filter)); group != "" {
 			inner = []byte(rest)
 		}
-		if !sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Subscribe, inner) {
+		if !r.sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Subscribe, inner) {
 			codes[i] = mqtt.NotAuthorized
-			sh.count.Denied++
+			r.sh.count.Denied++
 		}
 	}
 }
@@ -53,37 +53,37 @@ func splitShared(filter string) (group, inner string) {
 }
 
 // enter puts a subscription into the index.
-func (sh *shard) enter(c *client, s *session.Subscription) {
+func (r *router) subscribe(c *client, s *session.Subscription) {
 	if group, inner := splitShared(s.Filter); group != "" {
-		if id, added := sh.b.groups.join(s.Filter, c, indexOptions(s)); added {
-			sh.b.index.Set(inner, entry(id, 0))
+		if id, added := r.sh.b.groups.join(s.Filter, c, indexOptions(s)); added {
+			r.sh.b.index.Set(inner, entry(id, 0))
 		}
 		return
 	}
-	sh.b.index.Set(s.Filter, entry(c.handle, indexOptions(s)))
+	r.sh.b.index.Set(s.Filter, entry(c.handle, indexOptions(s)))
 }
 
 // leave takes a subscription out of the index.
-func (sh *shard) leave(c *client, filter string) {
+func (r *router) unsubscribe(c *client, filter string) {
 	if group, inner := splitShared(filter); group != "" {
-		if id, gone := sh.b.groups.leave(filter, c); gone {
-			sh.b.index.Delete(inner, id)
-			sh.b.groups.release(id)
+		if id, gone := r.sh.b.groups.leave(filter, c); gone {
+			r.sh.b.index.Delete(inner, id)
+			r.sh.b.groups.release(id)
 		}
 		return
 	}
-	sh.b.index.Delete(filter, c.handle)
+	r.sh.b.index.Delete(filter, c.handle)
 }
 
-func (sh *shard) keepSubscription(c *client, op store.Op, s *session.Subscription) {
+func (r *router) keepSubscription(c *client, op store.Op, s *session.Subscription) {
 	if c.stored != 0 {
-		sh.keep(store.Record{Op: op, Session: c.stored, Subscription: store.Subscription(*s)})
+		r.sh.commits.keep(store.Record{Op: op, Session: c.stored, Subscription: store.Subscription(*s)})
 	}
 }
 
-func (sh *shard) subscribed(c *client, s *session.Subscription) {
-	sh.count.Subscribes++
-	if sh.b.opts.Events.Subscribed != nil {
-		sh.b.opts.Events.Subscribed(c.id, s.Filter, s.Options)
+func (r *router) subscribed(c *client, s *session.Subscription) {
+	r.sh.count.Subscribes++
+	if r.sh.b.opts.Events.Subscribed != nil {
+		r.sh.b.opts.Events.Subscribed(c.id, s.Filter, s.Options)
 	}
 }

@@ -40,7 +40,7 @@ func (s *sys) publish(sh *shard) {
 func (s *sys) tell(sh *shard, now *Stats, at time.Time) {
 	put := func(name, value string) {
 		m := mqtt.Message{Topic: []byte("$SYS/broker/" + name), Payload: []byte(value), Retain: true}
-		sh.publish(nil, m.Keep())
+		sh.router.publish(nil, m.Keep())
 	}
 	num := func(name string, v uint64) { put(name, strconv.FormatUint(v, 10)) }
 	put("version", "sapwood version "+s.b.opts.Version)

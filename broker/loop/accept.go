@@ -48,7 +48,13 @@ func acceptFrom(ln net.Listener) func(func() *Loop, func(*Conn)) error {
 		if err != nil {
 			return err
 		}
-		pick().attach(nc, admit)
+		l := pick()
+		if tc, ok := nc.(*net.TCPConn); ok {
+			every := max(l.o.KeepAlive, 0)
+			// An error means that the connection broke; reading will tell.
+			_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: every > 0, Idle: every, Interval: every})
+		}
+		l.attach(nc, admit)
 		return nil
 	}
 }

@@ -8,17 +8,20 @@ import (
 )
 
 // acceptor returns the function that accepts what is there on ln, at least one
-// connection. For TCP and Unix listeners no net.Conn is made.
+// connection. A listener's RawConn cannot wait, and a copy of its descriptor
+// would go on listening after ln.Close. So package net accepts the first
+// connection of each wake-up, and those behind it are taken without making a
+// net.Conn of each: in a storm that is nearly all.
 func acceptor(ln net.Listener) func(func() *Loop, func(*Conn)) error {
+	first := acceptFrom(ln)
 	var sc syscall.Conn
-	return acceptFrom(ln)
 	switch ln := ln.(type) {
 	case *net.TCPListener:
 		sc = ln
 	case *net.UnixListener:
 		sc = ln
 	default:
-		return acceptFrom(ln)
+		return first
 	}
 	rc, err := sc.SyscallConn()
 	if err != nil {
@@ -26,30 +29,29 @@ func acceptor(ln net.Listener) func(func() *Loop, func(*Conn)) error {
 	}
 	network := ln.Addr().Network()
 	return func(pick func() *Loop, admit func(*Conn)) error {
+		if err := first(pick, admit); err != nil {
+			return err
+		}
 		var failed error
-		err := rc.Read(func(fd uintptr) (done bool) {
-			done, failed = acceptAll(int(fd), network, pick, admit)
-			return done
-		})
-		if err != nil {
+		if err := rc.Control(func(fd uintptr) { failed = acceptRest(int(fd), network, pick, admit) }); err != nil {
 			return err
 		}
 		return failed
 	}
 }
 
-// acceptAll accepts until nothing is there and reports whether it met an error.
-func acceptAll(ln int, network string, pick func() *Loop, admit func(*Conn)) (failed bool, err error) {
+// acceptRest accepts until nothing is there.
+func acceptRest(ln int, network string, pick func() *Loop, admit func(*Conn)) error {
 	for {
 		fd, sa, err := unix.Accept4(ln, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
 			give(fd, sa, network == "tcp", pick(), admit)
 		case unix.EAGAIN:
-			return false, nil
+			return nil
 		case unix.EINTR, unix.ECONNABORTED: // the next one may be fine
 		default:
-			return true, &net.OpError{Op: "accept", Net: network, Err: err}
+			return &net.OpError{Op: "accept", Net: network, Err: err}
 		}
 	}
 }

@@ -257,7 +257,7 @@ func (c *Conn) offerRest() {
 // offerKept is the answer to ResumeRead and the beginning after a Move.
 func (c *Conn) offerKept() {
 	c.offerRest()
-	if c.flags&deaf == 0 {
+	if c.flags&(deaf|offered) == 0 {
 		c.t.resume(c)
 	}
 }

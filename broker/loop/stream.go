@@ -140,7 +140,11 @@ func (s *stream) event(l *Loop, what event) {
 // resume deals with what the reader has, if c may have it now, and releases it.
 // An error waits its turn behind the input.
 func (s *stream) resume(c *Conn) {
-	if !s.held || c.flags&told == 0 && c.flags&deaf != 0 {
+	switch {
+	case !s.held || c.flags&told == 0 && c.flags&deaf != 0:
+		return
+	case c.flags&gone != 0:
+		s.letGo(true)
 		return
 	}
 	if s.unread {
@@ -159,7 +163,7 @@ func (s *stream) resume(c *Conn) {
 			return
 		}
 	}
-	s.letGo(c.flags&gone != 0)
+	s.letGo(false)
 }
 
 func (s *stream) letGo(done bool) {

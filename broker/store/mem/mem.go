@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unsafe"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -23,8 +24,7 @@ type Store struct {
 	spare    spare
 	// plain are the deliveries without group and identifiers, by QoS and Retain:
 	// nearly all positions share these.
-	plain    [3][2]store.Delivery
-	released store.Delivery
+	plain [3][2]store.Delivery
 }
 
 // session is what is kept of one session.
@@ -46,7 +46,7 @@ func New() *Store {
 }
 
 func open(sessions map[store.SessionID]*session, retained map[string]*mqtt.Message, stats store.Stats) *Store {
-	s := &Store{sessions: sessions, retained: retained, stats: stats, spare: newSpare()}
+	s := &Store{sessions: sessions, retained: retained, stats: stats}
 	for q := range s.plain {
 		s.plain[q] = [2]store.Delivery{{QoS: mqtt.QoS(q)}, {QoS: mqtt.QoS(q), Retain: true}}
 	}
@@ -55,7 +55,7 @@ func open(sessions map[store.SessionID]*session, retained map[string]*mqtt.Messa
 
 // Reopen closes s and returns a new store with what it kept, to be loaded: a
 // restart within one process, for a broker that is replaced by another, and for
-// tests. s must not be reopened twice.
+// tests. No call may be under way, and s must not be reopened twice.
 func (s *Store) Reopen() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,7 +170,7 @@ func (s *Store) change(se *session, r *store.Record) {
 	case store.Release:
 		if it := se.queue.find(r.Seq); it != nil {
 			s.letGo(it.msg)
-			*it = item{how: &s.released}
+			it.msg = nil
 		}
 	case store.Subscribe, store.Unsubscribe:
 		s.subscribe(se, r)
@@ -214,14 +214,16 @@ func (s *Store) subscribe(se *session, r *store.Record) {
 }
 
 func (s *Store) retain(r *store.Record) {
-	if old := s.retained[string(r.Message.Topic)]; old != nil {
+	// The message is held and never changes, so the map may use its bytes as the key.
+	name := unsafe.String(unsafe.SliceData(r.Message.Topic), len(r.Message.Topic))
+	if old := s.retained[name]; old != nil {
 		s.stats.RetainedBytes -= int64(old.Bytes())
 	}
 	if r.Op == store.Unretain {
-		delete(s.retained, string(r.Message.Topic))
+		delete(s.retained, name)
 		return
 	}
-	s.retained[string(r.Message.Topic)] = r.Message
+	s.retained[name] = r.Message
 	s.stats.RetainedBytes += int64(r.Message.Bytes())
 }
 

@@ -21,3 +21,7 @@ func TestStore(t *testing.T) {
 func TestStoreWithoutReopen(t *testing.T) {
 	storetest.Run(t, func(*testing.T) store.Store { return mem.New() })
 }
+
+func BenchmarkStore(b *testing.B) {
+	storetest.Bench(b, func(*testing.B) store.Store { return mem.New() })
+}

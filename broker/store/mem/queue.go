@@ -14,7 +14,10 @@ const perChunk = 15
 // sparse is how many positions the chunks of a queue may span for one that is
 // still queued, and slack how many they may span anyway. Beyond, the oldest
 // move into queue.old.
+// A list of fewChunks is too short to bother about its length.
 const (
+	fewChunks = 8
+
 	sparse = 4
 	slack  = 4 * perChunk
 )
@@ -63,9 +66,9 @@ type spare struct {
 	helds  []*held
 }
 
-func newSpare() spare {
-	return spare{chunks: make([]*chunk, 0, 64), helds: make([]*held, 0, 256)}
-}
+// maxSpare bounds each list of spare parts: a message for so many sessions at
+// once still allocates nothing. The lists hold half a megabyte at most.
+const maxSpare = 2048
 
 func (s *spare) chunk() *chunk {
 	n := len(s.chunks)
@@ -79,7 +82,7 @@ func (s *spare) chunk() *chunk {
 
 // putChunk takes a chunk that is all zero.
 func (s *spare) putChunk(c *chunk) {
-	if len(s.chunks) < cap(s.chunks) {
+	if len(s.chunks) < maxSpare {
 		s.chunks = append(s.chunks, c)
 	}
 }
@@ -98,7 +101,7 @@ func (s *spare) held(m *mqtt.Message) *held {
 // putHeld takes a held that nothing refers to.
 func (s *spare) putHeld(h *held) {
 	h.msg = nil
-	if len(s.helds) < cap(s.helds) {
+	if len(s.helds) < maxSpare {
 		s.helds = append(s.helds, h)
 	}
 }
@@ -107,16 +110,11 @@ func (s *spare) putHeld(h *held) {
 func (q *queue) push(it item, sp *spare) uint64 {
 	q.last++
 	n := q.last / perChunk
-	if q.live == 0 {
+	if q.live == 0 { // the chunk given last may have been full
 		q.first = n
 	}
 	at := q.head + int(n-q.first)
 	if at == len(q.chunks) {
-		if q.head > 0 && len(q.chunks) == cap(q.chunks) && 2*q.head >= len(q.chunks) {
-			q.chunks = slices.Delete(q.chunks, 0, q.head)
-			at -= q.head
-			q.head = 0
-		}
 		q.chunks = append(q.chunks, nil)
 	}
 	c := q.chunks[at]
@@ -216,11 +214,12 @@ func (q *queue) sweep() {
 	q.old = kept
 }
 
-// trim makes chunks[head] the oldest chunk that has something.
+// trim makes chunks[head] the oldest chunk that has something, and gives back
+// the places before it when these are half of all.
 func (q *queue) trim() {
 	if q.live == 0 {
-		q.chunks, q.head = q.chunks[:0], 0
-		if cap(q.chunks) > 8 {
+		q.chunks, q.head, q.first = q.chunks[:0], 0, q.last/perChunk
+		if cap(q.chunks) > 2*fewChunks {
 			q.chunks = nil
 		}
 		return
@@ -228,6 +227,14 @@ func (q *queue) trim() {
 	for q.chunks[q.head] == nil {
 		q.head++
 		q.first++
+	}
+	if rest := q.chunks[q.head:]; q.head >= max(fewChunks, len(rest)) {
+		if cap(q.chunks) > 8*max(fewChunks, len(rest)) {
+			q.chunks = slices.Clone(rest)
+		} else {
+			q.chunks = slices.Delete(q.chunks, 0, q.head)
+		}
+		q.head = 0
 	}
 }
 

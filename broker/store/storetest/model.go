@@ -285,7 +285,7 @@ func testModel(e *engine) {
 	e.t.Logf("to repeat: %s=%d", seedVariable, seed)
 	m := newModel()
 	c := &chance{Rand: rand.New(rand.NewPCG(seed, 0)), m: m}
-	for step := range 4000 {
+	for step := range 2000 {
 		var outs []<-chan error
 		for range 1 + c.IntN(3) {
 			records, want := c.batch()

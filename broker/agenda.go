@@ -1,0 +1,87 @@
+package broker
+
+import (
+	"container/heap"
+	"time"
+)
+
+// timer is when a client, or a task of the shard itself, is due.
+type timer struct {
+	at     int64
+	client *client
+	task   func()
+}
+
+// timers is a heap by time. A client's entry counts only if it is the one that client.timer names.
+type timers []timer
+
+func (t timers) Len() int           { return len(t) }
+func (t timers) Less(i, j int) bool { return t[i].at < t[j].at }
+func (t timers) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
+func (t *timers) Push(x any)        { *t = append(*t, x.(timer)) }
+func (t *timers) Pop() any {
+	old := *t
+	last := old[len(old)-1]
+	old[len(old)-1] = timer{}
+	*t = old[:len(old)-1]
+	return last
+}
+
+// agenda is what is due when: keep-alives, wills, session expiries, and tasks of the shard itself.
+type agenda struct {
+	sh     *shard
+	timers timers
+}
+
+// watch makes sure that c is looked at when its session needs it. A deadline that has moved on
+// since (every packet moves the keep-alive) is found out when the timer fires.
+func (a *agenda) watch(c *client) {
+	d := c.s.Deadline()
+	if d == 0 || c.timer != 0 && c.timer <= d {
+		return
+	}
+	c.timer = d
+	heap.Push(&a.timers, timer{at: d, client: c})
+}
+
+// every runs task at an interval, as long as the shard lives.
+func (a *agenda) every(d time.Duration, task func()) {
+	at := a.sh.now + d.Milliseconds()
+	heap.Push(&a.timers, timer{at: at, task: func() { task(); a.every(d, task) }})
+}
+
+// maxDue bounds the timers of one turn, so that 100,000 sessions that expire in the same second
+// do not stop the loop.
+const maxDue = 1000
+
+func (a *agenda) run() {
+	for n := 0; len(a.timers) > 0 && a.timers[0].at <= a.sh.now; n++ {
+		if n == maxDue {
+			a.sh.loop.Wake()
+			return
+		}
+		due := heap.Pop(&a.timers).(timer)
+		if due.task != nil {
+			due.task()
+			continue
+		}
+		c := due.client
+		if c.timer != due.at {
+			continue
+		}
+		c.timer = 0
+		if c.s.Ended() {
+			continue
+		}
+		a.sh.perform(c, nil, c.s.Tick(a.sh.turn(), a.sh.take()))
+		if !c.s.Ended() {
+			a.watch(c)
+		}
+	}
+	a.sh.lobby.expire()
+	next := a.sh.now + 1000
+	if len(a.timers) > 0 {
+		next = min(next, a.timers[0].at)
+	}
+	a.sh.loop.WakeAt(a.sh.loop.Now().Add(time.Duration(max(next-a.sh.now, 1)) * time.Millisecond))
+}

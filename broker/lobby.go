@@ -1,0 +1,154 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/loop"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// lobby holds the connections that have no client yet: between accept and CONNACK.
+type lobby struct {
+	sh      *shard
+	waiting []*loop.Conn // for their CONNECT, oldest first
+}
+
+// expire closes connections whose CONNECT is overdue.
+func (l *lobby) expire() {
+	n := 0
+	for ; n < len(l.waiting); n++ {
+		conn := l.waiting[n]
+		p, ok := conn.State.(*pending)
+		if !ok || p.gone {
+			continue
+		}
+		if p.deadline > l.sh.now {
+			break
+		}
+		l.sh.count.ConnectTimeouts++
+		l.refuse(conn, p, &session.Refusal{Reason: mqtt.MaximumConnectTime, Text: "no CONNECT in time", Silent: true})
+	}
+	l.waiting = append(l.waiting[:0], l.waiting[n:]...)
+}
+
+// handshake takes a packet of a connection that has no client yet.
+func (l *lobby) handshake(conn *loop.Conn, p *pending) {
+	if p.hs.Started() {
+		_, refusal := p.hs.Auth(&l.sh.packet)
+		if refusal != nil {
+			l.refuse(conn, p, refusal)
+		}
+		return
+	}
+	p.version = l.sh.packet.Connect.Version
+	req, refusal := p.hs.Connect(&l.sh.packet, l.sh.b.admission)
+	if refusal != nil {
+		l.refuse(conn, p, refusal)
+		return
+	}
+	p.request = req
+	owner := l.sh
+	assigned := req.ClientID == ""
+	if assigned {
+		req.ClientID = l.assignID()
+	} else {
+		owner = l.sh.b.shardOf(req.ClientID)
+	}
+	if owner != l.sh {
+		p.gone = true // from this shard's list of connections that owe a CONNECT
+		l.sh.sockets--
+		moved := &pending{hs: p.hs, deadline: p.deadline, version: p.version, request: req}
+		conn.Move(owner.loop, func(conn *loop.Conn) {
+			owner.tick(owner.loop.Now())
+			owner.sockets++
+			conn.State = moved
+			owner.lobby.waiting = append(owner.lobby.waiting, conn)
+			owner.lobby.authenticate(conn, moved, assigned)
+		})
+		return
+	}
+	l.authenticate(conn, p, assigned)
+}
+
+// assignID makes up a client id that belongs to this shard and that nobody has [MQTT-3.2.2-16].
+func (l *lobby) assignID() string {
+	for {
+		var raw [12]byte
+		rand.Read(raw[:])
+		id := "auto-" + hex.EncodeToString(raw[:])
+		if l.sh.b.shardOf(id) == l.sh && l.sh.byID[id] == nil {
+			return id
+		}
+	}
+}
+
+// authenticate finds out who the client is, off the loop if somebody has to be asked.
+func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
+	if l.sh.b.opts.Authn == nil {
+		l.sh.admit(conn, p, anonymous, assigned)
+		return
+	}
+	conn.PauseRead()
+	req := p.request
+	attempt := &auth.Attempt{ClientID: req.ClientID, Username: req.Username, Password: req.Password,
+		HasUser: req.HasUser, HasPass: req.HasPass, Remote: remoteOf(conn)}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
+		defer cancel()
+		id, reason := l.sh.b.opts.Authn.Authenticate(ctx, attempt)
+		l.sh.loop.Post(func() {
+			l.sh.tick(l.sh.loop.Now())
+			if conn.State != any(p) || p.gone {
+				return
+			}
+			if reason != mqtt.Success || id == nil {
+				l.refuse(conn, p, &session.Refusal{Reason: reason, Text: "authentication failed"})
+				return
+			}
+			l.sh.admit(conn, p, id, assigned)
+			conn.ResumeRead()
+		})
+	}()
+}
+
+// anonymous is who everybody is where nobody is asked.
+var anonymous = &auth.Identity{}
+
+func identityNamed(name string) *auth.Identity {
+	if name == "" {
+		return anonymous
+	}
+	return &auth.Identity{Name: name}
+}
+
+// refuse answers a CONNECT that is not accepted, and closes.
+func (l *lobby) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
+	p.gone = true
+	l.sh.refused(r.Reason)
+	if !r.Silent {
+		ack := mqtt.Connack{Reason: r.Reason}
+		if p.version >= mqtt.V5 {
+			ack.Props.Has = ack.Props.Has.With(mqtt.PropReasonString)
+			ack.Props.ReasonString = []byte(r.Text)
+		}
+		limit := uint32(0)
+		if p.request != nil {
+			limit = p.request.MaximumPacketSize
+		}
+		l.sh.out.write(conn, ack.AppendTo(nil, p.version, limit))
+	}
+	id := ""
+	if p.request != nil {
+		id = p.request.ClientID
+	}
+	if l.sh.b.opts.Events.Refused != nil {
+		l.sh.b.opts.Events.Refused(Refusal{ClientID: id, Remote: remoteOf(conn), Reason: r.Reason, Text: r.Text})
+	}
+	l.sh.b.log.Debug("connection refused", "client", id, "remote", remoteOf(conn), "reason", r.Reason.String(), "why", r.Text)
+	conn.State = nil
+	conn.Close()
+}

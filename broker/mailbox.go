@@ -1,0 +1,152 @@
+package broker
+
+import (
+	"sync"
+
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// mail is what one shard has for another at the end of a turn. Messages are copied into it, once for
+// all receivers on that shard.
+type mail struct {
+	from  *shard
+	bytes []byte
+	msgs  []mqtt.Message // views of bytes, or kept messages
+	items []letter
+	ids   []uint32
+	last  uint64 // shard.message of the message added last
+}
+
+type letter struct {
+	client *client
+	msg    int // in mail.msgs
+	seq    uint64
+	d      mqtt.Delivery
+}
+
+// mailbox carries deliveries between shards, a turn's worth at a time.
+type mailbox struct {
+	sh     *shard
+	outbox []*mail // by shard, of this turn
+
+	mu    sync.Mutex
+	inbox []*mail
+	free  []*mail // given back by the shards they were sent to
+}
+
+// deliver hands a message to one receiver, on its own shard.
+func (x *mailbox) deliver(r *receiver, m *mqtt.Message, seq uint64) {
+	if r.client.shard == x.sh {
+		x.sh.hand(r.client, m, &r.d, seq)
+		return
+	}
+	x.outgoing(r.client.shard).add(x.sh.out.message, m, r, seq)
+}
+
+// hand gives a message to a client of this shard.
+func (sh *shard) hand(c *client, m *mqtt.Message, d *mqtt.Delivery, seq uint64) {
+	if c.s.Ended() {
+		sh.drop(c, m, session.SessionEnded)
+		return
+	}
+	sh.perform(c, nil, c.s.Deliver(sh.turn(), m, d, seq, sh.take()))
+}
+
+func (x *mailbox) outgoing(to *shard) *mail {
+	if m := x.outbox[to.index]; m != nil {
+		return m
+	}
+	x.mu.Lock()
+	var m *mail
+	if n := len(x.free); n > 0 {
+		m = x.free[n-1]
+		x.free = x.free[:n-1]
+	}
+	x.mu.Unlock()
+	if m == nil {
+		m = &mail{from: x.sh}
+	}
+	x.outbox[to.index] = m
+	return m
+}
+
+// add puts a message for one receiver in. Receivers of the same message, told by its number, follow
+// each other.
+func (ml *mail) add(number uint64, m *mqtt.Message, r *receiver, seq uint64) {
+	if len(ml.msgs) == 0 || ml.last != number {
+		ml.msgs = append(ml.msgs, ml.copyOf(m))
+		ml.last = number
+	}
+	d := r.d
+	if len(d.SubscriptionIDs) > 0 {
+		from := len(ml.ids)
+		ml.ids = append(ml.ids, d.SubscriptionIDs...)
+		d.SubscriptionIDs = ml.ids[from:len(ml.ids):len(ml.ids)]
+	}
+	ml.items = append(ml.items, letter{client: r.client, msg: len(ml.msgs) - 1, seq: seq, d: d})
+}
+
+// copyOf returns m with its bytes in the mail, unless m is kept anyhow.
+func (ml *mail) copyOf(m *mqtt.Message) mqtt.Message {
+	if m.Kept() {
+		return *m
+	}
+	v := mqtt.Message{Publisher: m.Publisher, Expires: m.Expires, QoS: m.QoS, Retain: m.Retain}
+	put := func(b []byte) []byte {
+		from := len(ml.bytes)
+		ml.bytes = append(ml.bytes, b...)
+		return ml.bytes[from:len(ml.bytes):len(ml.bytes)]
+	}
+	v.Topic, v.Forward, v.Payload = put(m.Topic), put(m.Forward), put(m.Payload)
+	return v
+}
+
+// post sends this turn's mail.
+func (x *mailbox) send() {
+	for i, m := range x.outbox {
+		if m == nil {
+			continue
+		}
+		x.outbox[i] = nil
+		to := &x.sh.b.shards[i].mail
+		to.mu.Lock()
+		to.inbox = append(to.inbox, m)
+		to.mu.Unlock()
+		to.sh.loop.Wake()
+	}
+}
+
+// mailBytes is how large a mail's buffer may grow and still be used again.
+const mailBytes = 1 << 20
+
+// collect delivers the mail of other shards and gives the empty envelopes back.
+func (x *mailbox) collect() {
+	x.mu.Lock()
+	inbox := x.inbox
+	x.inbox = nil
+	x.mu.Unlock()
+	for _, ml := range inbox {
+		at := -1
+		for i := range ml.items {
+			l := &ml.items[i]
+			if l.msg != at {
+				at = l.msg
+				x.sh.out.nextMessage()
+			}
+			x.sh.hand(l.client, &ml.msgs[l.msg], &l.d, l.seq)
+		}
+		from := &ml.from.mail
+		clear(ml.items)
+		clear(ml.msgs)
+		ml.items, ml.msgs, ml.ids, ml.bytes, ml.last = ml.items[:0], ml.msgs[:0], ml.ids[:0], ml.bytes[:0], 0
+		if cap(ml.bytes) > mailBytes {
+			ml.bytes = nil
+		}
+		from.mu.Lock()
+		if len(from.free) < 8 {
+			from.free = append(from.free, ml)
+		}
+		from.mu.Unlock()
+	}
+}

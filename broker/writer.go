@@ -1,0 +1,211 @@
+package broker
+
+import (
+	"github.com/sapwood-mqtt/sapwood/broker/loop"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// writer encodes what goes to connections.
+type writer struct {
+	sh      *shard
+	message uint64 // number of the message being delivered
+	encoded encoded
+	publish mqtt.Publish // the packet being written; so are ack and suback
+	ack     mqtt.Ack
+	suback  mqtt.Suback
+}
+
+// nextMessage begins with another message: what is encoded of the last one is of no use.
+func (w *writer) nextMessage() {
+	w.message++
+	e := &w.encoded
+	e.msg, e.have, e.shared = nil, [4]bool{}, false
+}
+
+// encoded is the message being delivered as it goes out, once per shape: receivers of the same
+// version, flags and so on share the bytes.
+type encoded struct {
+	msg     *mqtt.Message
+	shapes  [4]loop.Span // by version (5 or not) and RETAIN
+	have    [4]bool
+	payload loop.Span // alone, for large ones
+	shared  bool      // payload is there
+}
+
+// largePayload is the size from which receivers share a payload's bytes although their headers differ.
+const largePayload = 1024
+
+// sendPublish writes a PUBLISH to a client.
+func (w *writer) deliver(c *client, e *session.Effect) {
+	conn := c.conn
+	if conn == nil {
+		return
+	}
+	m, v5 := e.Msg, c.s.Version() >= mqtt.V5
+	if conn.Pending() == 0 {
+		c.unsent = 0
+	}
+	c.unsent++
+	p := &w.publish
+	*p = mqtt.Publish{Topic: m.Topic, Payload: m.Payload, ID: e.ID, QoS: e.QoS, Retain: e.Retain, Dup: e.Dup}
+	alike := e.QoS == 0 && len(e.SubIDs) == 0
+	if v5 {
+		p.Props.Forward, p.Props.SubscriptionIDs = m.Forward, e.SubIDs
+		if m.Expires != 0 { // [MQTT-3.3.2-6]
+			p.Props.HasExpiry = true
+			p.Props.Expiry, _ = m.Remaining(w.sh.now)
+		}
+		if c.s.SendsAliases() {
+			alias, known := c.s.Alias(m.Topic)
+			p.Props.TopicAlias = alias
+			if known {
+				p.Topic = nil
+			}
+			alike = alike && alias == 0
+		}
+	}
+	size := 0
+	switch {
+	case alike:
+		span := w.shape(m, p, c.s.Version())
+		conn.Send(span)
+		size = span.Len()
+	case len(m.Payload) >= largePayload:
+		head := p.AppendHead(conn.Reserve(p.Size(c.s.Version())-len(m.Payload)), c.s.Version())
+		size = len(head) + len(m.Payload)
+		conn.Commit(head)
+		conn.Send(w.payload(m))
+	default:
+		out := p.AppendTo(conn.Reserve(p.Size(c.s.Version())), c.s.Version())
+		size = len(out)
+		conn.Commit(out)
+	}
+	w.sh.count.PacketsSent++
+	w.sh.count.PublishSent++
+	w.sh.count.BytesSent += uint64(size)
+	w.sh.count.PublishBytesSent += uint64(len(m.Payload))
+}
+
+// shape returns the encoded form that receivers alike share.
+func (w *writer) shape(m *mqtt.Message, p *mqtt.Publish, v mqtt.Version) loop.Span {
+	i := 0
+	if v >= mqtt.V5 {
+		i = 2
+	}
+	if p.Retain {
+		i++
+	}
+	if w.encoded.msg != m {
+		w.nextMessage()
+		w.encoded.msg = m
+	}
+	if !w.encoded.have[i] {
+		w.encoded.have[i] = true
+		w.encoded.shapes[i] = w.sh.loop.End(p.AppendTo(w.sh.loop.Begin(p.Size(v)), v))
+	}
+	return w.encoded.shapes[i]
+}
+
+// payload returns the payload's bytes, shared.
+func (w *writer) payload(m *mqtt.Message) loop.Span {
+	if w.encoded.msg != m {
+		w.nextMessage()
+		w.encoded.msg = m
+	}
+	if !w.encoded.shared {
+		w.encoded.shared = true
+		w.encoded.payload = w.sh.loop.End(append(w.sh.loop.Begin(len(m.Payload)), m.Payload...))
+	}
+	return w.encoded.payload
+}
+
+// send writes a control packet that is neither PUBLISH nor CONNACK.
+func (w *writer) send(c *client, e *session.Effect) {
+	if c.conn == nil {
+		return
+	}
+	var buf [64]byte
+	out := buf[:0]
+	v, limit := c.s.Version(), c.s.MaximumPacketSize()
+	var text []byte
+	if e.Text != "" && v >= mqtt.V5 && c.s.ProblemInfo() { // [MQTT-3.1.2-29]
+		text = []byte(e.Text)
+	}
+	switch e.Type {
+	case mqtt.PUBACK, mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP:
+		w.ack.ID, w.ack.Reason, w.ack.Props.ReasonString = e.ID, e.Reason, text
+		out = w.ack.AppendTo(out, e.Type, v, limit)
+	case mqtt.SUBACK, mqtt.UNSUBACK:
+		w.suback.ID, w.suback.Reasons, w.suback.Props.ReasonString = e.ID, e.Codes, text
+		out = w.suback.AppendTo(out, e.Type, v, limit)
+	case mqtt.PINGRESP:
+		out = mqtt.AppendPing(out, mqtt.PINGRESP)
+	}
+	w.write(c.conn, out)
+}
+
+// write queues a packet that is not a PUBLISH.
+func (w *writer) write(conn *loop.Conn, packet []byte) {
+	if len(packet) == 0 {
+		return
+	}
+	w.sh.count.PacketsSent++
+	w.sh.count.BytesSent += uint64(len(packet))
+	conn.Write(packet)
+}
+
+// greet sends CONNACK, with what the server settled otherwise than the client asked.
+func (w *writer) greet(c *client, e *session.Effect) {
+	h := c.hello
+	c.hello = nil
+	ack := mqtt.Connack{SessionPresent: e.Flag, Reason: e.Reason}
+	if c.s.Version() >= mqtt.V5 {
+		w.greetProps(&ack.Props, h)
+	}
+	w.write(c.conn, ack.AppendTo(nil, c.s.Version(), c.s.MaximumPacketSize()))
+}
+
+func (w *writer) greetProps(p *mqtt.Properties, h *hello) {
+	l, req := &w.sh.b.limits, h.request
+	set := func(id mqtt.PropertyID) { p.Has = p.Has.With(id) }
+	if h.assigned {
+		set(mqtt.PropAssignedClientID)
+		p.AssignedClientID = []byte(req.ClientID)
+	}
+	if req.KeepAlive != req.AskedKeepAlive {
+		set(mqtt.PropServerKeepAlive)
+		p.ServerKeepAlive = req.KeepAlive
+	}
+	if req.Expiry != req.AskedExpiry {
+		set(mqtt.PropSessionExpiry)
+		p.SessionExpiry = req.Expiry
+	}
+	if l.ReceiveMaximum < 65535 {
+		set(mqtt.PropReceiveMaximum)
+		p.ReceiveMaximum = uint16(l.ReceiveMaximum)
+	}
+	set(mqtt.PropMaximumPacketSize)
+	p.MaximumPacketSize = uint32(l.MaxPacketSize)
+	if l.MaxTopicAliases > 0 {
+		set(mqtt.PropTopicAliasMaximum)
+		p.TopicAliasMaximum = uint16(l.MaxTopicAliases)
+	}
+	if l.MaximumQoS < 2 {
+		set(mqtt.PropMaximumQoS)
+		p.MaximumQoS = mqtt.QoS(l.MaximumQoS)
+	}
+	if !l.RetainAvailable {
+		set(mqtt.PropRetainAvailable)
+	}
+	if !l.SharedAvailable {
+		set(mqtt.PropSharedSubAvailable)
+	}
+	if !l.WildcardsAvailable {
+		set(mqtt.PropWildcardSubAvailable)
+	}
+	if req.WantsResponseInfo { // [MQTT-3.1.2-28]
+		set(mqtt.PropResponseInfo)
+		p.ResponseInfo = []byte("response/" + req.ClientID)
+	}
+}
