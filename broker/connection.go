@@ -1,11 +1,9 @@
 package broker
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
@@ -85,6 +83,9 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if admitted {
 			sh.perform(c, &sh.packet, c.s.Packet(sh.turn(), &sh.packet, sh.take()))
 			used += n + h.Length
+			if len(c.replays) > 0 { // what it acknowledged made room
+				sh.replay.later(c)
+			}
 			continue
 		}
 		used += n + h.Length
@@ -114,32 +115,22 @@ func (sh *shard) reject(conn *loop.Conn, err error) {
 	}
 }
 
-// panicked closes the connection whose input made us panic, and nobody else's.
-func (sh *shard) panicked(conn *loop.Conn, input []byte, r any) {
-	sh.b.panics.Add(1)
-	id := ""
-	if c, ok := conn.State.(*client); ok {
-		id = c.id
-	}
-	sh.b.log.Error("panic while serving a client; its connection is closed", "client", id, "remote", remoteOf(conn),
-		"panic", fmt.Sprint(r), "input", hex.EncodeToString(input[:min(len(input), 256)]), "stack", string(debug.Stack()))
-	conn.Abort(fmt.Errorf("panic: %v", r))
-}
-
 // Closed implements loop.Handler.
 func (sh *shard) Closed(conn *loop.Conn, err error) {
 	sh.tick(sh.loop.Now())
 	sh.sockets--
-	switch st := conn.State.(type) {
+	state := conn.State
+	conn.State = nil
+	switch st := state.(type) {
 	case *pending:
 		st.conn = nil
 	case *client:
 		if st.cause == "" {
 			st.cause = closeCause(err)
 		}
+		defer sh.rescue(st)
 		sh.detach(st)
 	}
-	conn.State = nil
 }
 
 func closeCause(err error) string {
@@ -156,6 +147,7 @@ func closeCause(err error) string {
 func (sh *shard) Drained(conn *loop.Conn) {
 	sh.tick(sh.loop.Now())
 	if c, ok := conn.State.(*client); ok {
+		defer sh.rescue(c)
 		c.unsent = 0
 		sh.perform(c, nil, c.s.Drained(sh.turn(), sh.take()))
 		sh.replay.later(c)

@@ -99,12 +99,17 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
 		defer cancel()
-		id, reason := l.sh.b.opts.Authn.Authenticate(ctx, attempt)
+		id, reason := l.sh.b.ask(ctx, attempt)
 		l.sh.loop.Post(func() {
 			l.sh.tick(l.sh.loop.Now())
 			if conn.State != any(p) || p.conn == nil {
 				return
 			}
+			defer func() {
+				if r := recover(); r != nil {
+					l.sh.panicked(conn, nil, r)
+				}
+			}()
 			if reason != mqtt.Success || id == nil {
 				l.refuse(conn, p, &session.Refusal{Reason: reason, Text: "authentication failed"})
 				return
@@ -113,6 +118,17 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
 			conn.ResumeRead()
 		})
 	}()
+}
+
+// ask asks the authenticator; if that panics the answer is no.
+func (b *Broker) ask(ctx context.Context, a *auth.Attempt) (id *auth.Identity, reason mqtt.ReasonCode) {
+	defer func() {
+		if r := recover(); r != nil {
+			b.panicked(r, "client", a.ClientID, "remote", a.Remote)
+			id, reason = nil, mqtt.UnspecifiedError
+		}
+	}()
+	return b.opts.Authn.Authenticate(ctx, a)
 }
 
 // anonymous is who everybody is where nobody is asked.

@@ -110,6 +110,11 @@ func (r *router) mayPublish(id *auth.Identity, clientID string, name []byte) boo
 	return r.sh.b.opts.Authz == nil || r.sh.b.opts.Authz.Authorize(id, clientID, auth.Publish, name)
 }
 
+// mayReceive is asked wherever a message is on its way to a client: live, retained, queued.
+func (sh *shard) mayReceive(c *client, m *mqtt.Message) bool {
+	return sh.b.opts.Authz == nil || sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Receive, m.Topic)
+}
+
 func (r *router) denied(from *client, m *mqtt.Message) {
 	r.sh.count.Denied++
 	if r.sh.b.opts.Events.Denied != nil {
@@ -140,7 +145,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 		if options&optNoLocal != 0 && c == from { // [MQTT-3.8.3-3]
 			continue
 		}
-		if r.sh.b.opts.Authz != nil && !r.sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Receive, m.Topic) {
+		if !r.sh.mayReceive(c, m) {
 			r.sh.drop(c, m, session.Denied)
 			continue
 		}
@@ -264,6 +269,11 @@ func (r *router) requeue(group string, m *mqtt.Message, not *client) {
 
 // publishWill publishes a will whose time has come.
 func (r *router) publishWill(c *client, w *mqtt.Message) {
+	defer func() { // what else taking leave asks for goes on
+		if p := recover(); p != nil {
+			r.sh.b.panicked(p, "client", c.id, "will", string(w.Topic))
+		}
+	}()
 	m := mqtt.Message{Topic: w.Topic, Payload: w.Payload, Forward: w.Forward, Publisher: w.Publisher, QoS: w.QoS, Retain: w.Retain}
 	if w.Expires != 0 {
 		m.Expires = r.sh.now + w.Expires // it counts from publication (MQTT5 3.1.3.2.4)

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -70,7 +69,8 @@ func (p *replays) pump() {
 
 // pumpReplay sends c a slice of its retained messages; false when it has to read, to acknowledge or to come
 // back first.
-func (p *replays) pumpOne(c *client) bool {
+func (p *replays) pumpOne(c *client) (again bool) {
+	defer p.sh.rescue(c)
 	if c.conn == nil || !c.s.Greeted() || c.s.Closing() {
 		return false
 	}
@@ -81,7 +81,7 @@ func (p *replays) pumpOne(c *client) bool {
 	r := c.replays[0]
 	granted := r.sub.Options.QoS()
 	if granted > 0 && !c.s.Ready() {
-		return true // an acknowledgement makes room; until then one look per turn
+		return false // an acknowledgement makes room, and then we are called
 	}
 	room := c.s.Room()
 	var found []*mqtt.Message
@@ -105,7 +105,7 @@ func (p *replays) pumpOne(c *client) bool {
 
 // sendRetained delivers one retained message because of a new subscription: with RETAIN set [MQTT-3.3.1-8].
 func (p *replays) deliver(c *client, s *session.Subscription, m *mqtt.Message) {
-	if p.sh.b.opts.Authz != nil && !p.sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Receive, m.Topic) {
+	if !p.sh.mayReceive(c, m) {
 		p.sh.drop(c, m, session.Denied)
 		return
 	}
