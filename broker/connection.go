@@ -83,9 +83,6 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if admitted {
 			sh.perform(c, &sh.packet, c.s.Packet(sh.turn(), &sh.packet, sh.take()))
 			used += n + h.Length
-			if len(c.replays) > 0 { // what it acknowledged made room
-				sh.replay.later(c)
-			}
 			continue
 		}
 		used += n + h.Length

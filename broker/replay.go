@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"strings"
+
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -10,7 +12,8 @@ import (
 // replays sends the retained messages of new subscriptions, a slice per turn.
 type replays struct {
 	sh      *shard
-	waiting []*client // that have some to get and can take them
+	waiting []*client       // that have some to get and can take them
+	found   []*mqtt.Message // of one slice
 }
 
 // replay is the retained messages of one new subscription on their way to its client.
@@ -36,11 +39,18 @@ func (p *replays) start(c *client, s *session.Subscription) {
 			break
 		}
 	}
-	c.replays = append(c.replays, &replay{sub: *s, cursor: p.sh.b.retained.tree.Scan(s.Filter)})
+	tree := p.sh.b.retained.tree
+	if !strings.ContainsAny(s.Filter, "+#") {
+		if m, ok := tree.Get([]byte(s.Filter)); ok && (m.Expires == 0 || m.Expires > p.sh.now) {
+			p.deliver(c, s, m)
+		}
+		return
+	}
+	c.replays = append(c.replays, &replay{sub: *s, cursor: tree.Scan(s.Filter)})
 	p.later(c)
 }
 
-// replayLater has pumpReplays go on with c, if there is anything.
+// later has pump go on with c, if there is anything.
 func (p *replays) later(c *client) {
 	if len(c.replays) > 0 && !c.replaying {
 		c.replaying = true
@@ -48,7 +58,7 @@ func (p *replays) later(c *client) {
 	}
 }
 
-// pumpReplays sends every client that can take some the next retained messages.
+// pump sends every client that can take some the next retained messages.
 func (p *replays) pump() {
 	if len(p.waiting) == 0 {
 		return
@@ -67,7 +77,7 @@ func (p *replays) pump() {
 	}
 }
 
-// pumpReplay sends c a slice of its retained messages; false when it has to read, to acknowledge or to come
+// pumpOne sends c a slice of its retained messages; false when it has to read, to acknowledge or to come
 // back first.
 func (p *replays) pumpOne(c *client) (again bool) {
 	defer p.sh.rescue(c)
@@ -81,10 +91,10 @@ func (p *replays) pumpOne(c *client) (again bool) {
 	r := c.replays[0]
 	granted := r.sub.Options.QoS()
 	if granted > 0 && !c.s.Ready() {
-		return false // an acknowledgement makes room, and then we are called
+		return false // an acknowledgement makes room, and perform asks again
 	}
 	room := c.s.Room()
-	var found []*mqtt.Message
+	found := p.found[:0]
 	done := r.cursor.Next(replayNodes, func(_ string, m *mqtt.Message) bool {
 		if m.Expires == 0 || m.Expires > p.sh.now {
 			found = append(found, m)
@@ -97,13 +107,17 @@ func (p *replays) pumpOne(c *client) (again bool) {
 	for _, m := range found {
 		p.deliver(c, &r.sub, m)
 	}
+	clear(found)
+	p.found = found[:0]
 	if done {
-		c.replays = c.replays[1:]
+		if c.replays = c.replays[1:]; len(c.replays) == 0 {
+			c.replays = nil
+		}
 	}
 	return true
 }
 
-// sendRetained delivers one retained message because of a new subscription: with RETAIN set [MQTT-3.3.1-8].
+// deliver sends one retained message because of a new subscription: with RETAIN set [MQTT-3.3.1-8].
 func (p *replays) deliver(c *client, s *session.Subscription, m *mqtt.Message) {
 	if !p.sh.mayReceive(c, m) {
 		p.sh.drop(c, m, session.Denied)

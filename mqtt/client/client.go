@@ -43,7 +43,7 @@ type Client struct {
 	queue    []*flight          // of them, to be sent on this connection, in order
 	received map[uint16]bool    // QoS 2 messages received and not yet released
 	requests map[uint16]*request
-	subs     []subscription
+	subs     subscriptions
 }
 
 // Dial connects and returns once the server accepted. ctx bounds only that. A
@@ -105,7 +105,7 @@ func (c *Client) Close(ctx context.Context) error {
 func (c *Client) Disconnect(ctx context.Context, d mqtt.Disconnect) error {
 	l := c.end(ErrClosed)
 	if l != nil {
-		c.farewell(l, d)
+		l.farewell(d)
 	}
 	select {
 	case <-c.ended:
@@ -131,12 +131,12 @@ func (c *Client) Abort() {
 
 // end makes this connection, which it returns, the last.
 func (c *Client) end(err error) *link {
-	c.kill()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ending == nil {
 		c.ending = err
 	}
+	c.kill()
 	return c.link
 }
 
@@ -160,23 +160,26 @@ func (c *Client) run(l *link) {
 // to be tried any more (the error).
 func (c *Client) again(err error, attempt *int) (*link, error) {
 	for {
-		if c.isEnding() || c.opt.Reconnect.Min <= 0 || !temporary(err) {
+		if ending := c.isEnding(); ending != nil {
+			return nil, ending
+		}
+		if c.opt.Reconnect.Min <= 0 || !temporary(err) {
 			return nil, err
 		}
 		wait := c.opt.Reconnect.before(*attempt)
 		*attempt++
-		c.tell(Event{Kind: Disconnected, Err: err, Retry: wait})
+		c.opt.tell(Event{Kind: Disconnected, Err: err, Retry: wait})
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-c.life.Done():
 			timer.Stop()
-			return nil, ErrClosed
+			continue
 		}
 		var l *link
 		if l, err = c.connect(c.life, c.opt.CleanStart && c.opt.SessionExpiry == 0); err == nil {
 			c.attach(l)
-			c.tell(Event{Kind: Connected, Connack: l.connack})
+			c.opt.tell(Event{Kind: Connected, Connack: l.connack})
 			return l, nil
 		}
 	}
@@ -208,7 +211,7 @@ func (c *Client) attach(l *link) {
 	c.requeue(l.resumed)
 	c.pump(l)
 	if c.ending != nil { // Close came while dialling
-		c.sendDisconnect(l, mqtt.Disconnect{})
+		l.sendDisconnect(mqtt.Disconnect{})
 	}
 	close(c.up)
 }
@@ -257,16 +260,11 @@ func (c *Client) live(ctx context.Context) (*link, error) {
 	}
 }
 
-func (c *Client) isEnding() bool {
+// isEnding is what ends the client, nil if nothing does.
+func (c *Client) isEnding() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ending != nil
-}
-
-func (c *Client) tell(e Event) {
-	if c.opt.OnEvent != nil {
-		c.opt.OnEvent(e)
-	}
+	return c.ending
 }
 
 // newID is a packet identifier that is not in use, 0 if there is none. With

@@ -1,7 +1,7 @@
 package client
 
 import (
-	"context"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -20,8 +20,10 @@ const (
 	farewellIn = time.Second // how long to wait for the server to close
 )
 
-// link is one network connection. Fields below the line belong to Client.mu.
+// link is one network connection. Fields below the line belong to mu.
 type link struct {
+	mu      *sync.Mutex // the Client's
+	refill  func(*link) // puts into out what had no room before; with the lock held
 	conn    net.Conn
 	version mqtt.Version
 	timeout time.Duration
@@ -30,11 +32,12 @@ type link struct {
 	resumed bool // the session lives on; 3.1 cannot say, and is taken to have kept it
 	limits  limits
 
-	in      []byte // received; the packets before start are done with
-	start   int
-	largest int // bytes a received packet may have
-	packet  mqtt.Packet
-	aliases map[uint16][]byte // the server's
+	in           []byte // received; the packets before start are done with
+	start        int
+	largest      int // bytes a received packet may have
+	packet       mqtt.Packet
+	aliases      map[uint16][]byte // the server's, up to topicAliases
+	topicAliases uint16
 
 	born  time.Time
 	heard atomic.Int64 // nanoseconds from born to the newest byte received
@@ -45,7 +48,7 @@ type link struct {
 	written chan struct{} // closed when the writer has ended
 	wake    chan struct{} // there is something to write
 
-	// -- guarded by Client.mu
+	// -- guarded by mu
 	out      []byte
 	spare    []byte
 	drained  chan struct{} // closed when out was taken to be written or lost
@@ -56,132 +59,6 @@ type link struct {
 	lastSent time.Time
 	pinged   time.Time // zero = no PINGREQ is waiting for its answer
 	busy     bool      // OnMessage has the goroutine that reads
-}
-
-// limits are what the server said in CONNACK, or the defaults (MQTT5 3.2.2.3).
-type limits struct {
-	keepAlive  time.Duration
-	maxPacket  uint32
-	maxQoS     mqtt.QoS
-	retain     bool
-	topicAlias uint16
-	receive    int
-}
-
-// connect dials and shakes hands. The link has no writer yet.
-func (c *Client) connect(ctx context.Context, cleanStart bool) (*link, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.opt.Timeout)
-	defer cancel()
-	conn, err := c.opt.DialConn(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
-	}
-	l := &link{
-		conn: conn, born: time.Now(), version: c.opt.Version, timeout: c.opt.Timeout, tap: c.opt.Tap,
-		largest: int(c.opt.MaximumPacketSize),
-		aliases: map[uint16][]byte{}, sent: map[uint16]string{},
-		dead: make(chan struct{}), written: make(chan struct{}),
-		wake: make(chan struct{}, 1), drained: make(chan struct{}),
-	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	err = c.shake(l, cleanStart)
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		conn.Close()
-		if ctx.Err() != nil {
-			err = fmt.Errorf("no CONNACK: %w", context.Cause(ctx))
-		}
-		return nil, err
-	}
-	return l, nil
-}
-
-// shake sends CONNECT and reads CONNACK.
-func (c *Client) shake(l *link, cleanStart bool) error {
-	packet := c.connectPacket(cleanStart).AppendTo(nil)
-	if l.tap != nil {
-		l.tap(Sent, packet)
-	}
-	if _, err := l.conn.Write(packet); err != nil {
-		return fmt.Errorf("send CONNECT: %w", err)
-	}
-	p, err := l.next()
-	if err != nil {
-		return fmt.Errorf("read CONNACK: %w", err)
-	}
-	if p.Type != mqtt.CONNACK {
-		return fmt.Errorf("read CONNACK: %w", violation(mqtt.ProtocolError, "another packet came first"))
-	}
-	if p.Connack.Reason != mqtt.Success {
-		return reasonError(mqtt.CONNACK, p.Connack.Reason, &p.Connack.Props)
-	}
-	if p.Connack.SessionPresent && cleanStart {
-		return fmt.Errorf("read CONNACK: %w", violation(mqtt.ProtocolError, "a session is present after a clean start"))
-	}
-	l.connack = p.Connack
-	l.connack.Props = cloneProperties(p.Connack.Props)
-	l.resumed = p.Connack.SessionPresent || l.version == mqtt.V31 && !cleanStart
-	l.limits = c.limitsOf(&l.connack.Props)
-	l.quota = min(l.limits.receive, c.opt.MaxInflight)
-	l.lastSent = time.Now()
-	return nil
-}
-
-func (c *Client) connectPacket(cleanStart bool) *mqtt.Connect {
-	o := &c.opt
-	p := &mqtt.Connect{
-		Version: o.Version, CleanStart: cleanStart, KeepAlive: o.KeepAlive,
-		ClientID: []byte(o.ClientID), Will: o.Will,
-		Username: []byte(o.Username), HasUser: o.Username != "",
-		Password: o.Password, HasPass: o.Password != nil,
-	}
-	if o.Version < mqtt.V5 {
-		return p
-	}
-	p.Props.User = o.UserProperties
-	if o.SessionExpiry > 0 {
-		p.Props.Has = p.Props.Has.With(mqtt.PropSessionExpiry)
-		p.Props.SessionExpiry = o.SessionExpiry
-	}
-	if o.ReceiveMaximum < 65535 {
-		p.Props.Has = p.Props.Has.With(mqtt.PropReceiveMaximum)
-		p.Props.ReceiveMaximum = o.ReceiveMaximum
-	}
-	if o.MaximumPacketSize > 0 {
-		p.Props.Has = p.Props.Has.With(mqtt.PropMaximumPacketSize)
-		p.Props.MaximumPacketSize = o.MaximumPacketSize
-	}
-	if o.TopicAliasMaximum > 0 {
-		p.Props.Has = p.Props.Has.With(mqtt.PropTopicAliasMaximum)
-		p.Props.TopicAliasMaximum = o.TopicAliasMaximum
-	}
-	return p
-}
-
-func (c *Client) limitsOf(p *mqtt.Properties) limits {
-	l := limits{
-		keepAlive: time.Duration(c.opt.KeepAlive) * time.Second,
-		maxPacket: 1 << 30, maxQoS: 2, retain: true, receive: 65535,
-		topicAlias: p.TopicAliasMaximum,
-	}
-	if p.Has.Has(mqtt.PropServerKeepAlive) {
-		l.keepAlive = time.Duration(p.ServerKeepAlive) * time.Second
-	}
-	if p.Has.Has(mqtt.PropMaximumPacketSize) {
-		l.maxPacket = p.MaximumPacketSize
-	}
-	if p.Has.Has(mqtt.PropMaximumQoS) {
-		l.maxQoS = p.MaximumQoS
-	}
-	if p.Has.Has(mqtt.PropRetainAvailable) {
-		l.retain = p.RetainAvailable
-	}
-	if p.Has.Has(mqtt.PropReceiveMaximum) {
-		l.receive = int(p.ReceiveMaximum)
-	}
-	return l
 }
 
 // next is the next packet, a view into l.in until the call after.
@@ -273,13 +150,13 @@ func (l *link) emit(encode func(dst []byte) []byte) bool {
 
 // serve works a connection until it is lost, and says why.
 func (c *Client) serve(l *link) error {
-	go c.write(l)
+	go l.write()
 	err := c.read(l)
 	if stop := new(stopped); errors.As(err, &stop) {
 		c.end(stop.err)
-		c.farewell(l, mqtt.Disconnect{})
+		l.farewell(mqtt.Disconnect{})
 	} else if fault := new(mqtt.Error); errors.As(err, &fault) && l.version == mqtt.V5 {
-		c.farewell(l, mqtt.Disconnect{Reason: fault.Reason})
+		l.farewell(mqtt.Disconnect{Reason: fault.Reason})
 	}
 	c.mu.Lock()
 	closing := l.closing
@@ -292,13 +169,10 @@ func (c *Client) serve(l *link) error {
 	<-l.written
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.ending == nil:
-		return l.err
-	case c.ending == ErrClosed && !l.flushed:
-		return fmt.Errorf("close: %w", l.err)
+	if c.ending == ErrClosed && !l.flushed {
+		c.ending = fmt.Errorf("close: %w", l.err)
 	}
-	return c.ending
+	return l.err
 }
 
 // hangUp ends the connection after the farewell was written: only this way, and
@@ -312,31 +186,31 @@ func (l *link) hangUp() {
 }
 
 // farewell ends the connection with a DISCONNECT, the last packet on it.
-func (c *Client) farewell(l *link, d mqtt.Disconnect) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sendDisconnect(l, d)
+func (l *link) farewell(d mqtt.Disconnect) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sendDisconnect(d)
 }
 
-func (c *Client) sendDisconnect(l *link, d mqtt.Disconnect) {
+func (l *link) sendDisconnect(d mqtt.Disconnect) {
 	l.emit(func(dst []byte) []byte { return d.AppendTo(dst, l.version, l.limits.maxPacket) })
 	l.closing = true
 }
 
 // write is the goroutine that writes and keeps alive.
-func (c *Client) write(l *link) {
+func (l *link) write() {
 	defer close(l.written)
 	var beats <-chan time.Time // none without a keep-alive
 	var timer *time.Timer
 	if l.limits.keepAlive > 0 {
-		timer = time.NewTimer(c.beat(l))
+		timer = time.NewTimer(l.beat())
 		defer timer.Stop()
 		beats = timer.C
 	}
 	for {
 		select {
 		case <-l.wake:
-			if !c.flush(l) {
+			if !l.flush() {
 				l.hangUp()
 				return
 			}
@@ -345,18 +219,18 @@ func (c *Client) write(l *link) {
 			return
 		}
 		if timer != nil {
-			timer.Reset(c.beat(l))
+			timer.Reset(l.beat())
 		}
 	}
 }
 
 // flush writes what is in out; false means that nothing more is to be written.
-func (c *Client) flush(l *link) bool {
+func (l *link) flush() bool {
 	for {
-		c.mu.Lock()
+		l.mu.Lock()
 		if len(l.out) == 0 {
 			l.flushed = l.closing
-			c.mu.Unlock()
+			l.mu.Unlock()
 			return !l.flushed
 		}
 		out := l.out
@@ -364,8 +238,8 @@ func (c *Client) flush(l *link) bool {
 		close(l.drained)
 		l.drained = make(chan struct{})
 		l.lastSent = time.Now()
-		c.pump(l)
-		c.mu.Unlock()
+		l.refill(l)
+		l.mu.Unlock()
 		for rest := out; len(rest) > 0; {
 			n := min(len(rest), writeChunk)
 			_ = l.conn.SetWriteDeadline(time.Now().Add(l.timeout))
@@ -375,20 +249,20 @@ func (c *Client) flush(l *link) bool {
 			}
 			rest = rest[n:]
 		}
-		c.mu.Lock()
+		l.mu.Lock()
 		if cap(out) <= 2*maxOut {
 			l.spare = out
 		}
-		c.mu.Unlock()
+		l.mu.Unlock()
 	}
 }
 
 // beat sends PINGREQ when the connection was quiet in either direction for
-// three quarters of the keep-alive [MQTT5 3.1.2.10], cuts it when the answer
+// three quarters of the keep-alive (MQTT5 3.1.2.10), cuts it when the answer
 // does not come, and says when to look again.
-func (c *Client) beat(l *link) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (l *link) beat() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now, quiet := time.Now(), l.limits.keepAlive*3/4
 	heard := l.born.Add(time.Duration(l.heard.Load()))
 	if now.Sub(l.lastSent) >= quiet || l.pinged.IsZero() && now.Sub(heard) >= quiet {
@@ -422,4 +296,51 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// yield keeps a server that takes no answers from being read: they would pile
+// up, or, when the connection is lost, come to nothing.
+func (l *link) yield() error {
+	l.mu.Lock()
+	full, drained := l.full(), l.drained
+	l.mu.Unlock()
+	select {
+	case <-l.dead:
+		return l.err
+	default:
+	}
+	if !full {
+		return nil
+	}
+	select {
+	case <-drained:
+		return nil
+	case <-l.dead:
+		return l.err
+	}
+}
+
+func (l *link) setBusy(busy bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy = busy
+	l.heard.Store(int64(time.Since(l.born)))
+}
+
+// resolve puts the topic in the place of a topic alias (MQTT5 3.3.2.3.4).
+func (l *link) resolve(p *mqtt.Publish) error {
+	alias := p.Props.TopicAlias
+	switch {
+	case alias == 0:
+		return nil
+	case alias > l.topicAliases:
+		return violation(mqtt.TopicAliasInvalid, "topic alias above the maximum")
+	case len(p.Topic) > 0:
+		l.aliases[alias] = bytes.Clone(p.Topic)
+		return nil
+	}
+	if p.Topic = l.aliases[alias]; p.Topic == nil {
+		return violation(mqtt.ProtocolError, "topic alias without a topic")
+	}
+	return nil
 }

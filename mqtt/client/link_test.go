@@ -229,7 +229,7 @@ func TestKeepAliveOfASendingClient(t *testing.T) {
 // A slow OnMessage is not a dead server.
 func TestKeepAliveWhileBusy(t *testing.T) {
 	o := client.Options{KeepAlive: 20, Timeout: 5 * time.Second}
-	o.OnMessage = func(*mqtt.Publish) error { <-time.After(time.Hour); return nil }
+	o.OnMessage = func(*mqtt.Publish) error { <-time.After(time.Hour - time.Second); return nil }
 	script(t, o, func(b *bench) {
 		s := b.connected(mqtt.Connack{})
 		s.publish(mqtt.Publish{Topic: []byte("a"), QoS: 1, ID: 1})
@@ -286,7 +286,7 @@ func TestClose(t *testing.T) {
 		for range 3 {
 			s.wantPublish("a", 0, false)
 		}
-		s.wantDisconnect(mqtt.Success) // [MQTT5 MQTT-3.14.4-1] [MQTT5 MQTT-3.14.4-2]
+		s.wantDisconnect(mqtt.Success) // (client's side of MQTT 5 3.14.4-1) (client's side of MQTT 5 3.14.4-2)
 		<-b.c.Done()
 		check(t, ack, 0, client.ErrClosed)
 		check(t, b.publish(message("a", 0)), 0, client.ErrClosed)

@@ -162,7 +162,7 @@ func (o Options) withDialer() (Options, error) {
 		case "mqtts", "ssl", "tls":
 			secure = true
 		default:
-			return o, fmt.Errorf("%w: scheme %q: use mqtt://, mqtts:// or unix:", ErrOptions, u.Scheme)
+			return o, fmt.Errorf("%w: scheme %q is not mqtt, mqtts or unix", ErrOptions, u.Scheme)
 		}
 		if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
 			return o, fmt.Errorf("%w: the address goes on after host and port", ErrOptions)
@@ -211,5 +211,11 @@ func dialer(network, address, host string, secure bool, config *tls.Config) func
 	}
 	return func(ctx context.Context) (net.Conn, error) {
 		return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
+	}
+}
+
+func (o *Options) tell(e Event) {
+	if o.OnEvent != nil {
+		o.OnEvent(e)
 	}
 }

@@ -18,7 +18,8 @@ type flight struct {
 	pub      mqtt.Publish // a copy
 	seq      uint64       // the order of sending; once released, of the PUBRECs
 	tried    bool         // was sent before: sent again it is a duplicate
-	onWire   bool         // holds a place in this connection's quota
+	onWire   bool         // was sent on this connection; only then an answer counts
+	counted  bool         // holds a place in this connection's quota
 	released bool         // PUBREC is in: PUBREL from here on
 	reason   mqtt.ReasonCode
 	err      error
@@ -99,7 +100,7 @@ func (c *Client) publish0(ctx context.Context, p *mqtt.Publish) error {
 		c.mu.Lock()
 		drained, full := l.drained, l.full()
 		if err = c.ending; err == nil && !full {
-			_, err = c.sendPublish(l, p, 0, false)
+			_, err = l.sendPublish(p, 0, false)
 		}
 		c.mu.Unlock()
 		if err != nil || !full {
@@ -159,20 +160,21 @@ func (c *Client) pump(l *link) {
 		c.queue[0] = nil
 		c.queue = c.queue[1:]
 		if f.released {
-			c.sendAck(l, mqtt.PUBREL, f.pub.ID, mqtt.Success)
+			f.onWire = true
+			l.sendAck(mqtt.PUBREL, f.pub.ID, mqtt.Success)
 			continue
 		}
-		if reason, err := c.sendPublish(l, &f.pub, f.pub.ID, f.tried); err != nil {
+		if reason, err := l.sendPublish(&f.pub, f.pub.ID, f.tried); err != nil {
 			c.complete(f, reason, err)
 			continue
 		}
-		f.tried, f.onWire = true, true
+		f.tried, f.onWire, f.counted = true, true, true
 		l.quota--
 	}
 }
 
 // sendPublish puts a PUBLISH into out if the server may have it.
-func (c *Client) sendPublish(l *link, p *mqtt.Publish, id uint16, dup bool) (mqtt.ReasonCode, error) {
+func (l *link) sendPublish(p *mqtt.Publish, id uint16, dup bool) (mqtt.ReasonCode, error) {
 	q := *p
 	q.ID, q.Dup = id, dup
 	alias := q.Props.TopicAlias
@@ -202,7 +204,7 @@ func (c *Client) sendPublish(l *link, p *mqtt.Publish, id uint16, dup bool) (mqt
 	return mqtt.Success, nil
 }
 
-func (c *Client) sendAck(l *link, t mqtt.Type, id uint16, reason mqtt.ReasonCode) {
+func (l *link) sendAck(t mqtt.Type, id uint16, reason mqtt.ReasonCode) {
 	ack := mqtt.Ack{ID: id, Reason: reason}
 	l.emit(func(dst []byte) []byte { return ack.AppendTo(dst, t, l.version, l.limits.maxPacket) })
 }
@@ -212,9 +214,9 @@ func (c *Client) acknowledged(l *link, t mqtt.Type, a *mqtt.Ack) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := c.flights[a.ID]
-	if f == nil || !f.tried || (t == mqtt.PUBACK) != (f.pub.QoS == 1) {
+	if f == nil || !f.onWire || (t == mqtt.PUBACK) != (f.pub.QoS == 1) {
 		if t == mqtt.PUBREC {
-			c.sendAck(l, mqtt.PUBREL, a.ID, mqtt.PacketIDNotFound)
+			l.sendAck(mqtt.PUBREL, a.ID, mqtt.PacketIDNotFound)
 		}
 		return nil // of a message that has run its course; nothing waits for it
 	}
@@ -231,7 +233,7 @@ func (c *Client) acknowledged(l *link, t mqtt.Type, a *mqtt.Ack) error {
 			f.released, f.seq, f.reason = true, c.lastSeq, a.Reason
 			f.pub.Payload, f.pub.Props = nil, mqtt.MessageProperties{}
 		}
-		c.sendAck(l, mqtt.PUBREL, a.ID, mqtt.Success)
+		l.sendAck(mqtt.PUBREL, a.ID, mqtt.Success)
 	case !f.released:
 		return violation(mqtt.ProtocolError, "PUBCOMP before PUBREC")
 	default: // a PUBCOMP that does not know the id still says that it is over
@@ -243,7 +245,7 @@ func (c *Client) acknowledged(l *link, t mqtt.Type, a *mqtt.Ack) error {
 
 // complete ends a flight and frees what it holds. With the lock held.
 func (c *Client) complete(f *flight, reason mqtt.ReasonCode, err error) {
-	if f.onWire && c.link != nil {
+	if f.counted && c.link != nil {
 		c.link.quota++
 	}
 	f.reason, f.err = reason, err
@@ -253,12 +255,12 @@ func (c *Client) complete(f *flight, reason mqtt.ReasonCode, err error) {
 }
 
 // requeue lines up for a new connection what the last one left: after a resumed
-// session the releases and then the messages, each in their order [MQTT5
-// 4.4, 4.6]; after a lost one what may be sent as new. With the lock held.
+// session the releases and then the messages, each in their order (MQTT5
+// 4.4, 4.6); after a lost one what may be sent as new. With the lock held.
 func (c *Client) requeue(resumed bool) {
 	left := make([]*flight, 0, len(c.flights))
 	for _, f := range c.flights {
-		f.onWire = false
+		f.onWire, f.counted = false, false
 		switch {
 		case resumed || !f.tried:
 		case f.released: // the server had taken it over

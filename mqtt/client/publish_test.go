@@ -43,21 +43,21 @@ func TestPublish(t *testing.T) {
 			script(t, client.Options{Version: v, ClientID: "c", CleanStart: true}, func(b *bench) {
 				s := b.connected(mqtt.Connack{})
 				done := b.publish(message("q0", 0))
-				s.wantPublish("q0", 0, false) // [MQTT5 MQTT-4.3.1-1]
+				s.wantPublish("q0", 0, false) // (client's side of MQTT 5 4.3.1-1)
 				check(t, done, 0, nil)
 
 				done = b.publish(message("q1", 1))
-				s.wantPublish("q1", 1, false) // [MQTT5 MQTT-4.3.2-2]
-				pending(t, done)              // [MQTT5 MQTT-4.3.2-3]
+				s.wantPublish("q1", 1, false) // (client's side of MQTT 5 4.3.2-2)
+				pending(t, done)              // (client's side of MQTT 5 4.3.2-3)
 				s.ack(mqtt.PUBACK, 1, 0)
 				check(t, done, 0, nil)
 
 				done = b.publish(message("q2", 2))
-				s.wantPublish("q2", 2, false) // [MQTT5 MQTT-4.3.3-2]
+				s.wantPublish("q2", 2, false) // (client's side of MQTT 5 4.3.3-2)
 				pending(t, done)
 				s.ack(mqtt.PUBREC, 2, 0)
-				s.wantAck(mqtt.PUBREL, 2, 0) // [MQTT5 MQTT-4.3.3-4]
-				pending(t, done)             // [MQTT5 MQTT-4.3.3-5]
+				s.wantAck(mqtt.PUBREL, 2, 0) // (client's side of MQTT 5 4.3.3-4)
+				pending(t, done)             // (client's side of MQTT 5 4.3.3-5)
 				s.ack(mqtt.PUBCOMP, 2, 0)
 				check(t, done, 0, nil)
 			})
@@ -186,7 +186,7 @@ func TestTopicAliasOut(t *testing.T) {
 }
 
 // A publish is cut off at every step of QoS 1 and 2 and goes on where it was.
-// [MQTT5 MQTT-4.4.0-1] [MQTT311 MQTT-4.4.0-1] [MQTT5 MQTT-3.3.1-1]
+// (client's side of MQTT 5 4.4.0-1) (client's side of 3.1.1 4.4.0-1) (client's side of MQTT 5 3.3.1-1)
 func TestResumePublish(t *testing.T) {
 	for _, v := range versions {
 		for _, cut := range []string{"PUBACK", "PUBREC", "PUBREL", "PUBCOMP"} {
@@ -221,7 +221,7 @@ func TestResumePublish(t *testing.T) {
 						s.wantPublish("a", 1, true)
 						s.ack(mqtt.PUBREC, 1, 0)
 						fallthrough
-					default: // [MQTT5 MQTT-4.3.3-6]
+					default: // (client's side of MQTT 5 4.3.3-6)
 						s.wantAck(mqtt.PUBREL, 1, 0)
 						s.ack(mqtt.PUBCOMP, 1, mqtt.Success)
 					}

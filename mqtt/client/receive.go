@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"errors"
 	"time"
 
@@ -24,30 +23,14 @@ func (c *Client) read(l *link) error {
 		if err := c.handle(l, p); err != nil {
 			return err
 		}
-		if err := c.yield(l); err != nil {
+		if err := l.yield(); err != nil {
 			return err
 		}
 	}
 }
 
-// yield keeps a server that takes no answers from being read: they would pile up.
-func (c *Client) yield(l *link) error {
-	c.mu.Lock()
-	full, drained := l.full(), l.drained
-	c.mu.Unlock()
-	if !full {
-		return nil
-	}
-	select {
-	case <-drained:
-		return nil
-	case <-l.dead:
-		return l.err
-	}
-}
-
 func (c *Client) handle(l *link, p *mqtt.Packet) error {
-	if c.isEnding() { // DISCONNECT is on its way: nothing is taken any more
+	if c.isEnding() != nil { // DISCONNECT is on its way: nothing is taken any more
 		return nil
 	}
 	switch p.Type {
@@ -74,14 +57,14 @@ func (c *Client) handle(l *link, p *mqtt.Packet) error {
 
 // receive takes a message: hands it on, then acknowledges it.
 func (c *Client) receive(l *link, p *mqtt.Publish) error {
-	if err := c.resolve(l, p); err != nil {
+	if err := l.resolve(p); err != nil {
 		return err
 	}
 	if p.QoS == 2 {
 		c.mu.Lock()
 		known := c.received[p.ID]
 		if known { // until PUBREL the id stands for the same message
-			c.sendAck(l, mqtt.PUBREC, p.ID, mqtt.Success)
+			l.sendAck(mqtt.PUBREC, p.ID, mqtt.Success)
 		}
 		held := len(c.received)
 		c.mu.Unlock()
@@ -99,10 +82,10 @@ func (c *Client) receive(l *link, p *mqtt.Publish) error {
 	c.mu.Lock()
 	switch p.QoS {
 	case 1:
-		c.sendAck(l, mqtt.PUBACK, p.ID, mqtt.Success)
+		l.sendAck(mqtt.PUBACK, p.ID, mqtt.Success)
 	case 2:
 		c.received[p.ID] = true
-		c.sendAck(l, mqtt.PUBREC, p.ID, mqtt.Success)
+		l.sendAck(mqtt.PUBREC, p.ID, mqtt.Success)
 	}
 	c.mu.Unlock()
 	if err != nil {
@@ -115,34 +98,9 @@ func (c *Client) deliver(l *link, p *mqtt.Publish) error {
 	if c.opt.OnMessage == nil {
 		return nil
 	}
-	c.setBusy(l, true)
-	defer c.setBusy(l, false)
+	l.setBusy(true)
+	defer l.setBusy(false)
 	return c.opt.OnMessage(p)
-}
-
-func (c *Client) setBusy(l *link, busy bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	l.busy = busy
-	l.heard.Store(int64(time.Since(l.born)))
-}
-
-// resolve puts the topic in the place of a topic alias (MQTT5 3.3.2.3.4).
-func (c *Client) resolve(l *link, p *mqtt.Publish) error {
-	alias := p.Props.TopicAlias
-	switch {
-	case alias == 0:
-		return nil
-	case alias > c.opt.TopicAliasMaximum:
-		return violation(mqtt.TopicAliasInvalid, "topic alias above the maximum")
-	case len(p.Topic) > 0:
-		l.aliases[alias] = bytes.Clone(p.Topic)
-		return nil
-	}
-	if p.Topic = l.aliases[alias]; p.Topic == nil {
-		return violation(mqtt.ProtocolError, "topic alias without a topic")
-	}
-	return nil
 }
 
 // release takes PUBREL: the id is free for another message.
@@ -154,6 +112,6 @@ func (c *Client) release(l *link, id uint16) error {
 		reason = mqtt.PacketIDNotFound
 	}
 	delete(c.received, id)
-	c.sendAck(l, mqtt.PUBCOMP, id, reason)
+	l.sendAck(mqtt.PUBCOMP, id, reason)
 	return nil
 }

@@ -97,7 +97,7 @@ func TestWithoutReconnectALostConnectionIsTheEnd(t *testing.T) {
 }
 
 // A QoS 2 message is cut off at every step of its way in and is taken once.
-// [MQTT5 MQTT-4.3.3-10] [MQTT311 MQTT-4.3.3-2]
+// (client's side of MQTT 5 4.3.3-10) (client's side of 3.1.1 4.3.3-2)
 func TestReceiveExactlyOnce(t *testing.T) {
 	for _, v := range versions {
 		for _, cut := range []string{"PUBREC", "PUBREL", "PUBCOMP"} {
@@ -293,5 +293,54 @@ func TestAbandonedPublish(t *testing.T) {
 		s.ack(mqtt.PUBACK, 2, 0)
 		check(t, done, 0, nil)
 		s.wantSilence() // the abandoned ones were never sent
+	})
+}
+
+// Answers to nothing do no harm, least of all to messages that this connection
+// has not sent yet.
+func TestStrayAcks(t *testing.T) {
+	one := mqtt.Connack{Props: mqtt.Properties{Has: mqtt.PropertySet(0).With(mqtt.PropReceiveMaximum), ReceiveMaximum: 1}}
+	script(t, reconnecting(mqtt.V5), func(b *bench) {
+		s := b.connected(mqtt.Connack{})
+		first, second := b.publish(message("1", 2)), b.publish(message("2", 1))
+		s.wantPublish("1", 1, false)
+		s.wantPublish("2", 2, false)
+		synctest.Wait()
+		s.cut()
+		one.SessionPresent = true
+		s = b.accept(one)
+		synctest.Wait()
+		if max := b.c.Connack().Props.ReceiveMaximum; max != 1 {
+			t.Errorf("receive maximum %d", max)
+		}
+		s.wantPublish("1", 1, true)
+		s.ack(mqtt.PUBACK, 2, 0) // waits for its turn
+		s.ack(mqtt.PUBACK, 1, 0) // of QoS 2
+		s.ack(mqtt.PUBCOMP, 9, 0)
+		s.ack(mqtt.PUBREC, 9, 0)
+		s.wantAck(mqtt.PUBREL, 9, mqtt.PacketIDNotFound)
+		s.ack(mqtt.PUBREC, 1, 0)
+		s.wantAck(mqtt.PUBREL, 1, 0)
+		s.ack(mqtt.PUBREC, 1, 0)
+		s.wantAck(mqtt.PUBREL, 1, 0)
+		s.ack(mqtt.PUBCOMP, 1, 0)
+		check(t, first, 0, nil)
+		s.wantPublish("2", 2, true)
+		s.ack(mqtt.PUBACK, 2, 0)
+		check(t, second, 0, nil)
+		last := b.publish(message("3", 2))
+		s.wantPublish("3", 3, false)
+		s.ack(mqtt.PUBCOMP, 3, 0)
+		s.want(mqtt.DISCONNECT)
+		if s.Disconnect.Reason != mqtt.ProtocolError {
+			t.Errorf("DISCONNECT with %v", s.Disconnect.Reason)
+		}
+		s.cut()
+		s = b.accept(mqtt.Connack{SessionPresent: true})
+		s.wantPublish("3", 3, true)
+		s.ack(mqtt.PUBREC, 3, 0)
+		s.wantAck(mqtt.PUBREL, 3, 0)
+		s.ack(mqtt.PUBCOMP, 3, 0)
+		check(t, last, 0, nil)
 	})
 }

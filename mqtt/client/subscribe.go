@@ -174,30 +174,33 @@ func (c *Client) answered(t mqtt.Type, a *mqtt.Suback) error {
 			err := reasonError(t, a.Reasons[i], &a.Props)
 			refused = append(refused, Event{Kind: SubscriptionRefused, Filter: string(f.Filter), Err: err})
 		} else {
-			c.remember(f, r.subID, t == mqtt.SUBACK)
+			c.subs.remember(f, r.subID, t == mqtt.SUBACK)
 		}
 	}
 	c.mu.Unlock()
 	r.reply <- mqtt.Suback{ID: a.ID, Reasons: slices.Clone(a.Reasons), Props: cloneProperties(a.Props)}
 	if r.again {
 		for _, e := range refused {
-			c.tell(e)
+			c.opt.tell(e)
 		}
 	}
 	return nil
 }
 
+// subscriptions are those granted, in the order of the first granting.
+type subscriptions []subscription
+
 // remember notes that a subscription is there, or is not any more.
-func (c *Client) remember(f mqtt.Subscription, id uint32, there bool) {
-	at := slices.IndexFunc(c.subs, func(s subscription) bool { return s.filter == string(f.Filter) })
-	sub := subscription{string(f.Filter), f.Options, id}
+func (s *subscriptions) remember(f mqtt.Subscription, id uint32, there bool) {
+	at := slices.IndexFunc(*s, func(one subscription) bool { return one.filter == string(f.Filter) })
+	one := subscription{string(f.Filter), f.Options, id}
 	switch {
 	case there && at >= 0:
-		c.subs[at] = sub
+		(*s)[at] = one
 	case there:
-		c.subs = append(c.subs, sub)
+		*s = append(*s, one)
 	case at >= 0:
-		c.subs = slices.Delete(c.subs, at, at+1)
+		*s = slices.Delete(*s, at, at+1)
 	}
 }
 
