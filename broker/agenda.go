@@ -73,10 +73,7 @@ func (a *agenda) run() {
 		if c.s.Ended() {
 			continue
 		}
-		a.sh.perform(c, nil, c.s.Tick(a.sh.turn(), a.sh.take()))
-		if !c.s.Ended() {
-			a.watch(c)
-		}
+		a.attend(c)
 	}
 	a.sh.lobby.expire()
 	next := a.sh.now + 1000
@@ -84,4 +81,13 @@ func (a *agenda) run() {
 		next = min(next, a.timers[0].at)
 	}
 	a.sh.loop.WakeAt(a.sh.loop.Now().Add(time.Duration(max(next-a.sh.now, 1)) * time.Millisecond))
+}
+
+// attend does what is due for c.
+func (a *agenda) attend(c *client) {
+	defer a.sh.rescue(c)
+	a.sh.perform(c, nil, c.s.Tick(a.sh.turn(), a.sh.take()))
+	if !c.s.Ended() {
+		a.watch(c)
+	}
 }

@@ -68,6 +68,7 @@ type Broker struct {
 	queuedBytes atomic.Int64
 	maximum     atomic.Int64 // most clients connected at a time
 	panics      atomic.Uint64
+	strangers   *quiet
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -87,7 +88,7 @@ func New(o Options) (*Broker, error) {
 	b := &Broker{
 		opts: o, limits: DefaultLimits(), delivery: DefaultDelivery(), log: o.Logger, store: o.Store,
 		index: topic.NewIndex(), seed: maphash.MakeSeed(), listeners: make(map[net.Listener]struct{}),
-		started: time.Now(), closed: make(chan struct{}),
+		started: time.Now(), closed: make(chan struct{}), strangers: newQuiet(time.Second),
 	}
 	b.epoch = b.started.UnixMilli()
 	if o.Limits != nil {

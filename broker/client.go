@@ -39,11 +39,11 @@ type client struct {
 
 // pending is a connection that has no client yet.
 type pending struct {
+	conn     *loop.Conn // nil once the shard has nothing to do with it any more
 	hs       session.Handshake
 	deadline int64 // ms, for its CONNECT
 	version  mqtt.Version
 	request  *session.Request
-	gone     bool
 }
 
 // hello is what a CONNACK tells beside the session.

@@ -131,15 +131,11 @@ func (k *commits) carryOut(b *batch) {
 					continue // its session ended meanwhile
 				}
 			}
-			k.sh.mail.deliver(to, r.msg, seq)
+			k.deliver(to, r.msg, seq)
 		}
 	}
 	for _, c := range b.waiters {
-		if b.err == nil {
-			k.sh.perform(c, nil, c.s.Stored(b.number, k.sh.take()))
-		} else {
-			k.sh.perform(c, nil, c.s.Failed(b.number, k.sh.take()))
-		}
+		k.tell(c, b)
 	}
 	clear(b.Records)
 	clear(b.routed)
@@ -149,5 +145,20 @@ func (k *commits) carryOut(b *batch) {
 	b.Records, b.routed, b.to, b.waiters, b.targets = b.Records[:0], b.routed[:0], b.to[:0], b.waiters[:0], nil
 	if len(k.spare) < 4 {
 		k.spare = append(k.spare, b)
+	}
+}
+
+func (k *commits) deliver(to *receiver, m *mqtt.Message, seq uint64) {
+	defer k.sh.rescue(to.client)
+	k.sh.mail.deliver(to, m, seq)
+}
+
+// tell tells a client that waits for a batch its outcome.
+func (k *commits) tell(c *client, b *batch) {
+	defer k.sh.rescue(c)
+	if b.err == nil {
+		k.sh.perform(c, nil, c.s.Stored(b.number, k.sh.take()))
+	} else {
+		k.sh.perform(c, nil, c.s.Failed(b.number, k.sh.take()))
 	}
 }

@@ -43,7 +43,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 			c.stored = store.SessionID(sh.b.nextSession.Add(1))
 		}
 	}
-	p.gone = true
+	p.conn = nil
 	c.identity, c.conn, c.cause = id, conn, ""
 	conn.State = c
 	c.hello = &hello{request: req, assigned: assigned}
@@ -136,9 +136,9 @@ func (sh *shard) shutdown() {
 			sh.perform(c, nil, c.s.Shutdown(sh.take()))
 		}
 	}
-	for _, conn := range sh.lobby.waiting {
-		if p, ok := conn.State.(*pending); ok && !p.gone {
-			sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Silent: true})
+	for _, p := range sh.lobby.waiting {
+		if p.conn != nil {
+			sh.lobby.refuse(p.conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Silent: true})
 		}
 	}
 	sh.lobby.waiting = nil

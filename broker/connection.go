@@ -1,11 +1,9 @@
 package broker
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
@@ -15,9 +13,9 @@ import (
 // Opened implements loop.Handler: a new connection owes a CONNECT.
 func (sh *shard) Opened(conn *loop.Conn) {
 	sh.sockets++
-	p := &pending{deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits.ConnectTimeout.Milliseconds()}
+	p := &pending{conn: conn, deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits.ConnectTimeout.Milliseconds()}
 	conn.State = p
-	sh.lobby.waiting = append(sh.lobby.waiting, conn)
+	sh.lobby.waiting = append(sh.lobby.waiting, p)
 	if sh.stopping {
 		conn.Close()
 	}
@@ -49,6 +47,9 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		}
 		h, n, err := mqtt.ParseHeader(b[used:])
 		if err != nil {
+			if !admitted {
+				sh.stranger(conn, b[used:])
+			}
 			sh.reject(conn, err)
 			return len(b), 0
 		}
@@ -56,10 +57,14 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			return used, 0
 		}
 		if n+h.Length > limit {
+			if !admitted {
+				sh.stranger(conn, b[used:])
+			}
 			sh.reject(conn, &mqtt.Error{Reason: mqtt.PacketTooLarge, Detail: fmt.Sprintf("%s of %d bytes, the limit is %d", h.Type, n+h.Length, limit)})
 			return len(b), 0
 		}
 		if !admitted && h.Type != mqtt.CONNECT && h.Type != mqtt.AUTH {
+			sh.stranger(conn, b[used:])
 			sh.reject(conn, &mqtt.Error{Reason: mqtt.ProtocolError, Detail: h.Type.String() + " before CONNECT"})
 			return len(b), 0
 		}
@@ -68,6 +73,9 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		}
 		body := b[used+n : used+n+h.Length]
 		if err := sh.packet.Decode(version, h, body, mqtt.Limits{UserProperties: sh.b.limits.MaxUserProperties, PropertyBytes: sh.b.limits.MaxPropertyBytes}); err != nil {
+			if p, ok := conn.State.(*pending); ok && h.Type == mqtt.CONNECT && !p.hs.Started() {
+				p.version = sh.packet.Connect.Version
+			}
 			sh.reject(conn, err)
 			return len(b), 0
 		}
@@ -98,41 +106,28 @@ func (sh *shard) reject(conn *loop.Conn, err error) {
 		sh.perform(st, nil, st.s.Kick(e.Reason, e.Detail, sh.take()))
 	case *pending:
 		r := &session.Refusal{Reason: e.Reason, Text: e.Detail}
-		if sh.packet.Type == mqtt.CONNECT && sh.packet.Connect.Version != 0 {
-			st.version = sh.packet.Connect.Version
-		}
 		// [MQTT-3.1.4-1], MQTT5 4.13: only what is well-formed enough to be CONNECT gets an answer.
 		r.Silent = st.version == 0 || st.version < mqtt.V5 && e.Reason != mqtt.UnsupportedProtocolVersion
 		sh.lobby.refuse(conn, st, r)
 	}
 }
 
-// panicked closes the connection whose input made us panic, and nobody else's.
-func (sh *shard) panicked(conn *loop.Conn, input []byte, r any) {
-	sh.b.panics.Add(1)
-	id := ""
-	if c, ok := conn.State.(*client); ok {
-		id = c.id
-	}
-	sh.b.log.Error("panic while serving a client; its connection is closed", "client", id, "remote", remoteOf(conn),
-		"panic", fmt.Sprint(r), "input", hex.EncodeToString(input[:min(len(input), 256)]), "stack", string(debug.Stack()))
-	conn.Abort(fmt.Errorf("panic: %v", r))
-}
-
 // Closed implements loop.Handler.
 func (sh *shard) Closed(conn *loop.Conn, err error) {
 	sh.tick(sh.loop.Now())
 	sh.sockets--
-	switch st := conn.State.(type) {
+	state := conn.State
+	conn.State = nil
+	switch st := state.(type) {
 	case *pending:
-		st.gone = true
+		st.conn = nil
 	case *client:
 		if st.cause == "" {
 			st.cause = closeCause(err)
 		}
+		defer sh.rescue(st)
 		sh.detach(st)
 	}
-	conn.State = nil
 }
 
 func closeCause(err error) string {
@@ -149,6 +144,7 @@ func closeCause(err error) string {
 func (sh *shard) Drained(conn *loop.Conn) {
 	sh.tick(sh.loop.Now())
 	if c, ok := conn.State.(*client); ok {
+		defer sh.rescue(c)
 		c.unsent = 0
 		sh.perform(c, nil, c.s.Drained(sh.turn(), sh.take()))
 		sh.replay.later(c)

@@ -127,14 +127,8 @@ func (x *mailbox) collect() {
 	x.inbox = nil
 	x.mu.Unlock()
 	for _, ml := range inbox {
-		at := -1
-		for i := range ml.items {
-			l := &ml.items[i]
-			if l.msg != at {
-				at = l.msg
-				x.sh.out.nextMessage()
-			}
-			x.sh.hand(l.client, &ml.msgs[l.msg], &l.d, l.seq)
+		for i := 0; i < len(ml.items); {
+			i = x.open(ml, i)
 		}
 		from := &ml.from.mail
 		clear(ml.items)
@@ -149,4 +143,26 @@ func (x *mailbox) collect() {
 		}
 		from.mu.Unlock()
 	}
+}
+
+// open hands out the letters from number i on. It returns behind the last one, or behind one whose
+// receiver made it panic.
+func (x *mailbox) open(ml *mail, i int) (next int) {
+	next = i
+	defer func() {
+		if r := recover(); r != nil {
+			x.sh.failed(ml.items[next].client, r)
+			next++
+		}
+	}()
+	at := -1
+	for ; next < len(ml.items); next++ {
+		l := &ml.items[next]
+		if l.msg != at {
+			at = l.msg
+			x.sh.out.nextMessage()
+		}
+		x.sh.hand(l.client, &ml.msgs[l.msg], &l.d, l.seq)
+	}
+	return next
 }

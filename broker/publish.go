@@ -101,10 +101,18 @@ func (r *router) allowed(from *client, m *mqtt.Message) mqtt.ReasonCode {
 
 // mayPublish: $SYS and $CONTROL are the server's alone, whoever asks.
 func (r *router) mayPublish(id *auth.Identity, clientID string, name []byte) bool {
-	if name[0] == '$' && (bytes.HasPrefix(name, []byte("$SYS/")) || bytes.HasPrefix(name, []byte("$CONTROL/"))) {
-		return false
+	if name[0] == '$' {
+		first, _, _ := bytes.Cut(name, []byte("/"))
+		if string(first) == "$SYS" || string(first) == "$CONTROL" {
+			return false
+		}
 	}
 	return r.sh.b.opts.Authz == nil || r.sh.b.opts.Authz.Authorize(id, clientID, auth.Publish, name)
+}
+
+// mayReceive is asked wherever a message is on its way to a client: live, retained, queued.
+func (sh *shard) mayReceive(c *client, m *mqtt.Message) bool {
+	return sh.b.opts.Authz == nil || sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Receive, m.Topic)
 }
 
 func (r *router) denied(from *client, m *mqtt.Message) {
@@ -137,7 +145,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 		if options&optNoLocal != 0 && c == from { // [MQTT-3.8.3-3]
 			continue
 		}
-		if r.sh.b.opts.Authz != nil && !r.sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Receive, m.Topic) {
+		if !r.sh.mayReceive(c, m) {
 			r.sh.drop(c, m, session.Denied)
 			continue
 		}
@@ -261,12 +269,17 @@ func (r *router) requeue(group string, m *mqtt.Message, not *client) {
 
 // publishWill publishes a will whose time has come.
 func (r *router) publishWill(c *client, w *mqtt.Message) {
-	m := *w
-	if m.Expires != 0 {
-		m.Expires += r.sh.now // it counts from publication (MQTT5 3.1.3.2.4)
+	defer func() { // what else taking leave asks for goes on
+		if p := recover(); p != nil {
+			r.sh.b.panicked(p, "client", c.id, "will", string(w.Topic))
+		}
+	}()
+	m := mqtt.Message{Topic: w.Topic, Payload: w.Payload, Forward: w.Forward, Publisher: w.Publisher, QoS: w.QoS, Retain: w.Retain}
+	if w.Expires != 0 {
+		m.Expires = r.sh.now + w.Expires // it counts from publication (MQTT5 3.1.3.2.4)
 	}
 	r.sh.count.Wills++
-	if reason, _ := r.publish(c, m.Keep()); reason.Failed() {
+	if reason, _ := r.publish(c, &m); reason.Failed() {
 		r.sh.b.log.Warn("a will was not published", "client", c.id, "topic", string(m.Topic), "reason", reason.String())
 	}
 }

@@ -3,7 +3,6 @@ package broker
 import (
 	"strings"
 
-	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -80,7 +79,8 @@ func (p *replays) pump() {
 
 // pumpOne sends c a slice of its retained messages; false when it has to read, to acknowledge or to come
 // back first.
-func (p *replays) pumpOne(c *client) bool {
+func (p *replays) pumpOne(c *client) (again bool) {
+	defer p.sh.rescue(c)
 	if c.conn == nil || !c.s.Greeted() || c.s.Closing() {
 		return false
 	}
@@ -119,7 +119,7 @@ func (p *replays) pumpOne(c *client) bool {
 
 // deliver sends one retained message because of a new subscription: with RETAIN set [MQTT-3.3.1-8].
 func (p *replays) deliver(c *client, s *session.Subscription, m *mqtt.Message) {
-	if p.sh.b.opts.Authz != nil && !p.sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Receive, m.Topic) {
+	if !p.sh.mayReceive(c, m) {
 		p.sh.drop(c, m, session.Denied)
 		return
 	}

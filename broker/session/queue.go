@@ -6,6 +6,7 @@ import "github.com/sapwood-mqtt/sapwood/mqtt"
 type Fetched struct {
 	Seq      uint64
 	Released bool
+	Denied   bool          // the client may not have it (any more)
 	Msg      *mqtt.Message // held
 	Delivery mqtt.Delivery
 }
@@ -73,6 +74,10 @@ func (s *Session) Fetched(t Turn, epoch uint16, items []Fetched, next uint64, do
 		sl := o.slot(it.Seq)
 		if it.Seq < h.seq || it.Seq > h.to || sl != nil && sl.state == done {
 			continue // acknowledged, and the store is about to know
+		}
+		if it.Denied {
+			do = s.skip(&queued{msg: it.Msg, seq: it.Seq}, Denied, do)
+			continue
 		}
 		// What was never sent on any connection is no duplicate [MQTT-3.3.1-1].
 		o.front = append(o.front, queued{msg: it.Msg, seq: it.Seq, d: it.Delivery, rel: it.Released, dup: h.dup})

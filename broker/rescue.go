@@ -1,0 +1,44 @@
+package broker
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/sapwood-mqtt/sapwood/broker/loop"
+)
+
+// errPanic is why a connection ends in whose service something panicked.
+var errPanic = errors.New("a panic while it was served")
+
+// panicked closes the connection whose input made us panic, and nobody else's.
+func (sh *shard) panicked(conn *loop.Conn, input []byte, r any) {
+	id := ""
+	if c, ok := conn.State.(*client); ok {
+		id = c.id
+	}
+	sh.b.panicked(r, "client", id, "remote", remoteOf(conn), "input", hex.EncodeToString(input[:min(len(input), 256)]))
+	conn.Abort(errPanic)
+}
+
+// rescue, deferred, keeps a panic to the client c, in whose affairs it happened without a packet of its own:
+// its connection, if it is on this shard, closes.
+func (sh *shard) rescue(c *client) {
+	if r := recover(); r != nil {
+		sh.failed(c, r)
+	}
+}
+
+func (sh *shard) failed(c *client, r any) {
+	sh.b.panicked(r, "client", c.id)
+	if c.shard == sh && c.conn != nil {
+		c.conn.Abort(errPanic)
+	}
+}
+
+// panicked counts and logs a panic that was recovered.
+func (b *Broker) panicked(r any, about ...any) {
+	b.panics.Add(1)
+	b.log.Error("a panic, recovered; the connection it was for is closed", append(about, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))...)
+}
