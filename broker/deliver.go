@@ -179,7 +179,7 @@ func (sh *shard) sendPublish(c *client, e *session.Effect) {
 			p.Props.HasExpiry = true
 			p.Props.Expiry, _ = m.Remaining(sh.now)
 		}
-		if c.s.SendsAliases() {
+		if !e.Flag && c.s.SendsAliases() {
 			alias, known := c.s.Alias(m.Topic)
 			p.Props.TopicAlias = alias
 			if known {

@@ -198,7 +198,7 @@ func (sh *shard) redistribute(c *client) {
 		for _, it := range r.items {
 			if g := it.Delivery.Group; g != "" && !it.Released && sh.othersOnline(g, c) {
 				sh.requeue(g, it.Message, c)
-				do = c.s.Withdraw(it.Seq, it.Message, do)
+				do = c.s.Withdraw(it.Seq, do)
 			}
 		}
 		sh.perform(c, nil, do)
