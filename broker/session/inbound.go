@@ -153,22 +153,26 @@ func (s *Session) Failed(batch uint64, do []Effect) []Effect {
 			s.in.release(id)
 		}
 	}
-	s.in.due(batch, func(r *reply) {
-		e := r.effect()
-		switch {
-		case r.batch < batch:
-			do = s.answer(e, do)
-		case s.version >= mqtt.V5 && e.Kind == Send && (e.Type == mqtt.PUBACK || e.Type == mqtt.PUBREC):
-			e.Reason, e.Text = mqtt.QuotaExceeded, "the message could not be stored"
-			do = s.answer(e, do)
-		default:
-			if e.Kind == SendConnack && !e.Flag { // there is no such session to come back to
-				s.expiry = 0
-			}
-			do = s.close(mqtt.ImplementationSpecificError, "the change could not be stored", do)
+	for i := range s.in.waiting {
+		if s.in.waiting[i].batch == batch {
+			do = s.refuse(&s.in.waiting[i], do)
 		}
-	})
-	return do
+	}
+	return s.Stored(batch, do)
+}
+
+// refuse makes of an answer what it is when its batch is not stored.
+func (s *Session) refuse(r *reply, do []Effect) []Effect {
+	e := r.effect()
+	if s.version >= mqtt.V5 && e.Kind == Send && (e.Type == mqtt.PUBACK || e.Type == mqtt.PUBREC) {
+		e.Reason, e.Text = mqtt.QuotaExceeded, "the message could not be stored"
+		r.other = &e
+		return do
+	}
+	if e.Kind == SendConnack && !e.Flag { // there is no such session to come back to
+		s.expiry = 0
+	}
+	return s.close(mqtt.ImplementationSpecificError, "the change could not be stored", do)
 }
 
 // Waits tells that answers wait for a batch.

@@ -21,16 +21,12 @@ func (s *Session) pump(t Turn, do []Effect) []Effect {
 		q := o.head()
 		switch {
 		case q.msg == nil && !q.rel:
-			if o.fetching || o.quota == 0 {
-				return do
-			}
-			o.fetching = true
-			return append(do, Effect{Kind: Fetch, Seq: q.seq, To: q.to, ID: o.epoch})
+			return s.fetch(do)
 		case q.seq != 0 && o.isDone(q.seq): // acknowledged before we came to send it again
 			o.pop()
 			continue
 		case q.seq != 0 && (!o.fits(q.seq) || o.quota == 0 && !q.rel):
-			return do
+			return s.fetch(s.releaseAhead(do))
 		case n >= pumpMessages || bytes >= pumpBytes:
 			return append(do, Effect{Kind: More})
 		}
@@ -45,6 +41,36 @@ func (s *Session) pump(t Turn, do []Effect) []Effect {
 		bytes += next.msg.Bytes()
 		do = s.send(t, &next, do)
 	}
+	return do
+}
+
+// fetch asks for more of the store's queue when what was read is used up. Where PUBRELs may be it reads
+// ahead: they need no quota.
+func (s *Session) fetch(do []Effect) []Effect {
+	o := s.out
+	if o.fetching || len(o.rest) == 0 || o.rest[0].msg != nil {
+		return do
+	}
+	h := &o.rest[0]
+	ahead := h.dup && len(o.front) < int(s.rules.Inflight)
+	if !ahead && (len(o.front) > 0 || o.quota == 0) {
+		return do
+	}
+	o.fetching = true
+	return append(do, Effect{Kind: Fetch, Seq: h.seq, To: h.to, ID: o.epoch})
+}
+
+// releaseAhead sends the PUBRELs that stand behind a PUBLISH for which there is no quota: those are not to
+// wait for it [MQTT-3.3.4-10].
+func (s *Session) releaseAhead(do []Effect) []Effect {
+	o := s.out
+	o.front = slices.DeleteFunc(o.front, func(q queued) bool {
+		if q.rel && o.fits(q.seq) {
+			do = s.resendRelease(&q, do)
+			return true
+		}
+		return false
+	})
 	return do
 }
 
