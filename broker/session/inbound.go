@@ -36,11 +36,11 @@ type reply struct {
 	reason mqtt.ReasonCode
 }
 
-func (r *reply) effect() Effect {
+func (r *reply) effect() *Effect {
 	if r.other != nil {
-		return *r.other
+		return r.other
 	}
-	return Effect{Kind: Send, Type: r.typ, ID: r.id, Reason: r.reason}
+	return &Effect{Kind: Send, Type: r.typ, ID: r.id, Reason: r.reason}
 }
 
 func (s *Session) inbound() *inbound {
@@ -82,13 +82,13 @@ func (in *inbound) release(id uint16) bool {
 }
 
 // reply sends an answer once batch is stored, 0 = nothing to wait for, and never before one owed earlier.
-func (s *Session) reply(batch uint64, e Effect, do []Effect) []Effect {
+func (s *Session) reply(batch uint64, e *Effect, do []Effect) []Effect {
 	if batch == 0 && (s.in == nil || len(s.in.waiting) == 0) {
 		return s.answer(e, do)
 	}
 	r := reply{batch: batch, id: e.ID, typ: e.Type, reason: e.Reason}
 	if e.Kind != Send || e.Codes != nil || e.Text != "" {
-		other := e
+		other := *e
 		r.other = &other
 	}
 	in := s.inbound()
@@ -98,11 +98,11 @@ func (s *Session) reply(batch uint64, e Effect, do []Effect) []Effect {
 
 // answer emits e, unless the connection is about to be closed: nothing follows a
 // DISCONNECT [MQTT-3.14.4-1].
-func (s *Session) answer(e Effect, do []Effect) []Effect {
+func (s *Session) answer(e *Effect, do []Effect) []Effect {
 	if s.closing {
 		return do
 	}
-	do = append(do, e)
+	do = append(do, *e)
 	switch {
 	case e.Type == mqtt.PUBACK:
 		s.in.outstanding--
@@ -166,7 +166,7 @@ func (s *Session) refuse(r *reply, do []Effect) []Effect {
 	e := r.effect()
 	if s.version >= mqtt.V5 && e.Kind == Send && (e.Type == mqtt.PUBACK || e.Type == mqtt.PUBREC) {
 		e.Reason, e.Text = mqtt.QuotaExceeded, "the message could not be stored"
-		r.other = &e
+		r.other = e
 		return do
 	}
 	if e.Kind == SendConnack && !e.Flag { // there is no such session to come back to
@@ -251,7 +251,7 @@ func (s *Session) publish(p *mqtt.Publish, do []Effect) []Effect {
 		if p.QoS == 1 {
 			in.outstanding++
 		}
-		return s.reply(0, Effect{Kind: Send, Type: ackOf(p.QoS), ID: p.ID, Reason: code, Text: text}, do)
+		return s.reply(0, &Effect{Kind: Send, Type: ackOf(p.QoS), ID: p.ID, Reason: code, Text: text}, do)
 	}
 	in.outstanding++
 	if p.QoS == 2 {
@@ -275,12 +275,12 @@ func (s *Session) publishAgain(id uint16, had receipt, do []Effect) []Effect {
 	if batch <= in.settled {
 		batch = 0
 	}
-	return s.reply(batch, Effect{Kind: Send, Type: mqtt.PUBREC, ID: id}, do)
+	return s.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBREC, ID: id}, do)
 }
 
 // ping is answered at once, even while the store takes its time: the client shall know that we live.
 func (s *Session) ping(do []Effect) []Effect {
-	pong := Effect{Kind: Send, Type: mqtt.PINGRESP}
+	pong := &Effect{Kind: Send, Type: mqtt.PINGRESP}
 	if s.greeted {
 		return s.answer(pong, do)
 	}
@@ -324,24 +324,24 @@ func (s *Session) Routed(t Turn, p *mqtt.Publish, reason mqtt.ReasonCode, batch 
 	}
 	switch p.QoS {
 	case 1:
-		return s.reply(batch, Effect{Kind: Send, Type: mqtt.PUBACK, ID: p.ID, Reason: reason}, do)
+		return s.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBACK, ID: p.ID, Reason: reason}, do)
 	case 2:
 		if reason.Failed() {
 			s.in.release(p.ID) // [MQTT-4.3.3-9]
-			return s.reply(batch, Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
+			return s.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
 		}
 		if s.durable {
 			do = append(do, Effect{Kind: Keep, Change: Receive, ID: p.ID})
 			batch = t.Batch
 		}
 		s.in.receive(p.ID, receipt{batch, true})
-		return s.reply(batch, Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
+		return s.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
 	}
 	return do
 }
 
 func (s *Session) pubrel(t Turn, p *mqtt.Ack, do []Effect) []Effect {
-	ack := Effect{Kind: Send, Type: mqtt.PUBCOMP, ID: p.ID}
+	ack := &Effect{Kind: Send, Type: mqtt.PUBCOMP, ID: p.ID}
 	if (s.in == nil || !s.in.release(p.ID)) && s.version >= mqtt.V5 {
 		ack.Reason = mqtt.PacketIDNotFound
 	}

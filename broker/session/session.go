@@ -122,7 +122,7 @@ func (s *Session) Attach(t Turn, p Params, fresh bool, do []Effect) []Effect {
 		s.out.attach(s.recvMax)
 	}
 	s.greeted = false
-	ack := Effect{Kind: SendConnack, Flag: !fresh}
+	ack := &Effect{Kind: SendConnack, Flag: !fresh}
 	if !s.durable {
 		return s.answer(ack, do)
 	}
