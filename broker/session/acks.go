@@ -15,62 +15,61 @@ func (o *outbound) find(id uint16) uint64 {
 }
 
 // finish ends a position in flight and sends what it made room for.
-func (s *Session) finish(t Turn, seq uint64, do []Effect) []Effect {
-	o := s.out
+func (o *outbound) finish(l *Line, t Turn, seq uint64, do []Effect) []Effect {
 	o.free(o.slot(seq))
 	o.advance()
-	do = s.settle(seq, do)
+	do = l.settle(seq, do)
 	if o.waits() {
-		do = s.pump(t, do)
+		do = o.pump(l, t, do)
 	}
 	return do
 }
 
-func (s *Session) puback(t Turn, p *mqtt.Ack, do []Effect) []Effect {
-	seq := s.out.find(p.ID)
+func (o *outbound) puback(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
+	seq := o.find(p.ID)
 	if seq == 0 {
 		return do
 	}
-	if sl := s.out.slot(seq); sl.qos != 1 {
-		return s.close(mqtt.ProtocolError, "PUBACK for a QoS 2 message", do)
+	if sl := o.slot(seq); sl.qos != 1 {
+		return l.close(mqtt.ProtocolError, "PUBACK for a QoS 2 message", do)
 	}
-	return s.finish(t, seq, do)
+	return o.finish(l, t, seq, do)
 }
 
-func (s *Session) pubrec(t Turn, p *mqtt.Ack, do []Effect) []Effect {
+func (o *outbound) pubrec(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
 	rel := &Effect{Kind: Send, Type: mqtt.PUBREL, ID: p.ID}
-	seq := s.out.find(p.ID)
+	seq := o.find(p.ID)
 	if seq == 0 {
-		if s.version < mqtt.V5 || p.Reason.Failed() {
+		if l.version < mqtt.V5 || p.Reason.Failed() {
 			return do
 		}
 		rel.Reason = mqtt.PacketIDNotFound
-		return s.reply(0, rel, do)
+		return l.reply(0, rel, do)
 	}
-	sl := s.out.slot(seq)
+	sl := o.slot(seq)
 	switch {
 	case sl.qos != 2:
-		return s.close(mqtt.ProtocolError, "PUBREC for a QoS 1 message", do)
+		return l.close(mqtt.ProtocolError, "PUBREC for a QoS 1 message", do)
 	case sl.state == sent && p.Reason.Failed():
-		return s.finish(t, seq, do) // [MQTT-4.4.0-2]
+		return o.finish(l, t, seq, do) // [MQTT-4.4.0-2]
 	}
 	sl.state = released
-	if !s.durable {
-		return s.reply(0, rel, do)
+	if !l.durable {
+		return l.reply(0, rel, do)
 	}
 	// Also when it comes again: the batch of the first may have failed.
 	do = append(do, Effect{Kind: Keep, Change: Release, Seq: seq})
-	return s.reply(t.Batch, rel, do)
+	return l.reply(t.Batch, rel, do)
 }
 
-func (s *Session) pubcomp(t Turn, p *mqtt.Ack, do []Effect) []Effect {
-	seq := s.out.find(p.ID)
+func (o *outbound) pubcomp(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
+	seq := o.find(p.ID)
 	if seq == 0 {
 		return do
 	}
-	sl := s.out.slot(seq)
+	sl := o.slot(seq)
 	if sl.qos != 2 || sl.state != released {
-		return s.close(mqtt.ProtocolError, "PUBCOMP without PUBREC", do)
+		return l.close(mqtt.ProtocolError, "PUBCOMP without PUBREC", do)
 	}
-	return s.finish(t, seq, do)
+	return o.finish(l, t, seq, do)
 }

@@ -45,11 +45,10 @@ func (o *outbound) trim(seq uint64) {
 }
 
 // dropOldest drops the QoS 1 or 2 message that has waited longest and was not sent; false if there is none.
-func (s *Session) dropOldest(do *[]Effect) bool {
-	if s.durable {
-		return s.dropStored(do)
+func (o *outbound) dropOldest(l *Line, do *[]Effect) bool {
+	if l.durable {
+		return o.dropStored(l, do)
 	}
-	o := s.out
 	i := slices.IndexFunc(o.rest, func(q queued) bool { return q.seq != 0 })
 	if i < 0 {
 		return false
@@ -67,8 +66,7 @@ func (s *Session) dropOldest(do *[]Effect) bool {
 }
 
 // dropStored drops a message from the store's queue. It may be there for a while yet; wants knows better.
-func (s *Session) dropStored(do *[]Effect) bool {
-	o := s.out
+func (o *outbound) dropStored(l *Line, do *[]Effect) bool {
 	i := slices.IndexFunc(o.weights, func(w uint32) bool { return w != 0 && w != gone })
 	if i < 0 {
 		return false
@@ -83,29 +81,28 @@ func (s *Session) dropStored(do *[]Effect) bool {
 	if i == 0 {
 		o.trim(seq)
 	}
-	*do = append(s.settle(seq, *do), drop)
+	*do = append(l.settle(seq, *do), drop)
 	return true
 }
 
 // limitStored applies the policy to a queue in the store that has outgrown its limits.
-func (s *Session) limitStored(do []Effect) []Effect {
-	o := s.out
-	for o.count > s.rules.QueuedMessages || o.bytes > s.rules.QueuedBytes {
-		switch s.rules.Overflow {
+func (o *outbound) limitStored(l *Line, do []Effect) []Effect {
+	for o.count > l.rules.QueuedMessages || o.bytes > l.rules.QueuedBytes {
+		switch l.rules.Overflow {
 		case DropOldest:
-			if !s.dropOldest(&do) {
+			if !o.dropOldest(l, &do) {
 				return do
 			}
 		default:
-			return s.overflow(do)
+			return l.overflow(do)
 		}
 	}
 	return do
 }
 
-func (s *Session) overflow(do []Effect) []Effect {
-	if s.rules.Overflow == Disconnect {
-		return s.close(mqtt.QuotaExceeded, "the queue of messages for this client is full", do)
+func (l *Line) overflow(do []Effect) []Effect {
+	if l.rules.Overflow == Disconnect {
+		return l.close(mqtt.QuotaExceeded, "the queue of messages for this client is full", do)
 	}
 	return do
 }

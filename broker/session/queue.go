@@ -10,49 +10,49 @@ import (
 type Fetched struct {
 	Seq      uint64
 	Released bool
+	Denied   bool          // the client may not have it (any more)
 	Msg      *mqtt.Message // held
 	Delivery mqtt.Delivery
 }
 
 // pump sends what waits, as far as the client's quota and the turn allow.
-func (s *Session) pump(t Turn, do []Effect) []Effect {
-	o, bytes := s.out, 0
-	for n := 0; s.flowing() && o.waits(); n++ {
+func (o *outbound) pump(l *Line, t Turn, do []Effect) []Effect {
+	bytes := 0
+	for n := 0; l.flowing() && o.waits(); n++ {
 		q := o.head()
 		switch {
 		case q.msg == nil && !q.rel:
-			return s.fetch(do)
+			return o.fetch(l, do)
 		case q.seq != 0 && o.isDone(q.seq): // acknowledged before we came to send it again
 			o.pop()
 			continue
 		case q.seq != 0 && (!o.fits(q.seq) || o.quota == 0 && !q.rel):
-			return s.fetch(s.releaseAhead(do))
+			return o.fetch(l, o.releaseAhead(l, do))
 		case n >= pumpMessages || bytes >= pumpBytes:
 			return append(do, Effect{Kind: More})
 		}
 		next := o.pop()
 		if next.rel {
-			do = s.resendRelease(&next, do)
+			do = o.resendRelease(l, &next, do)
 			continue
 		}
 		if next.seq == 0 {
 			o.bytes -= int64(next.msg.Bytes())
 		}
 		bytes += next.msg.Bytes()
-		do = s.send(t, &next, do)
+		do = o.send(l, t, &next, do)
 	}
 	return do
 }
 
 // fetch asks for more of the store's queue when what was read is used up. Where PUBRELs may be it reads
 // ahead: they need no quota.
-func (s *Session) fetch(do []Effect) []Effect {
-	o := s.out
+func (o *outbound) fetch(l *Line, do []Effect) []Effect {
 	if o.fetching || len(o.rest) == 0 || o.rest[0].msg != nil {
 		return do
 	}
 	h := &o.rest[0]
-	ahead := h.dup && len(o.front) < int(s.rules.Inflight)
+	ahead := h.dup && len(o.front) < int(l.rules.Inflight)
 	if !ahead && (len(o.front) > 0 || o.quota == 0) {
 		return do
 	}
@@ -62,11 +62,10 @@ func (s *Session) fetch(do []Effect) []Effect {
 
 // releaseAhead sends the PUBRELs that stand behind a PUBLISH for which there is no quota: those are not to
 // wait for it [MQTT-3.3.4-10].
-func (s *Session) releaseAhead(do []Effect) []Effect {
-	o := s.out
+func (o *outbound) releaseAhead(l *Line, do []Effect) []Effect {
 	o.front = slices.DeleteFunc(o.front, func(q queued) bool {
 		if q.rel && o.fits(q.seq) {
-			do = s.resendRelease(&q, do)
+			do = o.resendRelease(l, &q, do)
 			return true
 		}
 		return false
@@ -75,15 +74,14 @@ func (s *Session) releaseAhead(do []Effect) []Effect {
 }
 
 // resendRelease sends PUBREL for a message that the client has already [MQTT-4.3.3-6].
-func (s *Session) resendRelease(q *queued, do []Effect) []Effect {
-	o := s.out
+func (o *outbound) resendRelease(l *Line, q *queued, do []Effect) []Effect {
 	sl := o.slot(q.seq)
 	if sl == nil {
 		o.count++ // what the store has counted at Restore does not include it
 		sl = o.open(q.seq)
 	}
 	sl.state, sl.qos = released, 2
-	return s.answer(&Effect{Kind: Send, Type: mqtt.PUBREL, ID: packetID(q.seq)}, do)
+	return l.answer(&Effect{Kind: Send, Type: mqtt.PUBREL, ID: packetID(q.seq)}, do)
 }
 
 // Fetched takes what the store read for Fetch: next is the position after the last one looked at.
@@ -101,14 +99,14 @@ func (s *Session) Fetched(t Turn, epoch uint16, items []Fetched, next uint64, do
 			continue
 		}
 		// What was never sent on any connection is no duplicate [MQTT-3.3.1-1].
-		o.front = append(o.front, queued{msg: it.Msg, seq: it.Seq, d: it.Delivery, rel: it.Released, dup: h.dup})
+		o.front = append(o.front, queued{msg: it.Msg, seq: it.Seq, d: it.Delivery, rel: it.Released, dup: h.dup, denied: it.Denied && !it.Released})
 	}
 	if next > h.to {
 		o.rest = o.rest[1:]
 	} else {
 		h.seq = next
 	}
-	return s.pump(t, do)
+	return o.pump(&s.Line, t, do)
 }
 
 // wants tells whether what the store shows at a position is still to be sent: it may have been
@@ -162,8 +160,7 @@ func (s *Session) FetchFailed(epoch uint16, do []Effect) []Effect {
 
 // freeze puts a durable session's queue to sleep: what was not acknowledged, sent or not, is in the
 // store and is read again by the next connection.
-func (s *Session) freeze(do []Effect) []Effect {
-	o := s.out
+func (o *outbound) freeze(do []Effect) []Effect {
 	if o == nil {
 		return do
 	}
@@ -176,7 +173,7 @@ func (s *Session) freeze(do []Effect) []Effect {
 		}
 	}
 	o.front, o.rest = nil, nil
-	first := s.unsent()
+	first := o.unsent()
 	if first > o.base {
 		o.rest = append(o.rest, queued{seq: o.base, to: first - 1, dup: true})
 	}
@@ -187,11 +184,11 @@ func (s *Session) freeze(do []Effect) []Effect {
 }
 
 // unsent is the first position of the queue that was never sent.
-func (s *Session) unsent() uint64 {
-	if s.out == nil {
+func (o *outbound) unsent() uint64 {
+	if o == nil {
 		return 1
 	}
-	return max(s.out.base+uint64(len(s.out.slots)), s.out.doubt)
+	return max(o.base+uint64(len(o.slots)), o.doubt)
 }
 
 // Unsent returns the positions of the store's queue that were never sent, while the session is
@@ -200,7 +197,7 @@ func (s *Session) Unsent() (from, to uint64) {
 	if s.out == nil || !s.durable || s.connected {
 		return 1, 0
 	}
-	return s.unsent(), s.out.tail
+	return s.out.unsent(), s.out.tail
 }
 
 // Withdraw takes a message that was never sent out of the offline session's queue.
@@ -256,8 +253,7 @@ func (o *outbound) appendRange(from, to uint64) {
 
 // abandon gives up everything that waits as the session ends. Messages of a shared
 // subscription go to another member (MQTT5 4.8.2), except QoS 2 in flight [MQTT-4.8.2-5].
-func (s *Session) abandon(do []Effect) []Effect {
-	o := s.out
+func (o *outbound) abandon(l *Line, do []Effect) []Effect {
 	if o == nil {
 		return do
 	}
@@ -270,7 +266,7 @@ func (s *Session) abandon(do []Effect) []Effect {
 		for i := range list {
 			q := &list[i]
 			switch {
-			case q.msg == nil || q.seq != 0 && s.durable: // the store's: the owner looks into it before it ends the session
+			case q.msg == nil || q.seq != 0 && l.durable: // the store's: the owner looks into it before it ends the session
 			case q.d.Group != "":
 				do = append(do, Effect{Kind: Requeue, Msg: q.msg, QoS: q.d.QoS, Text: q.d.Group})
 			default:
@@ -278,6 +274,5 @@ func (s *Session) abandon(do []Effect) []Effect {
 			}
 		}
 	}
-	s.out = nil
 	return do
 }
