@@ -198,7 +198,7 @@ func (sh *shard) redistribute(c *client) {
 		for _, it := range r.items {
 			if g := it.Delivery.Group; g != "" && !it.Released && sh.router.othersOnline(g, c) {
 				sh.router.requeue(g, it.Message, c)
-				do = c.s.Withdraw(it.Seq, it.Message, do)
+				do = c.s.Withdraw(it.Seq, do)
 			}
 		}
 		sh.perform(c, nil, do)

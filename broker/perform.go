@@ -74,7 +74,9 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 		conn := c.conn
 		sh.loop.Post(func() {
 			if conn != nil && c.conn == conn {
-				sh.Drained(conn)
+				sh.tick(sh.loop.Now())
+				sh.perform(c, nil, c.s.Continue(sh.turn(), sh.take()))
+				sh.replay.later(c)
 			}
 		})
 	default:

@@ -56,7 +56,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 			p.Props.HasExpiry = true
 			p.Props.Expiry, _ = m.Remaining(w.sh.now)
 		}
-		if c.s.SendsAliases() {
+		if !e.Flag && c.s.SendsAliases() {
 			alias, known := c.s.Alias(m.Topic)
 			p.Props.TopicAlias = alias
 			if known {

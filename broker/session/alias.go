@@ -1,11 +1,15 @@
 package session
 
-import "github.com/sapwood-mqtt/sapwood/mqtt"
+import (
+	"bytes"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
 
 // aliases are the topic aliases of one connection, both ways (MQTT5 3.3.2.3.4). They never
 // outlive it [MQTT-3.3.2-7].
 type aliases struct {
-	heard   map[uint16]string // set by the client
+	heard   map[uint16][]byte // set by the client; a topic is never changed, only replaced
 	sent    map[string]uint16 // set by us: the first sendMax topics get one
 	sendMax uint16
 }
@@ -27,17 +31,17 @@ func (s *Session) resolveAlias(p *mqtt.Publish) (mqtt.ReasonCode, string) {
 		if !ok {
 			return mqtt.ProtocolError, "a topic alias that was not set on this connection"
 		}
-		p.Topic = append(p.Topic[:0:0], name...)
+		p.Topic = name
 		return 0, ""
 	}
 	if len(p.Topic) > s.rules.TopicBytes {
 		return mqtt.TopicNameInvalid, "the topic name is too long"
 	}
 	if s.alias.heard == nil {
-		s.alias.heard = make(map[uint16]string)
+		s.alias.heard = make(map[uint16][]byte)
 	}
-	if s.alias.heard[n] != string(p.Topic) {
-		s.alias.heard[n] = string(p.Topic)
+	if !bytes.Equal(s.alias.heard[n], p.Topic) {
+		s.alias.heard[n] = bytes.Clone(p.Topic)
 	}
 	return 0, ""
 }

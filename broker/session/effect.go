@@ -24,7 +24,8 @@ const (
 	Send Kind = iota + 1
 	// SendConnack answers CONNECT: Reason, Flag (session present), Text.
 	SendConnack
-	// SendPublish sends Msg to the client: ID, QoS, Retain, Dup, SubIDs.
+	// SendPublish sends Msg to the client: ID, QoS, Retain, Dup, SubIDs. Flag tells that it is too close to
+	// the client's Maximum Packet Size for a topic alias.
 	SendPublish
 	// Route hands the PUBLISH just given over to authorise, store and deliver; answer with Routed.
 	Route
@@ -52,7 +53,7 @@ const (
 	// End says that the session is over and everything of it is to be forgotten: Flag tells that it is
 	// in the store, Seq is the first position of its queue that was never sent.
 	End
-	// More says that there is more to send than one turn should: call Drained in the next.
+	// More says that there is more to send than one turn should: call Continue in the next.
 	More
 )
 

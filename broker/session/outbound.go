@@ -23,22 +23,27 @@ type outbound struct {
 	base  uint64 // position of slots[0]
 	slots []slot // contiguous; a position that needs no (more) acknowledgement is done
 	tail  uint64 // the highest position known
+	doubt uint64 // positions below it may have been sent before a crash
 
-	front []queued // read from the store or to be sent again; goes first
+	front []queued // read from the store; goes first
 	rest  []queued // everything behind, in order
+	// weights are what the messages at the last positions up to tail weigh, those in the
+	// store that are not yet sent; 0 = not yet delivered to us, gone = not to be sent.
+	weights []uint32
 
-	quota    uint16 // PUBLISH packets that may be sent (MQTT5 4.9)
+	quota    uint16 // PUBLISH packets that may be sent (MQTT5 4.9): recvMax less the slots charged
 	epoch    uint16 // tells a Fetch of this connection from one of an earlier one
 	fetching bool
 	count    int   // QoS 1 and 2 messages queued or in flight
-	bytes    int64 // of those messages
+	bytes    int64 // of those messages, and of the QoS 0 ones between them
 }
 
 // slot is one position in flight.
 type slot struct {
-	state slotState
-	qos   mqtt.QoS
-	size  uint32
+	state   slotState
+	qos     mqtt.QoS
+	charged bool // it has spent quota on this connection
+	size    uint32
 	// shared is the message, held only where it may have to go to another member.
 	shared *queued
 }
@@ -57,7 +62,7 @@ type queued struct {
 	seq uint64 // 0 = QoS 0
 	to  uint64
 	d   mqtt.Delivery
-	dup bool
+	dup bool // sent before, or in doubt
 	rel bool // PUBREC came: only PUBREL is to be sent
 }
 
@@ -68,43 +73,60 @@ func (s *Session) outbound() *outbound {
 	return s.out
 }
 
+// waits tells that something waits to be sent.
+func (o *outbound) waits() bool { return len(o.front) > 0 || len(o.rest) > 0 }
+
 // Deliver takes a message for the client: at once if it is its turn, else it is queued. seq is the
 // position that the store gave it, 0 if it is not stored. m may be a view.
 func (s *Session) Deliver(t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64, do []Effect) []Effect {
-	if d.QoS == 0 {
+	switch {
+	case d.QoS == 0:
 		return s.deliver0(t, m, d, do)
+	case s.durable:
+		return s.deliverStored(t, m, d, seq, do)
 	}
 	o := s.outbound()
 	size := int64(m.Bytes())
-	if !s.durable {
-		if o.count >= s.rules.QueuedMessages || o.bytes+size > s.rules.QueuedBytes {
-			if s.rules.Overflow != DropOldest || !s.dropOldest(&do) {
-				do = append(do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
-				return s.overflow(do)
-			}
+	for o.count >= s.rules.QueuedMessages || o.bytes+size > s.rules.QueuedBytes {
+		if s.rules.Overflow != DropOldest || size > s.rules.QueuedBytes || !s.dropOldest(&do) {
+			do = append(do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
+			return s.overflow(do)
 		}
-		seq = o.tail + 1
 	}
+	o.tail++
 	o.count++
 	o.bytes += size
-	if seq <= o.tail { // already covered: the store showed it before its publisher's loop did
+	if !o.waits() && s.maySend(o, o.tail) {
+		return s.send(t, &queued{msg: m, seq: o.tail, d: *d}, do)
+	}
+	o.rest = append(o.rest, queued{msg: m.Keep(), seq: o.tail, d: *d})
+	return do
+}
+
+// deliverStored takes a message that is in the store, and so is not held here if it has to wait.
+func (s *Session) deliverStored(t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64, do []Effect) []Effect {
+	o := s.outbound()
+	size := uint32(m.Bytes())
+	if seq <= o.tail { // another shard was faster: the position is known, or even read from the store and sent
+		if w := o.weight(seq); w != nil && *w == 0 {
+			o.enter(w, size)
+		}
 		return do
 	}
-	next := seq == o.tail+1
-	from := o.tail + 1
-	o.tail = seq
-	if next && len(o.front) == 0 && len(o.rest) == 0 && s.maySend(o, seq) {
+	if seq == o.tail+1 && !o.waits() && s.maySend(o, seq) {
+		o.tail, o.weights = seq, nil
+		o.count++
+		o.bytes += int64(size)
 		return s.send(t, &queued{msg: m, seq: seq, d: *d}, do)
 	}
-	switch {
-	case !s.durable:
-		o.rest = append(o.rest, queued{msg: m.Keep(), seq: seq, d: *d})
-	default:
-		o.appendRange(from, seq)
-		do = s.limitStored(do)
-		if len(o.front) == 0 {
-			do = s.pump(t, do)
-		}
+	o.appendRange(o.tail+1, seq)
+	for ; o.tail < seq; o.tail++ {
+		o.weights = append(o.weights, 0)
+	}
+	o.enter(o.weight(seq), size)
+	do = s.limitStored(do)
+	if len(o.front) == 0 {
+		do = s.pump(t, do)
 	}
 	return do
 }
@@ -114,11 +136,11 @@ func (s *Session) Deliver(t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64,
 func (s *Session) deliver0(t Turn, m *mqtt.Message, d *mqtt.Delivery, do []Effect) []Effect {
 	o := s.out
 	switch {
-	case !s.greeted:
+	case !s.greeted || s.closing:
 		return append(do, Effect{Kind: Drop, Why: Offline, Msg: m})
 	case s.blocked:
 		return append(do, Effect{Kind: Drop, Why: SlowConsumer, Msg: m})
-	case o == nil || len(o.front) == 0 && len(o.rest) == 0:
+	case o == nil || !o.waits():
 		return s.send(t, &queued{msg: m, d: *d}, do)
 	case len(o.front)+len(o.rest) >= s.rules.QueuedMessages/2, o.bytes >= s.rules.QueuedBytes/2:
 		return append(do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
@@ -128,28 +150,37 @@ func (s *Session) deliver0(t Turn, m *mqtt.Message, d *mqtt.Delivery, do []Effec
 	return do
 }
 
+// flowing tells that packets may go to the client now.
+func (s *Session) flowing() bool { return s.greeted && !s.blocked && !s.closing }
+
 func (s *Session) maySend(o *outbound, seq uint64) bool {
-	return s.greeted && !s.blocked && o.quota > 0 && (len(o.slots) == 0 || seq-o.base < idSpan)
+	return s.flowing() && o.quota > 0 && o.fits(seq)
 }
+
+// fits tells that the packet identifier of seq is unused.
+func (o *outbound) fits(seq uint64) bool { return len(o.slots) == 0 || seq-o.base < idSpan }
 
 // send emits the PUBLISH, unless the message expired meanwhile or is too large for the client.
 func (s *Session) send(t Turn, q *queued, do []Effect) []Effect {
 	m := q.msg
-	if !q.dup && m.Expires != 0 && t.Now >= m.Expires { // [MQTT-3.3.2-5], [MQTT-4.3.3-7]
+	// What was sent does not expire any more [MQTT-4.3.3-7]; of what is in doubt we do not know, and old
+	// news after a crash does more harm.
+	if m.Expires != 0 && t.Now >= m.Expires && (q.seq == 0 || s.out.slot(q.seq) == nil) { // [MQTT-3.3.2-5]
 		return s.skip(q, Expired, do)
 	}
-	if s.maxPacket != 0 && s.size(m, &q.d) > int(s.maxPacket) { // [MQTT-3.1.2-25]
-		return s.skip(q, TooLarge, do)
-	}
 	e := Effect{Kind: SendPublish, Msg: m, QoS: q.d.QoS, Retain: q.d.Retain, Dup: q.dup, SubIDs: q.d.SubscriptionIDs}
+	if s.maxPacket != 0 {
+		size := s.size(m, &q.d)
+		if size > int(s.maxPacket) { // [MQTT-3.1.2-25]
+			return s.skip(q, TooLarge, do)
+		}
+		e.Flag = size+aliasBytes > int(s.maxPacket)
+	}
 	if q.seq != 0 {
 		e.ID = packetID(q.seq)
 		o := s.out
-		sl := o.slot(q.seq)
-		if sl == nil {
-			sl = o.open(q.seq)
-		}
-		*sl = slot{state: sent, qos: q.d.QoS, size: uint32(m.Bytes())}
+		sl := o.open(q.seq)
+		*sl = slot{state: sent, qos: q.d.QoS, charged: true, size: uint32(m.Bytes())}
 		if q.d.Group != "" && q.d.QoS == 1 && !s.durable {
 			held := *q
 			held.msg = m.Keep()
@@ -160,7 +191,11 @@ func (s *Session) send(t Turn, q *queued, do []Effect) []Effect {
 	return append(do, e)
 }
 
-// size is an upper bound of the PUBLISH on the wire.
+// aliasBytes is by how much a topic alias may lengthen a PUBLISH: the property, and a longer Property
+// Length and Remaining Length.
+const aliasBytes = 3 + 1 + 1
+
+// size is an upper bound of the PUBLISH on the wire, without a topic alias.
 func (s *Session) size(m *mqtt.Message, d *mqtt.Delivery) int {
 	p := mqtt.Publish{Topic: m.Topic, Payload: m.Payload, QoS: d.QoS, ID: 1}
 	if s.version >= mqtt.V5 {
@@ -176,11 +211,13 @@ func (s *Session) skip(q *queued, why Why, do []Effect) []Effect {
 		return do
 	}
 	o := s.out
-	o.count--
-	o.bytes -= int64(q.msg.Bytes())
 	if sl := o.slot(q.seq); sl != nil {
-		*sl = slot{}
+		o.free(sl)
 		o.advance()
+	} else {
+		o.count--
+		o.bytes -= int64(q.msg.Bytes())
+		o.trim(q.seq)
 	}
 	return s.settle(q.seq, do)
 }
@@ -200,8 +237,19 @@ func (o *outbound) slot(seq uint64) *slot {
 	return &o.slots[seq-o.base]
 }
 
-// open extends the window up to seq; positions in between were never sent and count as done.
+// isDone tells that a position needs nothing any more.
+func (o *outbound) isDone(seq uint64) bool {
+	sl := o.slot(seq)
+	return seq < o.base || sl != nil && sl.state == done
+}
+
+// open extends the window up to seq, if it is not in it; positions in between were never sent and count
+// as done.
 func (o *outbound) open(seq uint64) *slot {
+	if sl := o.slot(seq); sl != nil {
+		return sl
+	}
+	o.trim(seq)
 	if len(o.slots) == 0 {
 		o.base = seq
 	}
@@ -210,6 +258,19 @@ func (o *outbound) open(seq uint64) *slot {
 	}
 	return &o.slots[seq-o.base]
 }
+
+// free ends a position in flight.
+func (o *outbound) free(sl *slot) {
+	o.count--
+	o.bytes -= int64(sl.size)
+	if sl.charged {
+		o.quota++
+	}
+	*sl = slot{}
+}
+
+// slotsCap is how many slots an idle session keeps room for.
+const slotsCap = 64
 
 // advance moves the window past what is done.
 func (o *outbound) advance() {
@@ -223,7 +284,7 @@ func (o *outbound) advance() {
 	o.base += uint64(n)
 	if n == len(o.slots) {
 		o.slots = o.slots[:0]
-		if cap(o.slots) > 1024 {
+		if cap(o.slots) > slotsCap {
 			o.slots = nil
 		}
 		return
@@ -246,14 +307,10 @@ func (o *outbound) find(id uint16) uint64 {
 // finish ends a position in flight and sends what it made room for.
 func (s *Session) finish(t Turn, seq uint64, do []Effect) []Effect {
 	o := s.out
-	sl := o.slot(seq)
-	o.count--
-	o.bytes -= int64(sl.size)
-	*sl = slot{}
+	o.free(o.slot(seq))
 	o.advance()
-	o.quota = min(o.quota+1, s.recvMax)
 	do = s.settle(seq, do)
-	if len(o.front) > 0 || len(o.rest) > 0 {
+	if o.waits() {
 		do = s.pump(t, do)
 	}
 	return do
@@ -278,21 +335,20 @@ func (s *Session) pubrec(t Turn, p *mqtt.Ack, do []Effect) []Effect {
 			return do
 		}
 		rel.Reason = mqtt.PacketIDNotFound
-		return append(do, rel)
+		return s.reply(0, rel, do)
 	}
 	sl := s.out.slot(seq)
 	switch {
 	case sl.qos != 2:
 		return s.close(mqtt.ProtocolError, "PUBREC for a QoS 1 message", do)
-	case sl.state == released:
-		return append(do, rel)
-	case p.Reason.Failed():
+	case sl.state == sent && p.Reason.Failed():
 		return s.finish(t, seq, do) // [MQTT-4.4.0-2]
 	}
 	sl.state = released
 	if !s.durable {
-		return append(do, rel)
+		return s.reply(0, rel, do)
 	}
+	// Also when it comes again: the batch of the first may have failed.
 	do = append(do, Effect{Kind: Keep, Change: Release, Seq: seq})
 	return s.reply(t.Batch, rel, do)
 }
@@ -312,9 +368,14 @@ func (s *Session) pubcomp(t Turn, p *mqtt.Ack, do []Effect) []Effect {
 // Blocked tells that the owner's output for this client is at its cap; Drained ends it.
 func (s *Session) Blocked() { s.blocked = true }
 
-// Drained tells that the client has read, or that a turn has passed after More: sends what waits.
+// Drained tells that the client has read: sends what waits.
 func (s *Session) Drained(t Turn, do []Effect) []Effect {
 	s.blocked = false
+	return s.Continue(t, do)
+}
+
+// Continue sends more of what waits, in the turn after More.
+func (s *Session) Continue(t Turn, do []Effect) []Effect {
 	if s.out == nil {
 		return do
 	}
@@ -323,11 +384,11 @@ func (s *Session) Drained(t Turn, do []Effect) []Effect {
 
 // Ready tells that a QoS 1 or 2 message given now would be sent at once.
 func (s *Session) Ready() bool {
-	if !s.greeted || s.blocked || s.closing {
-		return false
-	}
 	o := s.out
-	return o == nil || len(o.front) == 0 && len(o.rest) == 0 && s.maySend(o, o.tail+1)
+	if o == nil {
+		return s.flowing()
+	}
+	return !o.waits() && s.maySend(o, o.tail+1)
 }
 
 // Room is how many QoS 1 and 2 messages the client would take now.
@@ -338,7 +399,8 @@ func (s *Session) Room() int {
 	return int(s.out.quota)
 }
 
-// Queued is the number and weight of the QoS 1 and 2 messages waiting or in flight.
+// Queued is the number of QoS 1 and 2 messages waiting or in flight, and the weight of all that waits or is
+// in flight.
 func (s *Session) Queued() (messages int, bytes int64) {
 	if s.out == nil {
 		return 0, 0
@@ -346,8 +408,10 @@ func (s *Session) Queued() (messages int, bytes int64) {
 	return s.out.count, s.out.bytes
 }
 
-// Full tells that the queue is at its limit: further QoS 1 and 2 messages are to be refused.
+// Full tells that the queue is at its limit and that further QoS 1 and 2 messages are to be refused. Where the
+// policy is Disconnect that is so once the client is gone.
 func (s *Session) Full() bool {
 	o := s.out
-	return o != nil && s.rules.Overflow != DropOldest && (o.count >= s.rules.QueuedMessages || o.bytes >= s.rules.QueuedBytes)
+	refuse := s.rules.Overflow == RefuseNewest || s.rules.Overflow == Disconnect && !s.connected
+	return o != nil && refuse && (o.count >= s.rules.QueuedMessages || o.bytes >= s.rules.QueuedBytes)
 }

@@ -1,6 +1,10 @@
 package session
 
-import "github.com/sapwood-mqtt/sapwood/mqtt"
+import (
+	"slices"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
 
 // Fetched is one message that Fetch asked for.
 type Fetched struct {
@@ -13,26 +17,18 @@ type Fetched struct {
 
 // pump sends what waits, as far as the client's quota and the turn allow.
 func (s *Session) pump(t Turn, do []Effect) []Effect {
-	o := s.out
-	bytes := 0
-	for n := 0; s.greeted && !s.blocked && !s.closing; n++ {
-		if len(o.front) == 0 {
-			if len(o.rest) == 0 {
-				return do
-			}
-			if h := &o.rest[0]; h.msg == nil {
-				if o.fetching || o.quota == 0 {
-					return do
-				}
-				o.fetching = true
-				return append(do, Effect{Kind: Fetch, Seq: h.seq, To: h.to, ID: o.epoch})
-			}
-		}
+	o, bytes := s.out, 0
+	for n := 0; s.flowing() && o.waits(); n++ {
 		q := o.head()
-		if q.seq != 0 && !q.rel && !s.maySend(o, q.seq) {
-			return do
-		}
-		if n >= pumpMessages || bytes >= pumpBytes {
+		switch {
+		case q.msg == nil && !q.rel:
+			return s.fetch(do)
+		case q.seq != 0 && o.isDone(q.seq): // acknowledged before we came to send it again
+			o.pop()
+			continue
+		case q.seq != 0 && (!o.fits(q.seq) || o.quota == 0 && !q.rel):
+			return s.fetch(s.releaseAhead(do))
+		case n >= pumpMessages || bytes >= pumpBytes:
 			return append(do, Effect{Kind: More})
 		}
 		next := o.pop()
@@ -49,31 +45,61 @@ func (s *Session) pump(t Turn, do []Effect) []Effect {
 	return do
 }
 
+// fetch asks for more of the store's queue when what was read is used up. Where PUBRELs may be it reads
+// ahead: they need no quota.
+func (s *Session) fetch(do []Effect) []Effect {
+	o := s.out
+	if o.fetching || len(o.rest) == 0 || o.rest[0].msg != nil {
+		return do
+	}
+	h := &o.rest[0]
+	ahead := h.dup && len(o.front) < int(s.rules.Inflight)
+	if !ahead && (len(o.front) > 0 || o.quota == 0) {
+		return do
+	}
+	o.fetching = true
+	return append(do, Effect{Kind: Fetch, Seq: h.seq, To: h.to, ID: o.epoch})
+}
+
+// releaseAhead sends the PUBRELs that stand behind a PUBLISH for which there is no quota: those are not to
+// wait for it [MQTT-3.3.4-10].
+func (s *Session) releaseAhead(do []Effect) []Effect {
+	o := s.out
+	o.front = slices.DeleteFunc(o.front, func(q queued) bool {
+		if q.rel && o.fits(q.seq) {
+			do = s.resendRelease(&q, do)
+			return true
+		}
+		return false
+	})
+	return do
+}
+
 // resendRelease sends PUBREL for a message that the client has already [MQTT-4.3.3-6].
 func (s *Session) resendRelease(q *queued, do []Effect) []Effect {
 	o := s.out
 	sl := o.slot(q.seq)
 	if sl == nil {
+		o.count++ // what the store has counted at Restore does not include it
 		sl = o.open(q.seq)
 	}
 	sl.state, sl.qos = released, 2
-	return append(do, Effect{Kind: Send, Type: mqtt.PUBREL, ID: packetID(q.seq)})
+	return s.answer(Effect{Kind: Send, Type: mqtt.PUBREL, ID: packetID(q.seq)}, do)
 }
 
 // Fetched takes what the store read for Fetch: next is the position after the last one looked at.
 func (s *Session) Fetched(t Turn, epoch uint16, items []Fetched, next uint64, do []Effect) []Effect {
 	o := s.out
-	if o == nil || !s.connected || epoch != o.epoch || len(o.rest) == 0 || o.rest[0].msg != nil {
+	if o == nil || !s.connected || epoch != o.epoch || !o.fetching {
 		return do
 	}
 	o.fetching = false
 	h := &o.rest[0]
-	o.front = o.front[:0]
+	o.reckon(h.seq, min(next, h.to+1), items)
 	for i := range items {
 		it := &items[i]
-		sl := o.slot(it.Seq)
-		if it.Seq < h.seq || it.Seq > h.to || sl != nil && sl.state == done {
-			continue // acknowledged, and the store is about to know
+		if it.Seq < h.seq || it.Seq > h.to || !o.wants(it.Seq) {
+			continue
 		}
 		if it.Denied {
 			do = s.skip(&queued{msg: it.Msg, seq: it.Seq}, Denied, do)
@@ -82,7 +108,6 @@ func (s *Session) Fetched(t Turn, epoch uint16, items []Fetched, next uint64, do
 		// What was never sent on any connection is no duplicate [MQTT-3.3.1-1].
 		o.front = append(o.front, queued{msg: it.Msg, seq: it.Seq, d: it.Delivery, rel: it.Released, dup: h.dup})
 	}
-	s.lost(h.seq, min(next, h.to+1), items)
 	if next > h.to {
 		o.rest = o.rest[1:]
 	} else {
@@ -91,21 +116,41 @@ func (s *Session) Fetched(t Turn, epoch uint16, items []Fetched, next uint64, do
 	return s.pump(t, do)
 }
 
-// lost marks positions in flight that the store does not have (any more) as done, so that the
-// window cannot hang on them.
-func (s *Session) lost(from, to uint64, items []Fetched) {
-	o, i := s.out, 0
-	for seq := from; seq < to; seq++ {
+// wants tells whether what the store shows at a position is still to be sent: it may have been
+// acknowledged or dropped, with the store about to know.
+func (o *outbound) wants(seq uint64) bool {
+	if o.slot(seq) != nil || seq < o.base {
+		return !o.isDone(seq)
+	}
+	w := o.weight(seq)
+	return w != nil && *w != gone || w == nil && seq < o.doubt
+}
+
+// reckon sets the accounts right with what the store really has at the positions from to to-1. What
+// it does not have (any more) is done, so that the window cannot hang on it.
+func (o *outbound) reckon(from, to uint64, items []Fetched) {
+	i := 0
+	read := func(seq uint64) *Fetched {
 		for i < len(items) && items[i].Seq < seq {
 			i++
 		}
 		if i < len(items) && items[i].Seq == seq {
-			continue
+			return &items[i]
 		}
-		if sl := o.slot(seq); sl != nil && sl.state != done {
-			o.count--
-			o.bytes -= int64(sl.size)
-			*sl = slot{}
+		return nil
+	}
+	for seq := max(from, o.base); seq < min(to, o.base+uint64(len(o.slots))); seq++ {
+		if sl := o.slot(seq); read(seq) == nil && sl.state != done {
+			o.free(sl)
+		}
+	}
+	for seq := max(from, o.tail+1-uint64(len(o.weights))); seq < min(to, o.tail+1); seq++ {
+		it, w := read(seq), o.weight(seq)
+		switch {
+		case it == nil:
+			o.leave(w)
+		case *w == 0: // read before its publisher's loop told us
+			o.enter(w, uint32(it.Msg.Bytes()))
 		}
 	}
 	o.advance()
@@ -113,7 +158,7 @@ func (s *Session) lost(from, to uint64, items []Fetched) {
 
 // FetchFailed tells that the store could not read: the connection ends, the queue stays.
 func (s *Session) FetchFailed(epoch uint16, do []Effect) []Effect {
-	if s.out == nil || epoch != s.out.epoch {
+	if s.out == nil || epoch != s.out.epoch || !s.out.fetching {
 		return do
 	}
 	s.out.fetching = false
@@ -127,8 +172,6 @@ func (s *Session) freeze(do []Effect) []Effect {
 	if o == nil {
 		return do
 	}
-	o.epoch++
-	o.fetching = false
 	for _, list := range [][]queued{o.front, o.rest} {
 		for i := range list {
 			if list[i].seq == 0 && list[i].msg != nil {
@@ -139,7 +182,7 @@ func (s *Session) freeze(do []Effect) []Effect {
 	}
 	o.front, o.rest = nil, nil
 	first := s.unsent()
-	if len(o.slots) > 0 {
+	if first > o.base {
 		o.rest = append(o.rest, queued{seq: o.base, to: first - 1, dup: true})
 	}
 	if first <= o.tail {
@@ -153,7 +196,7 @@ func (s *Session) unsent() uint64 {
 	if s.out == nil {
 		return 1
 	}
-	return s.out.base + uint64(len(s.out.slots))
+	return max(s.out.base+uint64(len(s.out.slots)), s.out.doubt)
 }
 
 // Unsent returns the positions of the store's queue that were never sent, while the session is
@@ -166,23 +209,22 @@ func (s *Session) Unsent() (from, to uint64) {
 }
 
 // Withdraw takes a message that was never sent out of the offline session's queue.
-func (s *Session) Withdraw(seq uint64, m *mqtt.Message, do []Effect) []Effect {
-	s.out.count--
-	s.out.bytes -= int64(m.Bytes())
+func (s *Session) Withdraw(seq uint64, do []Effect) []Effect {
+	if w := s.out.weight(seq); w != nil {
+		s.out.leave(w)
+	}
 	return s.settle(seq, do)
 }
 
-// resume prepares a new connection: what the last one left unacknowledged goes first, then the
-// rest of the queue. It tells whether there is anything.
-func (s *Session) resume() bool {
-	o := s.out
-	if o == nil {
-		return false
-	}
+// attach begins anew with what belongs to one connection: what the last one left unacknowledged
+// stands in rest and goes first.
+func (o *outbound) attach(recvMax uint16) {
 	o.epoch++
 	o.fetching = false
-	o.quota = s.recvMax
-	return len(o.rest) > 0
+	o.quota = recvMax
+	for i := range o.slots {
+		o.slots[i].charged = false
+	}
 }
 
 func (o *outbound) head() *queued {
@@ -217,39 +259,85 @@ func (o *outbound) appendRange(from, to uint64) {
 	o.rest = append(o.rest, queued{seq: from, to: to})
 }
 
-// dropOldest drops the message that has waited longest and was not sent; false if there is none.
-func (s *Session) dropOldest(do *[]Effect) bool {
-	o := s.out
-	for i := range o.rest {
-		q := &o.rest[i]
-		switch {
-		case q.msg != nil && q.seq == 0:
-			continue
-		case q.msg != nil:
-			o.count--
-			o.bytes -= int64(q.msg.Bytes())
-			*do = append(*do, Effect{Kind: Drop, Why: QueueFull, Msg: q.msg})
-			o.rest = append(o.rest[:i], o.rest[i+1:]...)
-			return true
-		case q.dup:
-			continue // sent before: it has to be finished
-		}
-		// The store knows its size; the average stands for it here.
-		o.bytes -= o.bytes / int64(max(o.count, 1))
-		o.count--
-		*do = append(s.settle(q.seq, *do), Effect{Kind: Drop, Why: QueueFull})
-		if q.seq == q.to {
-			o.rest = append(o.rest[:i], o.rest[i+1:]...)
-		} else {
-			q.seq++
-			if i == 0 && o.fetching { // what is being read was asked for from an earlier position
-				o.epoch++
-				o.fetching = false
-			}
-		}
-		return true
+// gone is the weight of a position that is not to be sent: dropped, withdrawn, or not in the store.
+const gone = ^uint32(0)
+
+// weight returns what is noted of a position in the store that was not sent, or nil.
+func (o *outbound) weight(seq uint64) *uint32 {
+	n := uint64(len(o.weights))
+	if seq > o.tail || seq+n <= o.tail {
+		return nil
 	}
-	return false
+	return &o.weights[seq+n-o.tail-1]
+}
+
+// enter counts a message whose weight was not known.
+func (o *outbound) enter(w *uint32, size uint32) {
+	*w = size
+	o.count++
+	o.bytes += int64(size)
+}
+
+// leave stops counting a message that is not to be sent.
+func (o *outbound) leave(w *uint32) {
+	if *w != 0 && *w != gone {
+		o.count--
+		o.bytes -= int64(*w)
+	}
+	*w = gone
+}
+
+// trim forgets the weights up to seq: it is on its way, or dropped.
+func (o *outbound) trim(seq uint64) {
+	if w := o.tail - uint64(len(o.weights)); seq > w {
+		o.weights = o.weights[min(seq-w, uint64(len(o.weights))):]
+	}
+	if len(o.weights) == 0 {
+		o.weights = nil
+	}
+}
+
+// dropOldest drops the QoS 1 or 2 message that has waited longest and was not sent; false if there is none.
+func (s *Session) dropOldest(do *[]Effect) bool {
+	if s.durable {
+		return s.dropStored(do)
+	}
+	o := s.out
+	i := slices.IndexFunc(o.rest, func(q queued) bool { return q.seq != 0 })
+	if i < 0 {
+		return false
+	}
+	m := o.rest[i].msg
+	o.count--
+	o.bytes -= int64(m.Bytes())
+	*do = append(*do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
+	if i == 0 {
+		o.pop()
+	} else {
+		o.rest = slices.Delete(o.rest, i, i+1)
+	}
+	return true
+}
+
+// dropStored drops a message from the store's queue. It may be there for a while yet; wants knows better.
+func (s *Session) dropStored(do *[]Effect) bool {
+	o := s.out
+	i := slices.IndexFunc(o.weights, func(w uint32) bool { return w != 0 && w != gone })
+	if i < 0 {
+		return false
+	}
+	seq := o.tail + 1 - uint64(len(o.weights)) + uint64(i)
+	drop := Effect{Kind: Drop, Why: QueueFull}
+	if f := slices.IndexFunc(o.front, func(q queued) bool { return q.seq == seq }); f >= 0 {
+		drop.Msg = o.front[f].msg
+		o.front = slices.Delete(o.front, f, f+1)
+	}
+	o.leave(&o.weights[i])
+	if i == 0 {
+		o.trim(seq)
+	}
+	*do = append(s.settle(seq, *do), drop)
+	return true
 }
 
 // limitStored applies the policy to a queue in the store that has outgrown its limits.
@@ -291,7 +379,7 @@ func (s *Session) abandon(do []Effect) []Effect {
 		for i := range list {
 			q := &list[i]
 			switch {
-			case q.msg == nil: // the store's: the owner looks into it before it ends the session
+			case q.msg == nil || q.seq != 0 && s.durable: // the store's: the owner looks into it before it ends the session
 			case q.d.Group != "":
 				do = append(do, Effect{Kind: Requeue, Msg: q.msg, QoS: q.d.QoS, Text: q.d.Group})
 			default:

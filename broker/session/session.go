@@ -116,8 +116,10 @@ func (s *Session) Attach(t Turn, p Params, fresh bool, do []Effect) []Effect {
 		s.alias = &aliases{sendMax: n}
 	}
 	if s.in != nil {
-		s.in.waiting = s.in.waiting[:0]
-		s.in.outstanding = len(s.in.received)
+		s.in.attach()
+	}
+	if s.out != nil {
+		s.out.attach(s.recvMax)
 	}
 	s.greeted = false
 	ack := Effect{Kind: SendConnack, Flag: !fresh}
@@ -125,11 +127,7 @@ func (s *Session) Attach(t Turn, p Params, fresh bool, do []Effect) []Effect {
 		return s.answer(ack, do)
 	}
 	do = append(do, Effect{Kind: Keep, Change: PutSession})
-	do = s.reply(t.Batch, ack, do)
-	if s.resume() {
-		do = s.reply(t.Batch, Effect{Kind: More}, do)
-	}
-	return do
+	return s.reply(t.Batch, ack, do)
 }
 
 // Closed takes the connection away. What the will and the session's expiry ask for follows,
@@ -141,7 +139,7 @@ func (s *Session) Closed(t Turn, do []Effect) []Effect {
 	s.connected, s.greeted, s.blocked = false, false, false
 	s.alias = nil
 	if s.in != nil {
-		s.in.waiting = s.in.waiting[:0]
+		s.in.waiting = nil
 	}
 	if s.expiry == 0 {
 		return s.End(t, do)
@@ -168,7 +166,7 @@ func (s *Session) End(_ Turn, do []Effect) []Effect {
 	do = s.publishWill(do)
 	unsent := s.unsent()
 	do = s.abandon(do)
-	s.ended, s.connected, s.greeted = true, false, false
+	s.ended, s.connected, s.greeted, s.in = true, false, false, nil
 	return append(do, Effect{Kind: End, Flag: s.durable, Seq: unsent})
 }
 
@@ -275,7 +273,8 @@ func (s *Session) Will() *Will { return s.will }
 // Subscriptions are the session's, sorted by filter; not to be changed.
 func (s *Session) Subscriptions() []Subscription { return s.subs }
 
-// Restored is what a store knows of a session that was there before.
+// Restored is what a store knows of a session that was there before. Messages and Bytes do not
+// count positions for which PUBREC came.
 type Restored struct {
 	Version      mqtt.Version
 	Expiry       uint32
@@ -298,12 +297,12 @@ func Restore(rules *Rules, r Restored) *Session {
 	if len(r.Received) > 0 {
 		in := s.inbound()
 		for _, id := range r.Received {
-			in.received[id] = struct{}{}
+			in.receive(id, receipt{})
 		}
 	}
 	if r.Next > 1 {
 		o := s.outbound()
-		o.tail, o.base = r.Next-1, r.First
+		o.tail, o.base, o.doubt = r.Next-1, r.First, r.Next
 		o.count, o.bytes = r.Messages, r.Bytes
 		if r.Next > r.First {
 			o.rest = append(o.rest, queued{seq: r.First, to: r.Next - 1, dup: true})
