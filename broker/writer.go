@@ -14,6 +14,7 @@ type writer struct {
 	publish mqtt.Publish // the packet being written; so are ack and suback
 	ack     mqtt.Ack
 	suback  mqtt.Suback
+	small   []byte // a control packet's bytes
 }
 
 // nextMessage begins with another message: what is encoded of the last one is of no use.
@@ -125,8 +126,7 @@ func (w *writer) send(c *client, e *session.Effect) {
 	if c.conn == nil {
 		return
 	}
-	var buf [64]byte
-	out := buf[:0]
+	out := w.small[:0]
 	v, limit := c.s.Version(), c.s.MaximumPacketSize()
 	var text []byte
 	if e.Text != "" && v >= mqtt.V5 && c.s.ProblemInfo() { // [MQTT-3.1.2-29]
@@ -142,6 +142,7 @@ func (w *writer) send(c *client, e *session.Effect) {
 	case mqtt.PINGRESP:
 		out = mqtt.AppendPing(out, mqtt.PINGRESP)
 	}
+	w.small = out
 	w.write(c.conn, out)
 }
 

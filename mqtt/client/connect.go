@@ -29,8 +29,11 @@ func (c *Client) connect(ctx context.Context, cleanStart bool) (*link, error) {
 	l := &link{
 		mu: &c.mu, refill: c.pump,
 		conn: conn, born: time.Now(), version: c.opt.Version, timeout: c.opt.Timeout, tap: c.opt.Tap,
-		largest: int(c.opt.MaximumPacketSize), topicAliases: c.opt.TopicAliasMaximum,
-		aliases: map[uint16][]byte{}, sent: map[uint16]string{},
+		input: input{
+			largest: int(c.opt.MaximumPacketSize), topicAliases: c.opt.TopicAliasMaximum,
+			aliases: map[uint16][]byte{},
+		},
+		sent: map[uint16]string{},
 		dead: make(chan struct{}), written: make(chan struct{}),
 		wake: make(chan struct{}, 1), drained: make(chan struct{}),
 	}

@@ -32,12 +32,7 @@ type link struct {
 	resumed bool // the session lives on; 3.1 cannot say, and is taken to have kept it
 	limits  limits
 
-	in           []byte // received; the packets before start are done with
-	start        int
-	largest      int // bytes a received packet may have
-	packet       mqtt.Packet
-	aliases      map[uint16][]byte // the server's, up to topicAliases
-	topicAliases uint16
+	input
 
 	born  time.Time
 	heard atomic.Int64 // nanoseconds from born to the newest byte received
@@ -59,6 +54,16 @@ type link struct {
 	lastSent time.Time
 	pinged   time.Time // zero = no PINGREQ is waiting for its answer
 	busy     bool      // OnMessage has the goroutine that reads
+}
+
+// input is what was received; it belongs to the goroutine that reads.
+type input struct {
+	in           []byte // the packets before start are done with
+	start        int
+	largest      int // bytes a received packet may have
+	packet       mqtt.Packet
+	aliases      map[uint16][]byte // the server's, up to topicAliases
+	topicAliases uint16
 }
 
 // next is the next packet, a view into l.in until the call after.
