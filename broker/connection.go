@@ -83,6 +83,10 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if admitted {
 			sh.perform(c, &sh.packet, c.s.Packet(sh.turn(), &sh.packet, sh.take()))
 			used += n + h.Length
+			if sh.commits.ahead(1) && sh.commits.concerns(c) {
+				sh.commits.pause(conn)
+				return used, 0
+			}
 			continue
 		}
 		used += n + h.Length

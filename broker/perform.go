@@ -41,8 +41,8 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 			sh.performRare(c, e)
 		}
 	}
-	if len(do) > 0 || p != nil { // an acknowledgement may change the queue without an effect
-		sh.measure(c)
+	sh.measure(c) // also without an effect: the queue of a client that is away grows silently
+	if len(do) > 0 || p != nil {
 		if len(c.replays) > 0 {
 			sh.replay.later(c)
 		}
