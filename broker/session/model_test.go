@@ -12,7 +12,7 @@ import (
 
 // TestModel lets a faithful client, a lossy network, a store that now and then fails and a broker that
 // crashes play at random, and then come to rest. Both ways: QoS 2 exactly once, QoS 1 at least once, first deliveries in the order of
-// the queue. F104, F105, F106, F209. [MQTT5 MQTT-4.3.3-10] [MQTT5 MQTT-4.6.0-5] [MQTT5 MQTT-4.6.0-6] [MQTT311 MQTT-4.6.0-6]
+// the queue. F104, F105, F106. [MQTT5 MQTT-4.3.3-10] [MQTT5 MQTT-4.6.0-5] [MQTT5 MQTT-4.6.0-6] [MQTT311 MQTT-4.6.0-6]
 func TestModel(t *testing.T) {
 	seeds := 600
 	if testing.Short() {

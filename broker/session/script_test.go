@@ -207,6 +207,9 @@ func (sc *script) tell(word, rest string) ([]Effect, error) {
 			return nil, fmt.Errorf("nothing is fetched")
 		}
 		return w.read(limit), nil
+	case "denied":
+		w.denied, _ = strconv.ParseUint(rest, 10, 64)
+		return nil, nil
 	case "unreadable":
 		f := w.fetch[0]
 		w.fetch = w.fetch[1:]
