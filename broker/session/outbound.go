@@ -27,6 +27,7 @@ type outbound struct {
 
 	front []queued // read from the store; goes first
 	rest  []queued // everything behind, in order
+	early early    // came before what is in front of them
 	// weights are what the messages at the last positions up to tail weigh, those in the
 	// store that are not yet sent; 0 = not yet delivered to us, gone = not to be sent.
 	weights []uint32
@@ -79,7 +80,8 @@ func (s *Session) outbound() *outbound {
 func (o *outbound) waits() bool { return len(o.front) > 0 || len(o.rest) > 0 }
 
 // Deliver takes a message for the client: at once if it is its turn, else it is queued. seq is the
-// position that the store gave it, 0 if it is not stored. m may be a view.
+// position that the store gave it, 0 if it is not stored. m may be a view; nil says that the store could
+// not keep what was to stand at seq.
 func (s *Session) Deliver(t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64, do []Effect) []Effect {
 	switch {
 	case d.QoS == 0:
@@ -110,7 +112,23 @@ func (o *outbound) deliver(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, d
 }
 
 // deliverStored takes a message that is in the store, and so is not held here if it has to wait.
+// A nil message says that nothing is at its position.
 func (o *outbound) deliverStored(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64, do []Effect) []Effect {
+	switch {
+	case l.connected && seq > o.tail+1:
+		return o.hold(l, t, m, d, seq, do)
+	case m == nil:
+		o.hole(seq)
+	default:
+		do = o.takeStored(l, t, m, d, seq, do)
+	}
+	if o.early != nil {
+		do = o.release(l, t, do)
+	}
+	return do
+}
+
+func (o *outbound) takeStored(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64, do []Effect) []Effect {
 	size := uint32(m.Bytes())
 	if seq <= o.tail { // another shard was faster: the position is known, or even read from the store and sent
 		if w := o.weight(seq); w != nil && *w == 0 {
@@ -145,7 +163,23 @@ func (o *outbound) deliver0(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, 
 		return append(do, Effect{Kind: Drop, Why: Offline, Msg: m})
 	case l.blocked:
 		return append(do, Effect{Kind: Drop, Why: SlowConsumer, Msg: m})
-	case o == nil || !o.waits():
+	case o == nil || !o.waits() && o.early == nil:
+		return o.send(l, t, &queued{msg: m, d: *d}, do)
+	case o.early.holds(m.Publisher, len(o.early)):
+		o.early = append(o.early, queued{msg: m.Keep(), d: *d})
+		return do
+	}
+	return o.queue0(l, t, m, d, do)
+}
+
+// queue0 sends a QoS 0 message or puts it behind what waits.
+func (o *outbound) queue0(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, do []Effect) []Effect {
+	switch {
+	case !l.greeted || l.closing:
+		return append(do, Effect{Kind: Drop, Why: Offline, Msg: m})
+	case l.blocked:
+		return append(do, Effect{Kind: Drop, Why: SlowConsumer, Msg: m})
+	case !o.waits():
 		return o.send(l, t, &queued{msg: m, d: *d}, do)
 	case len(o.front)+len(o.rest) >= l.rules.QueuedMessages/2, o.bytes >= l.rules.QueuedBytes/2:
 		return append(do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
