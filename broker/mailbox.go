@@ -20,10 +20,13 @@ type mail struct {
 
 type letter struct {
 	client *client
-	msg    int // in mail.msgs
+	msg    int // in mail.msgs, or noMessage
 	seq    uint64
 	d      mqtt.Delivery
 }
+
+// noMessage stands for a message that the store did not keep: its receiver learns that nothing is at seq.
+const noMessage = -1
 
 // mailbox carries deliveries between shards, a turn's worth at a time.
 type mailbox struct {
@@ -42,6 +45,22 @@ func (x *mailbox) deliver(r *receiver, m *mqtt.Message, seq uint64) {
 		return
 	}
 	x.outgoing(r.client.shard).add(x.sh.out.message, m, r, seq)
+}
+
+// hole tells a receiver that nothing is at a position of its queue.
+func (x *mailbox) hole(r *receiver, seq uint64) {
+	if r.client.shard == x.sh {
+		x.sh.handHole(r.client, seq)
+		return
+	}
+	ml := x.outgoing(r.client.shard)
+	ml.items = append(ml.items, letter{client: r.client, msg: noMessage, seq: seq})
+}
+
+func (sh *shard) handHole(c *client, seq uint64) {
+	if !c.s.Ended() {
+		sh.perform(c, nil, c.s.Lost(sh.turn(), seq, sh.take()))
+	}
 }
 
 // hand gives a message to a client of this shard.
@@ -158,6 +177,10 @@ func (x *mailbox) open(ml *mail, i int) (next int) {
 	at := -1
 	for ; next < len(ml.items); next++ {
 		l := &ml.items[next]
+		if l.msg == noMessage {
+			x.sh.handHole(l.client, l.seq)
+			continue
+		}
 		if l.msg != at {
 			at = l.msg
 			x.sh.out.nextMessage()

@@ -31,7 +31,7 @@ import (
 //	drop c1                   cuts the connection without DISCONNECT
 //	pause 1100ms              for what takes time by definition
 //
-// <x*1000> stands for a thousand times x.
+// <x*1000> stands for a thousand times x. All of it goes over TCP [MQTT311 MQTT-7.1.1-1].
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
