@@ -22,8 +22,11 @@ const (
 	mute  = "mute"  // what the client says is lost, what the broker says arrives; then cut
 )
 
-// moment is how long a stalled, deaf or mute connection lasts.
-const moment = 50 * time.Millisecond
+// A stalled, deaf or mute connection lasts for a moment, a deaf or mute one also for no more than some bytes.
+const (
+	moment = 50 * time.Millisecond
+	some   = 600
+)
 
 // proxy stands between one client and the broker. The connections through it meet the planned faults
 // in order; once they are used up nothing happens any more.
@@ -140,6 +143,9 @@ func (l *link) copy(from, to *net.TCPConn, loses string) {
 func (l *link) pass(to *net.TCPConn, b []byte, loses string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.active == loses {
+		return nil
+	}
 	if l.left > len(b) {
 		l.left -= len(b)
 	} else if l.left >= 0 {
@@ -159,13 +165,16 @@ func (l *link) pass(to *net.TCPConn, b []byte, loses string) error {
 
 // strike is the fault. The lock is held.
 func (l *link) strike() {
-	l.proxy.mu.Lock()
-	l.proxy.met++
-	l.proxy.mu.Unlock()
+	if l.active == "" {
+		l.proxy.mu.Lock()
+		l.proxy.met++
+		l.proxy.mu.Unlock()
+	}
 	switch l.active = l.kind; l.active {
 	case cut, reset:
 		l.end(l.active == reset)
 	case deaf, mute:
+		l.kind, l.left = cut, some
 		time.AfterFunc(moment, func() { l.end(false) })
 	case stall:
 		// The lock is what stops both directions.
