@@ -37,7 +37,8 @@ type options struct {
 	keep      bool   // take the session that is there, and let it outlive the connection
 	reconnect bool   // as often as the connection breaks
 	will      *message
-	receive   func(message) // where messages go, if not to the conn
+	told      func(reason byte) // the reason of the broker's DISCONNECT
+	receive   func(message)     // where messages go, if not to the conn
 }
 
 // outcome is how a publication ended: with QoS 1 and 2 once it is acknowledged.

@@ -21,7 +21,7 @@ type node struct {
 	mu      sync.Mutex
 	n       int
 	answers map[int]chan answer
-	receive map[int]func(message)
+	clients map[int]options
 }
 
 // command is one line to the driver; which fields matter depends on Op.
@@ -44,19 +44,20 @@ type command struct {
 
 // answer is one line from the driver.
 type answer struct {
-	Re      int      `json:"re"`
-	C       int      `json:"c"`
-	Message *message `json:"message"`
-	Present bool     `json:"present"`
-	Code    byte     `json:"code"`
-	Error   string   `json:"error"`
+	Re         int      `json:"re"`
+	C          int      `json:"c"`
+	Message    *message `json:"message"`
+	Disconnect *byte    `json:"disconnect"`
+	Present    bool     `json:"present"`
+	Code       byte     `json:"code"`
+	Error      string   `json:"error"`
 }
 
 func startNode() (*node, error) {
 	if _, err := os.Stat("js/node_modules/mqtt"); err != nil {
 		return nil, fmt.Errorf("mqtt.js is not there (%w): run npm ci in test/clients/js", err)
 	}
-	n := &node{cmd: exec.Command("node", "js/driver.js"), answers: map[int]chan answer{}, receive: map[int]func(message){}}
+	n := &node{cmd: exec.Command("node", "js/driver.js"), answers: map[int]chan answer{}, clients: map[int]options{}}
 	n.cmd.Stderr = os.Stderr
 	var err error
 	if n.in, err = n.cmd.StdinPipe(); err != nil {
@@ -81,12 +82,16 @@ func (n *node) read(d *json.Decoder) {
 			return
 		}
 		n.mu.Lock()
-		answers, receive := n.answers[a.Re], n.receive[a.C]
+		answers, client := n.answers[a.Re], n.clients[a.C]
 		delete(n.answers, a.Re)
 		n.mu.Unlock()
 		switch {
 		case a.Message != nil:
-			receive(*a.Message)
+			client.receive(*a.Message)
+		case a.Disconnect != nil:
+			if client.told != nil {
+				client.told(*a.Disconnect)
+			}
 		case answers != nil:
 			answers <- a
 		}
@@ -144,7 +149,7 @@ func dialJS(_ context.Context, version byte, o options) (client, error) {
 	env.node.mu.Lock()
 	env.node.n++
 	c := env.node.n
-	env.node.receive[c] = o.receive
+	env.node.clients[c] = o
 	env.node.mu.Unlock()
 	a, err := env.node.do(command{
 		Op: "connect", C: c, Version: version, Host: host, Port: port, ID: o.id,

@@ -30,7 +30,7 @@ func dialPaho5(ctx context.Context, _ byte, o options) (client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := paho.NewClient(paho.ClientConfig{ClientID: o.id, Conn: conn, OnPublishReceived: pahoHandlers(o), PacketTimeout: patience})
+	c := paho.NewClient(paho.ClientConfig{ClientID: o.id, Conn: conn, OnPublishReceived: pahoHandlers(o), OnServerDisconnect: pahoTold(o), PacketTimeout: patience})
 	connect := &paho.Connect{
 		ClientID: o.id, KeepAlive: 30, CleanStart: !o.keep,
 		Properties: &paho.ConnectProperties{SessionExpiryInterval: pahoExpiry(o), RequestProblemInfo: true},
@@ -58,6 +58,14 @@ func pahoExpiry(o options) *uint32 {
 		seconds = 300
 	}
 	return &seconds
+}
+
+func pahoTold(o options) func(*paho.Disconnect) {
+	return func(d *paho.Disconnect) {
+		if o.told != nil {
+			o.told(d.ReasonCode)
+		}
+	}
 }
 
 func pahoHandlers(o options) []func(paho.PublishReceived) (bool, error) {
@@ -175,7 +183,7 @@ func dialAutopaho(ctx context.Context, _ byte, o options) (client, error) {
 			}
 		},
 		OnConnectionDown: func() bool { return o.reconnect },
-		ClientConfig:     paho.ClientConfig{ClientID: o.id, OnPublishReceived: pahoHandlers(o), PacketTimeout: patience},
+		ClientConfig:     paho.ClientConfig{ClientID: o.id, OnPublishReceived: pahoHandlers(o), OnServerDisconnect: pahoTold(o), PacketTimeout: patience},
 	}
 	if o.will != nil {
 		cfg.WillMessage = &paho.WillMessage{Topic: o.will.Topic, Payload: []byte(o.will.Payload), QoS: o.will.QoS, Retain: o.will.Retain}

@@ -56,6 +56,10 @@ const commands = {
     if (will) options.will = will
     const client = mqtt.connect(options)
     client.version = version
+    client.reasons = new Map() // the callback of publish does not tell a reason that is no error
+    client.on('packetreceive', (p) => {
+      if (p.cmd === 'puback' || p.cmd === 'pubrec') client.reasons.set(p.messageId, p.reasonCode)
+    })
     clients.set(c, client)
     client.once('connect', (ack) => answer({ present: ack.sessionPresent }))
     client.on('error', (err) => answer({ error: err.message }))
@@ -76,7 +80,7 @@ const commands = {
     const options = { qos: m.qos, retain: m.retain, properties: outgoing(m, client.version) }
     client.publish(m.topic, m.payload, options, (err, packet) => {
       if (err?.code >= 0x80) answer({ code: err.code })
-      else answer({ error: err?.message, code: packet?.reasonCode })
+      else answer({ error: err?.message, code: client.reasons.get(packet?.messageId) })
     })
   },
   close ({ c }, answer) {
