@@ -14,7 +14,6 @@ type mail struct {
 	bytes []byte
 	msgs  []mqtt.Message // views of bytes, or kept messages
 	items []letter
-	ids   []uint32
 	last  uint64 // shard.message of the message added last
 }
 
@@ -78,13 +77,7 @@ func (ml *mail) add(number uint64, m *mqtt.Message, r *receiver, seq uint64) {
 		ml.msgs = append(ml.msgs, ml.copyOf(m))
 		ml.last = number
 	}
-	d := r.d
-	if len(d.SubscriptionIDs) > 0 {
-		from := len(ml.ids)
-		ml.ids = append(ml.ids, d.SubscriptionIDs...)
-		d.SubscriptionIDs = ml.ids[from:len(ml.ids):len(ml.ids)]
-	}
-	ml.items = append(ml.items, letter{client: r.client, msg: len(ml.msgs) - 1, seq: seq, d: d})
+	ml.items = append(ml.items, letter{client: r.client, msg: len(ml.msgs) - 1, seq: seq, d: r.d})
 }
 
 // copyOf returns m with its bytes in the mail, unless m is kept anyhow.
@@ -133,7 +126,7 @@ func (x *mailbox) collect() {
 		from := &ml.from.mail
 		clear(ml.items)
 		clear(ml.msgs)
-		ml.items, ml.msgs, ml.ids, ml.bytes, ml.last = ml.items[:0], ml.msgs[:0], ml.ids[:0], ml.bytes[:0], 0
+		ml.items, ml.msgs, ml.bytes, ml.last = ml.items[:0], ml.msgs[:0], ml.bytes[:0], 0
 		if cap(ml.bytes) > mailBytes {
 			ml.bytes = nil
 		}

@@ -16,7 +16,7 @@ type router struct {
 	view    mqtt.Message // of the PUBLISH being routed
 	matches *topic.Cache // topic -> entries of the subscription index
 	found   []receiver   // receivers of the message being routed
-	ids     []uint32     // their subscription identifiers
+	ids     []uint32     // their subscription identifiers; receivers hold on to them
 	seen    []stamp      // by handle: where in found, for merging
 	gen     uint32       // of the message being routed
 }
@@ -62,8 +62,7 @@ func (r *router) publish(from *client, m *mqtt.Message) (reason mqtt.ReasonCode,
 	if m.Retain {
 		unretained = !r.retain(m)
 	}
-	r.found = r.found[:0]
-	r.ids = r.ids[:0]
+	r.found, r.ids = r.found[:0], nil
 	r.match(from, m)
 	reason, record := r.enqueue(m)
 	if record >= 0 || len(r.sh.commits.batch.Records) > before || from != nil && from.published > r.sh.commits.done {
@@ -199,9 +198,7 @@ func (r *router) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
 				continue
 			}
 			if to.client.stored != 0 {
-				d := to.d
-				d.SubscriptionIDs = append([]uint32(nil), d.SubscriptionIDs...)
-				targets = append(targets, store.Target{Session: to.client.stored, Delivery: d})
+				targets = append(targets, store.Target{Session: to.client.stored, Delivery: to.d})
 				to.target = len(targets)
 			}
 		}
@@ -237,14 +234,6 @@ func (r *router) deliverLater(m *mqtt.Message, record int) {
 	b := r.sh.commits.batch
 	from := len(b.to)
 	b.to = append(b.to, r.found...)
-	for i := from; i < len(b.to); i++ {
-		d := &b.to[i].d
-		if record >= 0 && b.to[i].target > 0 {
-			*d = b.Records[record].Targets[b.to[i].target-1].Delivery
-		} else if len(d.SubscriptionIDs) > 0 {
-			d.SubscriptionIDs = append([]uint32(nil), d.SubscriptionIDs...)
-		}
-	}
 	b.routed = append(b.routed, routed{msg: m.Keep(), record: record, from: from, end: len(b.to)})
 }
 
@@ -260,7 +249,7 @@ func (r *router) requeue(group string, m *mqtt.Message, not *client) {
 		r.sh.drop(not, m, session.SessionEnded)
 		return
 	}
-	r.found, r.ids = r.found[:0], r.ids[:0]
+	r.found, r.ids = r.found[:0], nil
 	r.find(c, m, options, g.name, false)
 	if _, record := r.enqueue(m); len(r.found) > 0 {
 		r.deliverLater(m, record)
