@@ -29,6 +29,8 @@ type mailbox struct {
 	sh     *shard
 	outbox []*mail // by shard, of this turn
 
+	reading []*mail // spare, for inbox
+
 	mu    sync.Mutex
 	inbox []*mail
 	free  []*mail // given back by the shards they were sent to
@@ -110,14 +112,17 @@ func (x *mailbox) send() {
 	}
 }
 
-// mailBytes is how large a mail's buffer may grow and still be used again.
-const mailBytes = 1 << 20
+// How large a mail may grow and still be used again.
+const (
+	mailBytes   = 1 << 20
+	mailLetters = 16 << 10
+)
 
 // collect delivers the mail of other shards and gives the empty envelopes back.
 func (x *mailbox) collect() {
 	x.mu.Lock()
 	inbox := x.inbox
-	x.inbox = nil
+	x.inbox, x.reading = x.reading, nil
 	x.mu.Unlock()
 	for _, ml := range inbox {
 		for i := 0; i < len(ml.items); {
@@ -127,15 +132,14 @@ func (x *mailbox) collect() {
 		clear(ml.items)
 		clear(ml.msgs)
 		ml.items, ml.msgs, ml.bytes, ml.last = ml.items[:0], ml.msgs[:0], ml.bytes[:0], 0
-		if cap(ml.bytes) > mailBytes {
-			ml.bytes = nil
-		}
 		from.mu.Lock()
-		if len(from.free) < 8 {
+		if len(from.free) < 8 && cap(ml.bytes) <= mailBytes && max(cap(ml.items), cap(ml.msgs)) <= mailLetters {
 			from.free = append(from.free, ml)
 		}
 		from.mu.Unlock()
 	}
+	clear(inbox)
+	x.reading = inbox[:0]
 }
 
 // open hands out the letters from number i on. It returns behind the last one, or behind one whose
