@@ -14,7 +14,6 @@ type mail struct {
 	bytes []byte
 	msgs  []mqtt.Message // views of bytes, or kept messages
 	items []letter
-	ids   []uint32
 	last  uint64 // shard.message of the message added last
 }
 
@@ -32,6 +31,8 @@ const noMessage = -1
 type mailbox struct {
 	sh     *shard
 	outbox []*mail // by shard, of this turn
+
+	reading []*mail // spare, for inbox
 
 	mu    sync.Mutex
 	inbox []*mail
@@ -97,13 +98,7 @@ func (ml *mail) add(number uint64, m *mqtt.Message, r *receiver, seq uint64) {
 		ml.msgs = append(ml.msgs, ml.copyOf(m))
 		ml.last = number
 	}
-	d := r.d
-	if len(d.SubscriptionIDs) > 0 {
-		from := len(ml.ids)
-		ml.ids = append(ml.ids, d.SubscriptionIDs...)
-		d.SubscriptionIDs = ml.ids[from:len(ml.ids):len(ml.ids)]
-	}
-	ml.items = append(ml.items, letter{client: r.client, msg: len(ml.msgs) - 1, seq: seq, d: d})
+	ml.items = append(ml.items, letter{client: r.client, msg: len(ml.msgs) - 1, seq: seq, d: r.d})
 }
 
 // copyOf returns m with its bytes in the mail, unless m is kept anyhow.
@@ -136,14 +131,17 @@ func (x *mailbox) send() {
 	}
 }
 
-// mailBytes is how large a mail's buffer may grow and still be used again.
-const mailBytes = 1 << 20
+// How large a mail may grow and still be used again.
+const (
+	mailBytes   = 1 << 20
+	mailLetters = 16 << 10
+)
 
 // collect delivers the mail of other shards and gives the empty envelopes back.
 func (x *mailbox) collect() {
 	x.mu.Lock()
 	inbox := x.inbox
-	x.inbox = nil
+	x.inbox, x.reading = x.reading, nil
 	x.mu.Unlock()
 	for _, ml := range inbox {
 		for i := 0; i < len(ml.items); {
@@ -152,16 +150,15 @@ func (x *mailbox) collect() {
 		from := &ml.from.mail
 		clear(ml.items)
 		clear(ml.msgs)
-		ml.items, ml.msgs, ml.ids, ml.bytes, ml.last = ml.items[:0], ml.msgs[:0], ml.ids[:0], ml.bytes[:0], 0
-		if cap(ml.bytes) > mailBytes {
-			ml.bytes = nil
-		}
+		ml.items, ml.msgs, ml.bytes, ml.last = ml.items[:0], ml.msgs[:0], ml.bytes[:0], 0
 		from.mu.Lock()
-		if len(from.free) < 8 {
+		if len(from.free) < 8 && cap(ml.bytes) <= mailBytes && max(cap(ml.items), cap(ml.msgs)) <= mailLetters {
 			from.free = append(from.free, ml)
 		}
 		from.mu.Unlock()
 	}
+	clear(inbox)
+	x.reading = inbox[:0]
 }
 
 // open hands out the letters from number i on. It returns behind the last one, or behind one whose
