@@ -28,8 +28,9 @@ type client struct {
 
 	replays   []*replay // retained messages still to be sent
 	hello     *hello    // what CONNACK has to say; nil once it is sent
-	timer     int64     // when the shard looks at it next, ms; 0 = not scheduled
+	timer     int       // 1 + its place in agenda.timers, 0 = none
 	published uint64    // the batch that its last message became part of
+	replayed  uint64    // the batch that its last retained message became part of
 	waiting   uint64    // the batch in whose list of waiters it stands
 	unsent    int       // messages since the output was last seen empty
 	queued    int64     // its share of Broker.queuedBytes

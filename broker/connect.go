@@ -54,7 +54,6 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 		most = sh.b.maximum.Load()
 	}
 	sh.perform(c, nil, c.s.Attach(sh.turn(), req.Params, fresh, sh.take()))
-	c.online.Store(true)
 	sh.agenda.watch(c)
 	sh.replay.later(c)
 	if sh.b.opts.Events.Connected != nil {
@@ -89,7 +88,6 @@ func (sh *shard) detach(c *client) {
 	}
 	c.conn, c.hello = nil, nil
 	c.online.Store(false)
-	c.timer = 0
 	c.unsent = 0
 	sh.b.connected.Add(-1)
 	sh.count.Disconnects++
@@ -113,6 +111,7 @@ func (sh *shard) end(c *client, durable bool, unsent uint64) {
 		r.cursor.Close()
 	}
 	c.replays = nil
+	sh.agenda.forget(c)
 	c.online.Store(false)
 	sh.b.queuedBytes.Add(-c.queued)
 	c.queued = 0

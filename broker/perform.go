@@ -35,6 +35,7 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		case session.RemoveSubscription:
 			sh.router.unsubscribe(c, e.Sub.Filter)
 			sh.router.keepSubscription(c, store.Unsubscribe, e.Sub)
+			sh.replay.stop(c, e.Sub.Filter)
 		case session.Close:
 			sh.close(c, e)
 		default:
@@ -55,6 +56,7 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 	case session.SendConnack:
 		if c.conn != nil {
 			sh.out.greet(c, e)
+			c.online.Store(true)
 		}
 	case session.Replay:
 		sh.replay.start(c, e.Sub)
