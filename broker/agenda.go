@@ -74,7 +74,7 @@ func (a *agenda) forget(c *client) {
 // every runs task at an interval, as long as the shard lives.
 func (a *agenda) every(d time.Duration, task func()) {
 	at := a.sh.now + d.Milliseconds()
-	heap.Push(&a.timers, timer{at: at, task: func() { task(); a.every(d, task) }})
+	heap.Push(&a.timers, timer{at: at, task: func() { defer a.every(d, task); task() }})
 }
 
 // maxDue bounds the timers of one turn, so that 100,000 sessions that expire in the same second
@@ -89,7 +89,7 @@ func (a *agenda) run() {
 		}
 		due := heap.Pop(&a.timers).(timer)
 		if due.task != nil {
-			due.task()
+			a.sh.guard("timer", due.task)
 			continue
 		}
 		a.attend(due.client)

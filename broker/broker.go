@@ -179,6 +179,11 @@ func (b *Broker) Close(ctx context.Context) error {
 	for _, sh := range b.shards {
 		select {
 		case <-sh.quiesced:
+			continue
+		default:
+		}
+		select {
+		case <-sh.quiesced:
 		case <-ctx.Done():
 			err = fmt.Errorf("close: %w: clients were cut off", context.Cause(ctx))
 		}

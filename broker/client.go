@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"sync/atomic"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
@@ -45,6 +46,15 @@ type pending struct {
 	deadline int64 // ms, for its CONNECT
 	version  mqtt.Version
 	request  *session.Request
+	cancel   context.CancelFunc // of its authentication
+}
+
+// leave says that the connection is gone, or has an answer.
+func (p *pending) leave() {
+	p.conn = nil
+	if p.cancel != nil {
+		p.cancel()
+	}
 }
 
 // hello is what a CONNACK tells beside the session.

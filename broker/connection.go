@@ -40,6 +40,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if admitted {
 			limit, version = sh.b.limits.MaxPacketSize, c.s.Version()
 		} else if p := conn.State.(*pending); p.hs.Busy() {
+			conn.PauseRead() // what it sends before it is admitted stays where it is
 			return used, 0
 		} else {
 			version = p.version
@@ -118,7 +119,7 @@ func (sh *shard) Closed(conn *loop.Conn, err error) {
 	conn.State = nil
 	switch st := state.(type) {
 	case *pending:
-		st.conn = nil
+		st.leave()
 	case *client:
 		if st.cause == "" {
 			st.cause = closeCause(err)

@@ -90,12 +90,16 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
 		l.sh.admit(conn, p, anonymous, assigned)
 		return
 	}
-	conn.PauseRead()
+	if l.sh.stopping {
+		l.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
+		return
+	}
 	req := p.request
 	attempt := &auth.Attempt{ClientID: req.ClientID, Username: req.Username, Password: req.Password,
 		HasUser: req.HasUser, HasPass: req.HasPass, Remote: remoteOf(conn)}
+	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
+	p.cancel = cancel
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
 		defer cancel()
 		id, reason := l.sh.b.ask(ctx, attempt)
 		l.sh.loop.Post(func() {
@@ -141,7 +145,7 @@ func identityNamed(name string) *auth.Identity {
 
 // refuse answers a CONNECT that is not accepted, and closes.
 func (l *lobby) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
-	p.conn = nil
+	p.leave()
 	l.sh.refused(r.Reason)
 	if !r.Silent {
 		ack := mqtt.Connack{Reason: r.Reason}

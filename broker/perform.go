@@ -70,11 +70,9 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 		sh.end(c, e.Flag, e.Seq)
 	case session.More:
 		conn := c.conn
-		sh.loop.Post(func() {
+		sh.post(c, func() {
 			if conn != nil && c.conn == conn {
-				sh.tick(sh.loop.Now())
 				sh.perform(c, nil, c.s.Continue(sh.turn(), sh.take()))
-				sh.replay.later(c)
 			}
 		})
 	default:
@@ -152,8 +150,7 @@ func (sh *shard) fetch(c *client, e *session.Effect) {
 	from, to, epoch, id := e.Seq, e.To, e.ID, c.stored
 	go func() {
 		items, next, err := sh.b.store.Read(id, from, to, make([]store.Queued, 0, fetchMessages), fetchBytes)
-		sh.loop.Post(func() {
-			sh.tick(sh.loop.Now())
+		sh.post(c, func() {
 			if c.s.Ended() {
 				return
 			}

@@ -12,22 +12,28 @@ type readResult struct {
 }
 
 // readQueue reads a client's queue from the store in blocks, off the loop, and gives each to do on the loop until
-// that returns false or the range is done.
+// that returns false or the range, which is not empty, is done.
 func (sh *shard) readQueue(c *client, from, to uint64, do func(readResult) bool) {
 	id := c.stored
+	sh.reading++
 	go func() {
-		for from <= to {
+		for {
 			items, next, err := sh.b.store.Read(id, from, to, make([]store.Queued, 0, fetchMessages), fetchBytes)
 			r := readResult{items: items, done: next > to || err != nil, err: err}
 			more := make(chan bool, 1)
-			sh.loop.Post(func() {
-				sh.tick(sh.loop.Now())
-				more <- do(r)
-				sh.loop.Wake()
+			sh.post(c, func() {
+				ok := false
+				defer func() {
+					if !ok || r.done {
+						sh.reading--
+					}
+					more <- ok && !r.done
+				}()
+				ok = do(r)
 			})
 			select {
 			case ok := <-more:
-				if !ok || r.done {
+				if !ok {
 					return
 				}
 			case <-sh.b.closed:

@@ -37,6 +37,26 @@ func (sh *shard) failed(c *client, r any) {
 	}
 }
 
+// post has do run on the loop in c's affairs; false when the loop has ended. A panic in it ends no more than c's
+// connection.
+func (sh *shard) post(c *client, do func()) bool {
+	return sh.loop.Post(func() {
+		defer sh.rescue(c)
+		sh.tick(sh.loop.Now())
+		do()
+	})
+}
+
+// guard runs a task of the shard itself, whose panic ends nothing.
+func (sh *shard) guard(task string, do func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			sh.b.panicked(r, "task", task)
+		}
+	}()
+	do()
+}
+
 // panicked counts and logs a panic that was recovered.
 func (b *Broker) panicked(r any, about ...any) {
 	b.panics.Add(1)

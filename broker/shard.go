@@ -31,6 +31,7 @@ type shard struct {
 	effects [][]session.Effect // spare lists
 	count   Counters
 
+	reading  int // queues being read for readQueue
 	stopping bool
 	quiesced chan struct{} // closed when everything is flushed and stored after shutdown
 }
