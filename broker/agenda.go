@@ -89,7 +89,7 @@ func (a *agenda) run() {
 		}
 		due := heap.Pop(&a.timers).(timer)
 		if due.task != nil {
-			a.sh.guard("timer", due.task)
+			a.sh.b.guard("timer", due.task)
 			continue
 		}
 		a.attend(due.client)

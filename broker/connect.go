@@ -115,7 +115,7 @@ func (sh *shard) detach(c *client) {
 }
 
 // end forgets a session that is over.
-func (sh *shard) end(c *client, durable bool, unsent uint64) {
+func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	for i := range c.s.Subscriptions() {
 		sh.router.unsubscribe(c, c.s.Subscriptions()[i].Filter)
 	}
@@ -133,7 +133,7 @@ func (sh *shard) end(c *client, durable bool, unsent uint64) {
 	sh.b.sessions.Add(-1)
 	sh.b.clients.remove(c)
 	if durable {
-		sh.endStored(c, unsent)
+		sh.endStored(c, unsent, lost)
 	}
 	if sh.b.opts.Events.SessionEnded != nil {
 		sh.b.opts.Events.SessionEnded(c.id)
@@ -146,7 +146,7 @@ func (sh *shard) shutdown() {
 	sh.stopping = true
 	for _, c := range sh.byID {
 		if c.s.Connected() {
-			sh.guard("shutdown", func() { sh.perform(c, nil, c.s.Shutdown(sh.take())) })
+			sh.b.guard("shutdown", func() { sh.perform(c, nil, c.s.Shutdown(sh.take())) })
 		}
 	}
 	for _, p := range sh.lobby.waiting {

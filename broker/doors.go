@@ -152,7 +152,7 @@ func (k *Control) Publish(ctx context.Context, m mqtt.Message) (mqtt.ReasonCode,
 	sh.loop.Post(func() {
 		sh.tick(sh.loop.Now())
 		defer func() { done <- nil }()
-		sh.guard("publish", func() {
+		sh.b.guard("publish", func() {
 			reason = mqtt.UnspecifiedError
 			reason, _ = sh.router.publish(nil, kept)
 		})

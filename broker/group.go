@@ -1,12 +1,15 @@
 package broker
 
 import (
+	"cmp"
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -51,9 +54,9 @@ func (gs *groups) find(name string) *group {
 	return gs.byName[name]
 }
 
-// join adds or replaces a member; added tells that the group is new, so that id has to go
-// into the index.
-func (gs *groups) join(name string, c *client, options uint32) (id uint32, added bool) {
+// join adds or replaces a member; id has to go into the index then, whoever made the group: nobody's subscription
+// may wait for another shard's.
+func (gs *groups) join(name string, c *client, options uint32) (id uint32) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	g := gs.byName[name]
@@ -72,7 +75,6 @@ func (gs *groups) join(name string, c *client, options uint32) (id uint32, added
 			gs.byID = append(gs.byID, g)
 		}
 		gs.byName[name] = g
-		added = true
 	}
 	members := slices.Clone(*g.members.Load())
 	if i := slices.IndexFunc(members, func(m member) bool { return m.client == c }); i >= 0 {
@@ -81,7 +83,7 @@ func (gs *groups) join(name string, c *client, options uint32) (id uint32, added
 		members = append(members, member{c, options})
 	}
 	g.members.Store(&members)
-	return g.id, added
+	return g.id
 }
 
 // leave removes a member; gone tells that it was the last: id has to leave the index and then
@@ -133,8 +135,8 @@ func (r *router) choose(g *group, m *mqtt.Message) (*client, uint32) { return r.
 // manyMembers is from when on the least loaded is sought among some members, not all.
 const manyMembers = 16
 
-// chooseBut chooses among all but one member. Who is offline gets nothing while another is online; when
-// all are, QoS 1 and 2 messages wait for one whose session lasts.
+// chooseBut chooses among all but one member. Who is offline gets nothing while another is online, and whose queue is
+// full no QoS 1 or 2 message while another has room; when all are offline, these wait for one whose session lasts.
 func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uint32) {
 	members := *g.members.Load()
 	n := len(members)
@@ -151,7 +153,7 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 		start = int(g.turn.Add(1) % uint32(n))
 	}
 	leastLoaded := r.sh.b.delivery.Shared == LeastLoaded
-	var best, offline *member
+	var best, full, offline *member
 	look := n
 	if leastLoaded && n > manyMembers {
 		look = manyMembers
@@ -165,16 +167,15 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 			if offline == nil && c.stored != 0 {
 				offline = mb
 			}
+		case m.QoS > 0 && c.full.Load():
+			full = mb
 		case !leastLoaded:
 			return c, mb.options
 		case best == nil || c.load.Load() < best.client.load.Load():
 			best = mb
 		}
 	}
-	if best == nil {
-		best = offline
-	}
-	if best == nil {
+	if best = cmp.Or(best, full, offline); best == nil {
 		return nil, 0
 	}
 	return best.client, best.options
@@ -183,7 +184,7 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 // redistribute gives what waits for an offline member of shared subscriptions, and was never sent to it, to
 // members that are online. It reads the queue off the loop.
 func (sh *shard) redistribute(c *client) {
-	if !c.sharedOnline() {
+	if !c.shares(isOnline) {
 		return
 	}
 	from, to := c.s.Unsent()
@@ -196,7 +197,7 @@ func (sh *shard) redistribute(c *client) {
 		}
 		do := sh.take()
 		for _, it := range r.items {
-			if g := it.Delivery.Group; g != "" && !it.Released && sh.router.othersOnline(g, c) {
+			if g := it.Delivery.Group; g != "" && !it.Released && sh.b.groups.has(g, c, isOnline) {
 				sh.router.requeue(g, it.Message, c)
 				do = c.s.Withdraw(it.Seq, do)
 			}
@@ -206,20 +207,20 @@ func (sh *shard) redistribute(c *client) {
 	})
 }
 
-// sharedOnline tells whether c is in a shared subscription with another member that is online.
-func (c *client) sharedOnline() bool {
-	for _, s := range c.s.Subscriptions() {
-		if group, _ := splitShared(s.Filter); group != "" && c.shard.router.othersOnline(s.Filter, c) {
-			return true
-		}
-	}
-	return false
+// shares tells whether c is in a shared subscription with another member that suits.
+func (c *client) shares(suits func(*client) bool) bool {
+	return slices.ContainsFunc(c.s.Subscriptions(), func(s session.Subscription) bool {
+		return strings.HasPrefix(s.Filter, "$share/") && c.shard.b.groups.has(s.Filter, c, suits)
+	})
 }
 
-func (r *router) othersOnline(name string, c *client) bool {
-	g := r.sh.b.groups.find(name)
-	if g == nil {
-		return false
-	}
-	return slices.ContainsFunc(*g.members.Load(), func(m member) bool { return m.client != c && m.client.online.Load() })
+// has tells whether a group has another member than c that suits.
+func (gs *groups) has(name string, c *client, suits func(*client) bool) bool {
+	g := gs.find(name)
+	return g != nil && slices.ContainsFunc(*g.members.Load(), func(m member) bool { return m.client != c && suits(m.client) })
 }
+
+func isOnline(c *client) bool { return c.online.Load() }
+
+// keepsOrIsOnline tells that c can take over what waits for another.
+func keepsOrIsOnline(c *client) bool { return c.stored != 0 || c.online.Load() }

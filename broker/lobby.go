@@ -62,6 +62,7 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 		p.conn, p.request = nil, nil
 		moved := &pending{conn: conn, hs: p.hs, deadline: p.deadline, version: p.version, request: req}
 		conn.Move(owner.loop, func(conn *loop.Conn) {
+			defer owner.spare(conn)
 			owner.tick(owner.loop.Now())
 			conn.State = moved
 			owner.lobby.waiting = append(owner.lobby.waiting, moved)
@@ -107,11 +108,7 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
 			if conn.State != any(p) || p.conn == nil {
 				return
 			}
-			defer func() {
-				if r := recover(); r != nil {
-					l.sh.panicked(conn, nil, r)
-				}
-			}()
+			defer l.sh.spare(conn)
 			if reason != mqtt.Success || id == nil {
 				l.refuse(conn, p, &session.Refusal{Reason: reason, Text: "authentication failed"})
 				return
@@ -163,8 +160,8 @@ func (l *lobby) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
 	if p.request != nil {
 		id = p.request.ClientID
 	}
-	if l.sh.b.opts.Events.Refused != nil {
-		l.sh.b.opts.Events.Refused(Refusal{ClientID: id, Remote: remoteOf(conn), Reason: r.Reason, Text: r.Text})
+	if tell := l.sh.b.opts.Events.Refused; tell != nil {
+		l.sh.b.guard("refused", func() { tell(Refusal{ClientID: id, Remote: remoteOf(conn), Reason: r.Reason, Text: r.Text}) })
 	}
 	l.sh.b.log.Debug("connection refused", "client", id, "remote", remoteOf(conn), "reason", r.Reason.String(), "why", r.Text)
 	conn.State = nil

@@ -67,7 +67,7 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 	case session.PublishWill:
 		sh.router.publishWill(c, e.Msg)
 	case session.End:
-		sh.end(c, e.Flag, e.Seq)
+		sh.end(c, e.Flag, e.Seq, e.To)
 	case session.More:
 		conn := c.conn
 		sh.post(c, func() {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 )
 
@@ -45,18 +46,25 @@ func (sh *shard) readQueue(c *client, from, to uint64, do func(readResult) bool)
 }
 
 // endStored removes an ended session from the store, after what waited in it for a shared subscription
-// has gone to another member. unsent is the first position never sent.
-func (sh *shard) endStored(c *client, unsent uint64) {
+// has gone to another member. unsent is the first position never sent, lost how many messages wait there.
+func (sh *shard) endStored(c *client, unsent, lost uint64) {
 	end := func() { sh.commits.keep(store.Record{Op: store.EndSession, Session: c.stored}) }
-	if !c.sharedOnline() {
+	if !c.shares(keepsOrIsOnline) {
+		for range lost {
+			sh.drop(c, nil, session.SessionEnded)
+		}
 		end()
 		return
 	}
 	sh.readQueue(c, 1, ^uint64(0)-1, func(r readResult) bool {
 		for _, it := range r.items {
 			// QoS 2 that was sent goes to nobody else [MQTT-4.8.2-5].
-			if g := it.Delivery.Group; g != "" && !it.Released && (it.Delivery.QoS == 1 || it.Seq >= unsent) {
+			switch g := it.Delivery.Group; {
+			case it.Released:
+			case g != "" && (it.Delivery.QoS == 1 || it.Seq >= unsent):
 				sh.router.requeue(g, it.Message, c)
+			case it.Seq >= unsent:
+				sh.drop(c, it.Message, session.SessionEnded)
 			}
 		}
 		if r.err != nil {

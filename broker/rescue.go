@@ -22,6 +22,13 @@ func (sh *shard) panicked(conn *loop.Conn, input []byte, r any) {
 	conn.Abort(errPanic)
 }
 
+// spare, deferred, keeps a panic to the connection it happened for.
+func (sh *shard) spare(conn *loop.Conn) {
+	if r := recover(); r != nil {
+		sh.panicked(conn, nil, r)
+	}
+}
+
 // rescue, deferred, keeps a panic to the client c, in whose affairs it happened without a packet of its own:
 // its connection, if it is on this shard, closes.
 func (sh *shard) rescue(c *client) {
@@ -47,11 +54,11 @@ func (sh *shard) post(c *client, do func()) bool {
 	})
 }
 
-// guard runs a task of the shard itself, whose panic ends nothing.
-func (sh *shard) guard(task string, do func()) {
+// guard runs a task of the broker itself, whose panic ends nothing.
+func (b *Broker) guard(task string, do func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			sh.b.panicked(r, "task", task)
+			b.panicked(r, "task", task)
 		}
 	}()
 	do()
