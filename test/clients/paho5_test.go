@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.golang/autopaho"
+	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
+	"github.com/eclipse/paho.golang/paho/session/state"
 )
 
 // paho5 is a client of paho.golang, paho5auto one of its autopaho. Both publish in the order of the calls.
@@ -161,6 +163,19 @@ func (c *paho5) publish(m message) <-chan outcome {
 
 func (c *paho5) close() error { return c.Disconnect(&paho.Disconnect{}) }
 
+// pahoSession survives a fault of paho.golang 0.23.0: a PUBREC that is handled just after the connection
+// was lost has it write its PUBREL to a nil connection. The PUBREL is already stored, so it goes out later.
+type pahoSession struct{ *state.State }
+
+func (s *pahoSession) PacketReceived(p *packets.ControlPacket, publish chan<- *packets.Publish) (err error) {
+	defer func() {
+		if p.Type == packets.PUBREC && recover() != nil {
+			err = net.ErrClosed
+		}
+	}()
+	return s.State.PacketReceived(p, publish)
+}
+
 func dialAutopaho(ctx context.Context, _ byte, o options) (client, error) {
 	u, err := url.Parse("mqtt://" + o.addr)
 	if err != nil {
@@ -183,7 +198,7 @@ func dialAutopaho(ctx context.Context, _ byte, o options) (client, error) {
 			}
 		},
 		OnConnectionDown: func() bool { return o.reconnect },
-		ClientConfig:     paho.ClientConfig{ClientID: o.id, OnPublishReceived: pahoHandlers(o), OnServerDisconnect: pahoTold(o), PacketTimeout: patience},
+		ClientConfig:     paho.ClientConfig{ClientID: o.id, Session: &pahoSession{state.NewInMemory()}, OnPublishReceived: pahoHandlers(o), OnServerDisconnect: pahoTold(o), PacketTimeout: patience},
 	}
 	if o.will != nil {
 		cfg.WillMessage = &paho.WillMessage{Topic: o.will.Topic, Payload: []byte(o.will.Payload), QoS: o.will.QoS, Retain: o.will.Retain}
