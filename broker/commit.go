@@ -166,7 +166,7 @@ func (k *commits) carryOut(b *batch) {
 		r := &b.routed[i]
 		if b.err != nil && r.record >= 0 {
 			k.sh.count.Dropped[session.StoreFailed] += uint64(r.end - r.from)
-			k.holes(b, r)
+			k.lost(b, r)
 			continue
 		}
 		k.sh.out.nextMessage()
@@ -200,16 +200,16 @@ func (k *commits) deliver(to *receiver, m *mqtt.Message, seq uint64) {
 	k.sh.mail.deliver(to, m, seq)
 }
 
-// holes tells the receivers of a message that was not kept that nothing is at the positions it was given: what
+// lost tells the receivers of a message that was not kept that nothing is at the positions it was given: what
 // is behind them waits for it.
-func (k *commits) holes(b *batch, r *routed) {
+func (k *commits) lost(b *batch, r *routed) {
 	for j := r.from; j < r.end; j++ {
 		to := &b.to[j]
 		if to.target == 0 {
 			continue
 		}
 		if seq := b.Records[r.record].Targets[to.target-1].Seq; seq != 0 {
-			k.sh.mail.hole(to, seq)
+			k.sh.mail.lost(to.client, seq)
 		}
 	}
 }

@@ -47,19 +47,15 @@ func (x *mailbox) deliver(r *receiver, m *mqtt.Message, seq uint64) {
 	x.outgoing(r.client.shard).add(x.sh.out.message, m, r, seq)
 }
 
-// hole tells a receiver that nothing is at a position of its queue.
-func (x *mailbox) hole(r *receiver, seq uint64) {
-	if r.client.shard == x.sh {
-		x.sh.handHole(r.client, &r.d, seq)
+// lost tells a client that nothing is at a position of its queue.
+func (x *mailbox) lost(c *client, seq uint64) {
+	if c.shard != x.sh {
+		ml := x.outgoing(c.shard)
+		ml.items = append(ml.items, letter{client: c, msg: noMessage, seq: seq})
 		return
 	}
-	ml := x.outgoing(r.client.shard)
-	ml.items = append(ml.items, letter{client: r.client, msg: noMessage, seq: seq, d: r.d})
-}
-
-func (sh *shard) handHole(c *client, d *mqtt.Delivery, seq uint64) {
 	if !c.s.Ended() {
-		sh.perform(c, nil, c.s.Deliver(sh.turn(), nil, d, seq, sh.take()))
+		x.sh.perform(c, nil, c.s.Lost(x.sh.turn(), seq, x.sh.take()))
 	}
 }
 
@@ -178,7 +174,7 @@ func (x *mailbox) open(ml *mail, i int) (next int) {
 	for ; next < len(ml.items); next++ {
 		l := &ml.items[next]
 		if l.msg == noMessage {
-			x.sh.handHole(l.client, &l.d, l.seq)
+			x.lost(l.client, l.seq)
 			continue
 		}
 		if l.msg != at {

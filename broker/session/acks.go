@@ -8,7 +8,7 @@ func (o *outbound) find(id uint16) uint64 {
 		return 0
 	}
 	ahead := (uint64(id) + idSpan - uint64(packetID(o.base))) % idSpan
-	if ahead >= uint64(len(o.slots)) || o.slots[ahead].state == done {
+	if ahead >= uint64(len(o.slots)) || o.slots[ahead].state < sent {
 		return 0
 	}
 	return o.base + ahead

@@ -1,6 +1,10 @@
 package session
 
-import "github.com/sapwood-mqtt/sapwood/mqtt"
+import (
+	"slices"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
 
 // How much one call sends at most, so that a turn stays short; More asks for the next.
 const (
@@ -22,12 +26,12 @@ func packetID(seq uint64) uint16 { return uint16((seq-1)%idSpan) + 1 }
 type outbound struct {
 	base  uint64 // position of slots[0]
 	slots []slot // contiguous; a position that needs no (more) acknowledgement is done
+	room  []slot // the memory that slots are a part of
 	tail  uint64 // the highest position known
 	doubt uint64 // positions below it may have been sent before a crash
 
 	front []queued // read from the store; goes first
 	rest  []queued // everything behind, in order
-	early early    // came before what is in front of them
 	// weights are what the messages at the last positions up to tail weigh, those in the
 	// store that are not yet sent; 0 = not yet delivered to us, gone = not to be sent.
 	weights []uint32
@@ -53,6 +57,8 @@ type slotState uint8
 
 const (
 	done     slotState = iota
+	absent             // a later position came first: its message is still on the way from another shard
+	waiting            // not sent, although a later position was
 	sent               // PUBLISH sent; PUBACK or PUBREC is awaited
 	released           // PUBREL sent or about to be; PUBCOMP is awaited
 )
@@ -80,8 +86,7 @@ func (s *Session) outbound() *outbound {
 func (o *outbound) waits() bool { return len(o.front) > 0 || len(o.rest) > 0 }
 
 // Deliver takes a message for the client: at once if it is its turn, else it is queued. seq is the
-// position that the store gave it, 0 if it is not stored. m may be a view; nil says that the store could
-// not keep what was to stand at seq.
+// position that the store gave it, 0 if it is not stored. m may be a view.
 func (s *Session) Deliver(t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64, do []Effect) []Effect {
 	switch {
 	case d.QoS == 0:
@@ -111,45 +116,73 @@ func (o *outbound) deliver(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, d
 	return do
 }
 
-// deliverStored takes a message that is in the store, and so is not held here if it has to wait.
-// A nil message says that nothing is at its position.
+// deliverStored takes a message that is in the store, and so is not held here if it has to wait. Messages that
+// different shards stored may come in another order than that of their positions. They are sent
+// in the order in which they come: that is the order of each publisher, QoS 0 included.
 func (o *outbound) deliverStored(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64, do []Effect) []Effect {
-	switch {
-	case l.connected && seq > o.tail+1:
-		return o.hold(l, t, m, d, seq, do)
-	case m == nil:
-		o.hole(seq)
-	default:
-		do = o.takeStored(l, t, m, d, seq, do)
+	size := uint32(m.Bytes())
+	if seq > o.tail {
+		for ; o.tail+1 < seq; o.tail++ {
+			o.weights = append(o.weights, 0)
+		}
+		o.tail = seq
+		if len(o.weights) > 0 || o.waits() || !o.maySend(l, seq) {
+			o.weights = append(o.weights, size)
+		}
+		o.count++
+		o.bytes += int64(size)
+	} else if !o.arrive(seq, size) {
+		return do // read from the store and sent already
 	}
-	if o.early != nil {
-		do = o.release(l, t, do)
+	if !o.waits() && o.maySend(l, seq) {
+		return o.send(l, t, &queued{msg: m, seq: seq, d: *d}, do)
+	}
+	o.appendRange(seq, seq, false)
+	do = o.limitStored(l, do)
+	if len(o.front) == 0 {
+		do = o.pump(l, t, do)
 	}
 	return do
 }
 
-func (o *outbound) takeStored(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64, do []Effect) []Effect {
-	size := uint32(m.Bytes())
-	if seq <= o.tail { // another shard was faster: the position is known, or even read from the store and sent
-		if w := o.weight(seq); w != nil && *w == 0 {
-			o.enter(w, size)
+// arrive notes a message that a later position has overtaken; false if it is not awaited (any more).
+func (o *outbound) arrive(seq uint64, size uint32) bool {
+	if sl := o.slot(seq); sl != nil {
+		if sl.state != absent {
+			return false
 		}
-		return do
-	}
-	if seq == o.tail+1 && !o.waits() && o.maySend(l, seq) {
-		o.tail, o.weights = seq, nil
+		*sl = slot{state: waiting, size: size}
 		o.count++
 		o.bytes += int64(size)
-		return o.send(l, t, &queued{msg: m, seq: seq, d: *d}, do)
+		return true
 	}
-	o.appendRange(o.tail+1, seq)
-	for ; o.tail < seq; o.tail++ {
-		o.weights = append(o.weights, 0)
+	w := o.weight(seq)
+	if w == nil || *w != 0 {
+		return false
 	}
-	o.enter(o.weight(seq), size)
-	do = o.limitStored(l, do)
-	if len(o.front) == 0 {
-		do = o.pump(l, t, do)
+	o.enter(w, size)
+	return true
+}
+
+// Lost tells that the position seq, given for a message to this session, was not stored: nothing will come.
+func (s *Session) Lost(t Turn, seq uint64, do []Effect) []Effect {
+	o := s.out
+	if o == nil || !s.durable {
+		return do
+	}
+	if seq > o.tail { // so that no later position waits for it
+		for ; o.tail < seq; o.tail++ {
+			o.weights = append(o.weights, 0)
+		}
+	}
+	if sl := o.slot(seq); sl != nil && sl.state == absent {
+		*sl = slot{}
+		o.advance()
+	} else if w := o.weight(seq); w != nil && *w == 0 {
+		*w = gone
+	}
+	if o.waits() {
+		do = o.pump(&s.Line, t, do)
 	}
 	return do
 }
@@ -163,23 +196,7 @@ func (o *outbound) deliver0(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, 
 		return append(do, Effect{Kind: Drop, Why: Offline, Msg: m})
 	case l.blocked:
 		return append(do, Effect{Kind: Drop, Why: SlowConsumer, Msg: m})
-	case o == nil || !o.waits() && o.early == nil:
-		return o.send(l, t, &queued{msg: m, d: *d}, do)
-	case o.early.holds(m.Publisher, len(o.early)):
-		o.early = append(o.early, queued{msg: m.Keep(), d: *d})
-		return do
-	}
-	return o.queue0(l, t, m, d, do)
-}
-
-// queue0 sends a QoS 0 message or puts it behind what waits.
-func (o *outbound) queue0(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, do []Effect) []Effect {
-	switch {
-	case !l.greeted || l.closing:
-		return append(do, Effect{Kind: Drop, Why: Offline, Msg: m})
-	case l.blocked:
-		return append(do, Effect{Kind: Drop, Why: SlowConsumer, Msg: m})
-	case !o.waits():
+	case o == nil || !o.waits():
 		return o.send(l, t, &queued{msg: m, d: *d}, do)
 	case len(o.front)+len(o.rest) >= l.rules.QueuedMessages/2, o.bytes >= l.rules.QueuedBytes/2:
 		return append(do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
@@ -204,7 +221,7 @@ func (o *outbound) send(l *Line, t Turn, q *queued, do []Effect) []Effect {
 	}
 	// What was sent does not expire any more [MQTT-4.3.3-7]; of what is in doubt we do not know, and old
 	// news after a crash does more harm.
-	if m.Expires != 0 && t.Now >= m.Expires && (q.seq == 0 || o.slot(q.seq) == nil) { // [MQTT-3.3.2-5]
+	if m.Expires != 0 && t.Now >= m.Expires && !o.wasSent(q.seq) { // [MQTT-3.3.2-5]
 		return o.skip(l, q, Expired, do)
 	}
 	e := Effect{Kind: SendPublish, Msg: m, QoS: q.d.QoS, Retain: q.d.Retain, Dup: q.dup, SubIDs: q.d.SubscriptionIDs}
@@ -218,6 +235,10 @@ func (o *outbound) send(l *Line, t Turn, q *queued, do []Effect) []Effect {
 	if q.seq != 0 {
 		e.ID = packetID(q.seq)
 		sl := o.open(q.seq)
+		if sl.state == absent {
+			o.count++
+			o.bytes += int64(m.Bytes())
+		}
 		*sl = slot{state: sent, qos: q.d.QoS, charged: true, size: uint32(m.Bytes())}
 		if q.d.Group != "" && q.d.QoS == 1 && !l.durable {
 			held := *q
@@ -248,14 +269,12 @@ func (o *outbound) skip(l *Line, q *queued, why Why, do []Effect) []Effect {
 	if q.seq == 0 {
 		return do
 	}
-	if sl := o.slot(q.seq); sl != nil {
-		o.free(sl)
-		o.advance()
-	} else {
-		o.count--
-		o.bytes -= int64(q.msg.Bytes())
-		o.trim(q.seq)
+	sl := o.open(q.seq)
+	if sl.state == done { // it had a weight, which open has forgotten
+		*sl = slot{state: waiting, size: uint32(q.msg.Bytes())}
 	}
+	o.free(sl)
+	o.advance()
 	return l.settle(q.seq, do)
 }
 
@@ -280,26 +299,80 @@ func (o *outbound) isDone(seq uint64) bool {
 	return seq < o.base || sl != nil && sl.state == done
 }
 
-// open extends the window up to seq, if it is not in it; positions in between were never sent and count
-// as done.
+// open extends the window up to seq, if it is not in it. Positions before seq that are not to be sent are
+// done; the others keep their place.
 func (o *outbound) open(seq uint64) *slot {
 	if sl := o.slot(seq); sl != nil {
 		return sl
 	}
-	o.trim(seq)
 	if len(o.slots) == 0 {
 		o.base = seq
+		for p := o.tail + 1 - uint64(len(o.weights)); p < seq; p++ {
+			if *o.weight(p) != gone {
+				o.base = p
+				break
+			}
+		}
 	}
-	for o.base+uint64(len(o.slots)) <= seq {
-		o.slots = append(o.slots, slot{})
+	for next := o.base + uint64(len(o.slots)); next <= seq; next++ {
+		sl := slot{}
+		if next < seq {
+			sl = o.unsentSlot(next)
+		}
+		o.slots = o.grow()
+		o.slots = append(o.slots, sl)
 	}
+	o.trim(seq)
 	return &o.slots[seq-o.base]
+}
+
+// unsentSlot is the slot of a position that a later one overtakes.
+func (o *outbound) unsentSlot(seq uint64) slot {
+	if w := o.weight(seq); w != nil {
+		switch *w {
+		case gone:
+			return slot{}
+		case 0:
+			return slot{state: absent}
+		}
+		return slot{state: waiting, size: *w}
+	}
+	if i := slices.IndexFunc(o.front, func(q queued) bool { return q.seq == seq }); i >= 0 && o.front[i].msg != nil {
+		return slot{state: waiting, size: uint32(o.front[i].msg.Bytes())} // restored, so without a weight
+	}
+	return slot{}
+}
+
+// grow returns the slots with room for one more, in the memory they have if half of it is free.
+func (o *outbound) grow() []slot {
+	n := len(o.slots)
+	if n < cap(o.slots) {
+		return o.slots
+	}
+	if len(o.room) > 0 && 2*n <= len(o.room) {
+		copy(o.room, o.slots)
+		return o.room[:n]
+	}
+	o.room = make([]slot, max(8, 2*n))
+	copy(o.room, o.slots)
+	return o.room[:n]
+}
+
+// wasSent tells whether a position was sent on this connection or an earlier one.
+func (o *outbound) wasSent(seq uint64) bool {
+	if seq == 0 {
+		return false
+	}
+	sl := o.slot(seq)
+	return sl != nil && sl.state >= sent
 }
 
 // free ends a position in flight.
 func (o *outbound) free(sl *slot) {
-	o.count--
-	o.bytes -= int64(sl.size)
+	if sl.state != absent {
+		o.count--
+		o.bytes -= int64(sl.size)
+	}
 	if sl.charged {
 		o.quota++
 	}
@@ -320,9 +393,9 @@ func (o *outbound) advance() {
 	}
 	o.base += uint64(n)
 	if n == len(o.slots) {
-		o.slots = o.slots[:0]
-		if cap(o.slots) > slotsCap {
-			o.slots = nil
+		o.slots = o.room[:0]
+		if len(o.room) > slotsCap {
+			o.slots, o.room = nil, nil
 		}
 		return
 	}

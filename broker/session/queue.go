@@ -99,7 +99,7 @@ func (s *Session) Fetched(t Turn, epoch uint16, items []Fetched, next uint64, do
 			continue
 		}
 		// What was never sent on any connection is no duplicate [MQTT-3.3.1-1].
-		o.front = append(o.front, queued{msg: it.Msg, seq: it.Seq, d: it.Delivery, rel: it.Released, dup: h.dup, denied: it.Denied && !it.Released})
+		o.front = append(o.front, queued{msg: it.Msg, seq: it.Seq, d: it.Delivery, rel: it.Released, dup: h.dup && o.doubtful(it.Seq), denied: it.Denied && !it.Released})
 	}
 	if next > h.to {
 		o.rest = o.rest[1:]
@@ -118,6 +118,9 @@ func (o *outbound) wants(seq uint64) bool {
 	w := o.weight(seq)
 	return w != nil && *w != gone || w == nil && seq < o.doubt
 }
+
+// doubtful tells that a position of a range sent before was, or may have been, sent itself.
+func (o *outbound) doubtful(seq uint64) bool { return o.slot(seq) == nil || o.wasSent(seq) }
 
 // reckon sets the accounts right with what the store really has at the positions from to to-1. What
 // it does not have (any more) is done, so that the window cannot hang on it.
@@ -174,11 +177,11 @@ func (o *outbound) freeze(do []Effect) []Effect {
 	}
 	o.front, o.rest = nil, nil
 	first := o.unsent()
-	if first > o.base {
-		o.rest = append(o.rest, queued{seq: o.base, to: first - 1, dup: true})
-	}
-	if first <= o.tail {
-		o.rest = append(o.rest, queued{seq: first, to: o.tail})
+	for seq := o.base; seq <= o.tail; seq++ { // what is still on its way comes by itself
+		sl, w := o.slot(seq), o.weight(seq)
+		if sl != nil && sl.state != absent || sl == nil && (w == nil || *w != 0) {
+			o.appendRange(seq, seq, seq < first)
+		}
 	}
 	return do
 }
@@ -240,15 +243,15 @@ func (o *outbound) pop() queued {
 	return q
 }
 
-// appendRange queues the stored positions from to `to`.
-func (o *outbound) appendRange(from, to uint64) {
+// appendRange queues the stored positions from to `to`; dup tells that they may have been sent before.
+func (o *outbound) appendRange(from, to uint64, dup bool) {
 	if n := len(o.rest); n > 0 {
-		if last := &o.rest[n-1]; last.msg == nil && last.to+1 == from && !last.dup {
+		if last := &o.rest[n-1]; last.msg == nil && last.to+1 == from && last.dup == dup {
 			last.to = to
 			return
 		}
 	}
-	o.rest = append(o.rest, queued{seq: from, to: to})
+	o.rest = append(o.rest, queued{seq: from, to: to, dup: dup})
 }
 
 // abandon gives up everything that waits as the session ends. Messages of a shared

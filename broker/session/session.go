@@ -138,9 +138,6 @@ func (s *Session) Closed(t Turn, do []Effect) []Effect {
 		}
 	}
 	do = append(do, Effect{Kind: Keep, Change: PutSession})
-	if s.out != nil && s.out.early != nil {
-		do = s.out.flush(&s.Line, t, do)
-	}
 	return s.out.freeze(do)
 }
 

@@ -250,10 +250,10 @@ func (w *world) check() error {
 		if sl.charged {
 			charged++
 		}
-		if sl.state != done {
+		if sl.state != done && sl.state != absent {
 			count++
 			bytes += int64(sl.size)
-		} else if *sl != (slot{}) {
+		} else if sl.state == done && *sl != (slot{}) {
 			return fmt.Errorf("slot %d is done and not empty: %+v", i, *sl)
 		}
 	}

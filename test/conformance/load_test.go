@@ -19,8 +19,8 @@ import (
 	"github.com/sapwood-mqtt/sapwood/mqtt/packettext"
 )
 
-// The tests of this file measure the whole process, so they run one after the other, before those that
-// call t.Parallel go on.
+// Tests that measure the whole process do not call t.Parallel: they run one after the other, before those that
+// do.
 
 // heap is what the program holds after a collection, in bytes.
 func heap() int64 {
@@ -67,7 +67,7 @@ func wire(t testing.TB, v mqtt.Version, lines ...string) []byte {
 // 1,000 connections announce 256 MiB before CONNECT and then wait: nothing is allocated by what is announced
 // (F004).
 func TestAnnouncedSize(t *testing.T) {
-	b := serve(t, with(t, "connect_timeout=2s"))
+	b := serve(t, with(t, "connect_timeout=1s"))
 	by := newBystander(t, b)
 	before := heap()
 	for i := range 1000 {
@@ -90,6 +90,7 @@ func TestAnnouncedSize(t *testing.T) {
 
 // 1,000 connections that never send a byte are closed when their time for CONNECT is over (F122).
 func TestSilentConnections(t *testing.T) {
+	t.Parallel()
 	b := serve(t, with(t, "connect_timeout=500ms"))
 	by := newBystander(t, b)
 	for range 1000 {
@@ -195,7 +196,7 @@ func TestNeverReadingQoS0(t *testing.T) {
 	good.exchange("SUBSCRIBE id=1 flood qos=0", "SUBACK id=1 0x00")
 	b.until("both have subscribed", func(s broker.Stats) bool { return s.Subscriptions == 3 })
 	before := heap()
-	const n, size = 2560, 16 << 10 // 40 MiB
+	const n, size = 1280, 16 << 10 // 20 MiB
 	payload := strings.Repeat("x", size)
 	p := dial(t, b.addr, "publisher", mqtt.V5)
 	p.exchange("CONNECT id=publisher clean", "CONNACK 0x00")
@@ -213,7 +214,7 @@ func TestNeverReadingQoS0(t *testing.T) {
 		t.Errorf("%d dropped", s.Dropped[session.SlowConsumer])
 	}
 	if grown := heap() - before; grown > 8<<20 {
-		t.Errorf("40 MiB to a subscriber that does not read cost %d KiB", grown>>10)
+		t.Errorf("20 MiB to a subscriber that does not read cost %d KiB", grown>>10)
 	}
 	by.unaffected()
 }
@@ -273,6 +274,7 @@ func TestNeverReadingQoS1(t *testing.T) {
 
 // All sessions together are bounded, too: beyond, publishers of QoS 1 are told 0x97 (F132).
 func TestTotalQueue(t *testing.T) {
+	t.Parallel()
 	b := serve(t, with(t, "max_total_queued_bytes=1000000"))
 	for i := range 20 {
 		c := dial(t, b.addr, "away", mqtt.V5)
@@ -336,7 +338,7 @@ func TestSessionFreed(t *testing.T) {
 	p := dial(t, b.addr, "publisher", mqtt.V5)
 	p.exchange("CONNECT id=publisher clean", "CONNACK 0x00")
 	before := heap()
-	for round := range 3 {
+	for round := range 2 {
 		c := dial(t, b.addr, "c", mqtt.V5)
 		c.exchange("CONNECT id=c expiry=1", "CONNACK 0x00")
 		c.exchange("SUBSCRIBE id=1 t qos=1", "SUBACK id=1 0x01")
@@ -409,6 +411,7 @@ func TestRetainedUnacknowledged(t *testing.T) {
 // A broker starts with what another left in the store: sessions, queues, retained messages, and with what is
 // left of the life of messages (F114).
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	s := mem.New()
 	first := serve(t, broker.Options{Store: s})
 	c := dial(t, first.addr, "c", mqtt.V5)
