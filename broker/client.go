@@ -14,17 +14,17 @@ import (
 // belongs to its shard's loop but for the atomics, by which other shards choose
 // among receivers.
 type client struct {
-	s        session.Session
-	shard    *shard
-	conn     *loop.Conn // nil while not connected
-	identity *auth.Identity
-	id       string
-	stored   store.SessionID // 0 = not durable
-	handle   uint32          // in the subscription index
+	s      session.Session
+	shard  *shard
+	conn   *loop.Conn // nil while not connected
+	id     string
+	stored store.SessionID // 0 = not durable
+	handle uint32          // in the subscription index
 
-	online atomic.Bool  // takes QoS 0
-	full   atomic.Bool  // its queue is at the limit
-	load   atomic.Int32 // QoS 1 and 2 messages queued or in flight
+	identity atomic.Pointer[auth.Identity] // other shards ask whether it may receive
+	online   atomic.Bool                   // takes QoS 0
+	full     atomic.Bool                   // its queue is at the limit
+	load     atomic.Int32                  // QoS 1 and 2 messages queued or in flight
 
 	replays   []*replay // retained messages still to be sent
 	hello     *hello    // what CONNACK has to say; nil once it is sent
@@ -55,7 +55,7 @@ type hello struct {
 // meta is the session's own data as the store keeps it.
 func (c *client) meta(now int64) *store.Session {
 	m := &store.Session{
-		ID: c.stored, ClientID: c.id, Owner: c.identity.Name,
+		ID: c.stored, ClientID: c.id, Owner: c.identity.Load().Name,
 		Version: c.s.Version(), Expiry: c.s.Expiry(),
 	}
 	if !c.s.Connected() {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
@@ -14,7 +15,6 @@ import (
 type batch struct {
 	store.Batch
 	number  uint64
-	targets []store.Target
 	routed  []routed
 	to      []receiver // of routed
 	waiters []*client
@@ -152,7 +152,7 @@ func (k *commits) settleOutcomes() bool {
 		k.records, k.messages, k.bytes = k.records-len(b.Records), k.messages-len(b.routed), k.bytes-b.bytes
 		k.carryOut(b)
 	}
-	k.committing = append(k.committing[:0], k.committing[n:]...)
+	k.committing = slices.Delete(k.committing, 0, n)
 	k.resume()
 	return n > 0
 }
@@ -165,8 +165,10 @@ func (k *commits) carryOut(b *batch) {
 	for i := range b.routed {
 		r := &b.routed[i]
 		if b.err != nil && r.record >= 0 {
-			k.sh.count.Dropped[session.StoreFailed] += uint64(r.end - r.from)
-			k.lost(b, r)
+			k.holes(b, r)
+			for j := r.from; j < r.end; j++ {
+				k.lose(b.to[j].client, r.msg, session.StoreFailed)
+			}
 			continue
 		}
 		k.sh.out.nextMessage()
@@ -175,7 +177,8 @@ func (k *commits) carryOut(b *batch) {
 			seq := uint64(0)
 			if to.target > 0 {
 				if seq = b.Records[r.record].Targets[to.target-1].Seq; seq == 0 {
-					continue // its session ended meanwhile
+					k.lose(to.client, r.msg, session.SessionEnded)
+					continue
 				}
 			}
 			k.deliver(to, r.msg, seq)
@@ -184,14 +187,31 @@ func (k *commits) carryOut(b *batch) {
 	for _, c := range b.waiters {
 		k.tell(c, b)
 	}
+	k.recycle(b)
+}
+
+// batchRecords is how long a batch's lists may grow and still be used again.
+const batchRecords = 4096
+
+func (k *commits) recycle(b *batch) {
+	if len(k.spare) == 4 || max(cap(b.Records), cap(b.to), cap(b.waiters)) > batchRecords {
+		return
+	}
 	clear(b.Records)
 	clear(b.routed)
 	clear(b.to)
 	clear(b.waiters)
 	b.settled, b.err, b.bytes = false, nil, 0
-	b.Records, b.routed, b.to, b.waiters, b.targets = b.Records[:0], b.routed[:0], b.to[:0], b.waiters[:0], nil
-	if len(k.spare) < 4 {
-		k.spare = append(k.spare, b)
+	b.Records, b.routed, b.to, b.waiters = b.Records[:0], b.routed[:0], b.to[:0], b.waiters[:0]
+	k.spare = append(k.spare, b)
+}
+
+// lose counts a message that a receiver does not get because of what the store did.
+func (k *commits) lose(c *client, m *mqtt.Message, why session.Why) {
+	defer k.sh.rescue(c)
+	k.sh.drop(c, m, why)
+	if c.shard == k.sh {
+		k.sh.replay.later(c) // it may have waited for this batch to go on
 	}
 }
 
@@ -200,16 +220,16 @@ func (k *commits) deliver(to *receiver, m *mqtt.Message, seq uint64) {
 	k.sh.mail.deliver(to, m, seq)
 }
 
-// lost tells the receivers of a message that was not kept that nothing is at the positions it was given: what
+// holes tells the receivers of a message that was not kept that nothing is at the positions it was given: what
 // is behind them waits for it.
-func (k *commits) lost(b *batch, r *routed) {
+func (k *commits) holes(b *batch, r *routed) {
 	for j := r.from; j < r.end; j++ {
 		to := &b.to[j]
 		if to.target == 0 {
 			continue
 		}
 		if seq := b.Records[r.record].Targets[to.target-1].Seq; seq != 0 {
-			k.sh.mail.lost(to.client, seq)
+			k.sh.mail.hole(to, seq)
 		}
 	}
 }

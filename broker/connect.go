@@ -12,7 +12,7 @@ import (
 func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned bool) {
 	req := p.request
 	old := sh.byID[req.ClientID]
-	if old != nil && old.identity.Name != id.Name {
+	if old != nil && old.identity.Load().Name != id.Name {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "the client id belongs to somebody else"})
 		return
 	}
@@ -44,7 +44,8 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 		}
 	}
 	p.conn = nil
-	c.identity, c.conn, c.cause = id, conn, ""
+	c.conn, c.cause = conn, ""
+	c.identity.Store(id)
 	conn.State = c
 	c.hello = &hello{request: req, assigned: assigned}
 	sh.count.Connects++
@@ -62,7 +63,8 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 }
 
 func (sh *shard) newClient(id string, who *auth.Identity) *client {
-	c := &client{shard: sh, id: id, identity: who}
+	c := &client{shard: sh, id: id}
+	c.identity.Store(who)
 	sh.b.clients.add(c)
 	sh.byID[id] = c
 	sh.b.sessions.Add(1)
@@ -147,7 +149,7 @@ func (sh *shard) shutdown() {
 
 // checkQuiet tells Close when every connection is flushed and closed and every batch has its outcome.
 func (sh *shard) checkQuiet() {
-	if sh.sockets > 0 || len(sh.commits.committing) > 0 || !sh.commits.batch.empty() {
+	if sh.loop.Conns() > 0 || len(sh.commits.committing) > 0 || !sh.commits.batch.empty() {
 		return
 	}
 	select {

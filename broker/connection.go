@@ -12,7 +12,6 @@ import (
 
 // Opened implements loop.Handler: a new connection owes a CONNECT.
 func (sh *shard) Opened(conn *loop.Conn) {
-	sh.sockets++
 	p := &pending{conn: conn, deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits.ConnectTimeout.Milliseconds()}
 	conn.State = p
 	sh.lobby.waiting = append(sh.lobby.waiting, p)
@@ -25,12 +24,12 @@ func (sh *shard) Opened(conn *loop.Conn) {
 // in it closes the one connection it came from.
 func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 	sh.tick(sh.loop.Now())
-	sh.count.BytesReceived += uint64(len(b))
 	defer func() {
 		if r := recover(); r != nil {
 			sh.panicked(conn, b[used:], r)
 			used, need = len(b), 0
 		}
+		sh.count.BytesReceived += uint64(used) // the rest is offered again
 	}()
 	for used < len(b) {
 		c, admitted := conn.State.(*client)
@@ -119,7 +118,6 @@ func (sh *shard) reject(conn *loop.Conn, err error) {
 // Closed implements loop.Handler.
 func (sh *shard) Closed(conn *loop.Conn, err error) {
 	sh.tick(sh.loop.Now())
-	sh.sockets--
 	state := conn.State
 	conn.State = nil
 	switch st := state.(type) {

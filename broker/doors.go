@@ -54,7 +54,7 @@ type Refusal struct {
 func (sh *shard) describe(c *client) Client {
 	n, bytes := c.s.Queued()
 	d := Client{
-		ID: c.id, Owner: c.identity.Name, Remote: c.remote(), Version: c.s.Version(), Connected: c.s.Connected(),
+		ID: c.id, Owner: c.identity.Load().Name, Remote: c.remote(), Version: c.s.Version(), Connected: c.s.Connected(),
 		KeepAlive: time.Duration(c.s.KeepAlive()) * time.Second, Expiry: -1, Queued: n, QueueBytes: bytes,
 	}
 	if x := c.s.Expiry(); x != session.Never {

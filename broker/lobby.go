@@ -59,12 +59,10 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 		owner = l.sh.b.shardOf(req.ClientID)
 	}
 	if owner != l.sh {
-		p.conn = nil
-		l.sh.sockets--
+		p.conn, p.request = nil, nil
 		moved := &pending{conn: conn, hs: p.hs, deadline: p.deadline, version: p.version, request: req}
 		conn.Move(owner.loop, func(conn *loop.Conn) {
 			owner.tick(owner.loop.Now())
-			owner.sockets++
 			conn.State = moved
 			owner.lobby.waiting = append(owner.lobby.waiting, moved)
 			owner.lobby.authenticate(conn, moved, assigned)

@@ -41,17 +41,13 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 			sh.performRare(c, e)
 		}
 	}
-	sh.measure(c) // also without an effect: the queue of a client that is away grows silently
-	if len(do) > 0 || p != nil {
-		if len(c.replays) > 0 {
-			sh.replay.later(c)
-		}
-		if c.waiting != sh.commits.batch.number && c.s.Waits() {
-			c.waiting = sh.commits.batch.number
-			sh.commits.batch.waiters = append(sh.commits.batch.waiters, c)
-		}
-	}
 	sh.give(do)
+	sh.measure(c) // also without an effect: an acknowledgement, or a message that waits, changes the queue
+	sh.replay.later(c)
+	if c.waiting != sh.commits.batch.number && c.s.Waits() {
+		c.waiting = sh.commits.batch.number
+		sh.commits.batch.waiters = append(sh.commits.batch.waiters, c)
+	}
 }
 
 func (sh *shard) performRare(c *client, e *session.Effect) {

@@ -30,7 +30,6 @@ type shard struct {
 	packet  mqtt.Packet        // the one being worked on
 	effects [][]session.Effect // spare lists
 	count   Counters
-	sockets int // open connections
 
 	stopping bool
 	quiesced chan struct{} // closed when everything is flushed and stored after shutdown

@@ -35,7 +35,7 @@ func (r *router) authorizeFilters(c *client, p *mqtt.Subscribe, codes []mqtt.Rea
 		if group, rest := splitShared(string(f.Filter)); group != "" {
 			inner = []byte(rest)
 		}
-		if !r.sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Subscribe, inner) {
+		if !r.sh.b.opts.Authz.Authorize(c.identity.Load(), c.id, auth.Subscribe, inner) {
 			codes[i] = mqtt.NotAuthorized
 			r.sh.count.Denied++
 		}

@@ -2,16 +2,12 @@ package session
 
 import "github.com/sapwood-mqtt/sapwood/mqtt"
 
-// find returns the position in flight under a packet identifier, or 0.
-func (o *outbound) find(id uint16) uint64 {
-	if o == nil || len(o.slots) == 0 || id == 0 {
+// inFlight returns the position in flight under a packet identifier, or 0.
+func (o *outbound) inFlight(id uint16) uint64 {
+	if o == nil {
 		return 0
 	}
-	ahead := (uint64(id) + idSpan - uint64(packetID(o.base))) % idSpan
-	if ahead >= uint64(len(o.slots)) || o.slots[ahead].state < sent {
-		return 0
-	}
-	return o.base + ahead
+	return o.find(id)
 }
 
 // finish ends a position in flight and sends what it made room for.
@@ -26,7 +22,7 @@ func (o *outbound) finish(l *Line, t Turn, seq uint64, do []Effect) []Effect {
 }
 
 func (o *outbound) puback(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
-	seq := o.find(p.ID)
+	seq := o.inFlight(p.ID)
 	if seq == 0 {
 		return do
 	}
@@ -38,7 +34,7 @@ func (o *outbound) puback(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
 
 func (o *outbound) pubrec(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
 	rel := &Effect{Kind: Send, Type: mqtt.PUBREL, ID: p.ID}
-	seq := o.find(p.ID)
+	seq := o.inFlight(p.ID)
 	if seq == 0 {
 		if l.version < mqtt.V5 || p.Reason.Failed() {
 			return do
@@ -63,7 +59,7 @@ func (o *outbound) pubrec(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
 }
 
 func (o *outbound) pubcomp(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
-	seq := o.find(p.ID)
+	seq := o.inFlight(p.ID)
 	if seq == 0 {
 		return do
 	}

@@ -24,9 +24,7 @@ func packetID(seq uint64) uint16 { return uint16((seq-1)%idSpan) + 1 }
 // connection, counted here. Positions below the window (base) are done, those in slots
 // are in flight, and those above wait in front and rest.
 type outbound struct {
-	base  uint64 // position of slots[0]
-	slots []slot // contiguous; a position that needs no (more) acknowledgement is done
-	room  []slot // the memory that slots are a part of
+	window
 	tail  uint64 // the highest position known
 	doubt uint64 // positions below it may have been sent before a crash
 
@@ -43,26 +41,6 @@ type outbound struct {
 	bytes    int64 // of those messages, and of the QoS 0 ones between them
 }
 
-// slot is one position in flight.
-type slot struct {
-	state   slotState
-	qos     mqtt.QoS
-	charged bool // it has spent quota on this connection
-	size    uint32
-	// shared is the message, held only where it may have to go to another member.
-	shared *queued
-}
-
-type slotState uint8
-
-const (
-	done     slotState = iota
-	absent             // a later position came first: its message is still on the way from another shard
-	waiting            // not sent, although a later position was
-	sent               // PUBLISH sent; PUBACK or PUBREC is awaited
-	released           // PUBREL sent or about to be; PUBCOMP is awaited
-)
-
 // queued is a message that waits, or (msg nil) the positions seq to `to` of the store's queue.
 type queued struct {
 	msg *mqtt.Message
@@ -77,7 +55,7 @@ type queued struct {
 
 func (s *Session) outbound() *outbound {
 	if s.out == nil {
-		s.out = &outbound{base: 1, quota: s.recvMax}
+		s.out = &outbound{window: window{base: 1}, quota: s.recvMax}
 	}
 	return s.out
 }
@@ -210,9 +188,6 @@ func (o *outbound) maySend(l *Line, seq uint64) bool {
 	return l.flowing() && o.quota > 0 && o.fits(seq)
 }
 
-// fits tells that the packet identifier of seq is unused.
-func (o *outbound) fits(seq uint64) bool { return len(o.slots) == 0 || seq-o.base < idSpan }
-
 // send emits the PUBLISH, unless the message expired meanwhile or is too large for the client.
 func (o *outbound) send(l *Line, t Turn, q *queued, do []Effect) []Effect {
 	m := q.msg
@@ -221,7 +196,7 @@ func (o *outbound) send(l *Line, t Turn, q *queued, do []Effect) []Effect {
 	}
 	// What was sent does not expire any more [MQTT-4.3.3-7]; of what is in doubt we do not know, and old
 	// news after a crash does more harm.
-	if m.Expires != 0 && t.Now >= m.Expires && !o.wasSent(q.seq) { // [MQTT-3.3.2-5]
+	if m.Expires != 0 && t.Now >= m.Expires && (q.seq == 0 || !o.wasSent(q.seq)) { // [MQTT-3.3.2-5]
 		return o.skip(l, q, Expired, do)
 	}
 	e := Effect{Kind: SendPublish, Msg: m, QoS: q.d.QoS, Retain: q.d.Retain, Dup: q.dup, SubIDs: q.d.SubscriptionIDs}
@@ -285,20 +260,6 @@ func (l *Line) settle(seq uint64, do []Effect) []Effect {
 	return do
 }
 
-// slot returns the slot of a position in the window, or nil.
-func (o *outbound) slot(seq uint64) *slot {
-	if seq < o.base || seq-o.base >= uint64(len(o.slots)) {
-		return nil
-	}
-	return &o.slots[seq-o.base]
-}
-
-// isDone tells that a position needs nothing any more.
-func (o *outbound) isDone(seq uint64) bool {
-	sl := o.slot(seq)
-	return seq < o.base || sl != nil && sl.state == done
-}
-
 // open extends the window up to seq, if it is not in it. Positions before seq that are not to be sent are
 // done; the others keep their place.
 func (o *outbound) open(seq uint64) *slot {
@@ -343,30 +304,6 @@ func (o *outbound) unsentSlot(seq uint64) slot {
 	return slot{}
 }
 
-// grow returns the slots with room for one more, in the memory they have if half of it is free.
-func (o *outbound) grow() []slot {
-	n := len(o.slots)
-	if n < cap(o.slots) {
-		return o.slots
-	}
-	if len(o.room) > 0 && 2*n <= len(o.room) {
-		copy(o.room, o.slots)
-		return o.room[:n]
-	}
-	o.room = make([]slot, max(8, 2*n))
-	copy(o.room, o.slots)
-	return o.room[:n]
-}
-
-// wasSent tells whether a position was sent on this connection or an earlier one.
-func (o *outbound) wasSent(seq uint64) bool {
-	if seq == 0 {
-		return false
-	}
-	sl := o.slot(seq)
-	return sl != nil && sl.state >= sent
-}
-
 // free ends a position in flight.
 func (o *outbound) free(sl *slot) {
 	if sl.state != absent {
@@ -377,29 +314,6 @@ func (o *outbound) free(sl *slot) {
 		o.quota++
 	}
 	*sl = slot{}
-}
-
-// slotsCap is how many slots an idle session keeps room for.
-const slotsCap = 64
-
-// advance moves the window past what is done.
-func (o *outbound) advance() {
-	n := 0
-	for n < len(o.slots) && o.slots[n].state == done {
-		n++
-	}
-	if n == 0 {
-		return
-	}
-	o.base += uint64(n)
-	if n == len(o.slots) {
-		o.slots = o.room[:0]
-		if len(o.room) > slotsCap {
-			o.slots, o.room = nil, nil
-		}
-		return
-	}
-	o.slots = o.slots[n:]
 }
 
 // Drained tells that the client has read: sends what waits.
@@ -442,10 +356,13 @@ func (s *Session) Queued() (messages int, bytes int64) {
 	return s.out.count, s.out.bytes
 }
 
-// Full tells that the queue is at its limit and that further QoS 1 and 2 messages are to be refused. Where the
-// policy is Disconnect that is so once the client is gone.
+// Full tells that the queue is at its limit (of bytes: that no more of the usual size fit) and that further QoS 1
+// and 2 messages are to be refused. Where the policy is Disconnect that is so once the client is gone.
 func (s *Session) Full() bool {
 	o := s.out
 	refuse := s.rules.Overflow == RefuseNewest || s.rules.Overflow == Disconnect && !s.connected
-	return o != nil && refuse && (o.count >= s.rules.QueuedMessages || o.bytes >= s.rules.QueuedBytes)
+	if o == nil || !refuse || o.count == 0 {
+		return false
+	}
+	return o.count >= s.rules.QueuedMessages || o.bytes+o.bytes/int64(o.count) > s.rules.QueuedBytes
 }
