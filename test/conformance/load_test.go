@@ -196,7 +196,7 @@ func TestNeverReadingQoS0(t *testing.T) {
 	good.exchange("SUBSCRIBE id=1 flood qos=0", "SUBACK id=1 0x00")
 	b.until("both have subscribed", func(s broker.Stats) bool { return s.Subscriptions == 3 })
 	before := heap()
-	const n, size = 1280, 16 << 10 // 20 MiB
+	const n, size = 640, 32 << 10 // 20 MiB
 	payload := strings.Repeat("x", size)
 	p := dial(t, b.addr, "publisher", mqtt.V5)
 	p.exchange("CONNECT id=publisher clean", "CONNACK 0x00")
