@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"sync/atomic"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
@@ -28,8 +29,9 @@ type client struct {
 
 	replays   []*replay // retained messages still to be sent
 	hello     *hello    // what CONNACK has to say; nil once it is sent
-	timer     int64     // when the shard looks at it next, ms; 0 = not scheduled
+	timer     int       // 1 + its place in agenda.timers, 0 = none
 	published uint64    // the batch that its last message became part of
+	replayed  uint64    // the batch that its last retained message became part of
 	waiting   uint64    // the batch in whose list of waiters it stands
 	unsent    int       // messages since the output was last seen empty
 	queued    int64     // its share of Broker.queuedBytes
@@ -44,6 +46,15 @@ type pending struct {
 	deadline int64 // ms, for its CONNECT
 	version  mqtt.Version
 	request  *session.Request
+	cancel   context.CancelFunc // of its authentication
+}
+
+// leave says that the connection is gone, or has an answer.
+func (p *pending) leave() {
+	p.conn = nil
+	if p.cancel != nil {
+		p.cancel()
+	}
 }
 
 // hello is what a CONNACK tells beside the session.

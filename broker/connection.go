@@ -40,6 +40,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if admitted {
 			limit, version = sh.b.limits.MaxPacketSize, c.s.Version()
 		} else if p := conn.State.(*pending); p.hs.Busy() {
+			conn.PauseRead() // what it sends before it is admitted stays where it is
 			return used, 0
 		} else {
 			version = p.version
@@ -103,7 +104,7 @@ func (sh *shard) reject(conn *loop.Conn, err error) {
 	if !errors.As(err, &e) {
 		e = &mqtt.Error{Reason: mqtt.UnspecifiedError, Detail: err.Error()}
 	}
-	sh.violated(e.Reason)
+	sh.count.violated(e.Reason)
 	switch st := conn.State.(type) {
 	case *client:
 		sh.perform(st, nil, st.s.Kick(e.Reason, e.Detail, sh.take()))
@@ -122,7 +123,7 @@ func (sh *shard) Closed(conn *loop.Conn, err error) {
 	conn.State = nil
 	switch st := state.(type) {
 	case *pending:
-		st.conn = nil
+		st.leave()
 	case *client:
 		if st.cause == "" {
 			st.cause = closeCause(err)

@@ -62,6 +62,7 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 		p.conn, p.request = nil, nil
 		moved := &pending{conn: conn, hs: p.hs, deadline: p.deadline, version: p.version, request: req}
 		conn.Move(owner.loop, func(conn *loop.Conn) {
+			defer owner.spare(conn)
 			owner.tick(owner.loop.Now())
 			conn.State = moved
 			owner.lobby.waiting = append(owner.lobby.waiting, moved)
@@ -90,12 +91,16 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
 		l.sh.admit(conn, p, anonymous, assigned)
 		return
 	}
-	conn.PauseRead()
+	if l.sh.stopping {
+		l.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
+		return
+	}
 	req := p.request
 	attempt := &auth.Attempt{ClientID: req.ClientID, Username: req.Username, Password: req.Password,
 		HasUser: req.HasUser, HasPass: req.HasPass, Remote: remoteOf(conn)}
+	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
+	p.cancel = cancel
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
 		defer cancel()
 		id, reason := l.sh.b.ask(ctx, attempt)
 		l.sh.loop.Post(func() {
@@ -103,11 +108,7 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
 			if conn.State != any(p) || p.conn == nil {
 				return
 			}
-			defer func() {
-				if r := recover(); r != nil {
-					l.sh.panicked(conn, nil, r)
-				}
-			}()
+			defer l.sh.spare(conn)
 			if reason != mqtt.Success || id == nil {
 				l.refuse(conn, p, &session.Refusal{Reason: reason, Text: "authentication failed"})
 				return
@@ -141,8 +142,8 @@ func identityNamed(name string) *auth.Identity {
 
 // refuse answers a CONNECT that is not accepted, and closes.
 func (l *lobby) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
-	p.conn = nil
-	l.sh.refused(r.Reason)
+	p.leave()
+	l.sh.count.refused(r.Reason)
 	if !r.Silent {
 		ack := mqtt.Connack{Reason: r.Reason}
 		if p.version >= mqtt.V5 {
@@ -159,8 +160,8 @@ func (l *lobby) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
 	if p.request != nil {
 		id = p.request.ClientID
 	}
-	if l.sh.b.opts.Events.Refused != nil {
-		l.sh.b.opts.Events.Refused(Refusal{ClientID: id, Remote: remoteOf(conn), Reason: r.Reason, Text: r.Text})
+	if tell := l.sh.b.opts.Events.Refused; tell != nil {
+		l.sh.b.guard("refused", func() { tell(Refusal{ClientID: id, Remote: remoteOf(conn), Reason: r.Reason, Text: r.Text}) })
 	}
 	l.sh.b.log.Debug("connection refused", "client", id, "remote", remoteOf(conn), "reason", r.Reason.String(), "why", r.Text)
 	conn.State = nil

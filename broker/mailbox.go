@@ -70,6 +70,12 @@ func (sh *shard) hand(c *client, m *mqtt.Message, d *mqtt.Delivery, seq uint64) 
 		sh.drop(c, m, session.SessionEnded)
 		return
 	}
+	if d.QoS == 0 && c.s.Passes(m) {
+		e := session.Effect{Kind: session.SendPublish, Msg: m, Retain: d.Retain, SubIDs: d.SubscriptionIDs}
+		sh.out.deliver(c, &e)
+		sh.capOutput(c)
+		return
+	}
 	sh.perform(c, nil, c.s.Deliver(sh.turn(), m, d, seq, sh.take()))
 }
 

@@ -22,6 +22,13 @@ func (sh *shard) panicked(conn *loop.Conn, input []byte, r any) {
 	conn.Abort(errPanic)
 }
 
+// spare, deferred, keeps a panic to the connection it happened for.
+func (sh *shard) spare(conn *loop.Conn) {
+	if r := recover(); r != nil {
+		sh.panicked(conn, nil, r)
+	}
+}
+
 // rescue, deferred, keeps a panic to the client c, in whose affairs it happened without a packet of its own:
 // its connection, if it is on this shard, closes.
 func (sh *shard) rescue(c *client) {
@@ -35,6 +42,26 @@ func (sh *shard) failed(c *client, r any) {
 	if c.shard == sh && c.conn != nil {
 		c.conn.Abort(errPanic)
 	}
+}
+
+// post has do run on the loop in c's affairs; false when the loop has ended. A panic in it ends no more than c's
+// connection.
+func (sh *shard) post(c *client, do func()) bool {
+	return sh.loop.Post(func() {
+		defer sh.rescue(c)
+		sh.tick(sh.loop.Now())
+		do()
+	})
+}
+
+// guard runs a task of the broker itself, whose panic ends nothing.
+func (b *Broker) guard(task string, do func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			b.panicked(r, "task", task)
+		}
+	}()
+	do()
 }
 
 // panicked counts and logs a panic that was recovered.

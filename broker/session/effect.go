@@ -51,7 +51,7 @@ const (
 	// Close ends the connection: Reason, Text. With a failure code a v5 client gets a DISCONNECT first.
 	Close
 	// End says that the session is over and everything of it is to be forgotten: Flag tells that it is
-	// in the store, Seq is the first position of its queue that was never sent.
+	// in the store, Seq is the first position of its queue that was never sent and To how many messages wait there.
 	End
 	// More says that there is more to send than one turn should: call Continue in the next.
 	More

@@ -75,6 +75,12 @@ func (s *Session) Deliver(t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64,
 	return s.outbound().deliver(&s.Line, t, m, d, do)
 }
 
+// Passes tells that Deliver of m at QoS 0 would have one effect, SendPublish: an owner in a hurry may carry
+// it out without asking for the list.
+func (s *Session) Passes(m *mqtt.Message) bool {
+	return s.flowing() && s.maxPacket == 0 && m.Expires == 0 && (s.out == nil || !s.out.waits())
+}
+
 // deliver takes a message that is not stored.
 func (o *outbound) deliver(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, do []Effect) []Effect {
 	size := int64(m.Bytes())

@@ -148,11 +148,25 @@ func (s *Session) End(_ Turn, do []Effect) []Effect {
 		return do
 	}
 	do = s.publishWill(do)
-	unsent := s.out.unsent()
+	unsent, lost := s.out.unsent(), s.lost()
 	do = s.out.abandon(&s.Line, do)
 	s.ended, s.connected, s.greeted = true, false, false
 	s.in, s.out = nil, nil
-	return append(do, Effect{Kind: End, Flag: s.durable, Seq: unsent})
+	return append(do, Effect{Kind: End, Flag: s.durable, Seq: unsent, To: lost})
+}
+
+// lost is how many messages a session in the store never sent.
+func (s *Session) lost() uint64 {
+	if !s.durable || s.out == nil {
+		return 0
+	}
+	n := s.out.count
+	for i := range s.out.slots {
+		if s.out.slots[i].state >= sent {
+			n--
+		}
+	}
+	return uint64(max(n, 0))
 }
 
 func (s *Session) publishWill(do []Effect) []Effect {
