@@ -362,10 +362,13 @@ func (s *Session) Queued() (messages int, bytes int64) {
 	return s.out.count, s.out.bytes
 }
 
-// Full tells that the queue is at its limit and that further QoS 1 and 2 messages are to be refused. Where the
-// policy is Disconnect that is so once the client is gone.
+// Full tells that the queue is at its limit (of bytes: that no more of the usual size fit) and that further QoS 1
+// and 2 messages are to be refused. Where the policy is Disconnect that is so once the client is gone.
 func (s *Session) Full() bool {
 	o := s.out
 	refuse := s.rules.Overflow == RefuseNewest || s.rules.Overflow == Disconnect && !s.connected
-	return o != nil && refuse && (o.count >= s.rules.QueuedMessages || o.bytes >= s.rules.QueuedBytes)
+	if o == nil || !refuse || o.count == 0 {
+		return false
+	}
+	return o.count >= s.rules.QueuedMessages || o.bytes+o.bytes/int64(o.count) > s.rules.QueuedBytes
 }

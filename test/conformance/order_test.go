@@ -31,7 +31,7 @@ func TestOrder(t *testing.T) {
 const (
 	orderPublishers  = 3
 	orderSubscribers = 4
-	orderMessages    = 600 // of each publisher
+	orderMessages    = 400 // of each publisher
 )
 
 func orderOver(t *testing.T, v mqtt.Version, o broker.Options) {

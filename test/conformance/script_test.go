@@ -103,11 +103,11 @@ func (c *testCase) run(t *testing.T) {
 			p := &play{t: t, v: v, b: serve(t, with(t, c.settings...)), clients: map[string]*client{}, began: time.Now(), unsent: map[string][]string{}}
 			for _, s := range c.steps {
 				p.at = s.at
+				if !strings.Contains(s.text, " < ") {
+					p.began = time.Now()
+				}
 				if err := p.step(repeated(s.text)); err != nil {
 					t.Fatalf("%s: %s\n%v", s.at, s.text, err)
-				}
-				if strings.HasPrefix(s.text, "pause") || !strings.Contains(s.text, " < ") {
-					p.began = time.Now()
 				}
 			}
 		})

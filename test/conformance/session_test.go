@@ -95,28 +95,27 @@ func TestManyTakeovers(t *testing.T) {
 	}
 	connected.Wait()
 	b.until("all have had their turn", func(s broker.Stats) bool { return s.Takeovers == 99 && s.Sockets == 1 && s.Connected == 1 })
-	survivors := 0
+	survivors := func() (n int) {
+		for _, c := range clients {
+			if c.open() {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, "one connection is left", func() bool { return survivors() == 1 })
 	for _, c := range clients {
-		c.mu.Lock()
-		c.await(func() bool { return len(c.got) > 0 })
-		lines := []string{}
-		for _, a := range c.got {
-			lines = append(lines, a.line)
-		}
-		told := strings.HasPrefix(lines[len(lines)-1], "DISCONNECT 0x8E")
-		alive := c.err == nil && !told && lines[0] != "CONNACK 0x88"
-		c.mu.Unlock()
-		// Who was taken over before its CONNACK could go gets none with success [MQTT5 MQTT-3.14.0-1].
-		if !strings.HasPrefix(lines[0], "CONNACK 0x00") && lines[0] != "CONNACK 0x88" {
-			t.Errorf("%s got %v", c.name, lines)
-		}
-		if alive {
-			survivors++
+		if c.open() {
 			c.barrier()
 		}
+		// Who was taken over before its CONNACK could go gets none with success [MQTT5 MQTT-3.14.0-1].
+		first, err := c.next()
+		if err != nil || !strings.HasPrefix(first.line, "CONNACK 0x00") && first.line != "CONNACK 0x88" {
+			t.Errorf("%s got %s, %v", c.name, first.line, err)
+		}
 	}
-	if s := b.stats(); survivors != 1 || s.Sessions != 1 || s.Subscriptions == 0 || s.Subscriptions > 7 {
-		t.Errorf("%d survivors, %d sessions, %d subscriptions", survivors, s.Sessions, s.Subscriptions)
+	if s := b.stats(); s.Sessions != 1 || s.Subscriptions == 0 || s.Subscriptions > 7 {
+		t.Errorf("%d sessions, %d subscriptions", s.Sessions, s.Subscriptions)
 	}
 }
 
@@ -126,7 +125,7 @@ func TestFight(t *testing.T) {
 	b := serve(t, broker.Options{})
 	by := newBystander(t, b)
 	var old *client
-	for range 200 {
+	for range 100 {
 		c := dial(t, b.addr, "c", mqtt.V5)
 		c.exchange("CONNECT id=twin expiry=300", "CONNACK 0x00"+map[bool]string{true: " present"}[old != nil])
 		c.exchange("SUBSCRIBE id=1 t qos=1", "SUBACK id=1 0x01")
@@ -138,7 +137,7 @@ func TestFight(t *testing.T) {
 		old = c
 	}
 	b.until("one is left", func(s broker.Stats) bool {
-		return s.Sockets == 2 && s.Sessions == 2 && s.Subscriptions == 2 && s.Takeovers == 199
+		return s.Sockets == 2 && s.Sessions == 2 && s.Subscriptions == 2 && s.Takeovers == 99
 	})
 	by.unaffected()
 }
@@ -149,7 +148,7 @@ func TestLoweredSubscription(t *testing.T) {
 	b := serve(t, broker.Options{})
 	c := dial(t, b.addr, "c", mqtt.V5)
 	c.exchange("CONNECT id=c expiry=300 receive-max=2", "CONNACK 0x00")
-	for range 2000 {
+	for range 1000 {
 		c.send("SUBSCRIBE id=1 t qos=1", `PUBLISH topic=none`, `PUBLISH qos=1 id=2 topic=t "1"`, "SUBSCRIBE id=3 t qos=0")
 		id := ""
 		for range 4 { // in any order
@@ -173,7 +172,7 @@ func TestSubscribeChurn(t *testing.T) {
 	c := dial(t, b.addr, "c", mqtt.V5)
 	c.exchange("CONNECT id=c clean", "CONNACK 0x00")
 	churn := func(filter string) {
-		for range 100 {
+		for range 50 {
 			var lines []string
 			for range 100 {
 				lines = append(lines, "SUBSCRIBE id=1 "+filter+" qos=1", "UNSUBSCRIBE id=2 "+filter)
@@ -192,13 +191,13 @@ func TestSubscribeChurn(t *testing.T) {
 		t.Errorf("%d subscriptions, %d shared are left", s.Subscriptions, s.Shared)
 	}
 	var members []*client
-	for i := range 500 {
+	for i := range 300 {
 		m := dial(t, b.addr, "member", mqtt.V5)
 		m.exchange(fmt.Sprintf("CONNECT id=m%d clean", i), "CONNACK 0x00")
 		m.exchange("SUBSCRIBE id=1 $share/g/t qos=1", "SUBACK id=1 0x01")
 		members = append(members, m)
 	}
-	b.until("all are members", func(s broker.Stats) bool { return s.Shared == 500 && s.Subscriptions == 500 })
+	b.until("all are members", func(s broker.Stats) bool { return s.Shared == 300 && s.Subscriptions == 300 })
 	for _, m := range members {
 		m.conn.Close()
 	}
@@ -340,7 +339,7 @@ func TestFasterThanTheStore(t *testing.T) {
 		c := dial(t, b.addr, "publisher", v)
 		c.exchange("CONNECT id=publisher clean", "CONNACK 0x00")
 		g.set(true, nil)
-		const n = 40000
+		const n = 25000
 		var lines []string
 		for i := range n {
 			lines = append(lines, fmt.Sprintf(`PUBLISH qos=1 id=%d topic=t "x"`, i+1))
