@@ -113,7 +113,6 @@ type Loop struct {
 	read     int      // input bytes of this turn
 	turns    int      // turns since the loop last parked
 	buf      []byte   // the read buffer
-	letters  []letter // the mail being read
 
 	slots slots
 
