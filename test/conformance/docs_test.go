@@ -172,7 +172,8 @@ func TestDocs(t *testing.T) {
 	page.WriteString("# Conformance\n\nGenerated from the tests: `go test ./test/conformance -run TestDocs -update`. Every normative statement\n" +
 		"that binds a server, and the tests that cite it. A statement without one has its reason in\n[conformance-exceptions.txt](conformance-exceptions.txt).\n")
 	for _, spec := range []struct{ name, title, file string }{
-		{"MQTT5", "MQTT 5.0", "mqtt5-statements.tsv"}, {"MQTT311", "MQTT 3.1.1", "mqtt311-statements.tsv"}} {
+		{"MQTT5", "MQTT 5.0", "mqtt5-statements.tsv"}, {"MQTT311", "MQTT 3.1.1", "mqtt311-statements.tsv"},
+	} {
 		fmt.Fprintf(&page, "\n## %s\n\n| Statement | Text | Proved by |\n|---|---|---|\n", spec.title)
 		for _, row := range rows(t, filepath.Join("spec", spec.file)) {
 			if row[1] != "client" {

@@ -40,8 +40,10 @@ func orderOver(t *testing.T, v mqtt.Version, o broker.Options) {
 	sent := &sync.Map{} // publisher and number -> QoS
 	subscribed.Add(orderSubscribers)
 	for i := range orderSubscribers {
-		s := &orderSubscriber{t: t, b: b, v: v, name: fmt.Sprintf("s%d", i), qos: i % 3, random: rand.New(rand.NewPCG(uint64(i), 7)),
-			sent: sent, last: map[string]int{}, seen: map[string]bool{}, ended: map[string]bool{}}
+		s := &orderSubscriber{
+			t: t, b: b, v: v, name: fmt.Sprintf("s%d", i), qos: i % 3, random: rand.New(rand.NewPCG(uint64(i), 7)),
+			sent: sent, last: map[string]int{}, seen: map[string]bool{}, ended: map[string]bool{},
+		}
 		switch i {
 		case 0: // at QoS 0 who is away misses the end
 			s.steady = true

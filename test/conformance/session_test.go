@@ -24,8 +24,10 @@ func TestSegments(t *testing.T) {
 	t.Parallel()
 	b := serve(t, broker.Options{})
 	talk := func(v mqtt.Version) []string {
-		lines := []string{"CONNECT id=c clean", "SUBSCRIBE id=1 t qos=2", `PUBLISH topic=t "0"`, `PUBLISH qos=1 id=2 topic=t "1"`,
-			`PUBLISH qos=2 id=3 topic=t "2"`, "PUBREL id=3", "PUBACK id=1", "PUBREC id=2", "PUBCOMP id=2", "UNSUBSCRIBE id=4 t"}
+		lines := []string{
+			"CONNECT id=c clean", "SUBSCRIBE id=1 t qos=2", `PUBLISH topic=t "0"`, `PUBLISH qos=1 id=2 topic=t "1"`,
+			`PUBLISH qos=2 id=3 topic=t "2"`, "PUBREL id=3", "PUBACK id=1", "PUBREC id=2", "PUBCOMP id=2", "UNSUBSCRIBE id=4 t",
+		}
 		for i := range 40 {
 			lines = append(lines, fmt.Sprintf("PUBLISH qos=1 id=%d topic=none", 10+i))
 		}
