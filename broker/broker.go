@@ -73,6 +73,7 @@ type Broker struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	closing   bool
+	stopping  chan struct{} // closed when Close has closed the listeners
 	closed    chan struct{} // no loop runs any more
 	running   sync.WaitGroup
 }
@@ -88,7 +89,7 @@ func New(o Options) (*Broker, error) {
 	b := &Broker{
 		opts: o, limits: DefaultLimits(), delivery: DefaultDelivery(), log: o.Logger, store: o.Store,
 		index: topic.NewIndex(), seed: maphash.MakeSeed(), listeners: make(map[net.Listener]struct{}),
-		started: time.Now(), closed: make(chan struct{}), strangers: newQuiet(time.Second),
+		started: time.Now(), stopping: make(chan struct{}), closed: make(chan struct{}), strangers: newQuiet(time.Second),
 	}
 	b.epoch = b.started.UnixMilli()
 	if o.Limits != nil {
@@ -151,7 +152,7 @@ func (b *Broker) Serve(ln net.Listener) error {
 	var next atomic.Uint32
 	pick := func() *loop.Loop { return b.shards[int(next.Add(1))%len(b.shards)].loop }
 	quiet := newQuiet(time.Second)
-	err := loop.Accept(ln, pick, nil, func(err error) {
+	err := loop.Accept(ln, b.stopping, pick, nil, func(err error) {
 		if n, ok := quiet.allow(time.Now()); ok {
 			b.log.Warn("accepting a connection failed", "listener", ln.Addr().String(), "error", err, "times", n)
 		}
@@ -182,6 +183,7 @@ func (b *Broker) Close(ctx context.Context) error {
 	for ln := range b.listeners {
 		_ = ln.Close() // its owner may have closed it: nothing is accepted either way
 	}
+	close(b.stopping)
 	b.mu.Unlock()
 	var err error
 	for _, sh := range b.shards {

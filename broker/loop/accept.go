@@ -19,11 +19,19 @@ const (
 // goroutine. When the system refuses (too many open files, no memory) Accept
 // waits, 5 ms at first and up to 1 s; onErr, if not nil, hears of each such
 // error. An error that will not pass is returned.
-func Accept(ln net.Listener, pick func() *Loop, admit func(*Conn), onErr func(error)) error {
-	next := acceptor(ln)
+//
+// On Linux it may take a quarter of a second to notice that a TCP or Unix listener
+// was closed, though its address is free at once. Who closes stop, if not nil, after
+// ln is not kept waiting.
+func Accept(ln net.Listener, stop <-chan struct{}, pick func() *Loop, admit func(*Conn), onErr func(error)) error {
+	var a acceptor
+	defer a.close()
 	var wait time.Duration
 	for {
-		err := next(pick, admit)
+		err := a.open(ln, stop)
+		if err == nil {
+			err = a.next(pick, admit)
+		}
 		switch {
 		case err == nil:
 			wait = 0
@@ -42,21 +50,19 @@ func Accept(ln net.Listener, pick func() *Loop, admit func(*Conn), onErr func(er
 }
 
 // acceptFrom accepts one connection of any listener.
-func acceptFrom(ln net.Listener) func(func() *Loop, func(*Conn)) error {
-	return func(pick func() *Loop, admit func(*Conn)) error {
-		nc, err := ln.Accept()
-		if err != nil {
-			return err
-		}
-		l := pick()
-		if tc, ok := nc.(*net.TCPConn); ok {
-			every := max(l.o.KeepAlive, 0)
-			// An error means that the connection broke; reading will tell.
-			_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: every > 0, Idle: every, Interval: every})
-		}
-		l.attach(nc, admit)
-		return nil
+func acceptFrom(ln net.Listener, pick func() *Loop, admit func(*Conn)) error {
+	nc, err := ln.Accept()
+	if err != nil {
+		return err
 	}
+	l := pick()
+	if tc, ok := nc.(*net.TCPConn); ok {
+		every := max(l.o.KeepAlive, 0)
+		// An error means that the connection broke; reading will tell.
+		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: every > 0, Idle: every, Interval: every})
+	}
+	l.attach(nc, admit)
+	return nil
 }
 
 // passing reports whether accepting may succeed later. Of a listener's own

@@ -1,20 +1,40 @@
 package loop
 
 import (
+	"errors"
+	"fmt"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// acceptor returns the function that accepts what is there on ln, at least one
-// connection. A listener's RawConn cannot wait, and a copy of its descriptor
-// would go on listening after ln.Close. So package net accepts the first
-// connection of each wake-up, and those behind it are taken without making a
-// net.Conn of each: in a storm that is nearly all.
-func acceptor(ln net.Listener) func(func() *Loop, func(*Conn)) error {
-	first := acceptFrom(ln)
+// closedWithin is how soon Accept notices that somebody closed its listener without a word.
+const closedWithin = 250 * time.Millisecond
+
+// acceptor accepts on a TCP or Unix listener without making a net.Conn of each connection. A
+// listener's RawConn cannot wait, and a copy of its descriptor would go on listening after
+// ln.Close. So an epoll set waits for the listener's own descriptor: it forgets it when that is
+// closed, and since nobody is told, the wait looks after it now and then.
+type acceptor struct {
+	ln      net.Listener
+	stop    <-chan struct{}
+	done    chan struct{}   // closed by close; nil until it is open
+	rc      syscall.RawConn // nil for a listener that has no descriptor of a known kind
+	network string
+	set     *os.File
+	wait    syscall.RawConn
+	events  [1]unix.EpollEvent
+	tuned   bool
+}
+
+// open readies a, if it is not yet.
+func (a *acceptor) open(ln net.Listener, stop <-chan struct{}) error {
+	if a.ln != nil {
+		return nil
+	}
 	var sc syscall.Conn
 	switch ln := ln.(type) {
 	case *net.TCPListener:
@@ -22,35 +42,98 @@ func acceptor(ln net.Listener) func(func() *Loop, func(*Conn)) error {
 	case *net.UnixListener:
 		sc = ln
 	default:
-		return first
+		a.ln = ln
+		return nil
 	}
 	rc, err := sc.SyscallConn()
 	if err != nil {
-		return func(func() *Loop, func(*Conn)) error { return err }
+		return err
 	}
-	network := ln.Addr().Network()
-	tuned := false
-	return func(pick func() *Loop, admit func(*Conn)) error {
-		waited := !tuned && network == "tcp" // connections may be there that inherited nothing
-		if waited {
-			tuned = true
-			if err := tuneListener(rc, pick().o.KeepAlive); err != nil {
-				return err
-			}
-		}
-		if err := first(pick, admit); err != nil {
-			return err
-		}
-		var failed error
-		if err := rc.Control(func(fd uintptr) { failed = acceptRest(int(fd), network, waited, pick, admit) }); err != nil {
-			return err
-		}
-		return failed
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("create epoll set: %w", err)
+	}
+	err = unix.SetNonblock(ep, true) // os.NewFile polls only such
+	set := os.NewFile(uintptr(ep), "accept")
+	if err == nil {
+		a.wait, err = set.SyscallConn()
+	}
+	if err == nil {
+		failed := rc.Control(func(fd uintptr) {
+			err = unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, int(fd), &unix.EpollEvent{Events: unix.EPOLLIN})
+		})
+		err = errors.Join(failed, err)
+	}
+	if err != nil {
+		set.Close()
+		return fmt.Errorf("wait for connections: %w", err)
+	}
+	a.ln, a.stop, a.rc, a.network, a.set, a.done = ln, stop, rc, ln.Addr().Network(), set, make(chan struct{})
+	go a.interrupt()
+	return nil
+}
+
+// interrupt ends a wait when stop is closed.
+func (a *acceptor) interrupt() {
+	select {
+	case <-a.stop:
+		a.set.SetReadDeadline(time.Unix(1, 0))
+	case <-a.done:
 	}
 }
 
-// acceptRest accepts until nothing is there. each says to tune the connections one by one.
-func acceptRest(ln int, network string, each bool, pick func() *Loop, admit func(*Conn)) error {
+func (a *acceptor) close() {
+	if a.done != nil {
+		close(a.done)
+		a.set.Close()
+	}
+}
+
+// next waits for connections and accepts what is there. It may return without any.
+func (a *acceptor) next(pick func() *Loop, admit func(*Conn)) error {
+	if a.rc == nil {
+		return acceptFrom(a.ln, pick, admit)
+	}
+	each := !a.tuned && a.network == "tcp" // connections may be there that inherited nothing
+	if each {
+		a.tuned = true
+		if err := a.tune(pick().o.KeepAlive); err != nil {
+			return err
+		}
+	}
+	err := a.set.SetReadDeadline(time.Now().Add(closedWithin))
+	select {
+	case <-a.stop: // closed before that could end the wait
+		return net.ErrClosed
+	default:
+	}
+	if err == nil {
+		err = a.wait.Read(func(ep uintptr) bool {
+			n, _ := unix.EpollWait(int(ep), a.events[:], 0)
+			return n > 0
+		})
+	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	var failed error
+	if err := a.rc.Control(func(fd uintptr) { failed = acceptAll(int(fd), a.network, each, pick, admit) }); err != nil {
+		return err
+	}
+	return failed
+}
+
+// tune sets on the listener what every accepted connection is to have: it inherits it.
+func (a *acceptor) tune(keepAlive time.Duration) error {
+	var failed error
+	if err := a.rc.Control(func(fd uintptr) { failed = tune(int(fd), keepAlive) }); err != nil {
+		return err
+	}
+	return failed
+}
+
+// acceptAll accepts until nothing is there. each says to tune the connections one by one.
+func acceptAll(ln int, network string, each bool, pick func() *Loop, admit func(*Conn)) error {
 	for {
 		fd, sa, err := unix.Accept4(ln, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
@@ -68,15 +151,6 @@ func acceptRest(ln int, network string, each bool, pick func() *Loop, admit func
 			return &net.OpError{Op: "accept", Net: network, Err: err}
 		}
 	}
-}
-
-// tuneListener sets what every accepted connection is to have.
-func tuneListener(rc syscall.RawConn, keepAlive time.Duration) error {
-	var failed error
-	if err := rc.Control(func(fd uintptr) { failed = tune(int(fd), keepAlive) }); err != nil {
-		return err
-	}
-	return failed
 }
 
 func give(fd int, sa unix.Sockaddr, l *Loop, admit func(*Conn)) {

@@ -695,7 +695,7 @@ func TestDescriptorReuse(t *testing.T) {
 		closed: func(c *Conn, err error) { closed++ },
 	}, Options{})
 	ended := make(chan error, 1)
-	go func() { ended <- Accept(ln, func() *Loop { return l }, nil, nil) }()
+	go func() { ended <- Accept(ln, nil, func() *Loop { return l }, nil, nil) }()
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {

@@ -53,4 +53,16 @@ func (p *poller) dispatch(*Loop) {}
 // adopt says that nc is to be driven as a stream.
 func adopt(net.Conn) *Conn { return nil }
 
-func acceptor(ln net.Listener) func(func() *Loop, func(*Conn)) error { return acceptFrom(ln) }
+// acceptor accepts by package net.
+type acceptor struct{ ln net.Listener }
+
+func (a *acceptor) open(ln net.Listener, _ <-chan struct{}) error {
+	a.ln = ln
+	return nil
+}
+
+func (*acceptor) close() {}
+
+func (a *acceptor) next(pick func() *Loop, admit func(*Conn)) error {
+	return acceptFrom(a.ln, pick, admit)
+}

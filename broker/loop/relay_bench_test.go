@@ -85,7 +85,7 @@ func serveRelay(shape string) {
 		panic(err)
 	}
 	go l.Run()
-	go Accept(ln, func() *Loop { return l }, nil, nil)
+	go Accept(ln, nil, func() *Loop { return l }, nil, nil)
 	fmt.Println(ln.Addr())
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
