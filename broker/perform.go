@@ -82,7 +82,7 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 
 // measure shows other shards how loaded a client is, and looks after its output's cap.
 func (sh *shard) measure(c *client) {
-	if c.conn != nil && (c.conn.Pending() > sh.b.limits.MaxOutgoingBytes || c.unsent > sh.b.limits.MaxOutgoing) {
+	if c.conn != nil && (c.conn.Pending() > sh.b.limits.MaxOutgoingBytes || c.unsent > sh.b.limits.MaxOutgoing && c.outgoing() > sh.b.limits.MaxOutgoing) {
 		c.s.Blocked()
 		c.conn.WaitDrain()
 	}
