@@ -147,6 +147,7 @@ func TestPanickingEvents(t *testing.T) {
 
 func TestControl(t *testing.T) {
 	each(t, func(t *testing.T, shards int) {
+		t.Parallel()
 		st := mem.New()
 		s := serve(t, broker.Options{Shards: shards, Store: st})
 		ctl, ctx := s.Control(), t.Context()
@@ -224,6 +225,7 @@ func TestControl(t *testing.T) {
 // longer than the context allows.
 func TestClose(t *testing.T) {
 	each(t, func(t *testing.T, shards int) {
+		t.Parallel()
 		h := storetest.NewHeld(mem.New())
 		h.Pass()
 		s := serve(t, broker.Options{Shards: shards, Store: h})
@@ -261,6 +263,7 @@ func TestClose(t *testing.T) {
 }
 
 func TestCloseDeadline(t *testing.T) {
+	t.Parallel()
 	h := storetest.NewHeld(mem.New())
 	s := serve(t, broker.Options{Shards: 4, Store: h})
 	s.dial(mqtt.V5).send("CONNECT id=a expiry=100")
@@ -291,6 +294,7 @@ func (f authz) Authorize(i *auth.Identity, c string, a auth.Action, topic []byte
 
 func TestAuthentication(t *testing.T) {
 	each(t, func(t *testing.T, shards int) {
+		t.Parallel()
 		asked, release, cancelled := make(chan string, 100), make(chan bool), make(chan string, 100)
 		s := serve(t, broker.Options{Shards: shards, Authn: authn(func(ctx context.Context, a *auth.Attempt) (*auth.Identity, mqtt.ReasonCode) {
 			switch a.Username {

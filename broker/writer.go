@@ -14,6 +14,7 @@ type writer struct {
 	publish mqtt.Publish // the packet being written; so are ack and suback
 	ack     mqtt.Ack
 	suback  mqtt.Suback
+	control []byte // scratch of send
 }
 
 // nextMessage begins with another message: what is encoded of the last one is of no use.
@@ -126,8 +127,7 @@ func (w *writer) send(c *client, e *session.Effect) {
 	if c.conn == nil {
 		return
 	}
-	var buf [64]byte
-	out := buf[:0]
+	out := w.control[:0]
 	v, limit := c.s.Version(), c.s.MaximumPacketSize()
 	var text []byte
 	if e.Text != "" && v >= mqtt.V5 && c.s.ProblemInfo() { // [MQTT-3.1.2-29]
@@ -142,6 +142,9 @@ func (w *writer) send(c *client, e *session.Effect) {
 		out = w.suback.AppendTo(out, e.Type, v, limit)
 	case mqtt.PINGRESP:
 		out = mqtt.AppendPing(out, mqtt.PINGRESP)
+	}
+	if cap(out) <= 4096 {
+		w.control = out
 	}
 	w.write(c.conn, out)
 }
