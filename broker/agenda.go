@@ -106,7 +106,9 @@ func (a *agenda) run() {
 func (a *agenda) attend(c *client) {
 	defer a.sh.rescue(c)
 	a.sh.perform(c, nil, c.s.Tick(a.sh.turn(), a.sh.take()))
-	if !c.s.Ended() {
-		a.watch(c)
+	if c.s.Ended() {
+		a.sh.count.SessionsExpired++
+		return
 	}
+	a.watch(c)
 }

@@ -56,7 +56,7 @@ type Broker struct {
 	index    *topic.Index
 	groups   groups
 	retained *retained
-	clients  table
+	clients  table[client]
 	shards   []*shard
 	seed     maphash.Seed
 

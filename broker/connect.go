@@ -76,7 +76,7 @@ func (b *Broker) enter(taking bool) bool {
 func (sh *shard) newClient(id string, who *auth.Identity) *client {
 	c := &client{shard: sh, id: id}
 	c.identity.Store(who)
-	sh.b.clients.add(c)
+	c.handle = sh.b.clients.add(c)
 	sh.byID[id] = c
 	sh.b.sessions.Add(1)
 	return c
@@ -131,7 +131,7 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 		delete(sh.byID, c.id)
 	}
 	sh.b.sessions.Add(-1)
-	sh.b.clients.remove(c)
+	sh.b.clients.remove(c.handle)
 	if durable {
 		sh.endStored(c, unsent, lost)
 	}

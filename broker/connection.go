@@ -83,6 +83,10 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if admitted {
 			sh.perform(c, &sh.packet, c.s.Packet(sh.turn(), &sh.packet, sh.take()))
 			used += n + h.Length
+			if sh.commits.ahead(1) && sh.commits.concerns(c) {
+				sh.commits.pause(conn)
+				return used, 0
+			}
 			continue
 		}
 		used += n + h.Length
@@ -100,7 +104,7 @@ func (sh *shard) reject(conn *loop.Conn, err error) {
 	if !errors.As(err, &e) {
 		e = &mqtt.Error{Reason: mqtt.UnspecifiedError, Detail: err.Error()}
 	}
-	sh.violated(e.Reason)
+	sh.count.violated(e.Reason)
 	switch st := conn.State.(type) {
 	case *client:
 		sh.perform(st, nil, st.s.Kick(e.Reason, e.Detail, sh.take()))

@@ -116,5 +116,5 @@ func (b *Broker) gather(done func(Stats)) {
 	}
 }
 
-func (sh *shard) refused(r mqtt.ReasonCode)  { sh.count.Refused[r]++ }
-func (sh *shard) violated(r mqtt.ReasonCode) { sh.count.Violations[r]++ }
+func (c *Counters) refused(r mqtt.ReasonCode)  { c.Refused[r]++ }
+func (c *Counters) violated(r mqtt.ReasonCode) { c.Violations[r]++ }

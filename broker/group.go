@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -20,13 +19,12 @@ const groupBit = 1 << 31
 
 func entry(id, options uint32) topic.Entry { return topic.Entry{ID: id, Options: options} }
 
-// groups are the shared subscriptions, by "$share/group/filter". Choosing a member takes no
-// lock but a shared one for the lookup.
+// groups are the shared subscriptions, by "$share/group/filter". Choosing a member takes no lock.
 type groups struct {
+	handles table[group]
+
 	mu     sync.RWMutex
 	byName map[string]*group
-	byID   []*group
-	freed  []freedHandle
 }
 
 // group is one shared subscription (MQTT5 4.8.2).
@@ -42,11 +40,7 @@ type member struct {
 	options uint32
 }
 
-func (gs *groups) get(id uint32) *group {
-	gs.mu.RLock()
-	defer gs.mu.RUnlock()
-	return gs.byID[id&^groupBit]
-}
+func (gs *groups) get(id uint32) *group { return gs.handles.get(id &^ groupBit) }
 
 func (gs *groups) find(name string) *group {
 	gs.mu.RLock()
@@ -66,14 +60,7 @@ func (gs *groups) join(name string, c *client, options uint32) (id uint32) {
 		}
 		g = &group{name: name}
 		g.members.Store(new([]member))
-		if len(gs.freed) > 0 && time.Since(gs.freed[0].at) > handleRest {
-			g.id = gs.freed[0].handle
-			gs.freed = gs.freed[1:]
-			gs.byID[g.id&^groupBit] = g
-		} else {
-			g.id = uint32(len(gs.byID)) | groupBit
-			gs.byID = append(gs.byID, g)
-		}
+		g.id = gs.handles.add(g) | groupBit
 		gs.byName[name] = g
 	}
 	members := slices.Clone(*g.members.Load())
@@ -104,12 +91,7 @@ func (gs *groups) leave(name string, c *client) (id uint32, gone bool) {
 	return g.id, true
 }
 
-func (gs *groups) release(id uint32) {
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	gs.byID[id&^groupBit] = nil
-	gs.freed = append(gs.freed, freedHandle{id, time.Now()})
-}
+func (gs *groups) release(id uint32) { gs.handles.remove(id &^ groupBit) }
 
 // len is the number of members of all groups.
 func (gs *groups) len() int {

@@ -143,7 +143,7 @@ func identityNamed(name string) *auth.Identity {
 // refuse answers a CONNECT that is not accepted, and closes.
 func (l *lobby) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
 	p.leave()
-	l.sh.refused(r.Reason)
+	l.sh.count.refused(r.Reason)
 	if !r.Silent {
 		ack := mqtt.Connack{Reason: r.Reason}
 		if p.version >= mqtt.V5 {

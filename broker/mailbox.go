@@ -19,10 +19,13 @@ type mail struct {
 
 type letter struct {
 	client *client
-	msg    int // in mail.msgs
+	msg    int // in mail.msgs, or noMessage
 	seq    uint64
 	d      mqtt.Delivery
 }
+
+// noMessage stands for a message that the store did not keep: its receiver learns that nothing is at seq.
+const noMessage = -1
 
 // mailbox carries deliveries between shards, a turn's worth at a time.
 type mailbox struct {
@@ -45,10 +48,32 @@ func (x *mailbox) deliver(r *receiver, m *mqtt.Message, seq uint64) {
 	x.outgoing(r.client.shard).add(x.sh.out.message, m, r, seq)
 }
 
+// hole tells a receiver that nothing is at a position of its queue.
+func (x *mailbox) hole(r *receiver, seq uint64) {
+	if r.client.shard == x.sh {
+		x.sh.handHole(r.client, seq)
+		return
+	}
+	ml := x.outgoing(r.client.shard)
+	ml.items = append(ml.items, letter{client: r.client, msg: noMessage, seq: seq})
+}
+
+func (sh *shard) handHole(c *client, seq uint64) {
+	if !c.s.Ended() {
+		sh.perform(c, nil, c.s.Lost(sh.turn(), seq, sh.take()))
+	}
+}
+
 // hand gives a message to a client of this shard.
 func (sh *shard) hand(c *client, m *mqtt.Message, d *mqtt.Delivery, seq uint64) {
 	if c.s.Ended() {
 		sh.drop(c, m, session.SessionEnded)
+		return
+	}
+	if d.QoS == 0 && c.s.Passes(m) {
+		e := session.Effect{Kind: session.SendPublish, Msg: m, Retain: d.Retain, SubIDs: d.SubscriptionIDs}
+		sh.out.deliver(c, &e)
+		sh.capOutput(c)
 		return
 	}
 	sh.perform(c, nil, c.s.Deliver(sh.turn(), m, d, seq, sh.take()))
@@ -155,6 +180,10 @@ func (x *mailbox) open(ml *mail, i int) (next int) {
 	at := -1
 	for ; next < len(ml.items); next++ {
 		l := &ml.items[next]
+		if l.msg == noMessage {
+			x.sh.handHole(l.client, l.seq)
+			continue
+		}
 		if l.msg != at {
 			at = l.msg
 			x.sh.out.nextMessage()

@@ -80,12 +80,9 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 	}
 }
 
-// measure shows other shards how loaded a client is, and looks after its output's cap.
+// measure shows other shards how loaded a client is.
 func (sh *shard) measure(c *client) {
-	if c.conn != nil && (c.conn.Pending() > sh.b.limits.MaxOutgoingBytes || c.unsent > sh.b.limits.MaxOutgoing && c.outgoing() > sh.b.limits.MaxOutgoing) {
-		c.s.Blocked()
-		c.conn.WaitDrain()
-	}
+	sh.capOutput(c)
 	n, bytes := c.s.Queued()
 	if int32(n) != c.load.Load() {
 		c.load.Store(int32(n))
@@ -96,6 +93,14 @@ func (sh *shard) measure(c *client) {
 	}
 	if full := c.s.Full(); full != c.full.Load() {
 		c.full.Store(full)
+	}
+}
+
+// capOutput has a client's session hold back once its connection does not take what is written.
+func (sh *shard) capOutput(c *client) {
+	if c.conn != nil && (c.conn.Pending() > sh.b.limits.MaxOutgoingBytes || c.unsent > sh.b.limits.MaxOutgoing && c.outgoing() > sh.b.limits.MaxOutgoing) {
+		c.s.Blocked()
+		c.conn.WaitDrain()
 	}
 }
 

@@ -227,6 +227,7 @@ func (r *router) deliverLater(m *mqtt.Message, record int) {
 	from := len(b.to)
 	b.to = append(b.to, r.found...)
 	b.routed = append(b.routed, routed{msg: m.Keep(), record: record, from: from, end: len(b.to)})
+	b.bytes += int64(m.Bytes())
 }
 
 // requeue gives a message of a shared subscription to another member than the one that has it now.

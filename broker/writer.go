@@ -14,7 +14,7 @@ type writer struct {
 	publish mqtt.Publish // the packet being written; so are ack and suback
 	ack     mqtt.Ack
 	suback  mqtt.Suback
-	control []byte // scratch of send
+	small   []byte // a control packet's bytes
 }
 
 // nextMessage begins with another message: what is encoded of the last one is of no use.
@@ -127,7 +127,7 @@ func (w *writer) send(c *client, e *session.Effect) {
 	if c.conn == nil {
 		return
 	}
-	out := w.control[:0]
+	out := w.small[:0]
 	v, limit := c.s.Version(), c.s.MaximumPacketSize()
 	var text []byte
 	if e.Text != "" && v >= mqtt.V5 && c.s.ProblemInfo() { // [MQTT-3.1.2-29]
@@ -143,9 +143,7 @@ func (w *writer) send(c *client, e *session.Effect) {
 	case mqtt.PINGRESP:
 		out = mqtt.AppendPing(out, mqtt.PINGRESP)
 	}
-	if cap(out) <= 4096 {
-		w.control = out
-	}
+	w.small = out
 	w.write(c.conn, out)
 }
 

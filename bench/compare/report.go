@@ -46,8 +46,10 @@ func newReport(o options, brokers []broker) *report {
 	}
 	for _, w := range rows() {
 		if o.only.MatchString(w.name) {
-			r.Rows = append(r.Rows, rowData{row: w, Name: w.name, Args: w.args,
-				Values: map[string]map[string][]float64{}, Out: map[string]int{}})
+			r.Rows = append(r.Rows, rowData{
+				row: w, Name: w.name, Args: w.args,
+				Values: map[string]map[string][]float64{}, Out: map[string]int{},
+			})
 		}
 	}
 	return r

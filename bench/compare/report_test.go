@@ -95,8 +95,11 @@ func TestUsable(t *testing.T) {
 		res  *load.Result
 		want bool
 	}{
-		{"none", nil, false}, {"lost", result(1, 1, 1), false}, {"closed loop", result(1, 1, 0), true},
-		{"rate missed", slow, false}, {"rate reached", good, true},
+		{"none", nil, false},
+		{"lost", result(1, 1, 1), false},
+		{"closed loop", result(1, 1, 0), true},
+		{"rate missed", slow, false},
+		{"rate reached", good, true},
 	} {
 		if got := usable(c.res); got != c.want {
 			t.Errorf("%s: usable %v", c.name, got)

@@ -40,8 +40,10 @@ func rows() []row {
 		{name: "500 pairs, QoS 2", args: []string{"pairs", "--qos=2"}, flow: true, figures: perMessage(5.9, 42.1, 5)},
 		{name: "shared group 100 → 5, QoS 0", args: []string{"shared"}, flow: true, figures: perMessage(0.64, 9.45, 0.6)},
 		{name: "10,000 `+` subscriptions, 50 → 50", args: []string{"wildcard"}, flow: true, figures: perMessage(2.40, 12.85, 1.5)},
-		{name: "fan-in at 20,000/s from 1,000 (Poisson)", flow: true, rated: true,
-			args: []string{"fan-in", "--clients=1000", "--rate=20000", "--arrivals=poisson"}, figures: perMessage(13.8, 17.0, 14)},
+		{
+			name: "fan-in at 20,000/s from 1,000 (Poisson)", flow: true, rated: true,
+			args: []string{"fan-in", "--clients=1000", "--rate=20000", "--arrivals=poisson"}, figures: perMessage(13.8, 17.0, 14),
+		},
 		{name: "latency at 5,000/s over 100 pairs", args: []string{"latency"}, flow: true, rated: true, figures: []figure{
 			{"latency_p50", "p50", "µs", 0, 0, 0},
 			{"latency_p99", "p99", "µs", 0, 0, 0},

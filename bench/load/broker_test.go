@@ -45,8 +45,10 @@ func startBroker(t *testing.T, meddle func(int, message) []message) *testBroker 
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &testBroker{address: l.Addr().String(), meddle: meddle, sessions: map[string]*testSession{},
-		retained: map[string]message{}, groups: map[string]int{}}
+	b := &testBroker{
+		address: l.Addr().String(), meddle: meddle, sessions: map[string]*testSession{},
+		retained: map[string]message{}, groups: map[string]int{},
+	}
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {

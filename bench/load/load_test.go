@@ -14,8 +14,10 @@ import (
 
 // small makes a scenario short.
 func small(scenario, address string) Options {
-	o := Options{Scenario: scenario, Address: address, Clients: 4, Group: 2, Topics: 40, Messages: 400,
-		Window: 8, Patience: 400 * time.Millisecond}
+	o := Options{
+		Scenario: scenario, Address: address, Clients: 4, Group: 2, Topics: 40, Messages: 400,
+		Window: 8, Patience: 400 * time.Millisecond,
+	}
 	if scenario == "latency" {
 		o.Rate = 4000
 	}

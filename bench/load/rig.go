@@ -52,8 +52,10 @@ type rig struct {
 }
 
 func newRig(opts Options) (*rig, error) {
-	r := &rig{opts: opts, run: rand.Uint32(), begun: time.Now(), ended: make(chan struct{}),
-		clients: map[*client]struct{}{}, arriving: make(chan *client, connecting)}
+	r := &rig{
+		opts: opts, run: rand.Uint32(), begun: time.Now(), ended: make(chan struct{}),
+		clients: map[*client]struct{}{}, arriving: make(chan *client, connecting),
+	}
 	l, err := loop.New(r, loop.Options{ReadBuffer: 256 << 10})
 	if err != nil {
 		return nil, fmt.Errorf("start the generator's event loop: %w", err)

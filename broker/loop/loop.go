@@ -110,10 +110,9 @@ type Loop struct {
 	now      time.Time
 	wakeAt   time.Time // zero: no Turn asked for
 	stopping bool
-	read     int      // input bytes of this turn
-	turns    int      // turns since the loop last parked
-	buf      []byte   // the read buffer
-	letters  []letter // the mail being read
+	read     int    // input bytes of this turn
+	turns    int    // turns since the loop last parked
+	buf      []byte // the read buffer
 
 	slots slots
 

@@ -92,8 +92,10 @@ const Whys = int(whyEnd)
 
 // String is the reason as it stands in metrics and events.
 func (w Why) String() string {
-	return [Whys]string{"", "expired", "too_large", "queue_full", "slow_consumer", "offline",
-		"session_ended", "server_full", "denied", "store_failed", "retained_full"}[w]
+	return [Whys]string{
+		"", "expired", "too_large", "queue_full", "slow_consumer", "offline",
+		"session_ended", "server_full", "denied", "store_failed", "retained_full",
+	}[w]
 }
 
 // Effect is one thing for the owner to do; Kind says which fields count.

@@ -36,18 +36,18 @@ type reply struct {
 	reason mqtt.ReasonCode
 }
 
-func (r *reply) effect() Effect {
+func (r *reply) effect() *Effect {
 	if r.other != nil {
-		return *r.other
+		return r.other
 	}
-	return Effect{Kind: Send, Type: r.typ, ID: r.id, Reason: r.reason}
+	return &Effect{Kind: Send, Type: r.typ, ID: r.id, Reason: r.reason}
 }
 
-func (s *Session) inbound() *inbound {
-	if s.in == nil {
-		s.in = &inbound{}
+func (l *Line) inbound() *inbound {
+	if l.in == nil {
+		l.in = &inbound{}
 	}
-	return s.in
+	return l.in
 }
 
 // attach begins anew with what belongs to one connection. The client's quota is whole again, whatever
@@ -82,35 +82,32 @@ func (in *inbound) release(id uint16) bool {
 }
 
 // reply sends an answer once batch is stored, 0 = nothing to wait for, and never before one owed earlier.
-func (s *Session) reply(batch uint64, e Effect, do []Effect) []Effect {
-	if batch == 0 && (s.in == nil || len(s.in.waiting) == 0) {
-		return s.answer(e, do)
+func (l *Line) reply(batch uint64, e *Effect, do []Effect) []Effect {
+	if batch == 0 && (l.in == nil || len(l.in.waiting) == 0) {
+		return l.answer(e, do)
 	}
 	r := reply{batch: batch, id: e.ID, typ: e.Type, reason: e.Reason}
 	if e.Kind != Send || e.Codes != nil || e.Text != "" {
-		other := e
+		other := *e
 		r.other = &other
 	}
-	in := s.inbound()
+	in := l.inbound()
 	in.waiting = append(in.waiting, r)
 	return do
 }
 
 // answer emits e, unless the connection is about to be closed: nothing follows a
 // DISCONNECT [MQTT-3.14.4-1].
-func (s *Session) answer(e Effect, do []Effect) []Effect {
-	if s.closing {
+func (l *Line) answer(e *Effect, do []Effect) []Effect {
+	if l.closing {
 		return do
 	}
-	do = append(do, e)
+	do = append(do, *e)
 	switch {
 	case e.Type == mqtt.PUBACK:
-		s.in.outstanding--
+		l.in.outstanding--
 	case e.Kind == SendConnack:
-		s.greeted = true
-		if s.out != nil && s.out.waits() {
-			do = append(do, Effect{Kind: More})
-		}
+		l.greeted = true
 	}
 	return do
 }
@@ -134,49 +131,46 @@ func (in *inbound) due(batch uint64, do func(*reply)) {
 	}
 }
 
-// Stored tells that batch, and so every earlier one, is stored: what waited for it goes out.
-func (s *Session) Stored(batch uint64, do []Effect) []Effect {
-	if s.in != nil {
-		s.in.due(batch, func(r *reply) { do = s.answer(r.effect(), do) })
+func (l *Line) stored(batch uint64, do []Effect) []Effect {
+	if l.in != nil {
+		l.in.due(batch, func(r *reply) { do = l.answer(r.effect(), do) })
 	}
 	return do
 }
 
-// Failed tells that batch could not be stored. What was to be acknowledged by it is not: a v5
-// publisher is told so, everybody else loses the connection and may try again.
-func (s *Session) Failed(batch uint64, do []Effect) []Effect {
-	if s.in == nil {
+func (l *Line) failed(batch uint64, do []Effect) []Effect {
+	if l.in == nil {
 		return do
 	}
-	for id, r := range s.in.received {
+	for id, r := range l.in.received {
 		if r.batch == batch { // its message went nowhere: it is a new one when it comes again
-			s.in.release(id)
+			l.in.release(id)
 		}
 	}
-	for i := range s.in.waiting {
-		if s.in.waiting[i].batch == batch {
-			do = s.refuse(&s.in.waiting[i], do)
+	for i := range l.in.waiting {
+		if l.in.waiting[i].batch == batch {
+			do = l.refuse(&l.in.waiting[i], do)
 		}
 	}
-	return s.Stored(batch, do)
+	return l.stored(batch, do)
 }
 
 // refuse makes of an answer what it is when its batch is not stored.
-func (s *Session) refuse(r *reply, do []Effect) []Effect {
+func (l *Line) refuse(r *reply, do []Effect) []Effect {
 	e := r.effect()
-	if s.version >= mqtt.V5 && e.Kind == Send && (e.Type == mqtt.PUBACK || e.Type == mqtt.PUBREC) {
+	if l.version >= mqtt.V5 && e.Kind == Send && (e.Type == mqtt.PUBACK || e.Type == mqtt.PUBREC) {
 		e.Reason, e.Text = mqtt.QuotaExceeded, "the message could not be stored"
-		r.other = &e
+		r.other = e
 		return do
 	}
 	if e.Kind == SendConnack && !e.Flag { // there is no such session to come back to
-		s.expiry = 0
+		l.expiry = 0
 	}
-	return s.close(mqtt.ImplementationSpecificError, "the change could not be stored", do)
+	return l.close(mqtt.ImplementationSpecificError, "the change could not be stored", do)
 }
 
 // Waits tells that answers wait for a batch.
-func (s *Session) Waits() bool { return s.in != nil && len(s.in.waiting) > 0 }
+func (l *Line) Waits() bool { return l.in != nil && len(l.in.waiting) > 0 }
 
 // Packet takes a packet from the client. Once the connection is to be closed, nothing is listened to.
 func (s *Session) Packet(t Turn, p *mqtt.Packet, do []Effect) []Effect {
@@ -188,11 +182,11 @@ func (s *Session) Packet(t Turn, p *mqtt.Packet, do []Effect) []Effect {
 	case mqtt.PUBLISH:
 		return s.publish(&p.Publish, do)
 	case mqtt.PUBACK:
-		return s.puback(t, &p.Ack, do)
+		return s.out.puback(&s.Line, t, &p.Ack, do)
 	case mqtt.PUBREC:
-		return s.pubrec(t, &p.Ack, do)
+		return s.out.pubrec(&s.Line, t, &p.Ack, do)
 	case mqtt.PUBCOMP:
-		return s.pubcomp(t, &p.Ack, do)
+		return s.out.pubcomp(&s.Line, t, &p.Ack, do)
 	case mqtt.PUBREL:
 		return s.pubrel(t, &p.Ack, do)
 	case mqtt.SUBSCRIBE:
@@ -212,46 +206,46 @@ func (s *Session) Packet(t Turn, p *mqtt.Packet, do []Effect) []Effect {
 	}
 }
 
-func (s *Session) publish(p *mqtt.Publish, do []Effect) []Effect {
+func (l *Line) publish(p *mqtt.Publish, do []Effect) []Effect {
 	if p.Props.TopicAlias != 0 || len(p.Topic) == 0 {
-		if code, text := s.resolveAlias(p); code != 0 {
-			return s.close(code, text, do)
+		if code, text := l.resolveAlias(p); code != 0 {
+			return l.close(code, text, do)
 		}
 	}
 	switch {
-	case p.QoS > s.rules.MaximumQoS:
-		return s.close(mqtt.QoSNotSupported, "a QoS above the Maximum QoS", do)
-	case p.Retain && !s.rules.RetainAvailable:
-		return s.close(mqtt.RetainNotSupported, "retained messages are switched off", do)
+	case p.QoS > l.rules.MaximumQoS:
+		return l.close(mqtt.QoSNotSupported, "a QoS above the Maximum QoS", do)
+	case p.Retain && !l.rules.RetainAvailable:
+		return l.close(mqtt.RetainNotSupported, "retained messages are switched off", do)
 	case len(p.Props.SubscriptionIDs) > 0:
-		return s.close(mqtt.ProtocolError, "a Subscription Identifier in a PUBLISH from a client", do) // [MQTT-3.3.4-6]
+		return l.close(mqtt.ProtocolError, "a Subscription Identifier in a PUBLISH from a client", do) // [MQTT-3.3.4-6]
 	}
 	if p.QoS == 0 {
-		if code, text := s.unfit(p); code != 0 {
-			return s.close(code, text, do)
+		if code, text := l.unfit(p); code != 0 {
+			return l.close(code, text, do)
 		}
 		return append(do, Effect{Kind: Route})
 	}
-	in := s.inbound()
+	in := l.inbound()
 	var had receipt
 	again := false
 	if p.QoS == 2 {
 		had, again = in.received[p.ID]
 	}
-	if s.version >= mqtt.V5 && !had.counted && in.outstanding >= int(s.rules.ReceiveMaximum) {
-		return s.close(mqtt.ReceiveMaximumExceeded, "more QoS 1 and 2 messages in flight than the Receive Maximum", do)
+	if l.version >= mqtt.V5 && !had.counted && in.outstanding >= int(l.rules.ReceiveMaximum) {
+		return l.close(mqtt.ReceiveMaximumExceeded, "more QoS 1 and 2 messages in flight than the Receive Maximum", do)
 	}
 	if again {
-		return s.publishAgain(p.ID, had, do)
+		return l.publishAgain(p.ID, had, do)
 	}
-	if code, text := s.unfit(p); code != 0 {
-		if s.version < mqtt.V5 {
-			return s.close(code, text, do)
+	if code, text := l.unfit(p); code != 0 {
+		if l.version < mqtt.V5 {
+			return l.close(code, text, do)
 		}
 		if p.QoS == 1 {
 			in.outstanding++
 		}
-		return s.reply(0, Effect{Kind: Send, Type: ackOf(p.QoS), ID: p.ID, Reason: code, Text: text}, do)
+		return l.reply(0, &Effect{Kind: Send, Type: ackOf(p.QoS), ID: p.ID, Reason: code, Text: text}, do)
 	}
 	in.outstanding++
 	if p.QoS == 2 {
@@ -262,29 +256,29 @@ func (s *Session) publish(p *mqtt.Publish, do []Effect) []Effect {
 
 // publishAgain acknowledges a QoS 2 message that was taken over before [MQTT-4.3.3-10], not earlier than it
 // is stored.
-func (s *Session) publishAgain(id uint16, had receipt, do []Effect) []Effect {
-	in := s.in
+func (l *Line) publishAgain(id uint16, had receipt, do []Effect) []Effect {
+	in := l.in
 	if !had.counted {
 		in.outstanding++
 		in.receive(id, receipt{had.batch, true})
 	}
-	if s.owes(mqtt.PUBREC, id) {
+	if l.owes(mqtt.PUBREC, id) {
 		return do
 	}
 	batch := had.batch
 	if batch <= in.settled {
 		batch = 0
 	}
-	return s.reply(batch, Effect{Kind: Send, Type: mqtt.PUBREC, ID: id}, do)
+	return l.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBREC, ID: id}, do)
 }
 
 // ping is answered at once, even while the store takes its time: the client shall know that we live.
-func (s *Session) ping(do []Effect) []Effect {
-	pong := Effect{Kind: Send, Type: mqtt.PINGRESP}
-	if s.greeted {
-		return s.answer(pong, do)
+func (l *Line) ping(do []Effect) []Effect {
+	pong := &Effect{Kind: Send, Type: mqtt.PINGRESP}
+	if l.greeted {
+		return l.answer(pong, do)
 	}
-	return s.reply(0, pong, do)
+	return l.reply(0, pong, do)
 }
 
 func ackOf(q mqtt.QoS) mqtt.Type {
@@ -294,9 +288,9 @@ func ackOf(q mqtt.QoS) mqtt.Type {
 	return mqtt.PUBREC
 }
 
-func (s *Session) owes(typ mqtt.Type, id uint16) bool {
-	for i := range s.in.waiting {
-		if r := &s.in.waiting[i]; r.typ == typ && r.id == id {
+func (l *Line) owes(typ mqtt.Type, id uint16) bool {
+	for i := range l.in.waiting {
+		if r := &l.in.waiting[i]; r.typ == typ && r.id == id {
 			return true
 		}
 	}
@@ -304,13 +298,13 @@ func (s *Session) owes(typ mqtt.Type, id uint16) bool {
 }
 
 // unfit tells why a message is not accepted for itself.
-func (s *Session) unfit(p *mqtt.Publish) (mqtt.ReasonCode, string) {
+func (l *Line) unfit(p *mqtt.Publish) (mqtt.ReasonCode, string) {
 	switch {
-	case len(p.Topic) > s.rules.TopicBytes:
+	case len(p.Topic) > l.rules.TopicBytes:
 		return mqtt.TopicNameInvalid, "the topic name is too long"
-	case len(p.Topic) >= s.rules.TopicLevels && topic.Levels(p.Topic) > s.rules.TopicLevels:
+	case len(p.Topic) >= l.rules.TopicLevels && topic.Levels(p.Topic) > l.rules.TopicLevels:
 		return mqtt.TopicNameInvalid, "the topic name has too many levels"
-	case p.Props.UTF8 && s.rules.ValidateUTF8Payloads && !utf8.Valid(p.Payload):
+	case p.Props.UTF8 && l.rules.ValidateUTF8Payloads && !utf8.Valid(p.Payload):
 		return mqtt.PayloadFormatInvalid, "the payload is not the UTF-8 that its Payload Format Indicator claims"
 	}
 	return 0, ""
@@ -318,39 +312,39 @@ func (s *Session) unfit(p *mqtt.Publish) (mqtt.ReasonCode, string) {
 
 // Routed tells what became of the PUBLISH given last: reason is for its acknowledgement, batch
 // the store batch it became part of, 0 = none.
-func (s *Session) Routed(t Turn, p *mqtt.Publish, reason mqtt.ReasonCode, batch uint64, do []Effect) []Effect {
-	if s.in == nil {
+func (l *Line) Routed(t Turn, p *mqtt.Publish, reason mqtt.ReasonCode, batch uint64, do []Effect) []Effect {
+	if l.in == nil {
 		return do
 	}
 	switch p.QoS {
 	case 1:
-		return s.reply(batch, Effect{Kind: Send, Type: mqtt.PUBACK, ID: p.ID, Reason: reason}, do)
+		return l.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBACK, ID: p.ID, Reason: reason}, do)
 	case 2:
 		if reason.Failed() {
-			s.in.release(p.ID) // [MQTT-4.3.3-9]
-			return s.reply(batch, Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
+			l.in.release(p.ID) // [MQTT-4.3.3-9]
+			return l.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
 		}
-		if s.durable {
+		if l.durable {
 			do = append(do, Effect{Kind: Keep, Change: Receive, ID: p.ID})
 			batch = t.Batch
 		}
-		s.in.receive(p.ID, receipt{batch, true})
-		return s.reply(batch, Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
+		l.in.receive(p.ID, receipt{batch, true})
+		return l.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
 	}
 	return do
 }
 
-func (s *Session) pubrel(t Turn, p *mqtt.Ack, do []Effect) []Effect {
-	ack := Effect{Kind: Send, Type: mqtt.PUBCOMP, ID: p.ID}
-	if (s.in == nil || !s.in.release(p.ID)) && s.version >= mqtt.V5 {
+func (l *Line) pubrel(t Turn, p *mqtt.Ack, do []Effect) []Effect {
+	ack := &Effect{Kind: Send, Type: mqtt.PUBCOMP, ID: p.ID}
+	if (l.in == nil || !l.in.release(p.ID)) && l.version >= mqtt.V5 {
 		ack.Reason = mqtt.PacketIDNotFound
 	}
-	if !s.durable {
-		return s.reply(0, ack, do)
+	if !l.durable {
+		return l.reply(0, ack, do)
 	}
 	// Also for an unknown one: the batch that was to forget it may have failed.
 	do = append(do, Effect{Kind: Keep, Change: Complete, ID: p.ID})
-	return s.reply(t.Batch, ack, do)
+	return l.reply(t.Batch, ack, do)
 }
 
 func (s *Session) disconnect(p *mqtt.Disconnect, do []Effect) []Effect {

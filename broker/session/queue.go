@@ -16,44 +16,43 @@ type Fetched struct {
 }
 
 // pump sends what waits, as far as the client's quota and the turn allow.
-func (s *Session) pump(t Turn, do []Effect) []Effect {
-	o, bytes := s.out, 0
-	for n := 0; s.flowing() && o.waits(); n++ {
+func (o *outbound) pump(l *Line, t Turn, do []Effect) []Effect {
+	bytes := 0
+	for n := 0; l.flowing() && o.waits(); n++ {
 		q := o.head()
 		switch {
 		case q.msg == nil && !q.rel:
-			return s.fetch(do)
+			return o.fetch(l, do)
 		case q.seq != 0 && o.isDone(q.seq): // acknowledged before we came to send it again
 			o.pop()
 			continue
 		case q.seq != 0 && (!o.fits(q.seq) || o.quota == 0 && !q.rel):
-			return s.fetch(s.releaseAhead(do))
+			return o.fetch(l, o.releaseAhead(l, do))
 		case n >= pumpMessages || bytes >= pumpBytes:
 			return append(do, Effect{Kind: More})
 		}
 		next := o.pop()
 		if next.rel {
-			do = s.resendRelease(&next, do)
+			do = o.resendRelease(l, &next, do)
 			continue
 		}
 		if next.seq == 0 {
 			o.bytes -= int64(next.msg.Bytes())
 		}
 		bytes += next.msg.Bytes()
-		do = s.send(t, &next, do)
+		do = o.send(l, t, &next, do)
 	}
 	return do
 }
 
 // fetch asks for more of the store's queue when what was read is used up. Where PUBRELs may be it reads
 // ahead: they need no quota.
-func (s *Session) fetch(do []Effect) []Effect {
-	o := s.out
+func (o *outbound) fetch(l *Line, do []Effect) []Effect {
 	if o.fetching || len(o.rest) == 0 || o.rest[0].msg != nil {
 		return do
 	}
 	h := &o.rest[0]
-	ahead := h.dup && len(o.front) < int(s.rules.Inflight)
+	ahead := h.dup && len(o.front) < int(l.rules.Inflight)
 	if !ahead && (len(o.front) > 0 || o.quota == 0) {
 		return do
 	}
@@ -63,11 +62,10 @@ func (s *Session) fetch(do []Effect) []Effect {
 
 // releaseAhead sends the PUBRELs that stand behind a PUBLISH for which there is no quota: those are not to
 // wait for it [MQTT-3.3.4-10].
-func (s *Session) releaseAhead(do []Effect) []Effect {
-	o := s.out
+func (o *outbound) releaseAhead(l *Line, do []Effect) []Effect {
 	o.front = slices.DeleteFunc(o.front, func(q queued) bool {
 		if q.rel && o.fits(q.seq) {
-			do = s.resendRelease(&q, do)
+			do = o.resendRelease(l, &q, do)
 			return true
 		}
 		return false
@@ -76,15 +74,14 @@ func (s *Session) releaseAhead(do []Effect) []Effect {
 }
 
 // resendRelease sends PUBREL for a message that the client has already [MQTT-4.3.3-6].
-func (s *Session) resendRelease(q *queued, do []Effect) []Effect {
-	o := s.out
+func (o *outbound) resendRelease(l *Line, q *queued, do []Effect) []Effect {
 	sl := o.slot(q.seq)
 	if sl == nil {
 		o.count++ // what the store has counted at Restore does not include it
 		sl = o.open(q.seq)
 	}
 	sl.state, sl.qos = released, 2
-	return s.answer(Effect{Kind: Send, Type: mqtt.PUBREL, ID: packetID(q.seq)}, do)
+	return l.answer(&Effect{Kind: Send, Type: mqtt.PUBREL, ID: packetID(q.seq)}, do)
 }
 
 // Fetched takes what the store read for Fetch: next is the position after the last one looked at.
@@ -101,19 +98,15 @@ func (s *Session) Fetched(t Turn, epoch uint16, items []Fetched, next uint64, do
 		if it.Seq < h.seq || it.Seq > h.to || !o.wants(it.Seq) {
 			continue
 		}
-		if it.Denied {
-			do = s.skip(&queued{msg: it.Msg, seq: it.Seq}, Denied, do)
-			continue
-		}
 		// What was never sent on any connection is no duplicate [MQTT-3.3.1-1].
-		o.front = append(o.front, queued{msg: it.Msg, seq: it.Seq, d: it.Delivery, rel: it.Released, dup: h.dup})
+		o.front = append(o.front, queued{msg: it.Msg, seq: it.Seq, d: it.Delivery, rel: it.Released, dup: h.dup && o.doubtful(it.Seq), denied: it.Denied && !it.Released})
 	}
 	if next > h.to {
 		o.rest = o.rest[1:]
 	} else {
 		h.seq = next
 	}
-	return s.pump(t, do)
+	return o.pump(&s.Line, t, do)
 }
 
 // wants tells whether what the store shows at a position is still to be sent: it may have been
@@ -125,6 +118,9 @@ func (o *outbound) wants(seq uint64) bool {
 	w := o.weight(seq)
 	return w != nil && *w != gone || w == nil && seq < o.doubt
 }
+
+// doubtful tells that a position of a range sent before was, or may have been, sent itself.
+func (o *outbound) doubtful(seq uint64) bool { return o.slot(seq) == nil || o.wasSent(seq) }
 
 // reckon sets the accounts right with what the store really has at the positions from to to-1. What
 // it does not have (any more) is done, so that the window cannot hang on it.
@@ -167,8 +163,7 @@ func (s *Session) FetchFailed(epoch uint16, do []Effect) []Effect {
 
 // freeze puts a durable session's queue to sleep: what was not acknowledged, sent or not, is in the
 // store and is read again by the next connection.
-func (s *Session) freeze(do []Effect) []Effect {
-	o := s.out
+func (o *outbound) freeze(do []Effect) []Effect {
 	if o == nil {
 		return do
 	}
@@ -181,22 +176,22 @@ func (s *Session) freeze(do []Effect) []Effect {
 		}
 	}
 	o.front, o.rest = nil, nil
-	first := s.unsent()
-	if first > o.base {
-		o.rest = append(o.rest, queued{seq: o.base, to: first - 1, dup: true})
-	}
-	if first <= o.tail {
-		o.rest = append(o.rest, queued{seq: first, to: o.tail})
+	first := o.unsent()
+	for seq := o.base; seq <= o.tail; seq++ { // what is still on its way comes by itself
+		sl, w := o.slot(seq), o.weight(seq)
+		if sl != nil && sl.state != absent || sl == nil && (w == nil || *w != 0) {
+			o.appendRange(seq, seq, seq < first)
+		}
 	}
 	return do
 }
 
 // unsent is the first position of the queue that was never sent.
-func (s *Session) unsent() uint64 {
-	if s.out == nil {
+func (o *outbound) unsent() uint64 {
+	if o == nil {
 		return 1
 	}
-	return max(s.out.base+uint64(len(s.out.slots)), s.out.doubt)
+	return max(o.base+uint64(len(o.slots)), o.doubt)
 }
 
 // Unsent returns the positions of the store's queue that were never sent, while the session is
@@ -205,7 +200,7 @@ func (s *Session) Unsent() (from, to uint64) {
 	if s.out == nil || !s.durable || s.connected {
 		return 1, 0
 	}
-	return s.unsent(), s.out.tail
+	return s.out.unsent(), s.out.tail
 }
 
 // Withdraw takes a message that was never sent out of the offline session's queue.
@@ -248,125 +243,20 @@ func (o *outbound) pop() queued {
 	return q
 }
 
-// appendRange queues the stored positions from to `to`.
-func (o *outbound) appendRange(from, to uint64) {
+// appendRange queues the stored positions from to `to`; dup tells that they may have been sent before.
+func (o *outbound) appendRange(from, to uint64, dup bool) {
 	if n := len(o.rest); n > 0 {
-		if last := &o.rest[n-1]; last.msg == nil && last.to+1 == from && !last.dup {
+		if last := &o.rest[n-1]; last.msg == nil && last.to+1 == from && last.dup == dup {
 			last.to = to
 			return
 		}
 	}
-	o.rest = append(o.rest, queued{seq: from, to: to})
-}
-
-// gone is the weight of a position that is not to be sent: dropped, withdrawn, or not in the store.
-const gone = ^uint32(0)
-
-// weight returns what is noted of a position in the store that was not sent, or nil.
-func (o *outbound) weight(seq uint64) *uint32 {
-	n := uint64(len(o.weights))
-	if seq > o.tail || seq+n <= o.tail {
-		return nil
-	}
-	return &o.weights[seq+n-o.tail-1]
-}
-
-// enter counts a message whose weight was not known.
-func (o *outbound) enter(w *uint32, size uint32) {
-	*w = size
-	o.count++
-	o.bytes += int64(size)
-}
-
-// leave stops counting a message that is not to be sent.
-func (o *outbound) leave(w *uint32) {
-	if *w != 0 && *w != gone {
-		o.count--
-		o.bytes -= int64(*w)
-	}
-	*w = gone
-}
-
-// trim forgets the weights up to seq: it is on its way, or dropped.
-func (o *outbound) trim(seq uint64) {
-	if w := o.tail - uint64(len(o.weights)); seq > w {
-		o.weights = o.weights[min(seq-w, uint64(len(o.weights))):]
-	}
-	if len(o.weights) == 0 {
-		o.weights = nil
-	}
-}
-
-// dropOldest drops the QoS 1 or 2 message that has waited longest and was not sent; false if there is none.
-func (s *Session) dropOldest(do *[]Effect) bool {
-	if s.durable {
-		return s.dropStored(do)
-	}
-	o := s.out
-	i := slices.IndexFunc(o.rest, func(q queued) bool { return q.seq != 0 })
-	if i < 0 {
-		return false
-	}
-	m := o.rest[i].msg
-	o.count--
-	o.bytes -= int64(m.Bytes())
-	*do = append(*do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
-	if i == 0 {
-		o.pop()
-	} else {
-		o.rest = slices.Delete(o.rest, i, i+1)
-	}
-	return true
-}
-
-// dropStored drops a message from the store's queue. It may be there for a while yet; wants knows better.
-func (s *Session) dropStored(do *[]Effect) bool {
-	o := s.out
-	i := slices.IndexFunc(o.weights, func(w uint32) bool { return w != 0 && w != gone })
-	if i < 0 {
-		return false
-	}
-	seq := o.tail + 1 - uint64(len(o.weights)) + uint64(i)
-	drop := Effect{Kind: Drop, Why: QueueFull}
-	if f := slices.IndexFunc(o.front, func(q queued) bool { return q.seq == seq }); f >= 0 {
-		drop.Msg = o.front[f].msg
-		o.front = slices.Delete(o.front, f, f+1)
-	}
-	o.leave(&o.weights[i])
-	if i == 0 {
-		o.trim(seq)
-	}
-	*do = append(s.settle(seq, *do), drop)
-	return true
-}
-
-// limitStored applies the policy to a queue in the store that has outgrown its limits.
-func (s *Session) limitStored(do []Effect) []Effect {
-	o := s.out
-	for o.count > s.rules.QueuedMessages || o.bytes > s.rules.QueuedBytes {
-		switch s.rules.Overflow {
-		case DropOldest:
-			if !s.dropOldest(&do) {
-				return do
-			}
-		default:
-			return s.overflow(do)
-		}
-	}
-	return do
-}
-
-func (s *Session) overflow(do []Effect) []Effect {
-	if s.rules.Overflow == Disconnect {
-		return s.close(mqtt.QuotaExceeded, "the queue of messages for this client is full", do)
-	}
-	return do
+	o.rest = append(o.rest, queued{seq: from, to: to, dup: dup})
 }
 
 // abandon gives up everything that waits as the session ends. Messages of a shared
 // subscription go to another member (MQTT5 4.8.2), except QoS 2 in flight [MQTT-4.8.2-5].
-func (s *Session) abandon(do []Effect) []Effect {
-	o := s.out
+func (o *outbound) abandon(l *Line, do []Effect) []Effect {
 	if o == nil {
 		return do
 	}
@@ -379,7 +269,7 @@ func (s *Session) abandon(do []Effect) []Effect {
 		for i := range list {
 			q := &list[i]
 			switch {
-			case q.msg == nil || q.seq != 0 && s.durable: // the store's: the owner looks into it before it ends the session
+			case q.msg == nil || q.seq != 0 && l.durable: // the store's: the owner looks into it before it ends the session
 			case q.d.Group != "":
 				do = append(do, Effect{Kind: Requeue, Msg: q.msg, QoS: q.d.QoS, Text: q.d.Group})
 			default:
@@ -387,6 +277,5 @@ func (s *Session) abandon(do []Effect) []Effect {
 			}
 		}
 	}
-	s.out = nil
 	return do
 }

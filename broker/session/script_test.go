@@ -207,6 +207,9 @@ func (sc *script) tell(word, rest string) ([]Effect, error) {
 			return nil, fmt.Errorf("nothing is fetched")
 		}
 		return w.read(limit), nil
+	case "denied":
+		w.denied, _ = strconv.ParseUint(rest, 10, 64)
+		return nil, nil
 	case "unreadable":
 		f := w.fetch[0]
 		w.fetch = w.fetch[1:]
@@ -377,8 +380,10 @@ func (sc *script) write(e *Effect) {
 	case Replay:
 		sc.say("replay %s", e.Sub.Filter)
 	case Keep:
-		sc.say("keep %s", [...]string{PutSession: "session", Settle: fmt.Sprint("settle ", e.Seq), Release: fmt.Sprint("release ", e.Seq),
-			Receive: fmt.Sprint("receive ", e.ID), Complete: fmt.Sprint("complete ", e.ID)}[e.Change])
+		sc.say("keep %s", [...]string{
+			PutSession: "session", Settle: fmt.Sprint("settle ", e.Seq), Release: fmt.Sprint("release ", e.Seq),
+			Receive: fmt.Sprint("receive ", e.ID), Complete: fmt.Sprint("complete ", e.ID),
+		}[e.Change])
 	case Fetch:
 		sc.say("fetch %d-%d", e.Seq, e.To)
 	case Drop:

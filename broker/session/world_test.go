@@ -19,6 +19,8 @@ type world struct {
 	fetch []Effect                 // not yet answered
 	greet int                      // CONNACKs on this connection
 	shut  bool                     // a Close on this connection
+
+	denied uint64 // position of a message that the client may not have
 }
 
 // kept is the session's queue and identifiers as a store has them.
@@ -183,7 +185,7 @@ func (w *world) read(limit int) []Effect {
 			next = items[limit-1].Seq + 1
 			break
 		}
-		it := Fetched{Seq: q.seq, Released: q.released, Msg: q.m, Delivery: q.d}
+		it := Fetched{Seq: q.seq, Released: q.released, Denied: q.seq == w.denied, Msg: q.m, Delivery: q.d}
 		if q.released {
 			it.Delivery = mqtt.Delivery{}
 		}
@@ -248,10 +250,10 @@ func (w *world) check() error {
 		if sl.charged {
 			charged++
 		}
-		if sl.state != done {
+		if sl.state != done && sl.state != absent {
 			count++
 			bytes += int64(sl.size)
-		} else if *sl != (slot{}) {
+		} else if sl.state == done && *sl != (slot{}) {
 			return fmt.Errorf("slot %d is done and not empty: %+v", i, *sl)
 		}
 	}

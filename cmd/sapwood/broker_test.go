@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/mqtt"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
 
 // standIn is as much of a broker as the scripts of pub and sub need: it retains,
@@ -163,7 +164,7 @@ func (b *standIn) publish(c *standInClient, p *mqtt.Publish) (ack []byte) {
 // encode is m as this client gets it, nothing if it did not subscribe.
 func (c *standInClient) encode(m mqtt.Publish) []byte {
 	for _, f := range c.filters {
-		if matches(string(f.Filter), string(m.Topic)) {
+		if topic.Match(f.Filter, m.Topic) {
 			m.QoS = min(m.QoS, f.Options.QoS())
 			if m.ID = 0; m.QoS > 0 {
 				c.lastID++

@@ -160,31 +160,6 @@ func TestSeconds(t *testing.T) {
 	f("soon", 0, false)
 }
 
-func TestMatches(t *testing.T) {
-	f := func(filter, topic string, want bool) {
-		t.Helper()
-		if matches(filter, topic) != want {
-			t.Errorf("matches(%q, %q) is %v", filter, topic, !want)
-		}
-	}
-	f("a/b", "a/b", true)
-	f("a/b", "a/c", false)
-	f("a", "a/b", false)
-	f("a/b", "a", false)
-	f("a/+", "a/b", true)
-	f("a/+", "a/", true)
-	f("a/+", "a", false)
-	f("+/+", "/a", true)
-	f("#", "a/b", true)
-	f("a/#", "a", true)
-	f("a/#", "a/b/c", true)
-	f("a/+/#", "a", false)
-	f("a/+/#", "a/b", true)
-	f("#", "$SYS/a", false)
-	f("+/a", "$SYS/a", false)
-	f("$SYS/#", "$SYS/a", true)
-}
-
 // What a payload or a topic holds does not command the terminal.
 func TestPretty(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/client"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
 
 // subCmd is `sapwood sub`.
@@ -185,7 +185,7 @@ func (t *taker) take(p *mqtt.Publish) error {
 		return nil
 	}
 	for _, filter := range t.cmd.Exclude {
-		if matches(filter, string(p.Topic)) {
+		if topic.Match(filter, p.Topic) {
 			return nil
 		}
 	}
@@ -203,23 +203,3 @@ type printError struct{ error }
 
 // Unwrap is the error itself.
 func (e *printError) Unwrap() error { return e.error }
-
-// matches tells whether topic matches filter (MQTT5 4.7).
-func matches(filter, topic string) bool {
-	if strings.HasPrefix(topic, "$") != strings.HasPrefix(filter, "$") {
-		return false
-	}
-	for {
-		level, filterRest, filterMore := strings.Cut(filter, "/")
-		name, topicRest, topicMore := strings.Cut(topic, "/")
-		switch {
-		case level == "#":
-			return true
-		case level != "+" && level != name:
-			return false
-		case !filterMore || !topicMore:
-			return filterMore == topicMore || filterRest == "#" && filterMore
-		}
-		filter, topic = filterRest, topicRest
-	}
-}
