@@ -33,7 +33,8 @@ type client struct {
 	published uint64    // the batch that its last message became part of
 	replayed  uint64    // the batch that its last retained message became part of
 	waiting   uint64    // the batch in whose list of waiters it stands
-	unsent    int       // messages since the output was last seen empty
+	unsent    int       // messages that may wait in the output: see outgoing
+	unsentB   int       // bytes of those
 	queued    int64     // its share of Broker.queuedBytes
 	replaying bool      // stands in shard.replaying
 	cause     string    // why its connection is being closed
@@ -76,6 +77,15 @@ func (c *client) meta(now int64) *store.Session {
 		m.Will = &store.Will{Message: w.Msg, Delay: w.Delay}
 	}
 	return m
+}
+
+// outgoing is about how many messages wait in the output: those written since it was last seen empty, less the share
+// of their bytes that the connection has taken.
+func (c *client) outgoing() int {
+	if left := c.conn.Pending(); left < c.unsentB {
+		c.unsent, c.unsentB = int(int64(c.unsent)*int64(left)/int64(c.unsentB)), left
+	}
+	return c.unsent
 }
 
 // remote is the peer's address, for people.

@@ -100,7 +100,7 @@ func (sh *shard) detach(c *client) {
 	}
 	c.conn, c.hello = nil, nil
 	c.online.Store(false)
-	c.unsent = 0
+	c.unsent, c.unsentB = 0, 0
 	sh.b.connected.Add(-1)
 	sh.count.Disconnects++
 	durable := c.s.Expiry() != 0

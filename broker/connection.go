@@ -148,7 +148,6 @@ func (sh *shard) Drained(conn *loop.Conn) {
 	sh.tick(sh.loop.Now())
 	if c, ok := conn.State.(*client); ok {
 		defer sh.rescue(c)
-		c.unsent = 0
 		sh.perform(c, nil, c.s.Drained(sh.turn(), sh.take()))
 		sh.replay.later(c)
 	}

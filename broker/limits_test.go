@@ -185,6 +185,7 @@ func TestRetainedLimits(t *testing.T) {
 // moved on again and again, and a newer one stays.
 func TestRetainedExpiry(t *testing.T) {
 	each(t, func(t *testing.T, shards int) {
+		t.Parallel()
 		st := mem.New()
 		s := serve(t, broker.Options{Shards: shards, Store: st})
 		pub := s.client("id=pub")
@@ -251,6 +252,7 @@ func TestConnectionLimit(t *testing.T) {
 
 // TestClampedConnect: a keep-alive and a session expiry above the limits are clamped, enforced, and told.
 func TestClampedConnect(t *testing.T) {
+	t.Parallel()
 	s := serve(t, with(func(l *broker.Limits, _ *broker.Delivery) {
 		l.MaxKeepAlive, l.MaxSessionExpiry = time.Second, time.Second
 	}))

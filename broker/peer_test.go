@@ -298,3 +298,17 @@ func (p *peer) leave(s *served, connected int64) {
 	p.conn.Close()
 	s.until("the client is gone", func(st broker.Stats) bool { return st.Connected == connected })
 }
+
+// dialRefused waits until nobody listens any more.
+func (s *served) dialRefused() {
+	s.t.Helper()
+	if !reached(func() bool {
+		conn, err := net.Dial("tcp", s.addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	}) {
+		s.t.Fatal("somebody listens")
+	}
+}

@@ -161,8 +161,9 @@ func restart(t *testing.T, st *mem.Store, o broker.Options) (*served, *mem.Store
 
 // TestRestart: everything that was acknowledged is there after a crash, in order.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	for _, shards := range []int{1, 4} {
-		t.Run(fmt.Sprint(shards), func(t *testing.T) { testRestart(t, shards) })
+		t.Run(fmt.Sprint(shards), func(t *testing.T) { t.Parallel(); testRestart(t, shards) })
 	}
 }
 

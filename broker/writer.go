@@ -45,7 +45,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	}
 	m, v5 := e.Msg, c.s.Version() >= mqtt.V5
 	if conn.Pending() == 0 {
-		c.unsent = 0
+		c.unsent, c.unsentB = 0, 0
 	}
 	c.unsent++
 	p := &w.publish
@@ -82,6 +82,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 		size = len(out)
 		conn.Commit(out)
 	}
+	c.unsentB += size
 	w.sh.count.PacketsSent++
 	w.sh.count.PublishSent++
 	w.sh.count.BytesSent += uint64(size)

@@ -1,0 +1,389 @@
+package broker_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
+	"github.com/sapwood-mqtt/sapwood/broker/store/storetest"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+type gate func(id string, m *mqtt.Message) mqtt.ReasonCode
+
+func (g gate) Admit(id string, m *mqtt.Message) mqtt.ReasonCode { return g(id, m) }
+
+// events notes what a broker tells.
+type events struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (e *events) note(format string, args ...any) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lines = append(e.lines, fmt.Sprintf(format, args...))
+}
+
+func (e *events) hooks() broker.Events {
+	return broker.Events{
+		Connected:    func(c broker.Client) { e.note("connected %s %v", c.ID, c.Version) },
+		Disconnected: func(c broker.Client, why string) { e.note("disconnected %s: %s", c.ID, why) },
+		Refused:      func(r broker.Refusal) { e.note("refused %s 0x%X", r.ClientID, uint8(r.Reason)) },
+		SessionEnded: func(id string) { e.note("ended %s", id) },
+		Subscribed:   func(id, filter string, o mqtt.SubOptions) { e.note("subscribed %s %s %d", id, filter, o.QoS()) },
+		Denied:       func(id string, m *mqtt.Message) { e.note("denied %s %s", id, m.Topic) },
+		Dropped:      func(id string, m *mqtt.Message, why session.Why) { e.note("dropped %s %v", id, why) },
+	}
+}
+
+func (e *events) has(t *testing.T, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if !reached(func() bool {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			for _, l := range e.lines {
+				if strings.HasPrefix(l, w) {
+					return true
+				}
+			}
+			return false
+		}) {
+			t.Errorf("nobody was told %q; %q", w, e.lines)
+		}
+	}
+}
+
+func TestGateAndEvents(t *testing.T) {
+	each(t, func(t *testing.T, shards int) {
+		var ev events
+		s := serve(t, broker.Options{Shards: shards, Events: ev.hooks(), Gates: []broker.Gate{
+			gate(func(id string, m *mqtt.Message) mqtt.ReasonCode {
+				if bytes.Equal(m.Topic, []byte("stop")) && id != "" {
+					return mqtt.PayloadFormatInvalid
+				}
+				return mqtt.Success
+			}),
+			gate(func(_ string, m *mqtt.Message) mqtt.ReasonCode {
+				if bytes.Equal(m.Topic, []byte("stop")) {
+					panic("the first gate was closed")
+				}
+				return mqtt.Success
+			}),
+		}})
+		sub := s.client("id=sub expiry=100")
+		sub.subscribe("# qos=1")
+		p := s.client(`id=pub will=stop "x"`)
+		p.send("PUBLISH topic=stop", "PUBLISH qos=1 id=1 topic=stop retain", "PUBLISH qos=2 id=2 topic=stop", "PUBLISH qos=1 id=3 topic=go")
+		p.expect("PUBACK id=1 0x99", "PUBREC id=2 0x99", "PUBACK id=3")
+		sub.expect("PUBLISH topic=go")
+		sub.idle()
+		p.leave(s, 1)
+		sub.idle()
+		sub.leave(s, 0)
+		p = s.client("id=pub")
+		p.send("PUBLISH topic=away")
+		p.idle()
+		bad := s.dial(mqtt.V5)
+		bad.send(`CONNECT id="a\tb"`)
+		bad.expect("CONNACK 0x85", "closed")
+		ev.has(t, "connected sub", "connected pub", "subscribed sub # 1", "denied pub stop", "disconnected pub: the client closed",
+			"ended pub", "disconnected sub", "dropped sub offline", "refused  0x85")
+		if st := s.stats(); st.Denied != 4 || st.Panics != 0 {
+			t.Errorf("%d denied, %d panics", st.Denied, st.Panics)
+		}
+	})
+}
+
+// TestPanickingEvents: whatever door panics, the broker goes on.
+func TestPanickingEvents(t *testing.T) {
+	var on atomic.Bool
+	boom := func() {
+		if on.Load() {
+			panic("boom")
+		}
+	}
+	s := serve(t, broker.Options{Shards: 2, Events: broker.Events{
+		Connected:    func(broker.Client) { boom() },
+		Disconnected: func(broker.Client, string) { boom() },
+		Refused:      func(broker.Refusal) { boom() },
+		SessionEnded: func(string) { boom() },
+		Subscribed:   func(string, string, mqtt.SubOptions) { boom() },
+		Dropped:      func(string, *mqtt.Message, session.Why) { boom() },
+	}, Gates: []broker.Gate{gate(func(string, *mqtt.Message) mqtt.ReasonCode { boom(); return mqtt.Success })}})
+	away := s.client("id=away expiry=100")
+	away.subscribe("t qos=0")
+	away.leave(s, 0)
+	on.Store(true)
+	for i := range 20 {
+		p := s.dial(mqtt.V5)
+		p.send(fmt.Sprintf(`CONNECT id=p%d will=t "x"`, i), "SUBSCRIBE id=1 t qos=0", "PUBLISH topic=t")
+		p.gone()
+		p = s.dial(mqtt.V5)
+		p.send(`CONNECT id="a\tb"`)
+		p.gone()
+	}
+	ctl := s.Control()
+	ctl.Publish(t.Context(), mqtt.Message{Topic: []byte("t")})
+	ctl.EndSession(t.Context(), "away", "test")
+	on.Store(false)
+	p := s.client("id=fine")
+	p.subscribe("fine")
+	p.send("PUBLISH topic=fine")
+	p.expect("PUBLISH topic=fine")
+	s.until("all are gone", func(st broker.Stats) bool { return st.Connected == 1 && st.Sockets == 1 && st.Panics > 20 })
+}
+
+func TestControl(t *testing.T) {
+	each(t, func(t *testing.T, shards int) {
+		t.Parallel()
+		st := mem.New()
+		s := serve(t, broker.Options{Shards: shards, Store: st})
+		ctl, ctx := s.Control(), t.Context()
+		sub := s.client("id=sub expiry=100 keepalive=7")
+		sub.subscribe("t qos=1")
+		d, err := ctl.Client(ctx, "sub")
+		if err != nil || d.ID != "sub" || !d.Connected || d.KeepAlive != 7*time.Second || d.Expiry != 100*time.Second || len(d.Filters) != 1 || d.Version != mqtt.V5 {
+			t.Errorf("%+v, %v", d, err)
+		}
+		for _, m := range []mqtt.Message{{Topic: []byte("t"), QoS: 1, Retain: true, Payload: []byte("x")}, {Topic: []byte("none")}} {
+			reason, err := ctl.Publish(ctx, m)
+			want := mqtt.Success
+			if reason != want || err != nil {
+				t.Errorf("%s: %v, %v", m.Topic, reason, err)
+			}
+		}
+		sub.expect("PUBLISH qos=1 topic=t")
+		if n := st.Stats().Retained; n != 1 {
+			t.Errorf("%d retained in the store", n)
+		}
+		if _, err := ctl.Publish(ctx, mqtt.Message{Topic: []byte("a/#")}); err == nil {
+			t.Error("published to a filter")
+		}
+		if _, err := ctl.Publish(ctx, mqtt.Message{Topic: []byte("t"), QoS: 3}); err == nil {
+			t.Error("published with QoS 3")
+		}
+		if err := ctl.Disconnect(ctx, "sub", mqtt.AdministrativeAction, "because"); err != nil {
+			t.Error(err)
+		}
+		sub.expect(`DISCONNECT 0x98 reason=because`, "closed")
+		s.until("it is away", func(st broker.Stats) bool { return st.Connected == 0 && st.Sessions == 1 })
+		if d, err = ctl.Client(ctx, "sub"); err != nil || d.Connected || d.Queued != 1 {
+			t.Errorf("%+v, %v", d, err)
+		}
+		sub = s.client("id=sub expiry=100")
+		sub.expect("PUBLISH qos=1 topic=t dup")
+		if err := ctl.EndSession(ctx, "sub", "because"); err != nil {
+			t.Error(err)
+		}
+		sub.expect("DISCONNECT 0x98", "closed")
+		for _, do := range []func(context.Context, string) error{
+			func(ctx context.Context, id string) error { return ctl.EndSession(ctx, id, "") },
+			func(ctx context.Context, id string) error { return ctl.Disconnect(ctx, id, 0, "") },
+			func(ctx context.Context, id string) error { _, err := ctl.Client(ctx, id); return err },
+		} {
+			if err := do(ctx, "sub"); !errors.Is(err, broker.ErrNoClient) {
+				t.Error(err)
+			}
+		}
+		if got := s.stats(); got.Sessions != 0 || got.QueuedBytes != 0 || got.Subscriptions != 0 {
+			t.Errorf("%+v", got.Sessions)
+		}
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+		if st.Stats().Sessions != 0 {
+			t.Error("the session stays in the store")
+		}
+		if _, err := ctl.Client(ctx, "sub"); !errors.Is(err, broker.ErrClosed) {
+			t.Error(err)
+		}
+		if _, err := ctl.Publish(ctx, mqtt.Message{Topic: []byte("t")}); !errors.Is(err, broker.ErrClosed) {
+			t.Error(err)
+		}
+		if _, ok := s.Stats(); ok {
+			t.Error("figures of a closed broker")
+		}
+		if err := s.close(); !errors.Is(err, broker.ErrClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+// TestClose: clients are told, wills published, what waits is stored, and what the store owes is waited for, but no
+// longer than the context allows.
+func TestClose(t *testing.T) {
+	each(t, func(t *testing.T, shards int) {
+		t.Parallel()
+		h := storetest.NewHeld(mem.New())
+		h.Pass()
+		s := serve(t, broker.Options{Shards: shards, Store: h})
+		away := s.client("id=away expiry=100")
+		away.subscribe("# qos=1")
+		away.leave(s, 0)
+		old, silent := s.client("v3.1.1 id=old clean"), s.dial(mqtt.V5)
+		s.until("it is there", func(st broker.Stats) bool { return st.Sockets == 2 })
+		var peers []*peer
+		for i := range 20 {
+			peers = append(peers, s.client(fmt.Sprintf(`id=c%d will=w will-qos=1 "x"`, i)))
+		}
+		h.Hold()
+		closed := make(chan error, 1)
+		go func() { closed <- s.close() }()
+		for _, p := range peers {
+			p.expect("DISCONNECT 0x8B", "closed")
+		}
+		old.expect("closed")
+		silent.expect("closed")
+		h.Await(1)
+		select {
+		case err := <-closed:
+			t.Fatalf("closed with commits outstanding: %v", err)
+		default:
+		}
+		h.Pass()
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		if n := h.Stats().Messages; n != 20 {
+			t.Errorf("%d messages wait", n)
+		}
+	})
+}
+
+func TestCloseDeadline(t *testing.T) {
+	t.Parallel()
+	h := storetest.NewHeld(mem.New())
+	s := serve(t, broker.Options{Shards: 4, Store: h})
+	s.dial(mqtt.V5).send("CONNECT id=a expiry=100")
+	h.Await(1)
+	ctx, cancel := context.WithCancel(t.Context())
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close(ctx) }()
+	s.dialRefused()
+	cancel()
+	if err := <-closed; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	h.Pass() // the outcome comes to a broker that is closed
+}
+
+// authn and authz are functions as doors.
+type authn func(context.Context, *auth.Attempt) (*auth.Identity, mqtt.ReasonCode)
+
+func (f authn) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Identity, mqtt.ReasonCode) {
+	return f(ctx, a)
+}
+
+type authz func(*auth.Identity, string, auth.Action, string) bool
+
+func (f authz) Authorize(i *auth.Identity, c string, a auth.Action, topic []byte) bool {
+	return f(i, c, a, string(topic))
+}
+
+func TestAuthentication(t *testing.T) {
+	each(t, func(t *testing.T, shards int) {
+		t.Parallel()
+		asked, release, cancelled := make(chan string, 100), make(chan bool), make(chan string, 100)
+		s := serve(t, broker.Options{Shards: shards, Authn: authn(func(ctx context.Context, a *auth.Attempt) (*auth.Identity, mqtt.ReasonCode) {
+			switch a.Username {
+			case "slow":
+				asked <- a.ClientID
+				select {
+				case <-release:
+				case <-ctx.Done():
+					cancelled <- a.ClientID
+					return nil, mqtt.ServerUnavailable
+				}
+			case "bad":
+				return nil, mqtt.BadUserNameOrPassword
+			}
+			return &auth.Identity{Name: a.Username}, mqtt.Success
+		})})
+		slow := s.dial(mqtt.V5)
+		slow.send("CONNECT id=slow username=slow", "SUBSCRIBE id=1 t qos=0", "PINGREQ")
+		<-asked
+		bad := s.dial(mqtt.V5)
+		bad.send("CONNECT id=bad username=bad", "PINGREQ")
+		bad.expect("CONNACK 0x86", "closed")
+		s.client("id=good username=good").idle() // nobody waits for the slow one
+		release <- true
+		slow.expect("CONNACK 0x00", "SUBACK id=1", "PINGRESP")
+		leaver := s.dial(mqtt.V5)
+		leaver.send("CONNECT id=leaver username=slow")
+		<-asked
+		leaver.conn.Close()
+		if id := <-cancelled; id != "leaver" {
+			t.Errorf("%s was cancelled", id)
+		}
+		s.until("it is gone", func(st broker.Stats) bool { return st.Sockets == 2 && st.Connected == 2 })
+		// One that waits as the broker closes.
+		last := s.dial(mqtt.V5)
+		last.send("CONNECT id=last username=slow")
+		<-asked
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+		last.expect("closed")
+	})
+}
+
+// TestAuthorization: what a client may publish, subscribe to, receive and leave as its will, also when the answer
+// changes while it is connected, and while it reconnects.
+func TestAuthorization(t *testing.T) {
+	each(t, func(t *testing.T, shards int) {
+		var revoked atomic.Bool
+		s := serve(t, broker.Options{Shards: shards, Authz: authz(func(i *auth.Identity, id string, a auth.Action, topic string) bool {
+			return i != nil && !strings.HasPrefix(topic, []string{"", "p", "s", "r"}[a]+"/no") && !(revoked.Load() && id == "sub" && a == auth.Receive)
+		})})
+		sub, pub := s.client("id=sub expiry=100"), s.client("id=pub")
+		sub.send("SUBSCRIBE id=1 s/no/# qos=1, $share/g/s/no qos=1, # qos=1")
+		sub.expect("SUBACK 0x87,0x87,0x01")
+		pub.send("PUBLISH qos=1 id=1 topic=p/no", "PUBLISH qos=2 id=2 topic=p/no", "PUBLISH topic=p/no",
+			"PUBLISH qos=1 id=3 topic=r/no", "PUBLISH retain qos=1 id=4 topic=yes", "PUBLISH qos=1 id=5 topic=$SYS/x")
+		pub.expect("PUBACK id=1 0x87", "PUBREC id=2 0x87", "PUBACK id=3", "PUBACK id=4", "PUBACK id=5 0x87")
+		sub.expect("PUBLISH topic=yes")
+		sub.send("PUBACK id=1")
+		sub.idle()
+		will := s.dial(mqtt.V5)
+		will.send(`CONNECT id=will will=p/no "x"`)
+		will.expect("CONNACK 0x87", "closed")
+		// Revoked: live messages, those that wait, and retained ones.
+		sub.leave(s, 1)
+		pub.send("PUBLISH qos=1 id=6 topic=yes")
+		pub.expect("PUBACK id=6")
+		revoked.Store(true)
+		sub = s.client("id=sub expiry=100")
+		pub.send("PUBLISH qos=1 id=7 topic=yes")
+		pub.expect("PUBACK id=7 0x10")
+		sub.subscribe("yes qos=0")
+		sub.idle()
+		revoked.Store(false)
+		// The identity is read by publishers while the client reconnects.
+		var all sync.WaitGroup
+		all.Go(func() {
+			for range 50 {
+				s.client("id=sub expiry=100")
+			}
+		})
+		for range 200 {
+			pub.send("PUBLISH topic=yes")
+			pub.idle()
+		}
+		all.Wait()
+		if st := s.stats(); st.Dropped[session.Denied] < 3 || st.QueuedBytes != 0 {
+			t.Errorf("%d denied to receive, %d queued", st.Dropped[session.Denied], st.QueuedBytes)
+		}
+	})
+}
