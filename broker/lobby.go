@@ -96,8 +96,10 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
 		return
 	}
 	req := p.request
-	attempt := &auth.Attempt{ClientID: req.ClientID, Username: req.Username, Password: req.Password,
-		HasUser: req.HasUser, HasPass: req.HasPass, Remote: remoteOf(conn)}
+	attempt := &auth.Attempt{
+		ClientID: req.ClientID, Username: req.Username, Password: req.Password,
+		HasUser: req.HasUser, HasPass: req.HasPass, Remote: remoteOf(conn),
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
 	p.cancel = cancel
 	go func() {

@@ -166,8 +166,10 @@ func (sh *shard) fetch(c *client, e *session.Effect) {
 			}
 			fetched := make([]session.Fetched, len(items))
 			for i, it := range items {
-				fetched[i] = session.Fetched{Seq: it.Seq, Released: it.Released, Msg: it.Message, Delivery: it.Delivery,
-					Denied: !it.Released && !sh.mayReceive(c, it.Message)}
+				fetched[i] = session.Fetched{
+					Seq: it.Seq, Released: it.Released, Msg: it.Message, Delivery: it.Delivery,
+					Denied: !it.Released && !sh.mayReceive(c, it.Message),
+				}
 			}
 			sh.perform(c, nil, c.s.Fetched(sh.turn(), epoch, fetched, next, sh.take()))
 		})

@@ -100,7 +100,7 @@ func TestSlowConsumer(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		want := 6 + (len((&mqtt.Publish{Topic: []byte("small"), Payload: make([]byte, 10)}).AppendTo(nil, mqtt.V5)))*messages
+		want := 6 + len((&mqtt.Publish{Topic: []byte("small"), Payload: make([]byte, 10)}).AppendTo(nil, mqtt.V5))*messages
 		for i, c := range conns {
 			if n, err := io.CopyN(io.Discard, c, int64(want)); err != nil {
 				t.Fatalf("o%d: %d of %d bytes: %v", i, n, want, err)

@@ -264,8 +264,10 @@ func TestTwoSessionsOfOneClient(t *testing.T) {
 	for id := range store.SessionID(2) {
 		meta := &store.Session{ID: id + 1, ClientID: "a", Version: mqtt.V5, Expiry: 100}
 		sub := store.Subscription{Filter: fmt.Sprint("t/", id), Options: 1}
-		st.Commit(&store.Batch{Records: []store.Record{{Op: store.PutSession, Session: meta.ID, Meta: meta},
-			{Op: store.Subscribe, Session: meta.ID, Subscription: sub}}})
+		st.Commit(&store.Batch{Records: []store.Record{
+			{Op: store.PutSession, Session: meta.ID, Meta: meta},
+			{Op: store.Subscribe, Session: meta.ID, Subscription: sub},
+		}})
 	}
 	s, st := restart(t, st, broker.Options{})
 	s.until("one session is left", func(got broker.Stats) bool {

@@ -25,9 +25,18 @@ func likelyProtocol(b []byte) string {
 		return "TLS"
 	}
 	for _, p := range [...]struct{ start, name string }{
-		{"GET ", "HTTP"}, {"POST ", "HTTP"}, {"HEAD ", "HTTP"}, {"PUT ", "HTTP"}, {"OPTIONS ", "HTTP"},
-		{"CONNECT ", "HTTP"}, {"PRI * HTTP/2", "HTTP"}, {"SSH-", "SSH"}, {"PROXY ", "PROXY"},
-		{"\r\n\r\n\x00\r\nQUIT\n", "PROXY"}, {"EHLO ", "SMTP"}, {"HELO ", "SMTP"},
+		{"GET ", "HTTP"},
+		{"POST ", "HTTP"},
+		{"HEAD ", "HTTP"},
+		{"PUT ", "HTTP"},
+		{"OPTIONS ", "HTTP"},
+		{"CONNECT ", "HTTP"},
+		{"PRI * HTTP/2", "HTTP"},
+		{"SSH-", "SSH"},
+		{"PROXY ", "PROXY"},
+		{"\r\n\r\n\x00\r\nQUIT\n", "PROXY"},
+		{"EHLO ", "SMTP"},
+		{"HELO ", "SMTP"},
 	} {
 		if bytes.HasPrefix(b, []byte(p.start)) {
 			return p.name

@@ -22,8 +22,10 @@ type sys struct {
 }
 
 func newSys(b *Broker) *sys {
-	return &sys{b: b, lastAt: b.started, load: make(map[string]*[3]float64),
-		heap: []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}}
+	return &sys{
+		b: b, lastAt: b.started, load: make(map[string]*[3]float64),
+		heap: []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}},
+	}
 }
 
 // publish gathers the figures and publishes them on shard 0.
