@@ -105,6 +105,9 @@ func (a *agenda) run() {
 // attend does what is due for c.
 func (a *agenda) attend(c *client) {
 	defer a.sh.rescue(c)
+	if a.sh.commits.pauses(c.conn) {
+		c.s.Heard(a.sh.turn())
+	}
 	a.sh.perform(c, nil, c.s.Tick(a.sh.turn(), a.sh.take()))
 	if c.s.Ended() {
 		a.sh.count.SessionsExpired++

@@ -93,12 +93,16 @@ func (k *commits) pause(conn *loop.Conn) {
 	k.paused = append(k.paused, conn)
 }
 
+// pauses tells that nothing is read from a connection; its keep-alive stands still meanwhile.
+func (k *commits) pauses(conn *loop.Conn) bool { return conn != nil && slices.Contains(k.paused, conn) }
+
 func (k *commits) resume() {
 	if len(k.paused) == 0 || k.ahead(2) {
 		return
 	}
 	for _, conn := range k.paused {
-		if conn.State != nil { // it is not closed
+		if c, open := conn.State.(*client); open {
+			c.s.Heard(k.sh.turn())
 			conn.ResumeRead()
 		}
 	}

@@ -151,6 +151,41 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
+// TestKeepAliveBehindTheStore: a client that is not read because it is ahead of the store is not taken for silent.
+func TestKeepAliveBehindTheStore(t *testing.T) {
+	t.Parallel()
+	h := storetest.NewHeld(mem.New())
+	s := serve(t, broker.Options{Store: h, Shards: 1})
+	h.Pass()
+	sub := s.client("id=sub expiry=100")
+	sub.subscribe("t qos=1")
+	sub.leave(s, 0)
+	h.Hold()
+	pub := s.client("v3.1.1 id=pub clean keepalive=1")
+	const n = 40_000 // more than may be ahead
+	var out []byte
+	for i := range n {
+		out = (&mqtt.Publish{Topic: []byte("t"), QoS: 1, ID: uint16(i + 1)}).AppendTo(out, mqtt.V311)
+	}
+	written := make(chan error, 1)
+	go func() { _, err := pub.conn.Write(out); written <- err }()
+	s.until("it is not read any more", func(st broker.Stats) bool { return st.PublishReceived > 16<<10 })
+	witness := s.client("id=witness keepalive=1")
+	witness.expect("DISCONNECT 0x8D", "closed")
+	if st := s.stats(); st.Connected != 1 || st.PublishReceived == n {
+		t.Fatalf("%d connected, %d read", st.Connected, st.PublishReceived)
+	}
+	h.Pass()
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		if got, want := pub.next(), fmt.Sprintf("PUBACK id=%d", i+1); got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+}
+
 // restart ends the store's use by the old broker as a crash does, and starts another one with what it kept.
 func restart(t *testing.T, st *mem.Store, o broker.Options) (*served, *mem.Store) {
 	t.Helper()

@@ -19,7 +19,7 @@ import (
 )
 
 // stressFor is how long TestStress runs; SAPWOOD_STRESS says otherwise, as "10s".
-const stressFor = 3 * time.Second
+const stressFor = 2 * time.Second
 
 // TestStress lets clients do at random what clients do, many with the same few ids, and then looks whether the
 // broker's books balance and nothing is left.

@@ -220,6 +220,9 @@ func (s *Session) Tick(t Turn, do []Effect) []Effect {
 	return do
 }
 
+// Heard begins the keep-alive anew, for a client that the owner has not read from.
+func (s *Session) Heard(t Turn) { s.seen = t.Now }
+
 // Deadline is when Tick has something to do at the earliest, in ms; 0 = never as things are.
 func (s *Session) Deadline() int64 {
 	if s.connected {
