@@ -62,15 +62,15 @@ func (m *mosquitto) pub(lines []string, qos int, args ...string) {
 		m.t.Fatal(err)
 	}
 	done := []string{" sending PUBLISH ", " received PUBACK ", " received PUBCOMP "}[qos]
-	timeout := time.After(patience)
+	timeout, last := time.After(patience), "nothing"
 	for n := 0; n < len(lines); {
 		select {
-		case line := <-out:
-			if strings.Contains(line, done) {
+		case last = <-out:
+			if strings.Contains(last, done) {
 				n++
 			}
 		case <-timeout:
-			m.t.Fatalf("mosquitto_pub %q: %d of %d are done", args, n, len(lines))
+			m.t.Fatalf("mosquitto_pub %q: %d of %d are done, and it said last: %s", args, n, len(lines), last)
 		}
 	}
 }
