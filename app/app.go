@@ -100,15 +100,7 @@ func (a *App) openListener(key string, cfg Listener) (net.Listener, error) {
 	} else {
 		a.bound.MQTT = append(a.bound.MQTT, "mqtt://"+l.Addr().String())
 	}
-	if cfg.MaxConnections == 0 {
-		return l, nil
-	}
-	limited := transport.Limit(l, cfg.MaxConnections)
-	a.onStop("limit "+cfg.Address, func(context.Context) error {
-		a.log.Info("listener closes", "address", cfg.Address, "max_connections", cfg.MaxConnections, "refused", limited.Refused())
-		return nil
-	})
-	return limited, nil
+	return l, nil
 }
 
 // openHTTP comes first and goes last, so that /readyz can say no while the rest starts and stops.

@@ -20,7 +20,7 @@ func testConfig(t *testing.T) Config {
 	cfg.HTTP.Address = "127.0.0.1:0"
 	cfg.Listeners = []Listener{
 		{Address: "127.0.0.1:0"},
-		{Address: "unix:" + filepath.Join(t.TempDir(), "s"), MaxConnections: 5},
+		{Address: "unix:" + filepath.Join(t.TempDir(), "s")},
 	}
 	return cfg
 }
@@ -177,7 +177,7 @@ func TestConfigRules(t *testing.T) {
 	f("listeners[0].address: has no path", "SAPWOOD_LISTENERS_0_ADDRESS=unix:")
 	f(`listeners[0].address: is "1883", but must be host:port`, "SAPWOOD_LISTENERS_0_ADDRESS=1883")
 	f(`listeners[0].address: has the port "65536"`, "SAPWOOD_LISTENERS_0_ADDRESS=127.0.0.1:65536")
-	f("listeners[1].address: is empty", "SAPWOOD_LISTENERS_1_MAX_CONNECTIONS=5")
+	f("listeners[1].address: is empty", "SAPWOOD_LISTENERS_1_ANONYMOUS=true")
 	f("listeners[1].address: 127.0.0.1:1883 is there twice", "SAPWOOD_LISTENERS_1_ADDRESS=127.0.0.1:1883")
 	f("", "SAPWOOD_HTTP_ADDRESS=off")
 	f("", "SAPWOOD_HTTP_ADDRESS=")

@@ -22,14 +22,13 @@ type Config struct {
 	Limits     broker.Limits   `yaml:"limits" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
 	Delivery   broker.Delivery `yaml:"delivery" doc:"How messages reach their receivers."`
 	Sys        Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
-	StopTime   time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"What is left is cut off, and the process exits with status 1."`
+	StopTime   time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
 }
 
 // Listener is one address that speaks MQTT. The zero value lacks its address.
 type Listener struct {
-	Address        string `yaml:"address" doc:"host:port, where port 0 takes a free one, or unix:/path/to/socket."`
-	Anonymous      bool   `yaml:"anonymous" doc:"Let clients in without authentication on an address that other machines can reach. Loopback addresses and unix sockets need no such leave."`
-	MaxConnections int    `yaml:"max_connections" unit:"connections" doc:"Most connections at a time through this listener; 0 sets no limit." exceeded:"A further connection is closed as soon as it is accepted, before any MQTT, and counted."`
+	Address   string `yaml:"address" doc:"host:port, where port 0 takes a free one, or unix:/path/to/socket."`
+	Anonymous bool   `yaml:"anonymous" doc:"Let clients in without authentication on an address that other machines can reach. Loopback addresses and unix sockets need no such leave."`
 }
 
 // HTTP is where health checks are answered.

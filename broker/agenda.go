@@ -12,18 +12,36 @@ type timer struct {
 	task   func()
 }
 
-// timers is a heap by time. A client's entry counts only if it is the one that client.timer names.
+// timers is a heap by time. A client has one entry at most and knows its place, so that it leaves nothing behind.
 type timers []timer
 
 func (t timers) Len() int           { return len(t) }
 func (t timers) Less(i, j int) bool { return t[i].at < t[j].at }
-func (t timers) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
-func (t *timers) Push(x any)        { *t = append(*t, x.(timer)) }
+func (t timers) Swap(i, j int) {
+	t[i], t[j] = t[j], t[i]
+	t.note(i)
+	t.note(j)
+}
+
+func (t timers) note(i int) {
+	if c := t[i].client; c != nil {
+		c.timer = i + 1
+	}
+}
+
+func (t *timers) Push(x any) {
+	*t = append(*t, x.(timer))
+	t.note(len(*t) - 1)
+}
+
 func (t *timers) Pop() any {
 	old := *t
 	last := old[len(old)-1]
 	old[len(old)-1] = timer{}
 	*t = old[:len(old)-1]
+	if last.client != nil {
+		last.client.timer = 0
+	}
 	return last
 }
 
@@ -36,18 +54,27 @@ type agenda struct {
 // watch makes sure that c is looked at when its session needs it. A deadline that has moved on
 // since (every packet moves the keep-alive) is found out when the timer fires.
 func (a *agenda) watch(c *client) {
-	d := c.s.Deadline()
-	if d == 0 || c.timer != 0 && c.timer <= d {
-		return
+	switch d := c.s.Deadline(); {
+	case d == 0:
+	case c.timer == 0:
+		heap.Push(&a.timers, timer{at: d, client: c})
+	case d < a.timers[c.timer-1].at:
+		a.timers[c.timer-1].at = d
+		heap.Fix(&a.timers, c.timer-1)
 	}
-	c.timer = d
-	heap.Push(&a.timers, timer{at: d, client: c})
+}
+
+// forget takes c out, whose session is over.
+func (a *agenda) forget(c *client) {
+	if c.timer != 0 {
+		heap.Remove(&a.timers, c.timer-1)
+	}
 }
 
 // every runs task at an interval, as long as the shard lives.
 func (a *agenda) every(d time.Duration, task func()) {
 	at := a.sh.now + d.Milliseconds()
-	heap.Push(&a.timers, timer{at: at, task: func() { task(); a.every(d, task) }})
+	heap.Push(&a.timers, timer{at: at, task: func() { defer a.every(d, task); task() }})
 }
 
 // maxDue bounds the timers of one turn, so that 100,000 sessions that expire in the same second
@@ -62,21 +89,10 @@ func (a *agenda) run() {
 		}
 		due := heap.Pop(&a.timers).(timer)
 		if due.task != nil {
-			due.task()
+			a.sh.b.guard("timer", due.task)
 			continue
 		}
-		c := due.client
-		if c.timer != due.at {
-			continue
-		}
-		c.timer = 0
-		if c.s.Ended() {
-			continue
-		}
-		a.sh.perform(c, nil, c.s.Tick(a.sh.turn(), a.sh.take()))
-		if !c.s.Ended() {
-			a.watch(c)
-		}
+		a.attend(due.client)
 	}
 	a.sh.lobby.expire()
 	next := a.sh.now + 1000
@@ -84,4 +100,15 @@ func (a *agenda) run() {
 		next = min(next, a.timers[0].at)
 	}
 	a.sh.loop.WakeAt(a.sh.loop.Now().Add(time.Duration(max(next-a.sh.now, 1)) * time.Millisecond))
+}
+
+// attend does what is due for c.
+func (a *agenda) attend(c *client) {
+	defer a.sh.rescue(c)
+	a.sh.perform(c, nil, c.s.Tick(a.sh.turn(), a.sh.take()))
+	if c.s.Ended() {
+		a.sh.count.SessionsExpired++
+		return
+	}
+	a.watch(c)
 }

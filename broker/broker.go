@@ -56,7 +56,7 @@ type Broker struct {
 	index    *topic.Index
 	groups   groups
 	retained *retained
-	clients  table
+	clients  table[client]
 	shards   []*shard
 	seed     maphash.Seed
 
@@ -68,6 +68,7 @@ type Broker struct {
 	queuedBytes atomic.Int64
 	maximum     atomic.Int64 // most clients connected at a time
 	panics      atomic.Uint64
+	strangers   *quiet
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -87,7 +88,7 @@ func New(o Options) (*Broker, error) {
 	b := &Broker{
 		opts: o, limits: DefaultLimits(), delivery: DefaultDelivery(), log: o.Logger, store: o.Store,
 		index: topic.NewIndex(), seed: maphash.MakeSeed(), listeners: make(map[net.Listener]struct{}),
-		started: time.Now(), closed: make(chan struct{}),
+		started: time.Now(), closed: make(chan struct{}), strangers: newQuiet(time.Second),
 	}
 	b.epoch = b.started.UnixMilli()
 	if o.Limits != nil {
@@ -112,11 +113,13 @@ func New(o Options) (*Broker, error) {
 	for i := range n {
 		sh, err := newShard(b, i)
 		if err != nil {
+			b.abandon()
 			return nil, fmt.Errorf("start event loop: %w", err)
 		}
 		b.shards = append(b.shards, sh)
 	}
 	if err := b.load(); err != nil {
+		b.abandon()
 		return nil, fmt.Errorf("load the store: %w", err)
 	}
 	for _, sh := range b.shards {
@@ -124,6 +127,15 @@ func New(o Options) (*Broker, error) {
 		b.running.Go(sh.loop.Run)
 	}
 	return b, nil
+}
+
+// abandon gives back the loops that were made and are not to run.
+func (b *Broker) abandon() {
+	for _, sh := range b.shards {
+		sh.commits.batch = sh.commits.newBatch() // nothing is stored
+		sh.loop.Stop()
+		sh.loop.Run()
+	}
 }
 
 // Serve accepts connections from ln until Close or until ln is closed by its owner, and returns
@@ -178,6 +190,11 @@ func (b *Broker) Close(ctx context.Context) error {
 	for _, sh := range b.shards {
 		select {
 		case <-sh.quiesced:
+			continue
+		default:
+		}
+		select {
+		case <-sh.quiesced:
 		case <-ctx.Done():
 			err = fmt.Errorf("close: %w: clients were cut off", context.Cause(ctx))
 		}
@@ -210,9 +227,7 @@ func (b *Broker) load() error {
 		b.shardOf(r.Session.ClientID).restore(r, now)
 		return nil
 	}, func(m *mqtt.Message) error {
-		if m.Expires == 0 || m.Expires > now {
-			b.retained.restore(m)
-		}
+		b.retained.set(m) // what has expired meanwhile leaves the store as it would have
 		return nil
 	})
 	b.nextSession.Store(uint64(highest))

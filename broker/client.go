@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"sync/atomic"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
@@ -14,22 +15,23 @@ import (
 // belongs to its shard's loop but for the atomics, by which other shards choose
 // among receivers.
 type client struct {
-	s        session.Session
-	shard    *shard
-	conn     *loop.Conn // nil while not connected
-	identity *auth.Identity
-	id       string
-	stored   store.SessionID // 0 = not durable
-	handle   uint32          // in the subscription index
+	s      session.Session
+	shard  *shard
+	conn   *loop.Conn // nil while not connected
+	id     string
+	stored store.SessionID // 0 = not durable
+	handle uint32          // in the subscription index
 
-	online atomic.Bool  // takes QoS 0
-	full   atomic.Bool  // its queue is at the limit
-	load   atomic.Int32 // QoS 1 and 2 messages queued or in flight
+	identity atomic.Pointer[auth.Identity] // other shards ask whether it may receive
+	online   atomic.Bool                   // takes QoS 0
+	full     atomic.Bool                   // its queue is at the limit
+	load     atomic.Int32                  // QoS 1 and 2 messages queued or in flight
 
 	replays   []*replay // retained messages still to be sent
 	hello     *hello    // what CONNACK has to say; nil once it is sent
-	timer     int64     // when the shard looks at it next, ms; 0 = not scheduled
+	timer     int       // 1 + its place in agenda.timers, 0 = none
 	published uint64    // the batch that its last message became part of
+	replayed  uint64    // the batch that its last retained message became part of
 	waiting   uint64    // the batch in whose list of waiters it stands
 	unsent    int       // messages since the output was last seen empty
 	queued    int64     // its share of Broker.queuedBytes
@@ -39,11 +41,20 @@ type client struct {
 
 // pending is a connection that has no client yet.
 type pending struct {
+	conn     *loop.Conn // nil once the shard has nothing to do with it any more
 	hs       session.Handshake
 	deadline int64 // ms, for its CONNECT
 	version  mqtt.Version
 	request  *session.Request
-	gone     bool
+	cancel   context.CancelFunc // of its authentication
+}
+
+// leave says that the connection is gone, or has an answer.
+func (p *pending) leave() {
+	p.conn = nil
+	if p.cancel != nil {
+		p.cancel()
+	}
 }
 
 // hello is what a CONNACK tells beside the session.
@@ -55,7 +66,7 @@ type hello struct {
 // meta is the session's own data as the store keeps it.
 func (c *client) meta(now int64) *store.Session {
 	m := &store.Session{
-		ID: c.stored, ClientID: c.id, Owner: c.identity.Name,
+		ID: c.stored, ClientID: c.id, Owner: c.identity.Load().Name,
 		Version: c.s.Version(), Expiry: c.s.Expiry(),
 	}
 	if !c.s.Connected() {

@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"slices"
 	"sync"
 
+	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -13,11 +15,11 @@ import (
 type batch struct {
 	store.Batch
 	number  uint64
-	targets []store.Target
 	routed  []routed
 	to      []receiver // of routed
 	waiters []*client
 	shard   *shard
+	bytes   int64 // of the messages in routed
 
 	settled bool // has an outcome; this and err behind commits.mu
 	err     error
@@ -38,6 +40,10 @@ type commits struct {
 	committing []*batch // handed to the store, oldest first
 	spare      []*batch
 	done       uint64 // number of the last batch that has an outcome
+	records    int    // of batches without an outcome; so are messages and bytes
+	messages   int
+	bytes      int64
+	paused     []*loop.Conn // whose clients are ahead of the store
 
 	mu sync.Mutex // guards settled and err of the batches
 }
@@ -63,6 +69,43 @@ func (b *batch) empty() bool { return len(b.Records) == 0 && len(b.routed) == 0 
 // keep adds a change to the batch.
 func (k *commits) keep(r store.Record) { k.batch.Records = append(k.batch.Records, r) }
 
+// How far clients may be ahead of the store before a shard stops reading from those that ask for more.
+const (
+	maxAhead      = 16 << 10 // records, or messages
+	maxAheadBytes = 16 << 20 // of messages
+)
+
+// ahead tells whether part times as much as is allowed waits for the store.
+func (k *commits) ahead(part int) bool {
+	b := k.batch
+	return (k.records+len(b.Records))*part > maxAhead || (k.messages+len(b.routed))*part > maxAhead ||
+		(k.bytes+b.bytes)*int64(part) > maxAheadBytes
+}
+
+// concerns tells whether something of c is in this turn's batch.
+func (k *commits) concerns(c *client) bool {
+	return c.published == k.batch.number || c.waiting == k.batch.number
+}
+
+// pause stops reading from a connection whose client keeps the store busy, until that has caught up.
+func (k *commits) pause(conn *loop.Conn) {
+	conn.PauseRead()
+	k.paused = append(k.paused, conn)
+}
+
+func (k *commits) resume() {
+	if len(k.paused) == 0 || k.ahead(2) {
+		return
+	}
+	for _, conn := range k.paused {
+		if conn.State != nil { // it is not closed
+			conn.ResumeRead()
+		}
+	}
+	clear(k.paused)
+	k.paused = k.paused[:0]
+}
+
 // commit hands the batch to the store and deals with every outcome there is by now. What those bring about
 // may fill another batch; a few rounds a turn, the rest goes with the next.
 func (k *commits) commit() {
@@ -71,6 +114,7 @@ func (k *commits) commit() {
 			b := k.batch
 			k.batch = k.newBatch()
 			k.committing = append(k.committing, b)
+			k.records, k.messages, k.bytes = k.records+len(b.Records), k.messages+len(b.routed), k.bytes+b.bytes
 			if len(b.Records) == 0 {
 				b.finished(nil)
 			} else {
@@ -105,9 +149,11 @@ func (k *commits) settleOutcomes() bool {
 	k.mu.Unlock()
 	for _, b := range k.committing[:n] {
 		k.done = b.number
+		k.records, k.messages, k.bytes = k.records-len(b.Records), k.messages-len(b.routed), k.bytes-b.bytes
 		k.carryOut(b)
 	}
-	k.committing = append(k.committing[:0], k.committing[n:]...)
+	k.committing = slices.Delete(k.committing, 0, n)
+	k.resume()
 	return n > 0
 }
 
@@ -119,7 +165,10 @@ func (k *commits) carryOut(b *batch) {
 	for i := range b.routed {
 		r := &b.routed[i]
 		if b.err != nil && r.record >= 0 {
-			k.sh.count.Dropped[session.StoreFailed] += uint64(r.end - r.from)
+			k.holes(b, r)
+			for j := r.from; j < r.end; j++ {
+				k.lose(b.to[j].client, r.msg, session.StoreFailed)
+			}
 			continue
 		}
 		k.sh.out.nextMessage()
@@ -128,26 +177,69 @@ func (k *commits) carryOut(b *batch) {
 			seq := uint64(0)
 			if to.target > 0 {
 				if seq = b.Records[r.record].Targets[to.target-1].Seq; seq == 0 {
-					continue // its session ended meanwhile
+					k.lose(to.client, r.msg, session.SessionEnded)
+					continue
 				}
 			}
-			k.sh.mail.deliver(to, r.msg, seq)
+			k.deliver(to, r.msg, seq)
 		}
 	}
 	for _, c := range b.waiters {
-		if b.err == nil {
-			k.sh.perform(c, nil, c.s.Stored(b.number, k.sh.take()))
-		} else {
-			k.sh.perform(c, nil, c.s.Failed(b.number, k.sh.take()))
-		}
+		k.tell(c, b)
+	}
+	k.recycle(b)
+}
+
+// batchRecords is how long a batch's lists may grow and still be used again.
+const batchRecords = 4096
+
+func (k *commits) recycle(b *batch) {
+	if len(k.spare) == 4 || max(cap(b.Records), cap(b.to), cap(b.waiters)) > batchRecords {
+		return
 	}
 	clear(b.Records)
 	clear(b.routed)
 	clear(b.to)
 	clear(b.waiters)
-	b.settled, b.err = false, nil
-	b.Records, b.routed, b.to, b.waiters, b.targets = b.Records[:0], b.routed[:0], b.to[:0], b.waiters[:0], nil
-	if len(k.spare) < 4 {
-		k.spare = append(k.spare, b)
+	b.settled, b.err, b.bytes = false, nil, 0
+	b.Records, b.routed, b.to, b.waiters = b.Records[:0], b.routed[:0], b.to[:0], b.waiters[:0]
+	k.spare = append(k.spare, b)
+}
+
+// lose counts a message that a receiver does not get because of what the store did.
+func (k *commits) lose(c *client, m *mqtt.Message, why session.Why) {
+	defer k.sh.rescue(c)
+	k.sh.drop(c, m, why)
+	if c.shard == k.sh {
+		k.sh.replay.later(c) // it may have waited for this batch to go on
+	}
+}
+
+func (k *commits) deliver(to *receiver, m *mqtt.Message, seq uint64) {
+	defer k.sh.rescue(to.client)
+	k.sh.mail.deliver(to, m, seq)
+}
+
+// holes tells the receivers of a message that was not kept that nothing is at the positions it was given: what
+// is behind them waits for it.
+func (k *commits) holes(b *batch, r *routed) {
+	for j := r.from; j < r.end; j++ {
+		to := &b.to[j]
+		if to.target == 0 {
+			continue
+		}
+		if seq := b.Records[r.record].Targets[to.target-1].Seq; seq != 0 {
+			k.sh.mail.hole(to, seq)
+		}
+	}
+}
+
+// tell tells a client that waits for a batch its outcome.
+func (k *commits) tell(c *client, b *batch) {
+	defer k.sh.rescue(c)
+	if b.err == nil {
+		k.sh.perform(c, nil, c.s.Stored(b.number, k.sh.take()))
+	} else {
+		k.sh.perform(c, nil, c.s.Failed(b.number, k.sh.take()))
 	}
 }

@@ -12,7 +12,7 @@ import (
 func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned bool) {
 	req := p.request
 	old := sh.byID[req.ClientID]
-	if old != nil && old.identity.Name != id.Name {
+	if old != nil && old.identity.Load().Name != id.Name {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "the client id belongs to somebody else"})
 		return
 	}
@@ -21,11 +21,11 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 	case sh.stopping:
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
 		return
-	case !taking && sh.b.limits.MaxConnections > 0 && sh.b.connected.Load() >= int64(sh.b.limits.MaxConnections):
-		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.QuotaExceeded, Text: "the server has as many connections as it is allowed"})
-		return
 	case req.Will != nil && !sh.router.mayPublish(id, req.ClientID, req.Will.Msg.Topic):
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorised to publish the will"})
+		return
+	case !sh.b.enter(taking):
+		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.QuotaExceeded, Text: "the server has as many connections as it is allowed"})
 		return
 	}
 	if taking {
@@ -43,17 +43,13 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 			c.stored = store.SessionID(sh.b.nextSession.Add(1))
 		}
 	}
-	p.gone = true
-	c.identity, c.conn, c.cause = id, conn, ""
+	p.conn, p.request = nil, nil
+	c.conn, c.cause = conn, ""
+	c.identity.Store(id)
 	conn.State = c
 	c.hello = &hello{request: req, assigned: assigned}
 	sh.count.Connects++
-	now := sh.b.connected.Add(1)
-	for most := sh.b.maximum.Load(); now > most && !sh.b.maximum.CompareAndSwap(most, now); {
-		most = sh.b.maximum.Load()
-	}
 	sh.perform(c, nil, c.s.Attach(sh.turn(), req.Params, fresh, sh.take()))
-	c.online.Store(true)
 	sh.agenda.watch(c)
 	sh.replay.later(c)
 	if sh.b.opts.Events.Connected != nil {
@@ -61,9 +57,26 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 	}
 }
 
+// enter counts one more connected client, if the limit allows it; one that takes another's place is always allowed.
+func (b *Broker) enter(taking bool) bool {
+	now := b.connected.Add(1)
+	if taking {
+		return true // the other one is about to be taken off
+	}
+	if limit := int64(b.limits.MaxConnections); limit > 0 && now > limit {
+		b.connected.Add(-1)
+		return false
+	}
+	for most := b.maximum.Load(); now > most && !b.maximum.CompareAndSwap(most, now); {
+		most = b.maximum.Load()
+	}
+	return true
+}
+
 func (sh *shard) newClient(id string, who *auth.Identity) *client {
-	c := &client{shard: sh, id: id, identity: who}
-	sh.b.clients.add(c)
+	c := &client{shard: sh, id: id}
+	c.identity.Store(who)
+	c.handle = sh.b.clients.add(c)
 	sh.byID[id] = c
 	sh.b.sessions.Add(1)
 	return c
@@ -87,7 +100,6 @@ func (sh *shard) detach(c *client) {
 	}
 	c.conn, c.hello = nil, nil
 	c.online.Store(false)
-	c.timer = 0
 	c.unsent = 0
 	sh.b.connected.Add(-1)
 	sh.count.Disconnects++
@@ -103,7 +115,7 @@ func (sh *shard) detach(c *client) {
 }
 
 // end forgets a session that is over.
-func (sh *shard) end(c *client, durable bool, unsent uint64) {
+func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	for i := range c.s.Subscriptions() {
 		sh.router.unsubscribe(c, c.s.Subscriptions()[i].Filter)
 	}
@@ -111,6 +123,7 @@ func (sh *shard) end(c *client, durable bool, unsent uint64) {
 		r.cursor.Close()
 	}
 	c.replays = nil
+	sh.agenda.forget(c)
 	c.online.Store(false)
 	sh.b.queuedBytes.Add(-c.queued)
 	c.queued = 0
@@ -118,9 +131,9 @@ func (sh *shard) end(c *client, durable bool, unsent uint64) {
 		delete(sh.byID, c.id)
 	}
 	sh.b.sessions.Add(-1)
-	sh.b.clients.remove(c)
+	sh.b.clients.remove(c.handle)
 	if durable {
-		sh.endStored(c, unsent)
+		sh.endStored(c, unsent, lost)
 	}
 	if sh.b.opts.Events.SessionEnded != nil {
 		sh.b.opts.Events.SessionEnded(c.id)
@@ -133,21 +146,22 @@ func (sh *shard) shutdown() {
 	sh.stopping = true
 	for _, c := range sh.byID {
 		if c.s.Connected() {
-			sh.perform(c, nil, c.s.Shutdown(sh.take()))
+			sh.b.guard("shutdown", func() { sh.perform(c, nil, c.s.Shutdown(sh.take())) })
 		}
 	}
-	for _, conn := range sh.lobby.waiting {
-		if p, ok := conn.State.(*pending); ok && !p.gone {
-			sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Silent: true})
+	for _, p := range sh.lobby.waiting {
+		if p.conn != nil {
+			sh.lobby.refuse(p.conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Silent: true})
 		}
 	}
 	sh.lobby.waiting = nil
 	sh.loop.Wake()
 }
 
-// checkQuiet tells Close when every connection is flushed and closed and every batch has its outcome.
+// checkQuiet tells Close when every connection is closed, every ended session's queue looked through and every batch
+// has its outcome.
 func (sh *shard) checkQuiet() {
-	if sh.sockets > 0 || len(sh.commits.committing) > 0 || !sh.commits.batch.empty() {
+	if sh.loop.Conns() > 0 || sh.reading > 0 || len(sh.commits.committing) > 0 || !sh.commits.batch.empty() {
 		return
 	}
 	select {

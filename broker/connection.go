@@ -1,11 +1,9 @@
 package broker
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
@@ -14,10 +12,9 @@ import (
 
 // Opened implements loop.Handler: a new connection owes a CONNECT.
 func (sh *shard) Opened(conn *loop.Conn) {
-	sh.sockets++
-	p := &pending{deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits.ConnectTimeout.Milliseconds()}
+	p := &pending{conn: conn, deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits.ConnectTimeout.Milliseconds()}
 	conn.State = p
-	sh.lobby.waiting = append(sh.lobby.waiting, conn)
+	sh.lobby.waiting = append(sh.lobby.waiting, p)
 	if sh.stopping {
 		conn.Close()
 	}
@@ -27,12 +24,12 @@ func (sh *shard) Opened(conn *loop.Conn) {
 // in it closes the one connection it came from.
 func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 	sh.tick(sh.loop.Now())
-	sh.count.BytesReceived += uint64(len(b))
 	defer func() {
 		if r := recover(); r != nil {
 			sh.panicked(conn, b[used:], r)
 			used, need = len(b), 0
 		}
+		sh.count.BytesReceived += uint64(used) // the rest is offered again
 	}()
 	for used < len(b) {
 		c, admitted := conn.State.(*client)
@@ -43,12 +40,16 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if admitted {
 			limit, version = sh.b.limits.MaxPacketSize, c.s.Version()
 		} else if p := conn.State.(*pending); p.hs.Busy() {
+			conn.PauseRead() // what it sends before it is admitted stays where it is
 			return used, 0
 		} else {
 			version = p.version
 		}
 		h, n, err := mqtt.ParseHeader(b[used:])
 		if err != nil {
+			if !admitted {
+				sh.stranger(conn, b[used:])
+			}
 			sh.reject(conn, err)
 			return len(b), 0
 		}
@@ -56,10 +57,14 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			return used, 0
 		}
 		if n+h.Length > limit {
+			if !admitted {
+				sh.stranger(conn, b[used:])
+			}
 			sh.reject(conn, &mqtt.Error{Reason: mqtt.PacketTooLarge, Detail: fmt.Sprintf("%s of %d bytes, the limit is %d", h.Type, n+h.Length, limit)})
 			return len(b), 0
 		}
 		if !admitted && h.Type != mqtt.CONNECT && h.Type != mqtt.AUTH {
+			sh.stranger(conn, b[used:])
 			sh.reject(conn, &mqtt.Error{Reason: mqtt.ProtocolError, Detail: h.Type.String() + " before CONNECT"})
 			return len(b), 0
 		}
@@ -68,6 +73,9 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		}
 		body := b[used+n : used+n+h.Length]
 		if err := sh.packet.Decode(version, h, body, mqtt.Limits{UserProperties: sh.b.limits.MaxUserProperties, PropertyBytes: sh.b.limits.MaxPropertyBytes}); err != nil {
+			if p, ok := conn.State.(*pending); ok && h.Type == mqtt.CONNECT && !p.hs.Started() {
+				p.version = sh.packet.Connect.Version
+			}
 			sh.reject(conn, err)
 			return len(b), 0
 		}
@@ -75,6 +83,10 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if admitted {
 			sh.perform(c, &sh.packet, c.s.Packet(sh.turn(), &sh.packet, sh.take()))
 			used += n + h.Length
+			if sh.commits.ahead(1) && sh.commits.concerns(c) {
+				sh.commits.pause(conn)
+				return used, 0
+			}
 			continue
 		}
 		used += n + h.Length
@@ -92,47 +104,33 @@ func (sh *shard) reject(conn *loop.Conn, err error) {
 	if !errors.As(err, &e) {
 		e = &mqtt.Error{Reason: mqtt.UnspecifiedError, Detail: err.Error()}
 	}
-	sh.violated(e.Reason)
+	sh.count.violated(e.Reason)
 	switch st := conn.State.(type) {
 	case *client:
 		sh.perform(st, nil, st.s.Kick(e.Reason, e.Detail, sh.take()))
 	case *pending:
 		r := &session.Refusal{Reason: e.Reason, Text: e.Detail}
-		if sh.packet.Type == mqtt.CONNECT && sh.packet.Connect.Version != 0 {
-			st.version = sh.packet.Connect.Version
-		}
 		// [MQTT-3.1.4-1], MQTT5 4.13: only what is well-formed enough to be CONNECT gets an answer.
 		r.Silent = st.version == 0 || st.version < mqtt.V5 && e.Reason != mqtt.UnsupportedProtocolVersion
 		sh.lobby.refuse(conn, st, r)
 	}
 }
 
-// panicked closes the connection whose input made us panic, and nobody else's.
-func (sh *shard) panicked(conn *loop.Conn, input []byte, r any) {
-	sh.b.panics.Add(1)
-	id := ""
-	if c, ok := conn.State.(*client); ok {
-		id = c.id
-	}
-	sh.b.log.Error("panic while serving a client; its connection is closed", "client", id, "remote", remoteOf(conn),
-		"panic", fmt.Sprint(r), "input", hex.EncodeToString(input[:min(len(input), 256)]), "stack", string(debug.Stack()))
-	conn.Abort(fmt.Errorf("panic: %v", r))
-}
-
 // Closed implements loop.Handler.
 func (sh *shard) Closed(conn *loop.Conn, err error) {
 	sh.tick(sh.loop.Now())
-	sh.sockets--
-	switch st := conn.State.(type) {
+	state := conn.State
+	conn.State = nil
+	switch st := state.(type) {
 	case *pending:
-		st.gone = true
+		st.leave()
 	case *client:
 		if st.cause == "" {
 			st.cause = closeCause(err)
 		}
+		defer sh.rescue(st)
 		sh.detach(st)
 	}
-	conn.State = nil
 }
 
 func closeCause(err error) string {
@@ -149,6 +147,7 @@ func closeCause(err error) string {
 func (sh *shard) Drained(conn *loop.Conn) {
 	sh.tick(sh.loop.Now())
 	if c, ok := conn.State.(*client); ok {
+		defer sh.rescue(c)
 		c.unsent = 0
 		sh.perform(c, nil, c.s.Drained(sh.turn(), sh.take()))
 		sh.replay.later(c)

@@ -97,7 +97,7 @@ func (b *Broker) gather(done func(Stats)) {
 	left.Store(int32(len(b.shards)))
 	for i, sh := range b.shards {
 		sh.loop.Post(func() {
-			parts[i] = Stats{Counters: sh.count, Sockets: sh.sockets}
+			parts[i] = Stats{Counters: sh.count, Sockets: sh.loop.Conns()}
 			if left.Add(-1) > 0 {
 				return
 			}
@@ -116,5 +116,5 @@ func (b *Broker) gather(done func(Stats)) {
 	}
 }
 
-func (sh *shard) refused(r mqtt.ReasonCode)  { sh.count.Refused[r]++ }
-func (sh *shard) violated(r mqtt.ReasonCode) { sh.count.Violations[r]++ }
+func (c *Counters) refused(r mqtt.ReasonCode)  { c.Refused[r]++ }
+func (c *Counters) violated(r mqtt.ReasonCode) { c.Violations[r]++ }

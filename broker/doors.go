@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/session"
@@ -54,7 +55,7 @@ type Refusal struct {
 func (sh *shard) describe(c *client) Client {
 	n, bytes := c.s.Queued()
 	d := Client{
-		ID: c.id, Owner: c.identity.Name, Remote: c.remote(), Version: c.s.Version(), Connected: c.s.Connected(),
+		ID: c.id, Owner: c.identity.Load().Name, Remote: c.remote(), Version: c.s.Version(), Connected: c.s.Connected(),
 		KeepAlive: time.Duration(c.s.KeepAlive()) * time.Second, Expiry: -1, Queued: n, QueueBytes: bytes,
 	}
 	if x := c.s.Expiry(); x != session.Never {
@@ -116,8 +117,9 @@ func (k *Control) on(ctx context.Context, id string, do func(*shard, *client)) e
 			done <- ErrNoClient
 			return
 		}
+		defer func() { done <- nil }()
+		defer sh.rescue(c)
 		do(sh, c)
-		done <- nil
 	})
 	return k.wait(ctx, done)
 }
@@ -140,15 +142,20 @@ func (k *Control) Publish(ctx context.Context, m mqtt.Message) (mqtt.ReasonCode,
 	if err := topic.ValidName(m.Topic); err != nil {
 		return mqtt.TopicNameInvalid, err
 	}
+	if m.QoS > 2 {
+		return mqtt.QoSNotSupported, fmt.Errorf("publish: %w", mqtt.QoSNotSupported)
+	}
 	kept := m.Keep()
 	reason := mqtt.Success
 	done := make(chan error, 1)
 	sh := k.b.shards[0]
 	sh.loop.Post(func() {
 		sh.tick(sh.loop.Now())
-		reason, _ = sh.router.publish(nil, kept)
-		sh.loop.Wake()
-		done <- nil
+		defer func() { done <- nil }()
+		sh.b.guard("publish", func() {
+			reason = mqtt.UnspecifiedError
+			reason, _ = sh.router.publish(nil, kept)
+		})
 	})
 	if err := k.wait(ctx, done); err != nil {
 		return mqtt.UnspecifiedError, err

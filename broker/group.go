@@ -1,12 +1,14 @@
 package broker
 
 import (
+	"cmp"
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -17,13 +19,12 @@ const groupBit = 1 << 31
 
 func entry(id, options uint32) topic.Entry { return topic.Entry{ID: id, Options: options} }
 
-// groups are the shared subscriptions, by "$share/group/filter". Choosing a member takes no
-// lock but a shared one for the lookup.
+// groups are the shared subscriptions, by "$share/group/filter". Choosing a member takes no lock.
 type groups struct {
+	handles table[group]
+
 	mu     sync.RWMutex
 	byName map[string]*group
-	byID   []*group
-	freed  []freedHandle
 }
 
 // group is one shared subscription (MQTT5 4.8.2).
@@ -39,11 +40,7 @@ type member struct {
 	options uint32
 }
 
-func (gs *groups) get(id uint32) *group {
-	gs.mu.RLock()
-	defer gs.mu.RUnlock()
-	return gs.byID[id&^groupBit]
-}
+func (gs *groups) get(id uint32) *group { return gs.handles.get(id &^ groupBit) }
 
 func (gs *groups) find(name string) *group {
 	gs.mu.RLock()
@@ -51,9 +48,9 @@ func (gs *groups) find(name string) *group {
 	return gs.byName[name]
 }
 
-// join adds or replaces a member; added tells that the group is new, so that id has to go
-// into the index.
-func (gs *groups) join(name string, c *client, options uint32) (id uint32, added bool) {
+// join adds or replaces a member; id has to go into the index then, whoever made the group: nobody's subscription
+// may wait for another shard's.
+func (gs *groups) join(name string, c *client, options uint32) (id uint32) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	g := gs.byName[name]
@@ -63,16 +60,8 @@ func (gs *groups) join(name string, c *client, options uint32) (id uint32, added
 		}
 		g = &group{name: name}
 		g.members.Store(new([]member))
-		if len(gs.freed) > 0 && time.Since(gs.freed[0].at) > handleRest {
-			g.id = gs.freed[0].handle
-			gs.freed = gs.freed[1:]
-			gs.byID[g.id&^groupBit] = g
-		} else {
-			g.id = uint32(len(gs.byID)) | groupBit
-			gs.byID = append(gs.byID, g)
-		}
+		g.id = gs.handles.add(g) | groupBit
 		gs.byName[name] = g
-		added = true
 	}
 	members := slices.Clone(*g.members.Load())
 	if i := slices.IndexFunc(members, func(m member) bool { return m.client == c }); i >= 0 {
@@ -81,7 +70,7 @@ func (gs *groups) join(name string, c *client, options uint32) (id uint32, added
 		members = append(members, member{c, options})
 	}
 	g.members.Store(&members)
-	return g.id, added
+	return g.id
 }
 
 // leave removes a member; gone tells that it was the last: id has to leave the index and then
@@ -102,12 +91,7 @@ func (gs *groups) leave(name string, c *client) (id uint32, gone bool) {
 	return g.id, true
 }
 
-func (gs *groups) release(id uint32) {
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	gs.byID[id&^groupBit] = nil
-	gs.freed = append(gs.freed, freedHandle{id, time.Now()})
-}
+func (gs *groups) release(id uint32) { gs.handles.remove(id &^ groupBit) }
 
 // len is the number of members of all groups.
 func (gs *groups) len() int {
@@ -133,8 +117,8 @@ func (r *router) choose(g *group, m *mqtt.Message) (*client, uint32) { return r.
 // manyMembers is from when on the least loaded is sought among some members, not all.
 const manyMembers = 16
 
-// chooseBut chooses among all but one member. Who is offline gets nothing while another is online; when
-// all are, QoS 1 and 2 messages wait for one whose session lasts.
+// chooseBut chooses among all but one member. Who is offline gets nothing while another is online, and whose queue is
+// full no QoS 1 or 2 message while another has room; when all are offline, these wait for one whose session lasts.
 func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uint32) {
 	members := *g.members.Load()
 	n := len(members)
@@ -151,7 +135,7 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 		start = int(g.turn.Add(1) % uint32(n))
 	}
 	leastLoaded := r.sh.b.delivery.Shared == LeastLoaded
-	var best, offline *member
+	var best, full, offline *member
 	look := n
 	if leastLoaded && n > manyMembers {
 		look = manyMembers
@@ -165,16 +149,15 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 			if offline == nil && c.stored != 0 {
 				offline = mb
 			}
+		case m.QoS > 0 && c.full.Load():
+			full = mb
 		case !leastLoaded:
 			return c, mb.options
 		case best == nil || c.load.Load() < best.client.load.Load():
 			best = mb
 		}
 	}
-	if best == nil {
-		best = offline
-	}
-	if best == nil {
+	if best = cmp.Or(best, full, offline); best == nil {
 		return nil, 0
 	}
 	return best.client, best.options
@@ -183,7 +166,7 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 // redistribute gives what waits for an offline member of shared subscriptions, and was never sent to it, to
 // members that are online. It reads the queue off the loop.
 func (sh *shard) redistribute(c *client) {
-	if !c.sharedOnline() {
+	if !c.shares(isOnline) {
 		return
 	}
 	from, to := c.s.Unsent()
@@ -196,9 +179,9 @@ func (sh *shard) redistribute(c *client) {
 		}
 		do := sh.take()
 		for _, it := range r.items {
-			if g := it.Delivery.Group; g != "" && !it.Released && sh.router.othersOnline(g, c) {
+			if g := it.Delivery.Group; g != "" && !it.Released && sh.b.groups.has(g, c, isOnline) {
 				sh.router.requeue(g, it.Message, c)
-				do = c.s.Withdraw(it.Seq, it.Message, do)
+				do = c.s.Withdraw(it.Seq, do)
 			}
 		}
 		sh.perform(c, nil, do)
@@ -206,20 +189,20 @@ func (sh *shard) redistribute(c *client) {
 	})
 }
 
-// sharedOnline tells whether c is in a shared subscription with another member that is online.
-func (c *client) sharedOnline() bool {
-	for _, s := range c.s.Subscriptions() {
-		if group, _ := splitShared(s.Filter); group != "" && c.shard.router.othersOnline(s.Filter, c) {
-			return true
-		}
-	}
-	return false
+// shares tells whether c is in a shared subscription with another member that suits.
+func (c *client) shares(suits func(*client) bool) bool {
+	return slices.ContainsFunc(c.s.Subscriptions(), func(s session.Subscription) bool {
+		return strings.HasPrefix(s.Filter, "$share/") && c.shard.b.groups.has(s.Filter, c, suits)
+	})
 }
 
-func (r *router) othersOnline(name string, c *client) bool {
-	g := r.sh.b.groups.find(name)
-	if g == nil {
-		return false
-	}
-	return slices.ContainsFunc(*g.members.Load(), func(m member) bool { return m.client != c && m.client.online.Load() })
+// has tells whether a group has another member than c that suits.
+func (gs *groups) has(name string, c *client, suits func(*client) bool) bool {
+	g := gs.find(name)
+	return g != nil && slices.ContainsFunc(*g.members.Load(), func(m member) bool { return m.client != c && suits(m.client) })
 }
+
+func isOnline(c *client) bool { return c.online.Load() }
+
+// keepsOrIsOnline tells that c can take over what waits for another.
+func keepsOrIsOnline(c *client) bool { return c.stored != 0 || c.online.Load() }

@@ -144,6 +144,19 @@ func (l *Limits) Validate() error {
 	within("max_qos", int64(l.MaximumQoS), 0, 2)
 	within("max_outgoing_bytes", int64(l.MaxOutgoingBytes), 4096, 1<<40)
 	within("max_outgoing_messages", int64(l.MaxOutgoing), 1, 1<<40)
+	within("max_connections", int64(l.MaxConnections), 0, 1<<40)
+	within("max_subscriptions", int64(l.MaxSubscriptions), 0, 1<<40)
+	within("max_filters_per_subscribe", int64(l.MaxFilters), 1, 1<<40)
+	within("max_queued_messages", int64(l.MaxQueuedMessages), 1, 1<<40)
+	within("max_queued_bytes", l.MaxQueuedBytes, 1, 1<<60)
+	within("max_total_queued_bytes", l.MaxTotalQueued, 1, 1<<60)
+	within("max_retained", int64(l.MaxRetained), 0, 1<<40)
+	within("max_retained_bytes", l.MaxRetainedBytes, 0, 1<<60)
+	for name, d := range map[string]time.Duration{"max_keep_alive": l.MaxKeepAlive, "max_session_expiry": l.MaxSessionExpiry} {
+		if d < 0 || d > 0 && d < time.Second {
+			errs = append(errs, fmt.Errorf("limits.%s is %v: it has to be 0 (no limit) or at least 1s", name, d))
+		}
+	}
 	return errors.Join(errs...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"slices"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
@@ -14,25 +15,24 @@ import (
 // lobby holds the connections that have no client yet: between accept and CONNACK.
 type lobby struct {
 	sh      *shard
-	waiting []*loop.Conn // for their CONNECT, oldest first
+	waiting []*pending // for their CONNECT, oldest first
 }
 
 // expire closes connections whose CONNECT is overdue.
 func (l *lobby) expire() {
 	n := 0
 	for ; n < len(l.waiting); n++ {
-		conn := l.waiting[n]
-		p, ok := conn.State.(*pending)
-		if !ok || p.gone {
+		p := l.waiting[n]
+		if p.conn == nil {
 			continue
 		}
 		if p.deadline > l.sh.now {
 			break
 		}
 		l.sh.count.ConnectTimeouts++
-		l.refuse(conn, p, &session.Refusal{Reason: mqtt.MaximumConnectTime, Text: "no CONNECT in time", Silent: true})
+		l.refuse(p.conn, p, &session.Refusal{Reason: mqtt.MaximumConnectTime, Text: "no CONNECT in time", Silent: true})
 	}
-	l.waiting = append(l.waiting[:0], l.waiting[n:]...)
+	l.waiting = slices.Delete(l.waiting, 0, n)
 }
 
 // handshake takes a packet of a connection that has no client yet.
@@ -59,14 +59,13 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 		owner = l.sh.b.shardOf(req.ClientID)
 	}
 	if owner != l.sh {
-		p.gone = true // from this shard's list of connections that owe a CONNECT
-		l.sh.sockets--
-		moved := &pending{hs: p.hs, deadline: p.deadline, version: p.version, request: req}
+		p.conn, p.request = nil, nil
+		moved := &pending{conn: conn, hs: p.hs, deadline: p.deadline, version: p.version, request: req}
 		conn.Move(owner.loop, func(conn *loop.Conn) {
+			defer owner.spare(conn)
 			owner.tick(owner.loop.Now())
-			owner.sockets++
 			conn.State = moved
-			owner.lobby.waiting = append(owner.lobby.waiting, conn)
+			owner.lobby.waiting = append(owner.lobby.waiting, moved)
 			owner.lobby.authenticate(conn, moved, assigned)
 		})
 		return
@@ -92,19 +91,24 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
 		l.sh.admit(conn, p, anonymous, assigned)
 		return
 	}
-	conn.PauseRead()
+	if l.sh.stopping {
+		l.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
+		return
+	}
 	req := p.request
 	attempt := &auth.Attempt{ClientID: req.ClientID, Username: req.Username, Password: req.Password,
 		HasUser: req.HasUser, HasPass: req.HasPass, Remote: remoteOf(conn)}
+	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
+	p.cancel = cancel
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
 		defer cancel()
-		id, reason := l.sh.b.opts.Authn.Authenticate(ctx, attempt)
+		id, reason := l.sh.b.ask(ctx, attempt)
 		l.sh.loop.Post(func() {
 			l.sh.tick(l.sh.loop.Now())
-			if conn.State != any(p) || p.gone {
+			if conn.State != any(p) || p.conn == nil {
 				return
 			}
+			defer l.sh.spare(conn)
 			if reason != mqtt.Success || id == nil {
 				l.refuse(conn, p, &session.Refusal{Reason: reason, Text: "authentication failed"})
 				return
@@ -113,6 +117,17 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
 			conn.ResumeRead()
 		})
 	}()
+}
+
+// ask asks the authenticator; if that panics the answer is no.
+func (b *Broker) ask(ctx context.Context, a *auth.Attempt) (id *auth.Identity, reason mqtt.ReasonCode) {
+	defer func() {
+		if r := recover(); r != nil {
+			b.panicked(r, "client", a.ClientID, "remote", a.Remote)
+			id, reason = nil, mqtt.UnspecifiedError
+		}
+	}()
+	return b.opts.Authn.Authenticate(ctx, a)
 }
 
 // anonymous is who everybody is where nobody is asked.
@@ -127,8 +142,8 @@ func identityNamed(name string) *auth.Identity {
 
 // refuse answers a CONNECT that is not accepted, and closes.
 func (l *lobby) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
-	p.gone = true
-	l.sh.refused(r.Reason)
+	p.leave()
+	l.sh.count.refused(r.Reason)
 	if !r.Silent {
 		ack := mqtt.Connack{Reason: r.Reason}
 		if p.version >= mqtt.V5 {
@@ -145,8 +160,8 @@ func (l *lobby) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
 	if p.request != nil {
 		id = p.request.ClientID
 	}
-	if l.sh.b.opts.Events.Refused != nil {
-		l.sh.b.opts.Events.Refused(Refusal{ClientID: id, Remote: remoteOf(conn), Reason: r.Reason, Text: r.Text})
+	if tell := l.sh.b.opts.Events.Refused; tell != nil {
+		l.sh.b.guard("refused", func() { tell(Refusal{ClientID: id, Remote: remoteOf(conn), Reason: r.Reason, Text: r.Text}) })
 	}
 	l.sh.b.log.Debug("connection refused", "client", id, "remote", remoteOf(conn), "reason", r.Reason.String(), "why", r.Text)
 	conn.State = nil

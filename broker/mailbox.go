@@ -14,21 +14,25 @@ type mail struct {
 	bytes []byte
 	msgs  []mqtt.Message // views of bytes, or kept messages
 	items []letter
-	ids   []uint32
 	last  uint64 // shard.message of the message added last
 }
 
 type letter struct {
 	client *client
-	msg    int // in mail.msgs
+	msg    int // in mail.msgs, or noMessage
 	seq    uint64
 	d      mqtt.Delivery
 }
+
+// noMessage stands for a message that the store did not keep: its receiver learns that nothing is at seq.
+const noMessage = -1
 
 // mailbox carries deliveries between shards, a turn's worth at a time.
 type mailbox struct {
 	sh     *shard
 	outbox []*mail // by shard, of this turn
+
+	reading []*mail // spare, for inbox
 
 	mu    sync.Mutex
 	inbox []*mail
@@ -44,10 +48,32 @@ func (x *mailbox) deliver(r *receiver, m *mqtt.Message, seq uint64) {
 	x.outgoing(r.client.shard).add(x.sh.out.message, m, r, seq)
 }
 
+// hole tells a receiver that nothing is at a position of its queue.
+func (x *mailbox) hole(r *receiver, seq uint64) {
+	if r.client.shard == x.sh {
+		x.sh.handHole(r.client, seq)
+		return
+	}
+	ml := x.outgoing(r.client.shard)
+	ml.items = append(ml.items, letter{client: r.client, msg: noMessage, seq: seq})
+}
+
+func (sh *shard) handHole(c *client, seq uint64) {
+	if !c.s.Ended() {
+		sh.perform(c, nil, c.s.Lost(sh.turn(), seq, sh.take()))
+	}
+}
+
 // hand gives a message to a client of this shard.
 func (sh *shard) hand(c *client, m *mqtt.Message, d *mqtt.Delivery, seq uint64) {
 	if c.s.Ended() {
 		sh.drop(c, m, session.SessionEnded)
+		return
+	}
+	if d.QoS == 0 && c.s.Passes(m) {
+		e := session.Effect{Kind: session.SendPublish, Msg: m, Retain: d.Retain, SubIDs: d.SubscriptionIDs}
+		sh.out.deliver(c, &e)
+		sh.capOutput(c)
 		return
 	}
 	sh.perform(c, nil, c.s.Deliver(sh.turn(), m, d, seq, sh.take()))
@@ -78,13 +104,7 @@ func (ml *mail) add(number uint64, m *mqtt.Message, r *receiver, seq uint64) {
 		ml.msgs = append(ml.msgs, ml.copyOf(m))
 		ml.last = number
 	}
-	d := r.d
-	if len(d.SubscriptionIDs) > 0 {
-		from := len(ml.ids)
-		ml.ids = append(ml.ids, d.SubscriptionIDs...)
-		d.SubscriptionIDs = ml.ids[from:len(ml.ids):len(ml.ids)]
-	}
-	ml.items = append(ml.items, letter{client: r.client, msg: len(ml.msgs) - 1, seq: seq, d: d})
+	ml.items = append(ml.items, letter{client: r.client, msg: len(ml.msgs) - 1, seq: seq, d: r.d})
 }
 
 // copyOf returns m with its bytes in the mail, unless m is kept anyhow.
@@ -117,36 +137,58 @@ func (x *mailbox) send() {
 	}
 }
 
-// mailBytes is how large a mail's buffer may grow and still be used again.
-const mailBytes = 1 << 20
+// How large a mail may grow and still be used again.
+const (
+	mailBytes   = 1 << 20
+	mailLetters = 16 << 10
+)
 
 // collect delivers the mail of other shards and gives the empty envelopes back.
 func (x *mailbox) collect() {
 	x.mu.Lock()
 	inbox := x.inbox
-	x.inbox = nil
+	x.inbox, x.reading = x.reading, nil
 	x.mu.Unlock()
 	for _, ml := range inbox {
-		at := -1
-		for i := range ml.items {
-			l := &ml.items[i]
-			if l.msg != at {
-				at = l.msg
-				x.sh.out.nextMessage()
-			}
-			x.sh.hand(l.client, &ml.msgs[l.msg], &l.d, l.seq)
+		for i := 0; i < len(ml.items); {
+			i = x.open(ml, i)
 		}
 		from := &ml.from.mail
 		clear(ml.items)
 		clear(ml.msgs)
-		ml.items, ml.msgs, ml.ids, ml.bytes, ml.last = ml.items[:0], ml.msgs[:0], ml.ids[:0], ml.bytes[:0], 0
-		if cap(ml.bytes) > mailBytes {
-			ml.bytes = nil
-		}
+		ml.items, ml.msgs, ml.bytes, ml.last = ml.items[:0], ml.msgs[:0], ml.bytes[:0], 0
 		from.mu.Lock()
-		if len(from.free) < 8 {
+		if len(from.free) < 8 && cap(ml.bytes) <= mailBytes && max(cap(ml.items), cap(ml.msgs)) <= mailLetters {
 			from.free = append(from.free, ml)
 		}
 		from.mu.Unlock()
 	}
+	clear(inbox)
+	x.reading = inbox[:0]
+}
+
+// open hands out the letters from number i on. It returns behind the last one, or behind one whose
+// receiver made it panic.
+func (x *mailbox) open(ml *mail, i int) (next int) {
+	next = i
+	defer func() {
+		if r := recover(); r != nil {
+			x.sh.failed(ml.items[next].client, r)
+			next++
+		}
+	}()
+	at := -1
+	for ; next < len(ml.items); next++ {
+		l := &ml.items[next]
+		if l.msg == noMessage {
+			x.sh.handHole(l.client, l.seq)
+			continue
+		}
+		if l.msg != at {
+			at = l.msg
+			x.sh.out.nextMessage()
+		}
+		x.sh.hand(l.client, &ml.msgs[l.msg], &l.d, l.seq)
+	}
+	return next
 }

@@ -35,20 +35,20 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		case session.RemoveSubscription:
 			sh.router.unsubscribe(c, e.Sub.Filter)
 			sh.router.keepSubscription(c, store.Unsubscribe, e.Sub)
+			sh.replay.stop(c, e.Sub.Filter)
 		case session.Close:
 			sh.close(c, e)
 		default:
 			sh.performRare(c, e)
 		}
 	}
-	if len(do) > 0 {
-		sh.measure(c)
-		if c.waiting != sh.commits.batch.number && c.s.Waits() {
-			c.waiting = sh.commits.batch.number
-			sh.commits.batch.waiters = append(sh.commits.batch.waiters, c)
-		}
-	}
 	sh.give(do)
+	sh.measure(c) // also without an effect: an acknowledgement, or a message that waits, changes the queue
+	sh.replay.later(c)
+	if c.waiting != sh.commits.batch.number && c.s.Waits() {
+		c.waiting = sh.commits.batch.number
+		sh.commits.batch.waiters = append(sh.commits.batch.waiters, c)
+	}
 }
 
 func (sh *shard) performRare(c *client, e *session.Effect) {
@@ -56,6 +56,7 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 	case session.SendConnack:
 		if c.conn != nil {
 			sh.out.greet(c, e)
+			c.online.Store(true)
 		}
 	case session.Replay:
 		sh.replay.start(c, e.Sub)
@@ -66,12 +67,12 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 	case session.PublishWill:
 		sh.router.publishWill(c, e.Msg)
 	case session.End:
-		sh.end(c, e.Flag, e.Seq)
+		sh.end(c, e.Flag, e.Seq, e.To)
 	case session.More:
 		conn := c.conn
-		sh.loop.Post(func() {
+		sh.post(c, func() {
 			if conn != nil && c.conn == conn {
-				sh.Drained(conn)
+				sh.perform(c, nil, c.s.Continue(sh.turn(), sh.take()))
 			}
 		})
 	default:
@@ -79,12 +80,9 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 	}
 }
 
-// measure shows other shards how loaded a client is, and looks after its output's cap.
+// measure shows other shards how loaded a client is.
 func (sh *shard) measure(c *client) {
-	if c.conn != nil && (c.conn.Pending() > sh.b.limits.MaxOutgoingBytes || c.unsent > sh.b.limits.MaxOutgoing) {
-		c.s.Blocked()
-		c.conn.WaitDrain()
-	}
+	sh.capOutput(c)
 	n, bytes := c.s.Queued()
 	if int32(n) != c.load.Load() {
 		c.load.Store(int32(n))
@@ -95,6 +93,14 @@ func (sh *shard) measure(c *client) {
 	}
 	if full := c.s.Full(); full != c.full.Load() {
 		c.full.Store(full)
+	}
+}
+
+// capOutput has a client's session hold back once its connection does not take what is written.
+func (sh *shard) capOutput(c *client) {
+	if c.conn != nil && (c.conn.Pending() > sh.b.limits.MaxOutgoingBytes || c.unsent > sh.b.limits.MaxOutgoing) {
+		c.s.Blocked()
+		c.conn.WaitDrain()
 	}
 }
 
@@ -149,8 +155,7 @@ func (sh *shard) fetch(c *client, e *session.Effect) {
 	from, to, epoch, id := e.Seq, e.To, e.ID, c.stored
 	go func() {
 		items, next, err := sh.b.store.Read(id, from, to, make([]store.Queued, 0, fetchMessages), fetchBytes)
-		sh.loop.Post(func() {
-			sh.tick(sh.loop.Now())
+		sh.post(c, func() {
 			if c.s.Ended() {
 				return
 			}
@@ -161,7 +166,8 @@ func (sh *shard) fetch(c *client, e *session.Effect) {
 			}
 			fetched := make([]session.Fetched, len(items))
 			for i, it := range items {
-				fetched[i] = session.Fetched{Seq: it.Seq, Released: it.Released, Msg: it.Message, Delivery: it.Delivery}
+				fetched[i] = session.Fetched{Seq: it.Seq, Released: it.Released, Msg: it.Message, Delivery: it.Delivery,
+					Denied: !it.Released && !sh.mayReceive(c, it.Message)}
 			}
 			sh.perform(c, nil, c.s.Fetched(sh.turn(), epoch, fetched, next, sh.take()))
 		})

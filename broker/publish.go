@@ -16,9 +16,8 @@ type router struct {
 	view    mqtt.Message // of the PUBLISH being routed
 	matches *topic.Cache // topic -> entries of the subscription index
 	found   []receiver   // receivers of the message being routed
-	ids     []uint32     // their subscription identifiers
-	seen    []stamp      // by handle: where in found, for merging
-	gen     uint32       // of the message being routed
+	ids     []uint32     // their subscription identifiers; receivers hold on to them
+	seen    []uint32     // by handle: where in found it was last put, for merging
 }
 
 // receiver is one client that gets the message being routed, and how.
@@ -26,12 +25,6 @@ type receiver struct {
 	client *client
 	d      mqtt.Delivery
 	target int // 1 + its place among the targets of the store record, 0 = not stored
-}
-
-// stamp notes that a client stands in shard.found already, for the message number gen.
-type stamp struct {
-	gen uint32
-	at  uint32
 }
 
 // viewOf makes the message of a PUBLISH, without copying it.
@@ -62,8 +55,7 @@ func (r *router) publish(from *client, m *mqtt.Message) (reason mqtt.ReasonCode,
 	if m.Retain {
 		unretained = !r.retain(m)
 	}
-	r.found = r.found[:0]
-	r.ids = r.ids[:0]
+	r.found, r.ids = r.found[:0], nil
 	r.match(from, m)
 	reason, record := r.enqueue(m)
 	if record >= 0 || len(r.sh.commits.batch.Records) > before || from != nil && from.published > r.sh.commits.done {
@@ -86,7 +78,7 @@ func (r *router) publish(from *client, m *mqtt.Message) (reason mqtt.ReasonCode,
 
 // allowed tells whether a client may publish m: the topics of the server itself, the authorizer, the gates.
 func (r *router) allowed(from *client, m *mqtt.Message) mqtt.ReasonCode {
-	if !r.mayPublish(from.identity, from.id, m.Topic) {
+	if !r.mayPublish(from.identity.Load(), from.id, m.Topic) {
 		r.denied(from, m)
 		return mqtt.NotAuthorized
 	}
@@ -101,10 +93,18 @@ func (r *router) allowed(from *client, m *mqtt.Message) mqtt.ReasonCode {
 
 // mayPublish: $SYS and $CONTROL are the server's alone, whoever asks.
 func (r *router) mayPublish(id *auth.Identity, clientID string, name []byte) bool {
-	if name[0] == '$' && (bytes.HasPrefix(name, []byte("$SYS/")) || bytes.HasPrefix(name, []byte("$CONTROL/"))) {
-		return false
+	if name[0] == '$' {
+		first, _, _ := bytes.Cut(name, []byte("/"))
+		if string(first) == "$SYS" || string(first) == "$CONTROL" {
+			return false
+		}
 	}
 	return r.sh.b.opts.Authz == nil || r.sh.b.opts.Authz.Authorize(id, clientID, auth.Publish, name)
+}
+
+// mayReceive is asked wherever a message is on its way to a client: live, retained, queued.
+func (sh *shard) mayReceive(c *client, m *mqtt.Message) bool {
+	return sh.b.opts.Authz == nil || sh.b.opts.Authz.Authorize(c.identity.Load(), c.id, auth.Receive, m.Topic)
 }
 
 func (r *router) denied(from *client, m *mqtt.Message) {
@@ -116,7 +116,6 @@ func (r *router) denied(from *client, m *mqtt.Message) {
 
 // match finds the receivers of m.
 func (r *router) match(from *client, m *mqtt.Message) {
-	r.gen++
 	merge := r.sh.b.delivery.Overlapping == OverlapMerge
 	for _, e := range r.matches.Match(m.Topic) {
 		var c *client
@@ -137,7 +136,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 		if options&optNoLocal != 0 && c == from { // [MQTT-3.8.3-3]
 			continue
 		}
-		if r.sh.b.opts.Authz != nil && !r.sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Receive, m.Topic) {
+		if !r.sh.mayReceive(c, m) {
 			r.sh.drop(c, m, session.Denied)
 			continue
 		}
@@ -158,17 +157,17 @@ func (r *router) find(c *client, m *mqtt.Message, options uint32, group string, 
 	}
 	if merge {
 		for int(c.handle) >= len(r.seen) {
-			r.seen = append(r.seen, make([]stamp, 1024)...)
+			r.seen = append(r.seen, make([]uint32, 1024)...)
 		}
-		s := &r.seen[c.handle]
-		if s.gen == r.gen {
-			have := &r.found[s.at].d
+		at := &r.seen[c.handle]
+		if n := int(*at); n < len(r.found) && r.found[n].client == c && r.found[n].d.Group == "" {
+			have := &r.found[n].d
 			have.QoS = max(have.QoS, d.QoS)
 			have.Retain = have.Retain || d.Retain
 			have.SubscriptionIDs = append(have.SubscriptionIDs, d.SubscriptionIDs...) // [MQTT-3.3.4-4]
 			return
 		}
-		*s = stamp{r.gen, uint32(len(r.found))}
+		*at = uint32(len(r.found))
 	}
 	r.found = append(r.found, receiver{client: c, d: d})
 }
@@ -191,9 +190,7 @@ func (r *router) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
 				continue
 			}
 			if to.client.stored != 0 {
-				d := to.d
-				d.SubscriptionIDs = append([]uint32(nil), d.SubscriptionIDs...)
-				targets = append(targets, store.Target{Session: to.client.stored, Delivery: d})
+				targets = append(targets, store.Target{Session: to.client.stored, Delivery: to.d})
 				to.target = len(targets)
 			}
 		}
@@ -223,18 +220,14 @@ func (r *router) refuses(c *client, m *mqtt.Message) session.Why {
 
 // deliverLater has the message delivered once this turn's batch is kept.
 func (r *router) deliverLater(m *mqtt.Message, record int) {
+	if len(r.found) == 0 {
+		return
+	}
 	b := r.sh.commits.batch
 	from := len(b.to)
 	b.to = append(b.to, r.found...)
-	for i := from; i < len(b.to); i++ {
-		d := &b.to[i].d
-		if record >= 0 && b.to[i].target > 0 {
-			*d = b.Records[record].Targets[b.to[i].target-1].Delivery
-		} else if len(d.SubscriptionIDs) > 0 {
-			d.SubscriptionIDs = append([]uint32(nil), d.SubscriptionIDs...)
-		}
-	}
 	b.routed = append(b.routed, routed{msg: m.Keep(), record: record, from: from, end: len(b.to)})
+	b.bytes += int64(m.Bytes())
 }
 
 // requeue gives a message of a shared subscription to another member than the one that has it now.
@@ -249,7 +242,7 @@ func (r *router) requeue(group string, m *mqtt.Message, not *client) {
 		r.sh.drop(not, m, session.SessionEnded)
 		return
 	}
-	r.found, r.ids = r.found[:0], r.ids[:0]
+	r.found, r.ids = r.found[:0], nil
 	r.find(c, m, options, g.name, false)
 	if _, record := r.enqueue(m); len(r.found) > 0 {
 		r.deliverLater(m, record)
@@ -258,12 +251,17 @@ func (r *router) requeue(group string, m *mqtt.Message, not *client) {
 
 // publishWill publishes a will whose time has come.
 func (r *router) publishWill(c *client, w *mqtt.Message) {
-	m := *w
-	if m.Expires != 0 {
-		m.Expires += r.sh.now // it counts from publication (MQTT5 3.1.3.2.4)
+	defer func() { // what else taking leave asks for goes on
+		if p := recover(); p != nil {
+			r.sh.b.panicked(p, "client", c.id, "will", string(w.Topic))
+		}
+	}()
+	m := mqtt.Message{Topic: w.Topic, Payload: w.Payload, Forward: w.Forward, Publisher: w.Publisher, QoS: w.QoS, Retain: w.Retain}
+	if w.Expires != 0 {
+		m.Expires = r.sh.now + w.Expires // it counts from publication (MQTT5 3.1.3.2.4)
 	}
 	r.sh.count.Wills++
-	if reason, _ := r.publish(c, m.Keep()); reason.Failed() {
+	if reason, _ := r.publish(c, &m); reason.Failed() {
 		r.sh.b.log.Warn("a will was not published", "client", c.id, "topic", string(m.Topic), "reason", reason.String())
 	}
 }

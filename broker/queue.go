@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 )
 
@@ -12,22 +13,28 @@ type readResult struct {
 }
 
 // readQueue reads a client's queue from the store in blocks, off the loop, and gives each to do on the loop until
-// that returns false or the range is done.
+// that returns false or the range, which is not empty, is done.
 func (sh *shard) readQueue(c *client, from, to uint64, do func(readResult) bool) {
 	id := c.stored
+	sh.reading++
 	go func() {
-		for from <= to {
+		for {
 			items, next, err := sh.b.store.Read(id, from, to, make([]store.Queued, 0, fetchMessages), fetchBytes)
 			r := readResult{items: items, done: next > to || err != nil, err: err}
 			more := make(chan bool, 1)
-			sh.loop.Post(func() {
-				sh.tick(sh.loop.Now())
-				more <- do(r)
-				sh.loop.Wake()
+			sh.post(c, func() {
+				ok := false
+				defer func() {
+					if !ok || r.done {
+						sh.reading--
+					}
+					more <- ok && !r.done
+				}()
+				ok = do(r)
 			})
 			select {
 			case ok := <-more:
-				if !ok || r.done {
+				if !ok {
 					return
 				}
 			case <-sh.b.closed:
@@ -39,18 +46,25 @@ func (sh *shard) readQueue(c *client, from, to uint64, do func(readResult) bool)
 }
 
 // endStored removes an ended session from the store, after what waited in it for a shared subscription
-// has gone to another member. unsent is the first position never sent.
-func (sh *shard) endStored(c *client, unsent uint64) {
+// has gone to another member. unsent is the first position never sent, lost how many messages wait there.
+func (sh *shard) endStored(c *client, unsent, lost uint64) {
 	end := func() { sh.commits.keep(store.Record{Op: store.EndSession, Session: c.stored}) }
-	if !c.sharedOnline() {
+	if !c.shares(keepsOrIsOnline) {
+		for range lost {
+			sh.drop(c, nil, session.SessionEnded)
+		}
 		end()
 		return
 	}
 	sh.readQueue(c, 1, ^uint64(0)-1, func(r readResult) bool {
 		for _, it := range r.items {
 			// QoS 2 that was sent goes to nobody else [MQTT-4.8.2-5].
-			if g := it.Delivery.Group; g != "" && !it.Released && (it.Delivery.QoS == 1 || it.Seq >= unsent) {
+			switch g := it.Delivery.Group; {
+			case it.Released:
+			case g != "" && (it.Delivery.QoS == 1 || it.Seq >= unsent):
 				sh.router.requeue(g, it.Message, c)
+			case it.Seq >= unsent:
+				sh.drop(c, it.Message, session.SessionEnded)
 			}
 		}
 		if r.err != nil {

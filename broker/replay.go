@@ -1,7 +1,9 @@
 package broker
 
 import (
-	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"slices"
+	"strings"
+
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -11,7 +13,9 @@ import (
 // replays sends the retained messages of new subscriptions, a slice per turn.
 type replays struct {
 	sh      *shard
-	waiting []*client // that have some to get and can take them
+	waiting []*client       // that have some to get and may be able to take them
+	spare   []*client       // the other half of waiting
+	found   []*mqtt.Message // of one slice
 }
 
 // replay is the retained messages of one new subscription on their way to its client.
@@ -20,8 +24,8 @@ type replay struct {
 	cursor *topic.Cursor[*mqtt.Message]
 }
 
-// How much of the retained tree is walked for one client per turn, and how many bytes may wait in its
-// output meanwhile: the client's own reading sets the pace, and live messages go between.
+// How much of the retained tree is walked for one client per turn, and how many bytes make a slice or may wait in
+// its output before the next: the client's own reading sets the pace, and live messages go between.
 const (
 	replayNodes  = 256
 	replayOutput = 64 << 10
@@ -30,18 +34,36 @@ const (
 // replay starts sending the retained messages that match a new subscription. All of them: no
 // limit cuts them short.
 func (p *replays) start(c *client, s *session.Subscription) {
-	for i, r := range c.replays { // subscribed again: from the beginning
-		if r.sub.Filter == s.Filter {
-			r.cursor.Close()
-			c.replays = append(c.replays[:i], c.replays[i+1:]...)
-			break
+	p.stop(c, s.Filter) // subscribed again: from the beginning
+	tree := p.sh.b.retained.tree
+	if !strings.ContainsAny(s.Filter, "+#") {
+		m, ok := tree.Get([]byte(s.Filter))
+		if !ok {
+			return
+		}
+		if len(c.replays) == 0 && p.takes(c) {
+			p.deliver(c, s, m)
+			return
 		}
 	}
-	c.replays = append(c.replays, &replay{sub: *s, cursor: p.sh.b.retained.tree.Scan(s.Filter)})
+	c.replays = append(c.replays, &replay{sub: *s, cursor: tree.Scan(s.Filter)})
 	p.later(c)
 }
 
-// replayLater has pumpReplays go on with c, if there is anything.
+// stop ends what is under way for a subscription [MQTT-3.10.4-2].
+func (p *replays) stop(c *client, filter string) {
+	c.replays = slices.DeleteFunc(c.replays, func(r *replay) bool {
+		if r.sub.Filter == filter {
+			r.cursor.Close()
+		}
+		return r.sub.Filter == filter
+	})
+	if len(c.replays) == 0 {
+		c.replays = nil
+	}
+}
+
+// later has pump go on with c, if there is anything.
 func (p *replays) later(c *client) {
 	if len(c.replays) > 0 && !c.replaying {
 		c.replaying = true
@@ -49,63 +71,74 @@ func (p *replays) later(c *client) {
 	}
 }
 
-// pumpReplays sends every client that can take some the next retained messages.
+// pump sends every client that can take some the next retained messages.
 func (p *replays) pump() {
 	if len(p.waiting) == 0 {
 		return
 	}
-	again := p.waiting[:0:0]
-	for _, c := range p.waiting {
+	clients := p.waiting
+	p.waiting, p.spare = p.spare, nil
+	for _, c := range clients {
 		c.replaying = false
-		if p.pumpOne(c) && len(c.replays) > 0 {
-			c.replaying = true
-			again = append(again, c)
+		if p.pumpOne(c) {
+			p.later(c)
 		}
 	}
-	p.waiting = again
-	if len(again) > 0 {
+	clear(clients)
+	p.spare = clients[:0]
+	if len(p.waiting) > 0 {
 		p.sh.loop.Wake()
 	}
 }
 
-// pumpReplay sends c a slice of its retained messages; false when it has to read, to acknowledge or to come
-// back first.
-func (p *replays) pumpOne(c *client) bool {
-	if c.conn == nil || !c.s.Greeted() || c.s.Closing() {
+// takes tells whether c can take a slice of retained messages now. If not it has to read, to acknowledge or to
+// come back first, and whatever does that calls later.
+func (p *replays) takes(c *client) bool {
+	switch {
+	case c.conn == nil || !c.s.Greeted() || c.s.Closing():
+		return false
+	case c.conn.Pending() > replayOutput:
+		c.conn.WaitDrain()
 		return false
 	}
-	if c.conn.Pending() > replayOutput {
-		c.conn.WaitDrain()
+	return c.s.Ready() && c.replayed <= p.sh.commits.done
+}
+
+// pumpOne sends c a slice of its retained messages, if it can take them.
+func (p *replays) pumpOne(c *client) (again bool) {
+	defer p.sh.rescue(c)
+	if len(c.replays) == 0 || !p.takes(c) {
 		return false
 	}
 	r := c.replays[0]
 	granted := r.sub.Options.QoS()
-	if granted > 0 && !c.s.Ready() {
-		return true // an acknowledgement makes room; until then one look per turn
-	}
-	room := c.s.Room()
-	var found []*mqtt.Message
+	room, bytes := c.s.Room(), 0
+	found := p.found[:0]
 	done := r.cursor.Next(replayNodes, func(_ string, m *mqtt.Message) bool {
-		if m.Expires == 0 || m.Expires > p.sh.now {
-			found = append(found, m)
-			if min(m.QoS, granted) > 0 {
-				room--
-			}
+		found = append(found, m)
+		bytes += m.Bytes()
+		if min(m.QoS, granted) > 0 {
+			room--
 		}
-		return room > 0 && len(found) < replayNodes
+		return room > 0 && bytes < replayOutput
 	})
 	for _, m := range found {
 		p.deliver(c, &r.sub, m)
 	}
+	clear(found)
+	p.found = found[:0]
 	if done {
-		c.replays = c.replays[1:]
+		p.stop(c, r.sub.Filter)
 	}
 	return true
 }
 
-// sendRetained delivers one retained message because of a new subscription: with RETAIN set [MQTT-3.3.1-8].
+// deliver sends one retained message because of a new subscription: with RETAIN set [MQTT-3.3.1-8].
 func (p *replays) deliver(c *client, s *session.Subscription, m *mqtt.Message) {
-	if p.sh.b.opts.Authz != nil && !p.sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Receive, m.Topic) {
+	if m.Expires != 0 && m.Expires <= p.sh.now || s.Options.NoLocal() && m.Publisher == c.id {
+		return
+	}
+	if !p.sh.mayReceive(c, m) {
 		p.sh.drop(c, m, session.Denied)
 		return
 	}
@@ -117,6 +150,7 @@ func (p *replays) deliver(c *client, s *session.Subscription, m *mqtt.Message) {
 		p.sh.hand(c, m, &d, 0)
 		return
 	}
+	c.replayed = p.sh.commits.batch.number
 	p.sh.router.found = append(p.sh.router.found[:0], receiver{client: c, d: d, target: 1})
 	p.sh.commits.keep(store.Record{Op: store.Enqueue, Message: m, Targets: []store.Target{{Session: c.stored, Delivery: d}}})
 	p.sh.router.deliverLater(m, len(p.sh.commits.batch.Records)-1)

@@ -1,9 +1,12 @@
 package broker
 
 import (
+	"bytes"
 	"container/heap"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
@@ -18,7 +21,7 @@ type retained struct {
 	maxBytes int64
 	bytes    atomic.Int64
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards expires, and makes one of a change of tree and bytes
 	expires expiries
 }
 
@@ -50,40 +53,53 @@ func newRetained(most int, mostBytes int64) *retained {
 // fits tells whether m may be kept besides what there is.
 func (r *retained) fits(m *mqtt.Message) bool {
 	size := int64(m.Bytes())
-	old, had := r.tree.Get(m.Topic)
-	if had {
-		return r.bytes.Load()-int64(old.Bytes())+size <= r.maxBytes
+	if r.tree.Len() < r.max && r.bytes.Load()+size <= r.maxBytes {
+		return true
 	}
-	return r.tree.Len() < r.max && r.bytes.Load()+size <= r.maxBytes
+	old, had := r.tree.Get(m.Topic)
+	return had && r.bytes.Load()-int64(old.Bytes())+size <= r.maxBytes
 }
 
+// set keeps m, which is a kept message.
 func (r *retained) set(m *mqtt.Message) {
-	name := string(m.Topic)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name := unsafe.String(unsafe.SliceData(m.Topic), len(m.Topic)) // m is kept: its bytes never change
 	old, had := r.tree.Set(name, m)
 	delta := int64(m.Bytes())
 	if had {
 		delta -= int64(old.Bytes())
 	}
 	r.bytes.Add(delta)
-	if m.Expires != 0 {
-		r.mu.Lock()
-		heap.Push(&r.expires, expiry{m.Expires, name})
-		r.mu.Unlock()
+	if m.Expires == 0 || had && old.Expires == m.Expires {
+		return
+	}
+	heap.Push(&r.expires, expiry{m.Expires, name})
+	if len(r.expires) > 1024+2*r.tree.Len() { // topics whose expiry moves on leave entries behind
+		r.expires = slices.DeleteFunc(r.expires, func(x expiry) bool {
+			m, ok := r.tree.Get([]byte(x.name))
+			return !ok || m.Expires != x.at
+		})
+		heap.Init(&r.expires)
 	}
 }
 
-func (r *retained) restore(m *mqtt.Message) { r.set(m) }
+// delete removes the message of a topic, if there is one.
+func (r *retained) delete(name []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.remove(name)
+}
 
-func (r *retained) delete(name []byte) bool {
+func (r *retained) remove(name []byte) {
 	old, had := r.tree.Delete(name)
 	if had {
 		r.bytes.Add(-int64(old.Bytes()))
 	}
-	return had
 }
 
-// due returns up to n names whose message has expired by now.
-func (r *retained) due(now int64, n int) []string {
+// expire removes up to n messages that have expired by now and returns their names.
+func (r *retained) expire(now int64, n int) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var names []string
@@ -91,6 +107,7 @@ func (r *retained) due(now int64, n int) []string {
 		x := heap.Pop(&r.expires).(expiry)
 		if m, ok := r.tree.Get([]byte(x.name)); ok && m.Expires == x.at {
 			names = append(names, x.name)
+			r.remove([]byte(x.name))
 		}
 	}
 	return names
@@ -101,9 +118,8 @@ func (r *retained) due(now int64, n int) []string {
 func (r *router) retain(m *mqtt.Message) bool {
 	all := r.sh.b.retained
 	if len(m.Payload) == 0 { // [MQTT-3.3.1-6], [MQTT-3.3.1-7]
-		if all.delete(m.Topic) {
-			r.keepRetained(store.Unretain, m)
-		}
+		all.delete(m.Topic)
+		r.keepRetained(store.Unretain, m) // also if there is none: the batch that was to remove it may have failed
 		return true
 	}
 	if !all.fits(m) {
@@ -117,16 +133,19 @@ func (r *router) retain(m *mqtt.Message) bool {
 }
 
 func (r *router) keepRetained(op store.Op, m *mqtt.Message) {
-	if m.Publisher != "" {
+	if !bytes.HasPrefix(m.Topic, []byte("$SYS/")) {
 		r.sh.commits.keep(store.Record{Op: op, Message: m.Keep()})
 	}
 }
 
 // expireRetained removes retained messages whose time has come.
 func (r *router) expireRetained() {
-	for _, name := range r.sh.b.retained.due(r.sh.now, maxDue) {
-		r.sh.b.retained.delete([]byte(name))
+	names := r.sh.b.retained.expire(r.sh.now, maxDue)
+	for _, name := range names {
 		r.sh.count.Dropped[session.Expired]++
 		r.sh.commits.keep(store.Record{Op: store.Unretain, Message: (&mqtt.Message{Topic: []byte(name)}).Keep()})
+	}
+	if len(names) == maxDue { // the rest in the next turn
+		r.sh.loop.Post(func() { r.sh.b.guard("expire", r.expireRetained) })
 	}
 }

@@ -30,15 +30,15 @@ type shard struct {
 	packet  mqtt.Packet        // the one being worked on
 	effects [][]session.Effect // spare lists
 	count   Counters
-	sockets int // open connections
 
+	reading  int // queues being read for readQueue
 	stopping bool
 	quiesced chan struct{} // closed when everything is flushed and stored after shutdown
 }
 
 func newShard(b *Broker, index int) (*shard, error) {
 	sh := &shard{b: b, index: index, byID: make(map[string]*client), quiesced: make(chan struct{})}
-	l, err := loop.New(sh, loop.Options{})
+	l, err := loop.New(sh, loop.Options{LowWater: min(64<<10, b.limits.MaxOutgoingBytes/2)})
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +123,13 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 	}
 	for _, s := range r.Subscriptions {
 		q.Subs = append(q.Subs, session.Subscription(s))
+	}
+	if other := sh.byID[m.ClientID]; other != nil { // a crash came between the end of one and the next
+		if other.stored > m.ID {
+			sh.commits.keep(store.Record{Op: store.EndSession, Session: m.ID})
+			return
+		}
+		sh.end(other, true, 0, 0)
 	}
 	c := sh.newClient(m.ClientID, identityNamed(m.Owner))
 	c.s = *session.Restore(sh.b.rules, q)

@@ -35,7 +35,7 @@ func (r *router) authorizeFilters(c *client, p *mqtt.Subscribe, codes []mqtt.Rea
 		if group, rest := splitShared(string(f.Filter)); group != "" {
 			inner = []byte(rest)
 		}
-		if !r.sh.b.opts.Authz.Authorize(c.identity, c.id, auth.Subscribe, inner) {
+		if !r.sh.b.opts.Authz.Authorize(c.identity.Load(), c.id, auth.Subscribe, inner) {
 			codes[i] = mqtt.NotAuthorized
 			r.sh.count.Denied++
 		}
@@ -52,18 +52,16 @@ func splitShared(filter string) (group, inner string) {
 	return group, inner
 }
 
-// enter puts a subscription into the index.
+// subscribe puts a subscription into the index.
 func (r *router) subscribe(c *client, s *session.Subscription) {
 	if group, inner := splitShared(s.Filter); group != "" {
-		if id, added := r.sh.b.groups.join(s.Filter, c, indexOptions(s)); added {
-			r.sh.b.index.Set(inner, entry(id, 0))
-		}
+		r.sh.b.index.Set(inner, entry(r.sh.b.groups.join(s.Filter, c, indexOptions(s)), 0))
 		return
 	}
 	r.sh.b.index.Set(s.Filter, entry(c.handle, indexOptions(s)))
 }
 
-// leave takes a subscription out of the index.
+// unsubscribe takes a subscription out of the index.
 func (r *router) unsubscribe(c *client, filter string) {
 	if group, inner := splitShared(filter); group != "" {
 		if id, gone := r.sh.b.groups.leave(filter, c); gone {

@@ -31,8 +31,7 @@ func (s *sys) publish(sh *shard) {
 	s.b.gather(func(now Stats) {
 		sh.loop.Post(func() {
 			sh.tick(sh.loop.Now())
-			s.tell(sh, &now, sh.loop.Now())
-			sh.loop.Wake()
+			sh.b.guard("sys", func() { s.tell(sh, &now, sh.loop.Now()) })
 		})
 	})
 }

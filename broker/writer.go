@@ -11,7 +11,10 @@ type writer struct {
 	sh      *shard
 	message uint64 // number of the message being delivered
 	encoded encoded
-	publish mqtt.Publish
+	publish mqtt.Publish // the packet being written; so are ack and suback
+	ack     mqtt.Ack
+	suback  mqtt.Suback
+	small   []byte // a control packet's bytes
 }
 
 // nextMessage begins with another message: what is encoded of the last one is of no use.
@@ -54,7 +57,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 			p.Props.HasExpiry = true
 			p.Props.Expiry, _ = m.Remaining(w.sh.now)
 		}
-		if c.s.SendsAliases() {
+		if !e.Flag && c.s.SendsAliases() {
 			alias, known := c.s.Alias(m.Topic)
 			p.Props.TopicAlias = alias
 			if known {
@@ -118,29 +121,28 @@ func (w *writer) payload(m *mqtt.Message) loop.Span {
 	return w.encoded.payload
 }
 
-// send writes a small control packet.
+// send writes a control packet that is neither PUBLISH nor CONNACK.
 func (w *writer) send(c *client, e *session.Effect) {
 	if c.conn == nil {
 		return
 	}
-	var buf [64]byte
+	out := w.small[:0]
 	v, limit := c.s.Version(), c.s.MaximumPacketSize()
-	var props mqtt.Properties
+	var text []byte
 	if e.Text != "" && v >= mqtt.V5 && c.s.ProblemInfo() { // [MQTT-3.1.2-29]
-		props.Has = props.Has.With(mqtt.PropReasonString)
-		props.ReasonString = []byte(e.Text)
+		text = []byte(e.Text)
 	}
-	var out []byte
 	switch e.Type {
 	case mqtt.PUBACK, mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP:
-		ack := mqtt.Ack{ID: e.ID, Reason: e.Reason, Props: props}
-		out = ack.AppendTo(buf[:0], e.Type, v, limit)
+		w.ack.ID, w.ack.Reason, w.ack.Props.ReasonString = e.ID, e.Reason, text
+		out = w.ack.AppendTo(out, e.Type, v, limit)
 	case mqtt.SUBACK, mqtt.UNSUBACK:
-		ack := mqtt.Suback{ID: e.ID, Reasons: e.Codes, Props: props}
-		out = ack.AppendTo(buf[:0], e.Type, v, limit)
+		w.suback.ID, w.suback.Reasons, w.suback.Props.ReasonString = e.ID, e.Codes, text
+		out = w.suback.AppendTo(out, e.Type, v, limit)
 	case mqtt.PINGRESP:
-		out = mqtt.AppendPing(buf[:0], mqtt.PINGRESP)
+		out = mqtt.AppendPing(out, mqtt.PINGRESP)
 	}
+	w.small = out
 	w.write(c.conn, out)
 }
 

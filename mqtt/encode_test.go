@@ -91,14 +91,16 @@ func TestEncodeForms(t *testing.T) {
 	f("maximum QoS 2 is said by absence", (&Connack{Props: Properties{Has: has(PropMaximumQoS), MaximumQoS: 2}}).AppendTo(nil, V5, 0),
 		"20 03 00 00 00")
 	f("the set tells absent from zero", (&Connack{Props: Properties{
-		Has: has(PropServerKeepAlive, PropRetainAvailable)}}).AppendTo(nil, V5, 0), "20 08 00 00 05 13 0000 25 00")
+		Has: has(PropServerKeepAlive, PropRetainAvailable),
+	}}).AppendTo(nil, V5, 0), "20 08 00 00 05 13 0000 25 00")
 	f("publish before v5", (&Publish{Topic: b("t"), Props: MessageProperties{Forward: b("x"), TopicAlias: 1}}).AppendTo(nil, V311),
 		"30 03 0001 't'")
 	f("no DUP at QoS 0 [MQTT5 MQTT-3.3.1-2] [MQTT311 MQTT-3.3.1-2]",
 		(&Publish{Topic: b("t"), Dup: true, ID: 7}).AppendTo(nil, V311), "30 03 0001 't'")
 	f("no will delay in a publish", (&Publish{Topic: b("t"), Props: MessageProperties{WillDelay: 9}}).AppendTo(nil, V5), "30 04 0001 't' 00")
 	f("no alias in a will", (&Connect{Version: V5, Will: &Will{Topic: b("t"), Props: MessageProperties{
-		TopicAlias: 1, SubscriptionIDs: []uint32{1}}}}).AppendTo(nil), "10 13 0004 'MQTT' 05 04 0000 00 0000 00 0001 't' 0000")
+		TopicAlias: 1, SubscriptionIDs: []uint32{1},
+	}}}).AppendTo(nil), "10 13 0004 'MQTT' 05 04 0000 00 0000 00 0001 't' 0000")
 	f("subscribe before v5", (&Subscribe{ID: 1, Filters: []Subscription{{b("t"), 0x2e}}}).AppendTo(nil, V311), "82 06 0001 0001 't' 02")
 	f("a later level is answered as v5", (&Connack{Reason: UnsupportedProtocolVersion}).AppendTo(nil, 6, 0), "20 03 00 84 00")
 }
@@ -155,7 +157,8 @@ func TestLongLengths(t *testing.T) {
 			t.Errorf("%d: properties are not what was written", n)
 		}
 		pub := Publish{Topic: b("t"), Payload: long, QoS: 1, ID: 1, Props: MessageProperties{
-			Forward: AppendUserProperty(nil, long, nil), SubscriptionIDs: []uint32{1, 128, 16384, 2097152}}}
+			Forward: AppendUserProperty(nil, long, nil), SubscriptionIDs: []uint32{1, 128, 16384, 2097152},
+		}}
 		for _, v := range []Version{V31, V311, V5} {
 			out := pub.AppendTo(nil, v)
 			if size := pub.Size(v); size != len(out) {

@@ -110,8 +110,10 @@ func (r ReasonCode) ConnackV3() (code byte, ok bool) {
 }
 
 func reasonFromConnackV3(code byte) (r ReasonCode, ok bool) {
-	codes := [...]ReasonCode{Success, UnsupportedProtocolVersion, ClientIDNotValid,
-		ServerUnavailable, BadUserNameOrPassword, NotAuthorized}
+	codes := [...]ReasonCode{
+		Success, UnsupportedProtocolVersion, ClientIDNotValid,
+		ServerUnavailable, BadUserNameOrPassword, NotAuthorized,
+	}
 	if int(code) >= len(codes) {
 		return UnspecifiedError, false
 	}

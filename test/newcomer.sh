@@ -83,7 +83,7 @@ broker=$!
 ready "$work/bin.out"
 stdbuf -oL mosquitto_sub -p "$port" -t '#' -d >"$work/held.out" 2>&1 &
 held=$!
-until_true 5 grep -q SUBACK "$work/held.out" || fail 'the client that should see the stop was not subscribed'
+until_true 5 grep -qs SUBACK "$work/held.out" || fail 'the client that should see the stop was not subscribed'
 kill -TERM "$broker"
 wait "$broker" || fail "serve ended with status $? after SIGTERM"
 echo 'SIGTERM: status 0'

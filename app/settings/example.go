@@ -42,16 +42,24 @@ func (n *node) example(b *strings.Builder, v reflect.Value, indent string) {
 
 // comment writes what a reader needs before the value.
 func (n *node) comment(b *strings.Builder, indent string) {
-	text := n.doc
+	text := sentence(n.doc)
 	if n.oneOf != nil {
 		text += " One of: " + strings.Join(n.oneOf, ", ") + "."
 	}
 	if n.exceeded != "" {
-		text += " When exceeded: " + n.exceeded
+		text += " When exceeded: " + sentence(n.exceeded)
 	}
 	for _, line := range wrap(text, 96-len(indent)) {
 		fmt.Fprintf(b, "%s# %s\n", indent, line)
 	}
+}
+
+// sentence ends a tag's text where its writer did not.
+func sentence(text string) string {
+	if text == "" || strings.HasSuffix(text, ".") {
+		return text
+	}
+	return text + "."
 }
 
 // yaml is a leaf's value with the quotes that YAML needs.

@@ -41,9 +41,9 @@ func (n *node) schema(v reflect.Value) *jsonschema.Schema {
 
 func (n *node) description() string {
 	if n.exceeded == "" {
-		return n.doc
+		return sentence(n.doc)
 	}
-	return n.doc + " When exceeded: " + n.exceeded
+	return sentence(n.doc) + " When exceeded: " + sentence(n.exceeded)
 }
 
 // leafSchema says how a value may be written. A size and a duration have forms of their own.

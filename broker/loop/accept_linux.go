@@ -3,6 +3,7 @@ package loop
 import (
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,25 +29,38 @@ func acceptor(ln net.Listener) func(func() *Loop, func(*Conn)) error {
 		return func(func() *Loop, func(*Conn)) error { return err }
 	}
 	network := ln.Addr().Network()
+	tuned := false
 	return func(pick func() *Loop, admit func(*Conn)) error {
+		waited := !tuned && network == "tcp" // connections may be there that inherited nothing
+		if waited {
+			tuned = true
+			if err := tuneListener(rc, pick().o.KeepAlive); err != nil {
+				return err
+			}
+		}
 		if err := first(pick, admit); err != nil {
 			return err
 		}
 		var failed error
-		if err := rc.Control(func(fd uintptr) { failed = acceptRest(int(fd), network, pick, admit) }); err != nil {
+		if err := rc.Control(func(fd uintptr) { failed = acceptRest(int(fd), network, waited, pick, admit) }); err != nil {
 			return err
 		}
 		return failed
 	}
 }
 
-// acceptRest accepts until nothing is there.
-func acceptRest(ln int, network string, pick func() *Loop, admit func(*Conn)) error {
+// acceptRest accepts until nothing is there. each says to tune the connections one by one.
+func acceptRest(ln int, network string, each bool, pick func() *Loop, admit func(*Conn)) error {
 	for {
 		fd, sa, err := unix.Accept4(ln, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
-			give(fd, sa, network == "tcp", pick(), admit)
+			l := pick()
+			if each && tune(fd, l.o.KeepAlive) != nil {
+				unix.Close(fd) // it broke already
+				continue
+			}
+			give(fd, sa, l, admit)
 		case unix.EAGAIN:
 			return nil
 		case unix.EINTR, unix.ECONNABORTED: // the next one may be fine
@@ -56,11 +70,16 @@ func acceptRest(ln int, network string, pick func() *Loop, admit func(*Conn)) er
 	}
 }
 
-func give(fd int, sa unix.Sockaddr, tcp bool, l *Loop, admit func(*Conn)) {
-	if tcp && tune(fd, l.o.KeepAlive) != nil {
-		unix.Close(fd) // it broke already
-		return
+// tuneListener sets what every accepted connection is to have.
+func tuneListener(rc syscall.RawConn, keepAlive time.Duration) error {
+	var failed error
+	if err := rc.Control(func(fd uintptr) { failed = tune(int(fd), keepAlive) }); err != nil {
+		return err
 	}
+	return failed
+}
+
+func give(fd int, sa unix.Sockaddr, l *Loop, admit func(*Conn)) {
 	c := newSocket(fd, peerOf(sa))
 	if admit != nil {
 		admit(c)

@@ -13,7 +13,7 @@ type transport interface {
 	movable() bool       // nothing is under way that only c.l can finish
 	resume(c *Conn)      // reading is wanted again
 	flush(c *Conn) error // offer pending output to the system; not an error: it takes none now
-	shutdown(c *Conn)    // end of output; tell c.destroy when the peer ends too
+	shutdown(c *Conn)    // end of output: call c.destroy, now or when the peer has ended too
 	close(c *Conn)       // free everything; c may be on no loop
 	remote() net.Addr
 	local() net.Addr
@@ -58,11 +58,11 @@ type Conn struct {
 	flags flags
 }
 
-// RemoteAddr is the peer's address, also after Closed. Any goroutine.
+// RemoteAddr is the peer's address, also after Closed; that of a Unix socket may
+// lack the name. Any goroutine.
 func (c *Conn) RemoteAddr() net.Addr { return c.t.remote() }
 
-// LocalAddr is our address; after Closed it may be empty. Any goroutine until
-// then.
+// LocalAddr is our address; after Closed it may be empty.
 func (c *Conn) LocalAddr() net.Addr { return c.t.local() }
 
 // Pending is the number of bytes queued and not yet accepted by the system.
@@ -109,7 +109,7 @@ func (c *Conn) Close() {
 		return
 	}
 	c.flags |= ended | graceful
-	if c.out != nil {
+	if c.Pending() > 0 {
 		c.flags |= spoke
 	}
 	c.l.closing = append(c.l.closing, ending{c, nil})
@@ -133,14 +133,9 @@ func (c *Conn) fail(err error) {
 }
 
 // finish ends a connection that was closed gracefully once its output is
-// written. Closing a TCP socket with unread input resets it, which could destroy
-// what the peer has not read yet; so after last words we wait for the peer's end.
+// written.
 func (c *Conn) finish() {
-	switch {
-	case c.flags&gone != 0 || c.out != nil:
-	case c.flags&spoke == 0:
-		c.destroy()
-	case c.flags&finishing == 0:
+	if c.flags&(gone|finishing) == 0 && c.Pending() == 0 {
 		c.flags |= finishing
 		c.t.shutdown(c)
 	}
@@ -158,8 +153,8 @@ func (c *Conn) destroy() {
 		c.out = nil
 	}
 	c.dropInput()
-	c.l.slots[c.slot] = nil
-	c.l.freed = append(c.l.freed, c.slot)
+	c.l.slots.conns[c.slot] = nil
+	c.l.slots.freed = append(c.l.slots.freed, c.slot)
 }
 
 // Move hands c over to another loop after this Data call, to which it is

@@ -18,10 +18,8 @@ package loop
 
 import (
 	"errors"
-	"math"
 	"net"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,23 +103,18 @@ type Loop struct {
 	state   atomic.Int32
 	stopped atomic.Bool
 	count   atomic.Int32
-
-	mailMu sync.Mutex // guards mail, shut
-	mail   []letter
-	shut   bool // no more mail
+	large   sync.Pool // *[largeRead]byte, for the readers of streams
+	mail    mailbox
 
 	// All below belongs to the loop's goroutine.
 	now      time.Time
 	wakeAt   time.Time // zero: no Turn asked for
 	stopping bool
-	read     int      // input bytes of this turn
-	turns    int      // turns since the loop last parked
-	buf      []byte   // the read buffer
-	letters  []letter // the mail being read
+	read     int    // input bytes of this turn
+	turns    int    // turns since the loop last parked
+	buf      []byte // the read buffer
 
-	slots []*Conn // by Conn.slot; nil: free
-	free  []int32 // slots for new connections
-	freed []int32 // slots that may still be named by events of this batch
+	slots slots
 
 	dirty   []*Conn  // have output to flush
 	drained []*Conn  // WaitDrain is to be answered
@@ -136,6 +129,21 @@ type Loop struct {
 	reserved *block // what Reserve returned a part of
 	inData   *Conn  // whose Data call this is
 	move     moving // asked for during that call
+}
+
+// slots are the loop's connections by number, by which the system names them.
+type slots struct {
+	conns []*Conn // by Conn.slot; nil: free
+	free  []int32 // for new connections
+	freed []int32 // may still be named by events of this batch
+}
+
+// mailbox holds what other goroutines ask of the loop.
+type mailbox struct {
+	mu      sync.Mutex // guards letters, shut
+	letters []letter
+	shut    bool     // no more mail
+	reading []letter // of the loop's goroutine
 }
 
 // A letter is what another goroutine asks of the loop: a function, or an event
@@ -207,16 +215,16 @@ func (l *Loop) Stop() {
 func (l *Loop) Post(f func()) bool { return l.post(letter{f: f}) }
 
 func (l *Loop) post(m letter) bool {
-	l.mailMu.Lock()
-	if l.shut {
-		l.mailMu.Unlock()
+	l.mail.mu.Lock()
+	if l.mail.shut {
+		l.mail.mu.Unlock()
 		return false
 	}
-	l.mail = append(l.mail, m)
+	l.mail.letters = append(l.mail.letters, m)
 	if m.what == joined && m.c != nil {
 		m.c.t.home(l) // inside the lock: what m.c reports from now on comes after m
 	}
-	l.mailMu.Unlock()
+	l.mail.mu.Unlock()
 	l.Wake()
 	return true
 }
@@ -274,244 +282,4 @@ func (l *Loop) join(c *Conn, opened func(*Conn)) bool {
 	}
 	l.count.Add(-1)
 	return false
-}
-
-// turn waits for work and does it. It reports whether the loop is at its end.
-func (l *Loop) turn() bool {
-	if l.poll.wait(l) {
-		l.turns = 0
-	}
-	l.state.Store(awake) // a Wake from here on leads to one more turn
-	l.now = time.Now()
-	l.read = 0
-	if !l.wakeAt.IsZero() && !l.now.Before(l.wakeAt) {
-		l.wakeAt = time.Time{}
-	}
-	l.answerDrained()
-	l.readMail()
-	l.offerKept()
-	l.poll.dispatch(l)
-	if l.stopped.Load() {
-		l.closeAll()
-	}
-	l.endConns()
-	l.h.Turn(l.now)
-	l.flush()
-	l.endLinger()
-	l.depart()
-	l.arena.reset(&l.mem)
-	l.mem.trim(l.now)
-	return l.stopping && l.ended()
-}
-
-// busy reports whether the next turn has work already.
-func (l *Loop) busy() bool {
-	return len(l.closing)+len(l.drained)+len(l.offer) > 0
-}
-
-// due is when the loop must wake by itself; zero: never.
-func (l *Loop) due() time.Time {
-	t := l.wakeAt
-	if len(l.linger) > 0 {
-		t = earlier(t, l.linger[0].until)
-	}
-	return earlier(t, l.mem.trimAt)
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func (l *Loop) readMail() {
-	l.mailMu.Lock()
-	l.mail, l.letters = l.letters, l.mail
-	l.mailMu.Unlock()
-	for i := range l.letters {
-		m := l.letters[i]
-		switch {
-		case m.f != nil:
-			m.f()
-		case m.what == joined:
-			l.open(m.c, m.opened)
-		default:
-			m.c.t.(*stream).event(l, m.what)
-		}
-	}
-	clear(l.letters)
-	if l.letters = l.letters[:0]; cap(l.letters) > 4096 {
-		l.letters = nil
-	}
-}
-
-// open makes c, sent by join, a connection of this loop.
-func (l *Loop) open(c *Conn, opened func(*Conn)) {
-	c.l = l
-	c.flags &^= leaving
-	if n := len(l.free); n > 0 {
-		c.slot = l.free[n-1]
-		l.free = l.free[:n-1]
-		l.slots[c.slot] = c
-	} else {
-		c.slot = int32(len(l.slots))
-		l.slots = append(l.slots, c)
-	}
-	err := c.t.join(c)
-	if opened != nil {
-		opened(c)
-	} else {
-		l.h.Opened(c)
-	}
-	if err != nil {
-		c.Abort(err)
-	}
-	if c.out != nil {
-		c.touch()
-	}
-	c.offerLater()
-}
-
-func (l *Loop) answerDrained() {
-	l.drained, l.spare = l.spare, l.drained
-	for _, c := range l.spare {
-		if c.flags&(answering|ended) == answering {
-			c.flags &^= answering
-			l.h.Drained(c)
-		}
-	}
-	clear(l.spare)
-	l.spare = l.spare[:0]
-}
-
-func (l *Loop) offerKept() {
-	l.offer, l.spare = l.spare, l.offer
-	for _, c := range l.spare {
-		if c.flags&offered != 0 {
-			c.flags &^= offered
-			c.offerKept()
-		}
-	}
-	clear(l.spare)
-	l.spare = l.spare[:0]
-}
-
-// endConns tells the handler of every connection that ended since the last
-// time, including those it ends meanwhile.
-func (l *Loop) endConns() {
-	for i := 0; i < len(l.closing); i++ {
-		c, err := l.closing[i].c, l.closing[i].err
-		l.count.Add(-1)
-		c.flags |= told
-		c.dropInput()
-		if c.flags&graceful == 0 {
-			c.destroy()
-		} else {
-			l.finish = append(l.finish, c)
-		}
-		l.h.Closed(c, err)
-	}
-	clear(l.closing)
-	l.closing = l.closing[:0]
-}
-
-// flush writes what is queued, then ends the connections that wait for it.
-func (l *Loop) flush() {
-	for _, c := range l.dirty {
-		if c.flags&dirty != 0 {
-			c.flags &^= dirty
-			c.flush()
-		}
-	}
-	clear(l.dirty)
-	l.dirty = l.dirty[:0]
-	for _, c := range l.finish {
-		if c.finish(); c.flags&gone == 0 {
-			l.linger = append(l.linger, lingerer{c, l.now.Add(l.o.Linger)})
-		}
-	}
-	clear(l.finish)
-	l.finish = l.finish[:0]
-}
-
-// endLinger destroys closed connections whose time is over. All linger equally
-// long, so the list is in order of time.
-func (l *Loop) endLinger() {
-	n := 0
-	for n < len(l.linger) && (l.linger[n].c.flags&gone != 0 || !l.now.Before(l.linger[n].until)) {
-		l.linger[n].c.destroy()
-		n++
-	}
-	if n == 0 {
-		return
-	}
-	rest := copy(l.linger, l.linger[n:])
-	clear(l.linger[rest:])
-	l.linger = l.linger[:rest]
-}
-
-// depart sends off the connections that Move was called for, after the flush,
-// so that none of this turn's lists names them any more. A stream whose writer
-// is at work stays until it is done.
-func (l *Loop) depart() {
-	stay := l.moves[:0]
-	for _, m := range l.moves {
-		switch {
-		case m.c.flags&ended != 0:
-		case !m.c.t.movable():
-			stay = append(stay, m)
-		default:
-			l.sendOff(m)
-		}
-	}
-	clear(l.moves[len(stay):])
-	l.moves = stay
-}
-
-func (l *Loop) sendOff(m moving) {
-	c := m.c
-	l.drained = without(l.drained, c)
-	l.offer = without(l.offer, c)
-	c.flags &^= offered
-	if c.flags&answering != 0 {
-		c.flags = c.flags&^answering | waitDrain
-	}
-	c.privatize(math.MaxInt)
-	c.t.leave(c)
-	slot := c.slot
-	// From a successful join on c belongs to the other loop.
-	if !m.to.join(c, m.opened) {
-		c.flags &^= leaving
-		c.Abort(ErrStopped)
-		return
-	}
-	l.slots[slot] = nil
-	l.freed = append(l.freed, slot)
-	l.count.Add(-1)
-}
-
-func without(list []*Conn, c *Conn) []*Conn {
-	return slices.DeleteFunc(list, func(x *Conn) bool { return x == c })
-}
-
-// closeAll closes every connection and those that still come.
-func (l *Loop) closeAll() {
-	l.stopping = true
-	for _, c := range l.slots {
-		if c != nil {
-			c.Close()
-		}
-	}
-}
-
-// ended reports whether nothing is left, and then refuses further mail.
-func (l *Loop) ended() bool {
-	if len(l.free)+len(l.freed) != len(l.slots) || len(l.closing) > 0 {
-		return false
-	}
-	l.mailMu.Lock()
-	defer l.mailMu.Unlock()
-	l.shut = len(l.mail) == 0
-	return l.shut
 }

@@ -260,10 +260,12 @@ func TestMove(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		closed := make(chan error, 1)
 		opened := make(chan string, 2)
+		drained := make(chan bool, 2)
 		b := start(t, &funcs{
-			opened: func(c *Conn) { opened <- "Opened" },
-			data:   echo,
-			closed: func(c *Conn, err error) { closed <- err },
+			opened:  func(c *Conn) { opened <- "Opened" },
+			data:    echo,
+			drained: func(c *Conn) { drained <- true },
+			closed:  func(c *Conn, err error) { closed <- err },
 		}, Options{})
 		a := start(t, &funcs{
 			data: func(c *Conn, p []byte) (int, int) {
@@ -286,6 +288,7 @@ func TestMove(t *testing.T) {
 				expect(t, peer, "hello,")
 			}
 			expect(t, peer, "rest")
+			get(t, drained) // WaitDrain went along
 			send(t, peer, "more")
 			expect(t, peer, "more")
 			on(t, a, func() {}) // its turn in which c left is over
@@ -497,6 +500,25 @@ func TestCloseInTurn(t *testing.T) {
 		x, _ := attach(t, l, k)
 		on(t, l, func() { c = x })
 		get(t, closed)
+	})
+}
+
+// An empty Commit leaves nothing behind.
+func TestEmptyCommit(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		l := start(t, &funcs{}, Options{})
+		c, peer := attach(t, l, k)
+		on(t, l, func() { c.Commit(c.Reserve(100)) })
+		on(t, l, func() {
+			if c.out != nil {
+				t.Error("output without bytes")
+			}
+			c.Write([]byte("x"))
+			c.Close()
+			c.Commit(append(c.Reserve(1), 'y')) // after Close: dropped
+		})
+		expect(t, peer, "x")
+		expectEnd(t, peer)
 	})
 }
 

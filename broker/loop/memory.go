@@ -12,14 +12,16 @@ type block struct {
 	private bool   // belongs to one connection
 }
 
-// The sizes of pooled blocks. Larger ones come from the heap.
-var classSize = [...]int{256, 1 << 10, 4 << 10, 16 << 10, 64 << 10}
-
+// The size classes of pooled blocks. Larger ones come from the heap.
 const (
 	unpooled   int8 = -1
+	tailClass  int8 = 1 // 1 KiB: a connection's first private block
 	arenaClass int8 = 3 // 16 KiB: a slow connection pins at most this much per queued segment
 	maxClass   int8 = 4
 )
+
+// classSize is 256 B, 1, 4, 16 or 64 KiB.
+func classSize(class int8) int { return 256 << (2 * class) }
 
 // trimEvery is how often unused memory is looked for, keepFree how many free
 // blocks or outputs of a kind are not worth giving back.
@@ -72,13 +74,13 @@ func (s *stock[T]) trim() bool {
 
 // block returns an empty block with room for n bytes and one reference.
 func (m *memory) block(n int) *block {
-	for class, size := range classSize {
-		if n > size {
+	for class := range maxClass + 1 {
+		if n > classSize(class) {
 			continue
 		}
 		b := m.blocks[class].get()
 		if b == nil {
-			b = &block{buf: make([]byte, 0, size), class: int8(class)}
+			b = &block{buf: make([]byte, 0, classSize(class)), class: class}
 		}
 		b.refs, b.private = 1, false
 		return b

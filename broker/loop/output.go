@@ -55,7 +55,7 @@ func (a *arena) room(m *memory, n int) *block {
 		}
 		a.full = append(a.full, a.b)
 	}
-	a.b = m.block(max(n, classSize[arenaClass]))
+	a.b = m.block(max(n, classSize(arenaClass)))
 	return a.b
 }
 
@@ -79,12 +79,10 @@ func (a *arena) reset(m *memory) {
 }
 
 // Begin returns a slice of length 0 with room for n bytes to append a packet
-// to, for End. Appending more is allowed but costs a copy. Between Begin and
-// End no other Begin or Reserve.
+// to, for End. Appending more is allowed but costs a copy. Another Begin or
+// Reserve before End discards this one.
 func (l *Loop) Begin(n int) []byte {
-	if l.arena.open {
-		panic("loop: Begin before the last one's End or Commit")
-	}
+	l.reserved = nil
 	l.arena.open = true
 	return spareOf(l.arena.room(&l.mem, n))
 }
@@ -92,7 +90,7 @@ func (l *Loop) Begin(n int) []byte {
 // End seals what was appended to the slice of Begin. The span is valid until
 // the turn's end, on this loop only; Send keeps it as long as needed.
 func (l *Loop) End(p []byte) Span {
-	if !l.arena.open {
+	if !l.arena.open || l.reserved != nil {
 		panic("loop: End without Begin")
 	}
 	l.arena.open = false
@@ -146,35 +144,28 @@ func (c *Conn) Write(p []byte) {
 }
 
 // Reserve returns a slice of length 0 with room for n bytes of c's output to
-// append to, for Commit, without a copy. Between Reserve and Commit no other
-// Reserve or Begin and no other output to c.
+// append to, for Commit, without a copy. No other output to c may come between;
+// another Reserve or Begin before Commit discards this one.
 func (c *Conn) Reserve(n int) []byte {
-	if c.l.reserved != nil {
-		panic("loop: Reserve before the last one's Commit")
-	}
+	l := c.l
+	l.arena.open, l.reserved = false, nil
 	if c.flags&ended != 0 {
 		return make([]byte, 0, n)
 	}
-	b := c.place(n)
-	c.l.reserved = b
-	if b == c.l.arena.b {
-		c.l.arena.open = true
-	}
-	return spareOf(b)
+	l.reserved = c.place(n)
+	l.arena.open = l.reserved == l.arena.b
+	return spareOf(l.reserved)
 }
 
 // Commit queues what was appended to the slice of Reserve.
 func (c *Conn) Commit(p []byte) {
 	b := c.l.reserved
-	if b == nil {
-		return // c had ended before Reserve
-	}
-	c.l.reserved = nil
-	if b == c.l.arena.b {
-		c.l.arena.open = false
-	}
+	c.l.arena.open, c.l.reserved = false, nil
 	if c.flags&ended != 0 {
 		return
+	}
+	if b == nil {
+		panic("loop: Commit without Reserve")
 	}
 	if len(p) > 0 {
 		own, off := grow(b, p)
@@ -199,7 +190,7 @@ func (c *Conn) output() *output {
 // connection lie together in warm memory, else a new tail.
 func (c *Conn) place(n int) *block {
 	o, m, a := c.output(), &c.l.mem, &c.l.arena
-	if o.tail == nil && c.flags&(blocked|streamed) == 0 && !a.open && n <= classSize[arenaClass] &&
+	if o.tail == nil && c.flags&(blocked|streamed) == 0 && !a.open && n <= classSize(arenaClass) &&
 		(len(o.segs) == 0 || a.b != nil && o.continues(Span{b: a.b, off: int32(len(a.b.buf))})) {
 		return a.room(m, n)
 	}
@@ -212,9 +203,9 @@ func (c *Conn) place(n int) *block {
 // newTail replaces the tail by a block for at least n bytes; tails grow as long
 // as they are filled.
 func (o *output) newTail(m *memory, n int) *block {
-	size := classSize[1]
+	size := classSize(tailClass)
 	if o.tail != nil {
-		size = min(4*cap(o.tail.buf), classSize[maxClass])
+		size = min(4*cap(o.tail.buf), classSize(maxClass))
 		m.release(o.tail)
 	}
 	o.tail = m.block(max(n, size))
@@ -257,6 +248,9 @@ func (c *Conn) touch() {
 func (c *Conn) flush() {
 	if c.flags&gone != 0 {
 		return
+	}
+	if c.out != nil && c.out.pending == 0 {
+		c.advance(0) // nothing came of a Reserve
 	}
 	if c.out != nil {
 		if err := c.t.flush(c); err != nil {

@@ -58,12 +58,9 @@ func (p *poller) open(l *Loop) error {
 
 func (p *poller) close() { p.f.Close() }
 
-// longAgo is a deadline that has passed.
-var longAgo = time.Unix(1, 0)
-
 // wake ends the park. A late one only causes a turn more: wait resets the
 // deadline whenever it finds it expired.
-func (p *poller) wake() { p.f.SetReadDeadline(longAgo) }
+func (p *poller) wake() { p.f.SetReadDeadline(time.Unix(1, 0)) }
 
 // wait collects events, parking until there are some if the loop has nothing
 // else to do. It reports whether it parked.
@@ -72,8 +69,8 @@ func (p *poller) wait(l *Loop) bool {
 		return false
 	}
 	// No event names these slots any more.
-	l.free = append(l.free, l.freed...)
-	l.freed = l.freed[:0]
+	l.slots.free = append(l.slots.free, l.slots.freed...)
+	l.slots.freed = l.slots.freed[:0]
 	p.n, p.next = 0, 0
 	p.idle, p.slept = !l.busy(), false
 	switch err := p.rc.Read(p.look); {
@@ -126,7 +123,7 @@ func (p *poller) dispatch(l *Loop) {
 	for p.next < p.n && l.read < turnBytes {
 		ev := &p.events[p.next]
 		p.next++
-		if c := l.slots[ev.Fd]; c != nil {
+		if c := l.slots.conns[ev.Fd]; c != nil {
 			c.t.(*socket).ready(c, ev.Events)
 		}
 	}

@@ -32,8 +32,8 @@ func (p *poller) wake() {
 // wait parks until there is mail if the loop has nothing to do, and reports
 // whether it did.
 func (p *poller) wait(l *Loop) bool {
-	l.free = append(l.free, l.freed...)
-	l.freed = l.freed[:0]
+	l.slots.free = append(l.slots.free, l.slots.freed...)
+	l.slots.freed = l.slots.freed[:0]
 	if l.busy() || !l.state.CompareAndSwap(awake, parked) {
 		return false
 	}

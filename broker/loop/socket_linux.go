@@ -16,8 +16,12 @@ import (
 // maxIov is how many segments one system call writes.
 const maxIov = 64
 
-// maxRead bounds one read into kept input.
-const maxRead = 256 << 10
+// maxRead bounds one read into kept input, maxFlush what one connection writes
+// at once: a peer that takes all it gets must not keep the loop from others.
+const (
+	maxRead  = 256 << 10
+	maxFlush = 1 << 20
+)
 
 // socket is the transport of a TCP or Unix connection on Linux.
 type socket struct {
@@ -184,7 +188,7 @@ func (s *socket) readEnd(c *Conn, n int, errno syscall.Errno) {
 
 // flush writes what is pending in as few system calls as possible.
 func (s *socket) flush(c *Conn) error {
-	for c.out != nil {
+	for total := 0; c.out != nil; {
 		segs := c.out.segs[c.out.head:]
 		var n, size int
 		var errno syscall.Errno
@@ -199,8 +203,9 @@ func (s *socket) flush(c *Conn) error {
 		}
 		if n > 0 {
 			c.advance(n)
+			total += n
 		}
-		if n < size {
+		if n < size || total >= maxFlush && c.out != nil {
 			if c.flags&blocked != 0 {
 				return nil
 			}
@@ -216,7 +221,16 @@ func (s *socket) flush(c *Conn) error {
 	return s.interest(c)
 }
 
+// shutdown waits for the peer's end if c had last words or if there is unread
+// input: to close with that resets the connection, which could destroy what the
+// peer has not read yet.
 func (s *socket) shutdown(c *Conn) {
+	if c.flags&spoke == 0 {
+		if n, _ := s.recv(c.l.buf); n <= 0 {
+			c.destroy()
+			return
+		}
+	}
 	unix.Shutdown(int(s.fd), unix.SHUT_WR)
 	if s.interest(c) != nil {
 		c.destroy()
@@ -285,6 +299,7 @@ func (s *socket) sendv(iov *[maxIov]unix.Iovec, segs []Span) (n, size int, errno
 	}
 }
 
+// remote of a Unix socket has no name: who connects rarely binds one.
 func (s *socket) remote() net.Addr {
 	switch p := &s.peer; p.family {
 	case 4:
@@ -292,27 +307,21 @@ func (s *socket) remote() net.Addr {
 	case 6:
 		return &net.TCPAddr{IP: append(net.IP(nil), p.ip[:]...), Port: int(p.port), Zone: zoneName(p.zone)}
 	}
-	sa, _ := unix.Getpeername(int(s.fd))
-	return unixAddr(sa)
+	return &net.UnixAddr{Net: "unix"}
 }
 
 func (s *socket) local() net.Addr {
-	sa, _ := unix.Getsockname(int(s.fd))
-	if p := peerOf(sa); p.family != 0 {
-		return (&socket{peer: p}).remote()
+	if s.fd >= 0 {
+		sa, _ := unix.Getsockname(int(s.fd))
+		if u, ok := sa.(*unix.SockaddrUnix); ok {
+			return &net.UnixAddr{Net: "unix", Name: u.Name}
+		}
+		return (&socket{peer: peerOf(sa)}).remote()
 	}
 	if s.peer.family != 0 {
 		return &net.TCPAddr{}
 	}
-	return unixAddr(sa)
-}
-
-func unixAddr(sa unix.Sockaddr) net.Addr {
-	a := &net.UnixAddr{Net: "unix"}
-	if u, ok := sa.(*unix.SockaddrUnix); ok {
-		a.Name = u.Name
-	}
-	return a
+	return &net.UnixAddr{Net: "unix"}
 }
 
 func peerOf(sa unix.Sockaddr) (p peerAddr) {

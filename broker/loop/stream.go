@@ -2,12 +2,11 @@ package loop
 
 import (
 	"net"
-	"sync"
 	"sync/atomic"
 )
 
 // The buffers of a stream's reader. It waits for input with the small one; a
-// read that fills it is followed by one into a large one from the pool.
+// read that fills it is followed by one into a large one from the loop's pool.
 const (
 	smallRead = 1 << 10
 	largeRead = 32 << 10
@@ -54,9 +53,6 @@ type streamConn struct {
 	stream
 }
 
-// largeBuffers are shared by all streams' readers.
-var largeBuffers = sync.Pool{New: func() any { return new([largeRead]byte) }}
-
 func newStream(nc net.Conn) *Conn {
 	x := &streamConn{}
 	x.Conn.t, x.Conn.flags = &x.stream, streamed
@@ -89,7 +85,9 @@ func (s *stream) read() {
 	for !s.done {
 		s.buf = s.small
 		if full { // there is probably more
-			large = largeBuffers.Get().(*[largeRead]byte)
+			if large, _ = s.to.Load().large.Get().(*[largeRead]byte); large == nil {
+				large = new([largeRead]byte)
+			}
 			s.buf = large[:]
 		}
 		s.n, s.err = s.nc.Read(s.buf)
@@ -100,7 +98,7 @@ func (s *stream) read() {
 		<-s.release
 		if large != nil {
 			s.buf = nil
-			largeBuffers.Put(large)
+			s.to.Load().large.Put(large)
 			large = nil
 		}
 	}
@@ -224,18 +222,13 @@ func (s *stream) sent() {
 		c.fail(s.werr)
 		return
 	}
-	if c.out != nil {
-		c.touch()
-	}
-	c.checkDrained()
-	if c.flags&told != 0 {
-		c.finish()
-	}
+	c.flush()
 }
 
+// shutdown waits for the peer's end after last words, as a socket's does.
 func (s *stream) shutdown(c *Conn) {
 	cw, ok := s.nc.(interface{ CloseWrite() error })
-	if !ok {
+	if !ok || c.flags&spoke == 0 {
 		c.destroy()
 		return
 	}

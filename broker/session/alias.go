@@ -1,66 +1,70 @@
 package session
 
-import "github.com/sapwood-mqtt/sapwood/mqtt"
+import (
+	"bytes"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
 
 // aliases are the topic aliases of one connection, both ways (MQTT5 3.3.2.3.4). They never
 // outlive it [MQTT-3.3.2-7].
 type aliases struct {
-	heard   map[uint16]string // set by the client
+	heard   map[uint16][]byte // set by the client; a topic is never changed, only replaced
 	sent    map[string]uint16 // set by us: the first sendMax topics get one
 	sendMax uint16
 }
 
 // resolveAlias gives p the topic its alias stands for, or notes the alias for p's topic.
-func (s *Session) resolveAlias(p *mqtt.Publish) (mqtt.ReasonCode, string) {
+func (l *Line) resolveAlias(p *mqtt.Publish) (mqtt.ReasonCode, string) {
 	n := p.Props.TopicAlias
 	if n == 0 {
 		return mqtt.ProtocolError, "a PUBLISH without topic and without topic alias"
 	}
-	if n > s.rules.TopicAliases { // [MQTT-3.3.2-9]
+	if n > l.rules.TopicAliases { // [MQTT-3.3.2-9]
 		return mqtt.TopicAliasInvalid, "a topic alias above the Topic Alias Maximum"
 	}
-	if s.alias == nil {
-		s.alias = &aliases{}
+	if l.alias == nil {
+		l.alias = &aliases{}
 	}
 	if len(p.Topic) == 0 {
-		name, ok := s.alias.heard[n]
+		name, ok := l.alias.heard[n]
 		if !ok {
 			return mqtt.ProtocolError, "a topic alias that was not set on this connection"
 		}
-		p.Topic = append(p.Topic[:0:0], name...)
+		p.Topic = name
 		return 0, ""
 	}
-	if len(p.Topic) > s.rules.TopicBytes {
+	if len(p.Topic) > l.rules.TopicBytes {
 		return mqtt.TopicNameInvalid, "the topic name is too long"
 	}
-	if s.alias.heard == nil {
-		s.alias.heard = make(map[uint16]string)
+	if l.alias.heard == nil {
+		l.alias.heard = make(map[uint16][]byte)
 	}
-	if s.alias.heard[n] != string(p.Topic) {
-		s.alias.heard[n] = string(p.Topic)
+	if !bytes.Equal(l.alias.heard[n], p.Topic) {
+		l.alias.heard[n] = bytes.Clone(p.Topic)
 	}
 	return 0, ""
 }
 
 // Alias returns the topic alias to send with topic, 0 = none; known tells that the client knows it
 // already, so that the topic itself is left out. To be called once per PUBLISH that really goes out.
-func (s *Session) Alias(topic []byte) (alias uint16, known bool) {
-	if s.alias == nil || s.alias.sendMax == 0 {
+func (l *Line) Alias(topic []byte) (alias uint16, known bool) {
+	if l.alias == nil || l.alias.sendMax == 0 {
 		return 0, false
 	}
-	if n, ok := s.alias.sent[string(topic)]; ok {
+	if n, ok := l.alias.sent[string(topic)]; ok {
 		return n, true
 	}
-	if len(s.alias.sent) >= int(s.alias.sendMax) {
+	if len(l.alias.sent) >= int(l.alias.sendMax) {
 		return 0, false
 	}
-	if s.alias.sent == nil {
-		s.alias.sent = make(map[string]uint16)
+	if l.alias.sent == nil {
+		l.alias.sent = make(map[string]uint16)
 	}
-	n := uint16(len(s.alias.sent) + 1)
-	s.alias.sent[string(topic)] = n
+	n := uint16(len(l.alias.sent) + 1)
+	l.alias.sent[string(topic)] = n
 	return n, false
 }
 
 // SendsAliases tells whether Alias may return one.
-func (s *Session) SendsAliases() bool { return s.alias != nil && s.alias.sendMax > 0 }
+func (l *Line) SendsAliases() bool { return l.alias != nil && l.alias.sendMax > 0 }

@@ -24,7 +24,8 @@ const (
 	Send Kind = iota + 1
 	// SendConnack answers CONNECT: Reason, Flag (session present), Text.
 	SendConnack
-	// SendPublish sends Msg to the client: ID, QoS, Retain, Dup, SubIDs.
+	// SendPublish sends Msg to the client: ID, QoS, Retain, Dup, SubIDs. Flag tells that it is too close to
+	// the client's Maximum Packet Size for a topic alias.
 	SendPublish
 	// Route hands the PUBLISH just given over to authorise, store and deliver; answer with Routed.
 	Route
@@ -50,9 +51,9 @@ const (
 	// Close ends the connection: Reason, Text. With a failure code a v5 client gets a DISCONNECT first.
 	Close
 	// End says that the session is over and everything of it is to be forgotten: Flag tells that it is
-	// in the store, Seq is the first position of its queue that was never sent.
+	// in the store, Seq is the first position of its queue that was never sent and To how many messages wait there.
 	End
-	// More says that there is more to send than one turn should: call Drained in the next.
+	// More says that there is more to send than one turn should: call Continue in the next.
 	More
 )
 
@@ -91,8 +92,10 @@ const Whys = int(whyEnd)
 
 // String is the reason as it stands in metrics and events.
 func (w Why) String() string {
-	return [Whys]string{"", "expired", "too_large", "queue_full", "slow_consumer", "offline",
-		"session_ended", "server_full", "denied", "store_failed", "retained_full"}[w]
+	return [Whys]string{
+		"", "expired", "too_large", "queue_full", "slow_consumer", "offline",
+		"session_ended", "server_full", "denied", "store_failed", "retained_full",
+	}[w]
 }
 
 // Effect is one thing for the owner to do; Kind says which fields count.

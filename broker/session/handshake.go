@@ -141,10 +141,12 @@ func (a *Admission) knows(method string) bool {
 	return false
 }
 
+// hasControl looks for characters that act on what shows them: control characters and those that turn the
+// direction of the text around.
 func hasControl(id []byte) bool {
 	for i := 0; i < len(id); {
 		r, n := utf8.DecodeRune(id[i:])
-		if unicode.IsControl(r) {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 			return true
 		}
 		i += n

@@ -11,110 +11,182 @@ import (
 type inbound struct {
 	// received holds the packet identifiers of QoS 2 messages taken over and not yet
 	// released: a message with such an identifier is the same one [MQTT-4.3.3-10].
-	received map[uint16]struct{}
+	received map[uint16]receipt
 	// waiting holds the answers that wait for their batch, in the order they are owed.
 	waiting []reply
-	// outstanding counts QoS 1 and 2 messages not yet acknowledged (PUBACK, PUBCOMP).
+	// outstanding counts the QoS 1 and 2 messages that came on this connection and are not yet
+	// acknowledged: what the client's quota has spent (MQTT5 4.9).
 	outstanding int
+	// settled is the last batch whose outcome was told.
+	settled uint64
 }
 
+// receipt is what is known of a QoS 2 message taken over.
+type receipt struct {
+	batch   uint64 // the store batch it became part of, 0 = none
+	counted bool   // in outstanding
+}
+
+// reply is an answer that waits. Most are acknowledgements and there may be many, so it is small.
 type reply struct {
 	batch  uint64
-	effect Effect
+	other  *Effect // if it is more than Type, ID and Reason
+	id     uint16
+	typ    mqtt.Type
+	reason mqtt.ReasonCode
 }
 
-func (s *Session) inbound() *inbound {
-	if s.in == nil {
-		s.in = &inbound{received: make(map[uint16]struct{})}
+func (r *reply) effect() *Effect {
+	if r.other != nil {
+		return r.other
 	}
-	return s.in
+	return &Effect{Kind: Send, Type: r.typ, ID: r.id, Reason: r.reason}
+}
+
+func (l *Line) inbound() *inbound {
+	if l.in == nil {
+		l.in = &inbound{}
+	}
+	return l.in
+}
+
+// attach begins anew with what belongs to one connection. The client's quota is whole again, whatever
+// it has still to release (MQTT5 4.9).
+func (in *inbound) attach() {
+	in.waiting, in.outstanding = nil, 0
+	for id, r := range in.received {
+		if r.counted {
+			r.counted = false
+			in.received[id] = r
+		}
+	}
+}
+
+func (in *inbound) receive(id uint16, r receipt) {
+	if in.received == nil {
+		in.received = make(map[uint16]receipt)
+	}
+	in.received[id] = r
+}
+
+// release forgets a packet identifier of QoS 2 and tells whether it was known.
+func (in *inbound) release(id uint16) bool {
+	r, known := in.received[id]
+	if known {
+		delete(in.received, id)
+		if r.counted {
+			in.outstanding--
+		}
+	}
+	return known
 }
 
 // reply sends an answer once batch is stored, 0 = nothing to wait for, and never before one owed earlier.
-func (s *Session) reply(batch uint64, e Effect, do []Effect) []Effect {
-	if batch == 0 && (s.in == nil || len(s.in.waiting) == 0) {
-		return s.answer(e, do)
+func (l *Line) reply(batch uint64, e *Effect, do []Effect) []Effect {
+	if batch == 0 && (l.in == nil || len(l.in.waiting) == 0) {
+		return l.answer(e, do)
 	}
-	in := s.inbound()
-	in.waiting = append(in.waiting, reply{batch, e})
+	r := reply{batch: batch, id: e.ID, typ: e.Type, reason: e.Reason}
+	if e.Kind != Send || e.Codes != nil || e.Text != "" {
+		other := *e
+		r.other = &other
+	}
+	in := l.inbound()
+	in.waiting = append(in.waiting, r)
 	return do
 }
 
-// answer emits e and, if it ends an exchange, returns the client's quota (MQTT5 4.9).
-func (s *Session) answer(e Effect, do []Effect) []Effect {
-	if e.Kind == SendConnack {
-		s.greeted = true
-	}
-	switch e.Type {
-	case mqtt.PUBACK, mqtt.PUBCOMP:
-		s.inbound().outstanding--
-	case mqtt.PUBREC:
-		if e.Reason.Failed() {
-			s.inbound().outstanding--
-		}
-	}
-	return append(do, e)
-}
-
-// Stored tells that batch, and so every earlier one, is stored: what waited for it goes out.
-func (s *Session) Stored(batch uint64, do []Effect) []Effect {
-	if s.in == nil {
+// answer emits e, unless the connection is about to be closed: nothing follows a
+// DISCONNECT [MQTT-3.14.4-1].
+func (l *Line) answer(e *Effect, do []Effect) []Effect {
+	if l.closing {
 		return do
 	}
-	w := s.in.waiting
-	n := 0
-	for n < len(w) && w[n].batch <= batch {
-		do = s.answer(w[n].effect, do)
-		n++
+	do = append(do, *e)
+	switch {
+	case e.Type == mqtt.PUBACK:
+		l.in.outstanding--
+	case e.Kind == SendConnack:
+		l.greeted = true
 	}
-	s.in.waiting = append(w[:0], w[n:]...)
 	return do
 }
 
-// Failed tells that batch could not be stored. What was to be acknowledged by it is not: a v5
-// publisher is told so, everybody else loses the connection and may try again.
-func (s *Session) Failed(batch uint64, do []Effect) []Effect {
-	if s.in == nil {
+// waitingCap is how many answers an idle session keeps room for.
+const waitingCap = 16
+
+// due takes out the answers that wait for batch or for an earlier one.
+func (in *inbound) due(batch uint64, do func(*reply)) {
+	in.settled = max(in.settled, batch)
+	w, n := in.waiting, 0
+	for n < len(w) && w[n].batch <= batch {
+		do(&w[n])
+		n++
+	}
+	rest := copy(w, w[n:])
+	clear(w[rest:])
+	in.waiting = w[:rest]
+	if rest == 0 && cap(w) > waitingCap {
+		in.waiting = nil
+	}
+}
+
+func (l *Line) stored(batch uint64, do []Effect) []Effect {
+	if l.in != nil {
+		l.in.due(batch, func(r *reply) { do = l.answer(r.effect(), do) })
+	}
+	return do
+}
+
+func (l *Line) failed(batch uint64, do []Effect) []Effect {
+	if l.in == nil {
 		return do
 	}
-	w := s.in.waiting
-	n := 0
-	for n < len(w) && w[n].batch <= batch {
-		e := w[n].effect
-		n++
-		switch {
-		case w[n-1].batch < batch:
-			do = s.answer(e, do)
-		case s.version >= mqtt.V5 && e.Kind == Send && (e.Type == mqtt.PUBACK || e.Type == mqtt.PUBREC):
-			delete(s.in.received, e.ID)
-			e.Reason, e.Text = mqtt.QuotaExceeded, "the message could not be stored"
-			do = s.answer(e, do)
-		default:
-			if e.Type == mqtt.PUBREC {
-				delete(s.in.received, e.ID)
-			}
-			do = s.close(mqtt.ImplementationSpecificError, "the change could not be stored", do)
+	for id, r := range l.in.received {
+		if r.batch == batch { // its message went nowhere: it is a new one when it comes again
+			l.in.release(id)
 		}
 	}
-	s.in.waiting = append(w[:0], w[n:]...)
-	return do
+	for i := range l.in.waiting {
+		if l.in.waiting[i].batch == batch {
+			do = l.refuse(&l.in.waiting[i], do)
+		}
+	}
+	return l.stored(batch, do)
+}
+
+// refuse makes of an answer what it is when its batch is not stored.
+func (l *Line) refuse(r *reply, do []Effect) []Effect {
+	e := r.effect()
+	if l.version >= mqtt.V5 && e.Kind == Send && (e.Type == mqtt.PUBACK || e.Type == mqtt.PUBREC) {
+		e.Reason, e.Text = mqtt.QuotaExceeded, "the message could not be stored"
+		r.other = e
+		return do
+	}
+	if e.Kind == SendConnack && !e.Flag { // there is no such session to come back to
+		l.expiry = 0
+	}
+	return l.close(mqtt.ImplementationSpecificError, "the change could not be stored", do)
 }
 
 // Waits tells that answers wait for a batch.
-func (s *Session) Waits() bool { return s.in != nil && len(s.in.waiting) > 0 }
+func (l *Line) Waits() bool { return l.in != nil && len(l.in.waiting) > 0 }
 
-// Packet takes a packet from the client.
+// Packet takes a packet from the client. Once the connection is to be closed, nothing is listened to.
 func (s *Session) Packet(t Turn, p *mqtt.Packet, do []Effect) []Effect {
+	if !s.connected || s.closing {
+		return do
+	}
 	s.seen = t.Now
 	switch p.Type {
 	case mqtt.PUBLISH:
 		return s.publish(&p.Publish, do)
 	case mqtt.PUBACK:
-		return s.puback(t, &p.Ack, do)
+		return s.out.puback(&s.Line, t, &p.Ack, do)
 	case mqtt.PUBREC:
-		return s.pubrec(t, &p.Ack, do)
+		return s.out.pubrec(&s.Line, t, &p.Ack, do)
 	case mqtt.PUBCOMP:
-		return s.pubcomp(t, &p.Ack, do)
+		return s.out.pubcomp(&s.Line, t, &p.Ack, do)
 	case mqtt.PUBREL:
 		return s.pubrel(t, &p.Ack, do)
 	case mqtt.SUBSCRIBE:
@@ -122,7 +194,7 @@ func (s *Session) Packet(t Turn, p *mqtt.Packet, do []Effect) []Effect {
 	case mqtt.UNSUBSCRIBE:
 		return s.unsubscribe(t, &p.Unsubscribe, do)
 	case mqtt.PINGREQ:
-		return s.reply(0, Effect{Kind: Send, Type: mqtt.PINGRESP}, do)
+		return s.ping(do)
 	case mqtt.DISCONNECT:
 		return s.disconnect(&p.Disconnect, do)
 	case mqtt.CONNECT:
@@ -134,49 +206,79 @@ func (s *Session) Packet(t Turn, p *mqtt.Packet, do []Effect) []Effect {
 	}
 }
 
-func (s *Session) publish(p *mqtt.Publish, do []Effect) []Effect {
+func (l *Line) publish(p *mqtt.Publish, do []Effect) []Effect {
 	if p.Props.TopicAlias != 0 || len(p.Topic) == 0 {
-		if code, text := s.resolveAlias(p); code != 0 {
-			return s.close(code, text, do)
+		if code, text := l.resolveAlias(p); code != 0 {
+			return l.close(code, text, do)
 		}
 	}
 	switch {
-	case p.QoS > s.rules.MaximumQoS:
-		return s.close(mqtt.QoSNotSupported, "a QoS above the Maximum QoS", do)
-	case p.Retain && !s.rules.RetainAvailable:
-		return s.close(mqtt.RetainNotSupported, "retained messages are switched off", do)
+	case p.QoS > l.rules.MaximumQoS:
+		return l.close(mqtt.QoSNotSupported, "a QoS above the Maximum QoS", do)
+	case p.Retain && !l.rules.RetainAvailable:
+		return l.close(mqtt.RetainNotSupported, "retained messages are switched off", do)
 	case len(p.Props.SubscriptionIDs) > 0:
-		return s.close(mqtt.ProtocolError, "a Subscription Identifier in a PUBLISH from a client", do) // [MQTT-3.3.4-6]
+		return l.close(mqtt.ProtocolError, "a Subscription Identifier in a PUBLISH from a client", do) // [MQTT-3.3.4-6]
 	}
 	if p.QoS == 0 {
-		if code, text := s.unfit(p); code != 0 {
-			return s.close(code, text, do)
+		if code, text := l.unfit(p); code != 0 {
+			return l.close(code, text, do)
 		}
 		return append(do, Effect{Kind: Route})
 	}
-	in := s.inbound()
+	in := l.inbound()
+	var had receipt
+	again := false
 	if p.QoS == 2 {
-		if _, again := in.received[p.ID]; again {
-			if s.owes(mqtt.PUBREC, p.ID) {
-				return do
-			}
-			return s.reply(0, Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID}, do) // [MQTT-4.3.3-10]
-		}
+		had, again = in.received[p.ID]
 	}
-	if s.version >= mqtt.V5 && in.outstanding >= int(s.rules.ReceiveMaximum) {
-		return s.close(mqtt.ReceiveMaximumExceeded, "more QoS 1 and 2 messages in flight than the Receive Maximum", do)
+	if l.version >= mqtt.V5 && !had.counted && in.outstanding >= int(l.rules.ReceiveMaximum) {
+		return l.close(mqtt.ReceiveMaximumExceeded, "more QoS 1 and 2 messages in flight than the Receive Maximum", do)
+	}
+	if again {
+		return l.publishAgain(p.ID, had, do)
+	}
+	if code, text := l.unfit(p); code != 0 {
+		if l.version < mqtt.V5 {
+			return l.close(code, text, do)
+		}
+		if p.QoS == 1 {
+			in.outstanding++
+		}
+		return l.reply(0, &Effect{Kind: Send, Type: ackOf(p.QoS), ID: p.ID, Reason: code, Text: text}, do)
 	}
 	in.outstanding++
-	if code, text := s.unfit(p); code != 0 {
-		if s.version < mqtt.V5 {
-			return s.close(code, text, do)
-		}
-		return s.reply(0, Effect{Kind: Send, Type: ackOf(p.QoS), ID: p.ID, Reason: code, Text: text}, do)
-	}
 	if p.QoS == 2 {
-		in.received[p.ID] = struct{}{}
+		in.receive(p.ID, receipt{counted: true})
 	}
 	return append(do, Effect{Kind: Route})
+}
+
+// publishAgain acknowledges a QoS 2 message that was taken over before [MQTT-4.3.3-10], not earlier than it
+// is stored.
+func (l *Line) publishAgain(id uint16, had receipt, do []Effect) []Effect {
+	in := l.in
+	if !had.counted {
+		in.outstanding++
+		in.receive(id, receipt{had.batch, true})
+	}
+	if l.owes(mqtt.PUBREC, id) {
+		return do
+	}
+	batch := had.batch
+	if batch <= in.settled {
+		batch = 0
+	}
+	return l.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBREC, ID: id}, do)
+}
+
+// ping is answered at once, even while the store takes its time: the client shall know that we live.
+func (l *Line) ping(do []Effect) []Effect {
+	pong := &Effect{Kind: Send, Type: mqtt.PINGRESP}
+	if l.greeted {
+		return l.answer(pong, do)
+	}
+	return l.reply(0, pong, do)
 }
 
 func ackOf(q mqtt.QoS) mqtt.Type {
@@ -186,9 +288,9 @@ func ackOf(q mqtt.QoS) mqtt.Type {
 	return mqtt.PUBREC
 }
 
-func (s *Session) owes(typ mqtt.Type, id uint16) bool {
-	for i := range s.in.waiting {
-		if e := &s.in.waiting[i].effect; e.Kind == Send && e.Type == typ && e.ID == id {
+func (l *Line) owes(typ mqtt.Type, id uint16) bool {
+	for i := range l.in.waiting {
+		if r := &l.in.waiting[i]; r.typ == typ && r.id == id {
 			return true
 		}
 	}
@@ -196,13 +298,13 @@ func (s *Session) owes(typ mqtt.Type, id uint16) bool {
 }
 
 // unfit tells why a message is not accepted for itself.
-func (s *Session) unfit(p *mqtt.Publish) (mqtt.ReasonCode, string) {
+func (l *Line) unfit(p *mqtt.Publish) (mqtt.ReasonCode, string) {
 	switch {
-	case len(p.Topic) > s.rules.TopicBytes:
+	case len(p.Topic) > l.rules.TopicBytes:
 		return mqtt.TopicNameInvalid, "the topic name is too long"
-	case len(p.Topic) >= s.rules.TopicLevels && topic.Levels(p.Topic) > s.rules.TopicLevels:
+	case len(p.Topic) >= l.rules.TopicLevels && topic.Levels(p.Topic) > l.rules.TopicLevels:
 		return mqtt.TopicNameInvalid, "the topic name has too many levels"
-	case p.Props.UTF8 && s.rules.ValidateUTF8Payloads && !utf8.Valid(p.Payload):
+	case p.Props.UTF8 && l.rules.ValidateUTF8Payloads && !utf8.Valid(p.Payload):
 		return mqtt.PayloadFormatInvalid, "the payload is not the UTF-8 that its Payload Format Indicator claims"
 	}
 	return 0, ""
@@ -210,45 +312,39 @@ func (s *Session) unfit(p *mqtt.Publish) (mqtt.ReasonCode, string) {
 
 // Routed tells what became of the PUBLISH given last: reason is for its acknowledgement, batch
 // the store batch it became part of, 0 = none.
-func (s *Session) Routed(t Turn, p *mqtt.Publish, reason mqtt.ReasonCode, batch uint64, do []Effect) []Effect {
+func (l *Line) Routed(t Turn, p *mqtt.Publish, reason mqtt.ReasonCode, batch uint64, do []Effect) []Effect {
+	if l.in == nil {
+		return do
+	}
 	switch p.QoS {
 	case 1:
-		if batch == 0 && len(s.in.waiting) == 0 { // the common case, short
-			s.in.outstanding--
-			return append(do, Effect{Kind: Send, Type: mqtt.PUBACK, ID: p.ID, Reason: reason})
-		}
-		return s.reply(batch, Effect{Kind: Send, Type: mqtt.PUBACK, ID: p.ID, Reason: reason}, do)
+		return l.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBACK, ID: p.ID, Reason: reason}, do)
 	case 2:
 		if reason.Failed() {
-			delete(s.in.received, p.ID) // [MQTT-4.3.3-9]
-		} else if s.durable {
+			l.in.release(p.ID) // [MQTT-4.3.3-9]
+			return l.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
+		}
+		if l.durable {
 			do = append(do, Effect{Kind: Keep, Change: Receive, ID: p.ID})
 			batch = t.Batch
 		}
-		return s.reply(batch, Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
+		l.in.receive(p.ID, receipt{batch, true})
+		return l.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
 	}
 	return do
 }
 
-func (s *Session) pubrel(t Turn, p *mqtt.Ack, do []Effect) []Effect {
-	ack := Effect{Kind: Send, Type: mqtt.PUBCOMP, ID: p.ID}
-	known := false
-	if s.in != nil {
-		_, known = s.in.received[p.ID]
+func (l *Line) pubrel(t Turn, p *mqtt.Ack, do []Effect) []Effect {
+	ack := &Effect{Kind: Send, Type: mqtt.PUBCOMP, ID: p.ID}
+	if (l.in == nil || !l.in.release(p.ID)) && l.version >= mqtt.V5 {
+		ack.Reason = mqtt.PacketIDNotFound
 	}
-	if !known {
-		s.inbound().outstanding++ // answer gives it back
-		if s.version >= mqtt.V5 {
-			ack.Reason = mqtt.PacketIDNotFound
-		}
-		return s.reply(0, ack, do)
+	if !l.durable {
+		return l.reply(0, ack, do)
 	}
-	delete(s.in.received, p.ID)
-	if !s.durable {
-		return s.reply(0, ack, do)
-	}
+	// Also for an unknown one: the batch that was to forget it may have failed.
 	do = append(do, Effect{Kind: Keep, Change: Complete, ID: p.ID})
-	return s.reply(t.Batch, ack, do)
+	return l.reply(t.Batch, ack, do)
 }
 
 func (s *Session) disconnect(p *mqtt.Disconnect, do []Effect) []Effect {

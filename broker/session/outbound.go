@@ -1,6 +1,10 @@
 package session
 
-import "github.com/sapwood-mqtt/sapwood/mqtt"
+import (
+	"slices"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
 
 // How much one call sends at most, so that a turn stays short; More asks for the next.
 const (
@@ -20,36 +24,22 @@ func packetID(seq uint64) uint16 { return uint16((seq-1)%idSpan) + 1 }
 // connection, counted here. Positions below the window (base) are done, those in slots
 // are in flight, and those above wait in front and rest.
 type outbound struct {
-	base  uint64 // position of slots[0]
-	slots []slot // contiguous; a position that needs no (more) acknowledgement is done
+	window
 	tail  uint64 // the highest position known
+	doubt uint64 // positions below it may have been sent before a crash
 
-	front []queued // read from the store or to be sent again; goes first
+	front []queued // read from the store; goes first
 	rest  []queued // everything behind, in order
+	// weights are what the messages at the last positions up to tail weigh, those in the
+	// store that are not yet sent; 0 = not yet delivered to us, gone = not to be sent.
+	weights []uint32
 
-	quota    uint16 // PUBLISH packets that may be sent (MQTT5 4.9)
+	quota    uint16 // PUBLISH packets that may be sent (MQTT5 4.9): recvMax less the slots charged
 	epoch    uint16 // tells a Fetch of this connection from one of an earlier one
 	fetching bool
 	count    int   // QoS 1 and 2 messages queued or in flight
-	bytes    int64 // of those messages
+	bytes    int64 // of those messages, and of the QoS 0 ones between them
 }
-
-// slot is one position in flight.
-type slot struct {
-	state slotState
-	qos   mqtt.QoS
-	size  uint32
-	// shared is the message, held only where it may have to go to another member.
-	shared *queued
-}
-
-type slotState uint8
-
-const (
-	done     slotState = iota
-	sent               // PUBLISH sent; PUBACK or PUBREC is awaited
-	released           // PUBREL sent or about to be; PUBCOMP is awaited
-)
 
 // queued is a message that waits, or (msg nil) the positions seq to `to` of the store's queue.
 type queued struct {
@@ -57,70 +47,142 @@ type queued struct {
 	seq uint64 // 0 = QoS 0
 	to  uint64
 	d   mqtt.Delivery
-	dup bool
+	dup bool // sent before, or in doubt
 	rel bool // PUBREC came: only PUBREL is to be sent
+
+	denied bool // the client may not have it (any more)
 }
 
 func (s *Session) outbound() *outbound {
 	if s.out == nil {
-		s.out = &outbound{base: 1, quota: s.recvMax}
+		s.out = &outbound{window: window{base: 1}, quota: s.recvMax}
 	}
 	return s.out
 }
 
+// waits tells that something waits to be sent.
+func (o *outbound) waits() bool { return len(o.front) > 0 || len(o.rest) > 0 }
+
 // Deliver takes a message for the client: at once if it is its turn, else it is queued. seq is the
 // position that the store gave it, 0 if it is not stored. m may be a view.
 func (s *Session) Deliver(t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64, do []Effect) []Effect {
-	if d.QoS == 0 {
-		return s.deliver0(t, m, d, do)
+	switch {
+	case d.QoS == 0:
+		return s.out.deliver0(&s.Line, t, m, d, do)
+	case s.durable:
+		return s.outbound().deliverStored(&s.Line, t, m, d, seq, do)
 	}
-	o := s.outbound()
+	return s.outbound().deliver(&s.Line, t, m, d, do)
+}
+
+// Passes tells that Deliver of m at QoS 0 would have one effect, SendPublish: an owner in a hurry may carry
+// it out without asking for the list.
+func (s *Session) Passes(m *mqtt.Message) bool {
+	return s.flowing() && s.maxPacket == 0 && m.Expires == 0 && (s.out == nil || !s.out.waits())
+}
+
+// deliver takes a message that is not stored.
+func (o *outbound) deliver(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, do []Effect) []Effect {
 	size := int64(m.Bytes())
-	if !s.durable {
-		if o.count >= s.rules.QueuedMessages || o.bytes+size > s.rules.QueuedBytes {
-			if s.rules.Overflow != DropOldest || !s.dropOldest(&do) {
-				do = append(do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
-				return s.overflow(do)
-			}
+	for o.count >= l.rules.QueuedMessages || o.bytes+size > l.rules.QueuedBytes {
+		if l.rules.Overflow != DropOldest || size > l.rules.QueuedBytes || !o.dropOldest(l, &do) {
+			do = append(do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
+			return l.overflow(do)
 		}
-		seq = o.tail + 1
 	}
+	o.tail++
 	o.count++
 	o.bytes += size
-	if seq <= o.tail { // already covered: the store showed it before its publisher's loop did
+	if !o.waits() && o.maySend(l, o.tail) {
+		return o.send(l, t, &queued{msg: m, seq: o.tail, d: *d}, do)
+	}
+	o.rest = append(o.rest, queued{msg: m.Keep(), seq: o.tail, d: *d})
+	return do
+}
+
+// deliverStored takes a message that is in the store, and so is not held here if it has to wait. Messages that
+// different shards stored may come in another order than that of their positions. They are sent
+// in the order in which they come: that is the order of each publisher, QoS 0 included.
+func (o *outbound) deliverStored(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64, do []Effect) []Effect {
+	size := uint32(m.Bytes())
+	if seq > o.tail {
+		for ; o.tail+1 < seq; o.tail++ {
+			o.weights = append(o.weights, 0)
+		}
+		o.tail = seq
+		if len(o.weights) > 0 || o.waits() || !o.maySend(l, seq) {
+			o.weights = append(o.weights, size)
+		}
+		o.count++
+		o.bytes += int64(size)
+	} else if !o.arrive(seq, size) {
+		return do // read from the store and sent already
+	}
+	if !o.waits() && o.maySend(l, seq) {
+		return o.send(l, t, &queued{msg: m, seq: seq, d: *d}, do)
+	}
+	o.appendRange(seq, seq, false)
+	do = o.limitStored(l, do)
+	if len(o.front) == 0 {
+		do = o.pump(l, t, do)
+	}
+	return do
+}
+
+// arrive notes a message that a later position has overtaken; false if it is not awaited (any more).
+func (o *outbound) arrive(seq uint64, size uint32) bool {
+	if sl := o.slot(seq); sl != nil {
+		if sl.state != absent {
+			return false
+		}
+		*sl = slot{state: waiting, size: size}
+		o.count++
+		o.bytes += int64(size)
+		return true
+	}
+	w := o.weight(seq)
+	if w == nil || *w != 0 {
+		return false
+	}
+	o.enter(w, size)
+	return true
+}
+
+// Lost tells that the position seq, given for a message to this session, was not stored: nothing will come.
+func (s *Session) Lost(t Turn, seq uint64, do []Effect) []Effect {
+	o := s.out
+	if o == nil || !s.durable {
 		return do
 	}
-	next := seq == o.tail+1
-	from := o.tail + 1
-	o.tail = seq
-	if next && len(o.front) == 0 && len(o.rest) == 0 && s.maySend(o, seq) {
-		return s.send(t, &queued{msg: m, seq: seq, d: *d}, do)
-	}
-	switch {
-	case !s.durable:
-		o.rest = append(o.rest, queued{msg: m.Keep(), seq: seq, d: *d})
-	default:
-		o.appendRange(from, seq)
-		do = s.limitStored(do)
-		if len(o.front) == 0 {
-			do = s.pump(t, do)
+	if seq > o.tail { // so that no later position waits for it
+		for ; o.tail < seq; o.tail++ {
+			o.weights = append(o.weights, 0)
 		}
+	}
+	if sl := o.slot(seq); sl != nil && sl.state == absent {
+		*sl = slot{}
+		o.advance()
+	} else if w := o.weight(seq); w != nil && *w == 0 {
+		*w = gone
+	}
+	if o.waits() {
+		do = o.pump(&s.Line, t, do)
 	}
 	return do
 }
 
 // deliver0 sends a QoS 0 message, behind what waits. It is the first to be dropped: when the
-// client does not read, or when half of the queue's limit is in use.
-func (s *Session) deliver0(t Turn, m *mqtt.Message, d *mqtt.Delivery, do []Effect) []Effect {
-	o := s.out
+// client does not read, or when half of the queue's limit is in use. o is nil when nothing went out that had to be
+// acknowledged.
+func (o *outbound) deliver0(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, do []Effect) []Effect {
 	switch {
-	case !s.greeted:
+	case !l.greeted || l.closing:
 		return append(do, Effect{Kind: Drop, Why: Offline, Msg: m})
-	case s.blocked:
+	case l.blocked:
 		return append(do, Effect{Kind: Drop, Why: SlowConsumer, Msg: m})
-	case o == nil || len(o.front) == 0 && len(o.rest) == 0:
-		return s.send(t, &queued{msg: m, d: *d}, do)
-	case len(o.front)+len(o.rest) >= s.rules.QueuedMessages/2, o.bytes >= s.rules.QueuedBytes/2:
+	case o == nil || !o.waits():
+		return o.send(l, t, &queued{msg: m, d: *d}, do)
+	case len(o.front)+len(o.rest) >= l.rules.QueuedMessages/2, o.bytes >= l.rules.QueuedBytes/2:
 		return append(do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
 	}
 	o.bytes += int64(m.Bytes())
@@ -128,29 +190,38 @@ func (s *Session) deliver0(t Turn, m *mqtt.Message, d *mqtt.Delivery, do []Effec
 	return do
 }
 
-func (s *Session) maySend(o *outbound, seq uint64) bool {
-	return s.greeted && !s.blocked && o.quota > 0 && (len(o.slots) == 0 || seq-o.base < idSpan)
+func (o *outbound) maySend(l *Line, seq uint64) bool {
+	return l.flowing() && o.quota > 0 && o.fits(seq)
 }
 
 // send emits the PUBLISH, unless the message expired meanwhile or is too large for the client.
-func (s *Session) send(t Turn, q *queued, do []Effect) []Effect {
+func (o *outbound) send(l *Line, t Turn, q *queued, do []Effect) []Effect {
 	m := q.msg
-	if !q.dup && m.Expires != 0 && t.Now >= m.Expires { // [MQTT-3.3.2-5], [MQTT-4.3.3-7]
-		return s.skip(q, Expired, do)
+	if q.denied {
+		return o.skip(l, q, Denied, do)
 	}
-	if s.maxPacket != 0 && s.size(m, &q.d) > int(s.maxPacket) { // [MQTT-3.1.2-25]
-		return s.skip(q, TooLarge, do)
+	// What was sent does not expire any more [MQTT-4.3.3-7]; of what is in doubt we do not know, and old
+	// news after a crash does more harm.
+	if m.Expires != 0 && t.Now >= m.Expires && (q.seq == 0 || !o.wasSent(q.seq)) { // [MQTT-3.3.2-5]
+		return o.skip(l, q, Expired, do)
 	}
 	e := Effect{Kind: SendPublish, Msg: m, QoS: q.d.QoS, Retain: q.d.Retain, Dup: q.dup, SubIDs: q.d.SubscriptionIDs}
+	if l.maxPacket != 0 {
+		size := l.size(m, &q.d)
+		if size > int(l.maxPacket) { // [MQTT-3.1.2-25]
+			return o.skip(l, q, TooLarge, do)
+		}
+		e.Flag = size+aliasBytes > int(l.maxPacket)
+	}
 	if q.seq != 0 {
 		e.ID = packetID(q.seq)
-		o := s.out
-		sl := o.slot(q.seq)
-		if sl == nil {
-			sl = o.open(q.seq)
+		sl := o.open(q.seq)
+		if sl.state == absent {
+			o.count++
+			o.bytes += int64(m.Bytes())
 		}
-		*sl = slot{state: sent, qos: q.d.QoS, size: uint32(m.Bytes())}
-		if q.d.Group != "" && q.d.QoS == 1 && !s.durable {
+		*sl = slot{state: sent, qos: q.d.QoS, charged: true, size: uint32(m.Bytes())}
+		if q.d.Group != "" && q.d.QoS == 1 && !l.durable {
 			held := *q
 			held.msg = m.Keep()
 			sl.shared = &held
@@ -160,174 +231,118 @@ func (s *Session) send(t Turn, q *queued, do []Effect) []Effect {
 	return append(do, e)
 }
 
-// size is an upper bound of the PUBLISH on the wire.
-func (s *Session) size(m *mqtt.Message, d *mqtt.Delivery) int {
+// aliasBytes is by how much a topic alias may lengthen a PUBLISH: the property, and a longer Property
+// Length and Remaining Length.
+const aliasBytes = 3 + 1 + 1
+
+// size is an upper bound of the PUBLISH on the wire, without a topic alias.
+func (l *Line) size(m *mqtt.Message, d *mqtt.Delivery) int {
 	p := mqtt.Publish{Topic: m.Topic, Payload: m.Payload, QoS: d.QoS, ID: 1}
-	if s.version >= mqtt.V5 {
+	if l.version >= mqtt.V5 {
 		p.Props = mqtt.MessageProperties{Forward: m.Forward, HasExpiry: m.Expires != 0, SubscriptionIDs: d.SubscriptionIDs}
 	}
-	return p.Size(s.version)
+	return p.Size(l.version)
 }
 
 // skip lets go of a message that is not to be sent, as if it had been.
-func (s *Session) skip(q *queued, why Why, do []Effect) []Effect {
+func (o *outbound) skip(l *Line, q *queued, why Why, do []Effect) []Effect {
 	do = append(do, Effect{Kind: Drop, Why: why, Msg: q.msg})
 	if q.seq == 0 {
 		return do
 	}
-	o := s.out
-	o.count--
-	o.bytes -= int64(q.msg.Bytes())
-	if sl := o.slot(q.seq); sl != nil {
-		*sl = slot{}
-		o.advance()
+	sl := o.open(q.seq)
+	if sl.state == done { // it had a weight, which open has forgotten
+		*sl = slot{state: waiting, size: uint32(q.msg.Bytes())}
 	}
-	return s.settle(q.seq, do)
+	o.free(sl)
+	o.advance()
+	return l.settle(q.seq, do)
 }
 
-func (s *Session) settle(seq uint64, do []Effect) []Effect {
-	if s.durable {
+func (l *Line) settle(seq uint64, do []Effect) []Effect {
+	if l.durable {
 		do = append(do, Effect{Kind: Keep, Change: Settle, Seq: seq})
 	}
 	return do
 }
 
-// slot returns the slot of a position in the window, or nil.
-func (o *outbound) slot(seq uint64) *slot {
-	if seq < o.base || seq-o.base >= uint64(len(o.slots)) {
-		return nil
-	}
-	return &o.slots[seq-o.base]
-}
-
-// open extends the window up to seq; positions in between were never sent and count as done.
+// open extends the window up to seq, if it is not in it. Positions before seq that are not to be sent are
+// done; the others keep their place.
 func (o *outbound) open(seq uint64) *slot {
+	if sl := o.slot(seq); sl != nil {
+		return sl
+	}
 	if len(o.slots) == 0 {
 		o.base = seq
+		for p := o.tail + 1 - uint64(len(o.weights)); p < seq; p++ {
+			if *o.weight(p) != gone {
+				o.base = p
+				break
+			}
+		}
 	}
-	for o.base+uint64(len(o.slots)) <= seq {
-		o.slots = append(o.slots, slot{})
+	for next := o.base + uint64(len(o.slots)); next <= seq; next++ {
+		sl := slot{}
+		if next < seq {
+			sl = o.unsentSlot(next)
+		}
+		o.slots = o.grow()
+		o.slots = append(o.slots, sl)
 	}
+	o.trim(seq)
 	return &o.slots[seq-o.base]
 }
 
-// advance moves the window past what is done.
-func (o *outbound) advance() {
-	n := 0
-	for n < len(o.slots) && o.slots[n].state == done {
-		n++
-	}
-	if n == 0 {
-		return
-	}
-	o.base += uint64(n)
-	if n == len(o.slots) {
-		o.slots = o.slots[:0]
-		if cap(o.slots) > 1024 {
-			o.slots = nil
+// unsentSlot is the slot of a position that a later one overtakes.
+func (o *outbound) unsentSlot(seq uint64) slot {
+	if w := o.weight(seq); w != nil {
+		switch *w {
+		case gone:
+			return slot{}
+		case 0:
+			return slot{state: absent}
 		}
-		return
+		return slot{state: waiting, size: *w}
 	}
-	o.slots = o.slots[n:]
+	if i := slices.IndexFunc(o.front, func(q queued) bool { return q.seq == seq }); i >= 0 && o.front[i].msg != nil {
+		return slot{state: waiting, size: uint32(o.front[i].msg.Bytes())} // restored, so without a weight
+	}
+	return slot{}
 }
 
-// find returns the position in flight under a packet identifier, or 0.
-func (o *outbound) find(id uint16) uint64 {
-	if o == nil || len(o.slots) == 0 || id == 0 {
-		return 0
+// free ends a position in flight.
+func (o *outbound) free(sl *slot) {
+	if sl.state != absent {
+		o.count--
+		o.bytes -= int64(sl.size)
 	}
-	ahead := (uint64(id) + idSpan - uint64(packetID(o.base))) % idSpan
-	if ahead >= uint64(len(o.slots)) || o.slots[ahead].state == done {
-		return 0
+	if sl.charged {
+		o.quota++
 	}
-	return o.base + ahead
-}
-
-// finish ends a position in flight and sends what it made room for.
-func (s *Session) finish(t Turn, seq uint64, do []Effect) []Effect {
-	o := s.out
-	sl := o.slot(seq)
-	o.count--
-	o.bytes -= int64(sl.size)
 	*sl = slot{}
-	o.advance()
-	o.quota = min(o.quota+1, s.recvMax)
-	do = s.settle(seq, do)
-	if len(o.front) > 0 || len(o.rest) > 0 {
-		do = s.pump(t, do)
-	}
-	return do
 }
 
-func (s *Session) puback(t Turn, p *mqtt.Ack, do []Effect) []Effect {
-	seq := s.out.find(p.ID)
-	if seq == 0 {
-		return do
-	}
-	if sl := s.out.slot(seq); sl.qos != 1 {
-		return s.close(mqtt.ProtocolError, "PUBACK for a QoS 2 message", do)
-	}
-	return s.finish(t, seq, do)
-}
-
-func (s *Session) pubrec(t Turn, p *mqtt.Ack, do []Effect) []Effect {
-	rel := Effect{Kind: Send, Type: mqtt.PUBREL, ID: p.ID}
-	seq := s.out.find(p.ID)
-	if seq == 0 {
-		if s.version < mqtt.V5 || p.Reason.Failed() {
-			return do
-		}
-		rel.Reason = mqtt.PacketIDNotFound
-		return append(do, rel)
-	}
-	sl := s.out.slot(seq)
-	switch {
-	case sl.qos != 2:
-		return s.close(mqtt.ProtocolError, "PUBREC for a QoS 1 message", do)
-	case sl.state == released:
-		return append(do, rel)
-	case p.Reason.Failed():
-		return s.finish(t, seq, do) // [MQTT-4.4.0-2]
-	}
-	sl.state = released
-	if !s.durable {
-		return append(do, rel)
-	}
-	do = append(do, Effect{Kind: Keep, Change: Release, Seq: seq})
-	return s.reply(t.Batch, rel, do)
-}
-
-func (s *Session) pubcomp(t Turn, p *mqtt.Ack, do []Effect) []Effect {
-	seq := s.out.find(p.ID)
-	if seq == 0 {
-		return do
-	}
-	sl := s.out.slot(seq)
-	if sl.qos != 2 || sl.state != released {
-		return s.close(mqtt.ProtocolError, "PUBCOMP without PUBREC", do)
-	}
-	return s.finish(t, seq, do)
-}
-
-// Blocked tells that the owner's output for this client is at its cap; Drained ends it.
-func (s *Session) Blocked() { s.blocked = true }
-
-// Drained tells that the client has read, or that a turn has passed after More: sends what waits.
+// Drained tells that the client has read: sends what waits.
 func (s *Session) Drained(t Turn, do []Effect) []Effect {
 	s.blocked = false
+	return s.Continue(t, do)
+}
+
+// Continue sends more of what waits, in the turn after More.
+func (s *Session) Continue(t Turn, do []Effect) []Effect {
 	if s.out == nil {
 		return do
 	}
-	return s.pump(t, do)
+	return s.out.pump(&s.Line, t, do)
 }
 
 // Ready tells that a QoS 1 or 2 message given now would be sent at once.
 func (s *Session) Ready() bool {
-	if !s.greeted || s.blocked || s.closing {
-		return false
-	}
 	o := s.out
-	return o == nil || len(o.front) == 0 && len(o.rest) == 0 && s.maySend(o, o.tail+1)
+	if o == nil {
+		return s.flowing()
+	}
+	return !o.waits() && o.maySend(&s.Line, o.tail+1)
 }
 
 // Room is how many QoS 1 and 2 messages the client would take now.
@@ -338,7 +353,8 @@ func (s *Session) Room() int {
 	return int(s.out.quota)
 }
 
-// Queued is the number and weight of the QoS 1 and 2 messages waiting or in flight.
+// Queued is the number of QoS 1 and 2 messages waiting or in flight, and the weight of all that waits or is
+// in flight.
 func (s *Session) Queued() (messages int, bytes int64) {
 	if s.out == nil {
 		return 0, 0
@@ -346,8 +362,13 @@ func (s *Session) Queued() (messages int, bytes int64) {
 	return s.out.count, s.out.bytes
 }
 
-// Full tells that the queue is at its limit: further QoS 1 and 2 messages are to be refused.
+// Full tells that the queue is at its limit (of bytes: that no more of the usual size fit) and that further QoS 1
+// and 2 messages are to be refused. Where the policy is Disconnect that is so once the client is gone.
 func (s *Session) Full() bool {
 	o := s.out
-	return o != nil && s.rules.Overflow != DropOldest && (o.count >= s.rules.QueuedMessages || o.bytes >= s.rules.QueuedBytes)
+	refuse := s.rules.Overflow == RefuseNewest || s.rules.Overflow == Disconnect && !s.connected
+	if o == nil || !refuse || o.count == 0 {
+		return false
+	}
+	return o.count >= s.rules.QueuedMessages || o.bytes+o.bytes/int64(o.count) > s.rules.QueuedBytes
 }

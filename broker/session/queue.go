@@ -1,106 +1,152 @@
 package session
 
-import "github.com/sapwood-mqtt/sapwood/mqtt"
+import (
+	"slices"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
 
 // Fetched is one message that Fetch asked for.
 type Fetched struct {
 	Seq      uint64
 	Released bool
+	Denied   bool          // the client may not have it (any more)
 	Msg      *mqtt.Message // held
 	Delivery mqtt.Delivery
 }
 
 // pump sends what waits, as far as the client's quota and the turn allow.
-func (s *Session) pump(t Turn, do []Effect) []Effect {
-	o := s.out
+func (o *outbound) pump(l *Line, t Turn, do []Effect) []Effect {
 	bytes := 0
-	for n := 0; s.greeted && !s.blocked && !s.closing; n++ {
-		if len(o.front) == 0 {
-			if len(o.rest) == 0 {
-				return do
-			}
-			if h := &o.rest[0]; h.msg == nil {
-				if o.fetching || o.quota == 0 {
-					return do
-				}
-				o.fetching = true
-				return append(do, Effect{Kind: Fetch, Seq: h.seq, To: h.to, ID: o.epoch})
-			}
-		}
+	for n := 0; l.flowing() && o.waits(); n++ {
 		q := o.head()
-		if q.seq != 0 && !q.rel && !s.maySend(o, q.seq) {
-			return do
-		}
-		if n >= pumpMessages || bytes >= pumpBytes {
+		switch {
+		case q.msg == nil && !q.rel:
+			return o.fetch(l, do)
+		case q.seq != 0 && o.isDone(q.seq): // acknowledged before we came to send it again
+			o.pop()
+			continue
+		case q.seq != 0 && (!o.fits(q.seq) || o.quota == 0 && !q.rel):
+			return o.fetch(l, o.releaseAhead(l, do))
+		case n >= pumpMessages || bytes >= pumpBytes:
 			return append(do, Effect{Kind: More})
 		}
 		next := o.pop()
 		if next.rel {
-			do = s.resendRelease(&next, do)
+			do = o.resendRelease(l, &next, do)
 			continue
 		}
 		if next.seq == 0 {
 			o.bytes -= int64(next.msg.Bytes())
 		}
 		bytes += next.msg.Bytes()
-		do = s.send(t, &next, do)
+		do = o.send(l, t, &next, do)
 	}
 	return do
 }
 
+// fetch asks for more of the store's queue when what was read is used up. Where PUBRELs may be it reads
+// ahead: they need no quota.
+func (o *outbound) fetch(l *Line, do []Effect) []Effect {
+	if o.fetching || len(o.rest) == 0 || o.rest[0].msg != nil {
+		return do
+	}
+	h := &o.rest[0]
+	ahead := h.dup && len(o.front) < int(l.rules.Inflight)
+	if !ahead && (len(o.front) > 0 || o.quota == 0) {
+		return do
+	}
+	o.fetching = true
+	return append(do, Effect{Kind: Fetch, Seq: h.seq, To: h.to, ID: o.epoch})
+}
+
+// releaseAhead sends the PUBRELs that stand behind a PUBLISH for which there is no quota: those are not to
+// wait for it [MQTT-3.3.4-10].
+func (o *outbound) releaseAhead(l *Line, do []Effect) []Effect {
+	o.front = slices.DeleteFunc(o.front, func(q queued) bool {
+		if q.rel && o.fits(q.seq) {
+			do = o.resendRelease(l, &q, do)
+			return true
+		}
+		return false
+	})
+	return do
+}
+
 // resendRelease sends PUBREL for a message that the client has already [MQTT-4.3.3-6].
-func (s *Session) resendRelease(q *queued, do []Effect) []Effect {
-	o := s.out
+func (o *outbound) resendRelease(l *Line, q *queued, do []Effect) []Effect {
 	sl := o.slot(q.seq)
 	if sl == nil {
+		o.count++ // what the store has counted at Restore does not include it
 		sl = o.open(q.seq)
 	}
 	sl.state, sl.qos = released, 2
-	return append(do, Effect{Kind: Send, Type: mqtt.PUBREL, ID: packetID(q.seq)})
+	return l.answer(&Effect{Kind: Send, Type: mqtt.PUBREL, ID: packetID(q.seq)}, do)
 }
 
 // Fetched takes what the store read for Fetch: next is the position after the last one looked at.
 func (s *Session) Fetched(t Turn, epoch uint16, items []Fetched, next uint64, do []Effect) []Effect {
 	o := s.out
-	if o == nil || !s.connected || epoch != o.epoch || len(o.rest) == 0 || o.rest[0].msg != nil {
+	if o == nil || !s.connected || epoch != o.epoch || !o.fetching {
 		return do
 	}
 	o.fetching = false
 	h := &o.rest[0]
-	o.front = o.front[:0]
+	o.reckon(h.seq, min(next, h.to+1), items)
 	for i := range items {
 		it := &items[i]
-		sl := o.slot(it.Seq)
-		if it.Seq < h.seq || it.Seq > h.to || sl != nil && sl.state == done {
-			continue // acknowledged, and the store is about to know
+		if it.Seq < h.seq || it.Seq > h.to || !o.wants(it.Seq) {
+			continue
 		}
 		// What was never sent on any connection is no duplicate [MQTT-3.3.1-1].
-		o.front = append(o.front, queued{msg: it.Msg, seq: it.Seq, d: it.Delivery, rel: it.Released, dup: h.dup})
+		o.front = append(o.front, queued{msg: it.Msg, seq: it.Seq, d: it.Delivery, rel: it.Released, dup: h.dup && o.doubtful(it.Seq), denied: it.Denied && !it.Released})
 	}
-	s.lost(h.seq, min(next, h.to+1), items)
 	if next > h.to {
 		o.rest = o.rest[1:]
 	} else {
 		h.seq = next
 	}
-	return s.pump(t, do)
+	return o.pump(&s.Line, t, do)
 }
 
-// lost marks positions in flight that the store does not have (any more) as done, so that the
-// window cannot hang on them.
-func (s *Session) lost(from, to uint64, items []Fetched) {
-	o, i := s.out, 0
-	for seq := from; seq < to; seq++ {
+// wants tells whether what the store shows at a position is still to be sent: it may have been
+// acknowledged or dropped, with the store about to know.
+func (o *outbound) wants(seq uint64) bool {
+	if o.slot(seq) != nil || seq < o.base {
+		return !o.isDone(seq)
+	}
+	w := o.weight(seq)
+	return w != nil && *w != gone || w == nil && seq < o.doubt
+}
+
+// doubtful tells that a position of a range sent before was, or may have been, sent itself.
+func (o *outbound) doubtful(seq uint64) bool { return o.slot(seq) == nil || o.wasSent(seq) }
+
+// reckon sets the accounts right with what the store really has at the positions from to to-1. What
+// it does not have (any more) is done, so that the window cannot hang on it.
+func (o *outbound) reckon(from, to uint64, items []Fetched) {
+	i := 0
+	read := func(seq uint64) *Fetched {
 		for i < len(items) && items[i].Seq < seq {
 			i++
 		}
 		if i < len(items) && items[i].Seq == seq {
-			continue
+			return &items[i]
 		}
-		if sl := o.slot(seq); sl != nil && sl.state != done {
-			o.count--
-			o.bytes -= int64(sl.size)
-			*sl = slot{}
+		return nil
+	}
+	for seq := max(from, o.base); seq < min(to, o.base+uint64(len(o.slots))); seq++ {
+		if sl := o.slot(seq); read(seq) == nil && sl.state != done {
+			o.free(sl)
+		}
+	}
+	for seq := max(from, o.tail+1-uint64(len(o.weights))); seq < min(to, o.tail+1); seq++ {
+		it, w := read(seq), o.weight(seq)
+		switch {
+		case it == nil:
+			o.leave(w)
+		case *w == 0: // read before its publisher's loop told us
+			o.enter(w, uint32(it.Msg.Bytes()))
 		}
 	}
 	o.advance()
@@ -108,7 +154,7 @@ func (s *Session) lost(from, to uint64, items []Fetched) {
 
 // FetchFailed tells that the store could not read: the connection ends, the queue stays.
 func (s *Session) FetchFailed(epoch uint16, do []Effect) []Effect {
-	if s.out == nil || epoch != s.out.epoch {
+	if s.out == nil || epoch != s.out.epoch || !s.out.fetching {
 		return do
 	}
 	s.out.fetching = false
@@ -117,13 +163,10 @@ func (s *Session) FetchFailed(epoch uint16, do []Effect) []Effect {
 
 // freeze puts a durable session's queue to sleep: what was not acknowledged, sent or not, is in the
 // store and is read again by the next connection.
-func (s *Session) freeze(do []Effect) []Effect {
-	o := s.out
+func (o *outbound) freeze(do []Effect) []Effect {
 	if o == nil {
 		return do
 	}
-	o.epoch++
-	o.fetching = false
 	for _, list := range [][]queued{o.front, o.rest} {
 		for i := range list {
 			if list[i].seq == 0 && list[i].msg != nil {
@@ -133,22 +176,22 @@ func (s *Session) freeze(do []Effect) []Effect {
 		}
 	}
 	o.front, o.rest = nil, nil
-	first := s.unsent()
-	if len(o.slots) > 0 {
-		o.rest = append(o.rest, queued{seq: o.base, to: first - 1, dup: true})
-	}
-	if first <= o.tail {
-		o.rest = append(o.rest, queued{seq: first, to: o.tail})
+	first := o.unsent()
+	for seq := o.base; seq <= o.tail; seq++ { // what is still on its way comes by itself
+		sl, w := o.slot(seq), o.weight(seq)
+		if sl != nil && sl.state != absent || sl == nil && (w == nil || *w != 0) {
+			o.appendRange(seq, seq, seq < first)
+		}
 	}
 	return do
 }
 
 // unsent is the first position of the queue that was never sent.
-func (s *Session) unsent() uint64 {
-	if s.out == nil {
+func (o *outbound) unsent() uint64 {
+	if o == nil {
 		return 1
 	}
-	return s.out.base + uint64(len(s.out.slots))
+	return max(o.base+uint64(len(o.slots)), o.doubt)
 }
 
 // Unsent returns the positions of the store's queue that were never sent, while the session is
@@ -157,27 +200,26 @@ func (s *Session) Unsent() (from, to uint64) {
 	if s.out == nil || !s.durable || s.connected {
 		return 1, 0
 	}
-	return s.unsent(), s.out.tail
+	return s.out.unsent(), s.out.tail
 }
 
 // Withdraw takes a message that was never sent out of the offline session's queue.
-func (s *Session) Withdraw(seq uint64, m *mqtt.Message, do []Effect) []Effect {
-	s.out.count--
-	s.out.bytes -= int64(m.Bytes())
+func (s *Session) Withdraw(seq uint64, do []Effect) []Effect {
+	if w := s.out.weight(seq); w != nil {
+		s.out.leave(w)
+	}
 	return s.settle(seq, do)
 }
 
-// resume prepares a new connection: what the last one left unacknowledged goes first, then the
-// rest of the queue. It tells whether there is anything.
-func (s *Session) resume() bool {
-	o := s.out
-	if o == nil {
-		return false
-	}
+// attach begins anew with what belongs to one connection: what the last one left unacknowledged
+// stands in rest and goes first.
+func (o *outbound) attach(recvMax uint16) {
 	o.epoch++
 	o.fetching = false
-	o.quota = s.recvMax
-	return len(o.rest) > 0
+	o.quota = recvMax
+	for i := range o.slots {
+		o.slots[i].charged = false
+	}
 }
 
 func (o *outbound) head() *queued {
@@ -201,79 +243,20 @@ func (o *outbound) pop() queued {
 	return q
 }
 
-// appendRange queues the stored positions from to `to`.
-func (o *outbound) appendRange(from, to uint64) {
+// appendRange queues the stored positions from to `to`; dup tells that they may have been sent before.
+func (o *outbound) appendRange(from, to uint64, dup bool) {
 	if n := len(o.rest); n > 0 {
-		if last := &o.rest[n-1]; last.msg == nil && last.to+1 == from && !last.dup {
+		if last := &o.rest[n-1]; last.msg == nil && last.to+1 == from && last.dup == dup {
 			last.to = to
 			return
 		}
 	}
-	o.rest = append(o.rest, queued{seq: from, to: to})
-}
-
-// dropOldest drops the message that has waited longest and was not sent; false if there is none.
-func (s *Session) dropOldest(do *[]Effect) bool {
-	o := s.out
-	for i := range o.rest {
-		q := &o.rest[i]
-		switch {
-		case q.msg != nil && q.seq == 0:
-			continue
-		case q.msg != nil:
-			o.count--
-			o.bytes -= int64(q.msg.Bytes())
-			*do = append(*do, Effect{Kind: Drop, Why: QueueFull, Msg: q.msg})
-			o.rest = append(o.rest[:i], o.rest[i+1:]...)
-			return true
-		case q.dup:
-			continue // sent before: it has to be finished
-		}
-		// The store knows its size; the average stands for it here.
-		o.bytes -= o.bytes / int64(max(o.count, 1))
-		o.count--
-		*do = append(s.settle(q.seq, *do), Effect{Kind: Drop, Why: QueueFull})
-		if q.seq == q.to {
-			o.rest = append(o.rest[:i], o.rest[i+1:]...)
-		} else {
-			q.seq++
-			if i == 0 && o.fetching { // what is being read was asked for from an earlier position
-				o.epoch++
-				o.fetching = false
-			}
-		}
-		return true
-	}
-	return false
-}
-
-// limitStored applies the policy to a queue in the store that has outgrown its limits.
-func (s *Session) limitStored(do []Effect) []Effect {
-	o := s.out
-	for o.count > s.rules.QueuedMessages || o.bytes > s.rules.QueuedBytes {
-		switch s.rules.Overflow {
-		case DropOldest:
-			if !s.dropOldest(&do) {
-				return do
-			}
-		default:
-			return s.overflow(do)
-		}
-	}
-	return do
-}
-
-func (s *Session) overflow(do []Effect) []Effect {
-	if s.rules.Overflow == Disconnect {
-		return s.close(mqtt.QuotaExceeded, "the queue of messages for this client is full", do)
-	}
-	return do
+	o.rest = append(o.rest, queued{seq: from, to: to, dup: dup})
 }
 
 // abandon gives up everything that waits as the session ends. Messages of a shared
 // subscription go to another member (MQTT5 4.8.2), except QoS 2 in flight [MQTT-4.8.2-5].
-func (s *Session) abandon(do []Effect) []Effect {
-	o := s.out
+func (o *outbound) abandon(l *Line, do []Effect) []Effect {
 	if o == nil {
 		return do
 	}
@@ -286,7 +269,7 @@ func (s *Session) abandon(do []Effect) []Effect {
 		for i := range list {
 			q := &list[i]
 			switch {
-			case q.msg == nil: // the store's: the owner looks into it before it ends the session
+			case q.msg == nil || q.seq != 0 && l.durable: // the store's: the owner looks into it before it ends the session
 			case q.d.Group != "":
 				do = append(do, Effect{Kind: Requeue, Msg: q.msg, QoS: q.d.QoS, Text: q.d.Group})
 			default:
@@ -294,6 +277,5 @@ func (s *Session) abandon(do []Effect) []Effect {
 			}
 		}
 	}
-	s.out = nil
 	return do
 }

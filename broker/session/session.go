@@ -56,29 +56,13 @@ const Never = 0xFFFFFFFF
 // Session is the state of one client id, connected or not (MQTT5 4.1). Its methods
 // append effects to do and return it. It belongs to one goroutine at a time.
 type Session struct {
-	rules *Rules
-	subs  []Subscription // sorted by filter
-	in    *inbound       // nil until a QoS 1 or 2 message came, or an ack waits
-	out   *outbound      // nil until a QoS 1 or 2 message or a queued one went out
-	alias *aliases       // nil without topic aliases
-	will  *Will
+	Line
+	subs []Subscription // sorted by filter
+	out  *outbound      // nil until a QoS 1 or 2 message or a queued one went out
 
-	seen      int64 // when the client was last heard, ms
-	willAt    int64 // offline: when the will is due, 0 = no will pending
-	endAt     int64 // offline: when the session ends, 0 = connected or never
-	maxPacket uint32
-	expiry    uint32
-	keepAlive uint16 // seconds, in force
-	recvMax   uint16 // the client's Receive Maximum, capped by Rules.Inflight
-	version   mqtt.Version
-
-	connected bool
-	greeted   bool // CONNACK has gone out on this connection
-	durable   bool // outlives its connection: made with an expiry above 0
-	blocked   bool // the owner's output is at its cap
-	problem   bool // the client wants reason strings (Request Problem Information)
-	closing   bool // a Close was emitted on this connection
-	ended     bool
+	willAt int64 // offline: when the will is due, 0 = no will pending
+	endAt  int64 // offline: when the session ends, 0 = connected or never
+	ended  bool
 }
 
 // Params are what a CONNECT settled on, after every clamp.
@@ -94,7 +78,7 @@ type Params struct {
 }
 
 // New returns the session of a client that has none.
-func New(r *Rules) *Session { return &Session{rules: r} }
+func New(r *Rules) *Session { return &Session{Line: Line{rules: r}} }
 
 // Attach gives the session its connection. fresh tells that the session was made for
 // it, so that Session Present is 0 (MQTT5 3.2.2.1.1); otherwise what was not acknowledged
@@ -116,20 +100,18 @@ func (s *Session) Attach(t Turn, p Params, fresh bool, do []Effect) []Effect {
 		s.alias = &aliases{sendMax: n}
 	}
 	if s.in != nil {
-		s.in.waiting = s.in.waiting[:0]
-		s.in.outstanding = len(s.in.received)
+		s.in.attach()
+	}
+	if s.out != nil {
+		s.out.attach(s.recvMax)
 	}
 	s.greeted = false
-	ack := Effect{Kind: SendConnack, Flag: !fresh}
+	ack := &Effect{Kind: SendConnack, Flag: !fresh}
 	if !s.durable {
 		return s.answer(ack, do)
 	}
 	do = append(do, Effect{Kind: Keep, Change: PutSession})
-	do = s.reply(t.Batch, ack, do)
-	if s.resume() {
-		do = s.reply(t.Batch, Effect{Kind: More}, do)
-	}
-	return do
+	return s.reply(t.Batch, ack, do)
 }
 
 // Closed takes the connection away. What the will and the session's expiry ask for follows,
@@ -141,7 +123,7 @@ func (s *Session) Closed(t Turn, do []Effect) []Effect {
 	s.connected, s.greeted, s.blocked = false, false, false
 	s.alias = nil
 	if s.in != nil {
-		s.in.waiting = s.in.waiting[:0]
+		s.in.waiting = nil
 	}
 	if s.expiry == 0 {
 		return s.End(t, do)
@@ -156,7 +138,7 @@ func (s *Session) Closed(t Turn, do []Effect) []Effect {
 		}
 	}
 	do = append(do, Effect{Kind: Keep, Change: PutSession})
-	return s.freeze(do)
+	return s.out.freeze(do)
 }
 
 // End ends the session at once: by expiry, by a clean start or by an operator. A will
@@ -166,10 +148,25 @@ func (s *Session) End(_ Turn, do []Effect) []Effect {
 		return do
 	}
 	do = s.publishWill(do)
-	unsent := s.unsent()
-	do = s.abandon(do)
+	unsent, lost := s.out.unsent(), s.lost()
+	do = s.out.abandon(&s.Line, do)
 	s.ended, s.connected, s.greeted = true, false, false
-	return append(do, Effect{Kind: End, Flag: s.durable, Seq: unsent})
+	s.in, s.out = nil, nil
+	return append(do, Effect{Kind: End, Flag: s.durable, Seq: unsent, To: lost})
+}
+
+// lost is how many messages a session in the store never sent.
+func (s *Session) lost() uint64 {
+	if !s.durable || s.out == nil {
+		return 0
+	}
+	n := s.out.count
+	for i := range s.out.slots {
+		if s.out.slots[i].state >= sent {
+			n--
+		}
+	}
+	return uint64(max(n, 0))
 }
 
 func (s *Session) publishWill(do []Effect) []Effect {
@@ -179,6 +176,27 @@ func (s *Session) publishWill(do []Effect) []Effect {
 		return do
 	}
 	return append(do, Effect{Kind: PublishWill, Msg: w.Msg})
+}
+
+// Stored tells that batch, and so every earlier one, is stored: what waited for it goes out.
+func (s *Session) Stored(batch uint64, do []Effect) []Effect {
+	before := s.greeted
+	return s.begin(before, s.stored(batch, do))
+}
+
+// Failed tells that batch could not be stored. What was to be acknowledged by it is not: a v5
+// publisher is told so, everybody else loses the connection and may try again.
+func (s *Session) Failed(batch uint64, do []Effect) []Effect {
+	before := s.greeted
+	return s.begin(before, s.failed(batch, do))
+}
+
+// begin has what waits sent once CONNACK has gone out.
+func (s *Session) begin(greeted bool, do []Effect) []Effect {
+	if s.greeted && !greeted && s.out != nil && s.out.waits() {
+		do = append(do, Effect{Kind: More})
+	}
+	return do
 }
 
 // Tick does what is due: keep-alive while connected, the will's delay and the session's
@@ -216,66 +234,14 @@ func (s *Session) Deadline() int64 {
 	return s.endAt
 }
 
-// Shutdown ends the connection because the server stops.
-func (s *Session) Shutdown(do []Effect) []Effect {
-	return s.close(mqtt.ServerShuttingDown, "the server is shutting down", do)
-}
-
-// TakenOver ends the connection because the client id connected anew [MQTT-3.1.4-3].
-func (s *Session) TakenOver(by string, do []Effect) []Effect {
-	return s.close(mqtt.SessionTakenOver, "taken over by a connection from "+by, do)
-}
-
-// Kick ends the connection for an operator's or the owner's reason.
-func (s *Session) Kick(r mqtt.ReasonCode, why string, do []Effect) []Effect {
-	return s.close(r, why, do)
-}
-
-func (s *Session) close(r mqtt.ReasonCode, text string, do []Effect) []Effect {
-	if s.closing || !s.connected {
-		return do
-	}
-	s.closing = true
-	return append(do, Effect{Kind: Close, Reason: r, Text: text})
-}
-
-// Version is the protocol version of the present or last connection.
-func (s *Session) Version() mqtt.Version { return s.version }
-
-// Connected tells whether there is a connection.
-func (s *Session) Connected() bool { return s.connected }
-
-// Closing tells that the connection is to be closed: nothing more is read from it.
-func (s *Session) Closing() bool { return s.closing }
-
 // Ended tells that the session is over.
 func (s *Session) Ended() bool { return s.ended }
-
-// Durable tells that the session outlives its connection.
-func (s *Session) Durable() bool { return s.durable }
-
-// Expiry is the session expiry interval in seconds.
-func (s *Session) Expiry() uint32 { return s.expiry }
-
-// KeepAlive is the keep-alive in force, in seconds.
-func (s *Session) KeepAlive() uint16 { return s.keepAlive }
-
-// Greeted tells that the connection's CONNACK has gone out.
-func (s *Session) Greeted() bool { return s.greeted }
-
-// MaximumPacketSize is the client's, in bytes; 0 = none.
-func (s *Session) MaximumPacketSize() uint32 { return s.maxPacket }
-
-// ProblemInfo tells whether reason strings may go with every packet (MQTT5 3.1.2.11.7).
-func (s *Session) ProblemInfo() bool { return s.problem }
-
-// Will is the will still to be published or cancelled, or nil.
-func (s *Session) Will() *Will { return s.will }
 
 // Subscriptions are the session's, sorted by filter; not to be changed.
 func (s *Session) Subscriptions() []Subscription { return s.subs }
 
-// Restored is what a store knows of a session that was there before.
+// Restored is what a store knows of a session that was there before. Messages and Bytes do not
+// count positions for which PUBREC came.
 type Restored struct {
 	Version      mqtt.Version
 	Expiry       uint32
@@ -298,12 +264,12 @@ func Restore(rules *Rules, r Restored) *Session {
 	if len(r.Received) > 0 {
 		in := s.inbound()
 		for _, id := range r.Received {
-			in.received[id] = struct{}{}
+			in.receive(id, receipt{})
 		}
 	}
 	if r.Next > 1 {
 		o := s.outbound()
-		o.tail, o.base = r.Next-1, r.First
+		o.tail, o.base, o.doubt = r.Next-1, r.First, r.Next
 		o.count, o.bytes = r.Messages, r.Bytes
 		if r.Next > r.First {
 			o.rest = append(o.rest, queued{seq: r.First, to: r.Next - 1, dup: true})

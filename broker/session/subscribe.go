@@ -62,9 +62,9 @@ func (s *Session) Subscribed(t Turn, p *mqtt.Subscribe, codes []mqtt.ReasonCode,
 			}
 		}
 	}
-	do = s.reply(batch, Effect{Kind: Send, Type: mqtt.SUBACK, ID: p.ID, Codes: codes}, do)
-	for _, r := range replays {
-		do = s.reply(batch, r, do)
+	do = s.reply(batch, &Effect{Kind: Send, Type: mqtt.SUBACK, ID: p.ID, Codes: codes}, do)
+	for i := range replays {
+		do = s.reply(batch, &replays[i], do)
 	}
 	return do
 }
@@ -85,7 +85,7 @@ func (s *Session) unsubscribe(t Turn, p *mqtt.Unsubscribe, do []Effect) []Effect
 			batch = t.Batch
 		}
 	}
-	return s.reply(batch, Effect{Kind: Send, Type: mqtt.UNSUBACK, ID: p.ID, Codes: codes}, do)
+	return s.reply(batch, &Effect{Kind: Send, Type: mqtt.UNSUBACK, ID: p.ID, Codes: codes}, do)
 }
 
 func (s *Session) findSub(filter string) (int, bool) {

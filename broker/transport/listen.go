@@ -3,6 +3,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +18,9 @@ import (
 func Listen(address string) (net.Listener, error) {
 	path, unix := strings.CutPrefix(address, "unix:")
 	if !unix {
-		return net.Listen("tcp", address)
+		// The event loops set keep-alive on the listener, for all connections at once.
+		quiet := net.ListenConfig{KeepAlive: -1}
+		return quiet.Listen(context.Background(), "tcp", address)
 	}
 	if err := removeStale(path); err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package transport_test
 
 import (
 	"errors"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -77,39 +76,4 @@ func TestUnixSocketSparesOtherFiles(t *testing.T) {
 	if data, err := os.ReadFile(path); string(data) != "data" {
 		t.Errorf("the file was harmed: %q, %v", data, err)
 	}
-}
-
-func TestLimit(t *testing.T) {
-	inner := listen(t, "127.0.0.1:0")
-	l := transport.Limit(inner, 1)
-	dial(t, inner)
-	first, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := first.(syscall.Conn).SyscallConn(); err != nil {
-		t.Error(err)
-	}
-
-	accepted := make(chan net.Conn)
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			t.Error(err)
-		}
-		accepted <- c
-	}()
-	second := dial(t, inner)
-	if _, err := second.Read(make([]byte, 1)); err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("one above the bound: got %v, want it closed", err)
-	}
-	if got := l.Refused(); got != 1 {
-		t.Errorf("refused %d, want 1", got)
-	}
-
-	first.Close()
-	first.Close() // gives its place back once, not twice
-	third := dial(t, inner)
-	(<-accepted).Close()
-	third.Close()
 }

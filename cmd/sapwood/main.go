@@ -18,6 +18,9 @@ import (
 // Run(ctx context.Context, std *streams) error and a Help() string that ends in an example.
 type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the broker."`
+	Pub     pubCmd     `cmd:"" help:"Publish messages."`
+	Sub     subCmd     `cmd:"" help:"Subscribe and print messages."`
+	Bench   benchCmd   `cmd:"" help:"Put load on a broker and measure it."`
 	Config  configCmd  `cmd:"" help:"Check, describe and explain the configuration."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

@@ -64,8 +64,13 @@ func fillIndex(filter func(int) string) *Index {
 func benchNames(over int) [][]byte {
 	rng := rand.New(rand.NewPCG(1, 2))
 	names := make([][]byte, 1<<16)
+	distinct := make(map[int][]byte)
 	for i := range names {
-		names[i] = []byte(benchName(rng.IntN(over) * (million / over)))
+		n := rng.IntN(over)
+		if distinct[n] == nil {
+			distinct[n] = []byte(benchName(n * (million / over)))
+		}
+		names[i] = distinct[n]
 	}
 	return names
 }
@@ -232,6 +237,23 @@ func BenchmarkRetained(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed())/float64(visits), "ns/match")
+		})
+	}
+}
+
+// BenchmarkMassLeave is 10,000 subscriptions of one filter and their end (F102).
+func BenchmarkMassLeave(b *testing.B) {
+	for _, filter := range []string{"a/b", "a/+"} {
+		b.Run(filter, func(b *testing.B) {
+			x := NewIndex()
+			for b.Loop() {
+				for id := range uint32(10_000) {
+					x.Set(filter, Entry{ID: id})
+				}
+				for id := range uint32(10_000) {
+					x.Delete(filter, id)
+				}
+			}
 		})
 	}
 }

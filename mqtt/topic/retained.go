@@ -25,7 +25,8 @@ type Retained[V any] struct {
 }
 
 // nameNode is a prefix of names. Node 0 is the empty prefix, and as a link it means none. A new child goes in front
-// of its siblings, so that a cursor on its way through them neither misses one nor meets one twice.
+// of its siblings, so that a cursor on its way through them neither misses one nor meets one twice. An edge leads to
+// each node that has siblings; an only child needs none.
 type nameNode struct {
 	parent, level uint32
 	first         uint32 // child
@@ -46,6 +47,16 @@ func NewRetained[V any]() *Retained[V] {
 
 // child returns the child of a node along a level, or 0.
 func (t *Retained[V]) child(node, level uint32) uint32 {
+	first := t.nodes.at(node).first
+	if first == 0 {
+		return 0
+	}
+	if n := t.nodes.at(first); n.next == 0 {
+		if n.level == level {
+			return first
+		}
+		return 0
+	}
 	hash := t.edges.hash(node, level)
 	part, h := t.edges.index.of(hash), uint32(hash)
 	for at, c := part.first(h); c != 0; at, c = part.next(h, at) {
@@ -56,33 +67,36 @@ func (t *Retained[V]) child(node, level uint32) uint32 {
 	return 0
 }
 
-// find returns the node of a name, or 0.
-func (t *Retained[V]) find(name []byte) uint32 {
-	node := uint32(0)
-	for from := 0; ; {
-		end := cutLevel(name, from)
-		level := t.levels.find(name[from:end])
-		if level == 0 {
-			return 0
-		}
-		if node = t.child(node, level); node == 0 || end == len(name) {
-			return node
-		}
-		from = end + 1
+// along returns the child of a node along a text, or 0.
+func (t *Retained[V]) along(node uint32, text []byte) uint32 {
+	first := t.nodes.at(node).first
+	if first == 0 {
+		return 0
 	}
+	if n := t.nodes.at(first); n.next == 0 { // to compare is cheaper than to find the level's number
+		if string(t.levels.text(n.level)) == string(text) {
+			return first
+		}
+		return 0
+	}
+	level := t.levels.find(text)
+	if level == 0 {
+		return 0
+	}
+	return t.child(node, level)
 }
 
-// make returns the node of a name and makes what is missing on the way.
-func (t *Retained[V]) make(name []byte) uint32 {
+// find returns the node of a name; if there is none it makes it, or without create returns 0.
+func (t *Retained[V]) find(name []byte, create bool) uint32 {
 	node := uint32(0)
 	for from := 0; ; {
 		end := cutLevel(name, from)
 		text := name[from:end]
-		next := uint32(0)
-		if level := t.levels.find(text); level != 0 {
-			next = t.child(node, level)
-		}
+		next := t.along(node, text)
 		if next == 0 {
+			if !create {
+				return 0
+			}
 			next = t.add(node, t.levels.use(text))
 		}
 		if node = next; end == len(name) {
@@ -97,12 +111,24 @@ func (t *Retained[V]) add(parent, level uint32) uint32 {
 	p := t.nodes.at(parent)
 	*t.nodes.at(u) = nameNode{parent: parent, level: level, next: p.first}
 	if p.first != 0 {
-		t.nodes.at(p.first).prev = u
+		first := t.nodes.at(p.first)
+		if first.prev = u; first.next == 0 {
+			t.link(p.first, first)
+		}
+		t.link(u, t.nodes.at(u))
 	}
 	p.first = u
-	hash := t.edges.hash(parent, level)
-	t.edges.index.of(hash).insert(uint32(hash), u)
 	return u
+}
+
+func (t *Retained[V]) link(node uint32, n *nameNode) {
+	hash := t.edges.hash(n.parent, n.level)
+	t.edges.index.of(hash).insert(uint32(hash), node)
+}
+
+func (t *Retained[V]) unlink(node uint32, n *nameNode) {
+	hash := t.edges.hash(n.parent, n.level)
+	t.edges.index.of(hash).drop(uint32(hash), node)
 }
 
 // prune frees the node and those above it, as far as they hold nothing and no cursor stands on them.
@@ -112,16 +138,21 @@ func (t *Retained[V]) prune(node uint32) {
 		if n.first != 0 || n.value != 0 || t.pins[node] > 0 {
 			return
 		}
+		parent := t.nodes.at(n.parent)
 		if n.prev != 0 {
 			t.nodes.at(n.prev).next = n.next
 		} else {
-			t.nodes.at(n.parent).first = n.next
+			parent.first = n.next
 		}
 		if n.next != 0 {
 			t.nodes.at(n.next).prev = n.prev
 		}
-		hash := t.edges.hash(n.parent, n.level)
-		t.edges.index.of(hash).drop(uint32(hash), node)
+		if first := parent.first; first != 0 { // it had siblings
+			t.unlink(node, &n)
+			if only := t.nodes.at(first); only.next == 0 {
+				t.unlink(first, only)
+			}
+		}
 		t.levels.drop(n.level)
 		t.nodes.release(node, 1)
 		node = n.parent
@@ -136,7 +167,7 @@ func (t *Retained[V]) Set(name string, v V) (old V, had bool) {
 	text := append(make([]byte, 0, 128), name...)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := t.nodes.at(t.make(text))
+	n := t.nodes.at(t.find(text, true))
 	if n.value != 0 {
 		p := t.values.at(n.value)
 		old, *p = *p, v
@@ -152,7 +183,7 @@ func (t *Retained[V]) Set(name string, v V) (old V, had bool) {
 func (t *Retained[V]) Get(name []byte) (v V, ok bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	n := t.nodes.at(t.find(name)) // node 0 has no value
+	n := t.nodes.at(t.find(name, false)) // node 0 has no value
 	if n.value == 0 {
 		return v, false
 	}
@@ -163,7 +194,7 @@ func (t *Retained[V]) Get(name []byte) (v V, ok bool) {
 func (t *Retained[V]) Delete(name []byte) (old V, had bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	node := t.find(name)
+	node := t.find(name, false)
 	n := t.nodes.at(node)
 	if n.value == 0 {
 		return old, false

@@ -6,93 +6,92 @@ type slot struct{ hash, ref uint32 }
 const slotBytes = 8
 
 // table maps hashes to references; what a reference means, and whether it is the one that is sought, only the owner
-// knows. Open addressing with linear probing; removal closes the gap, so that churn leaves no tombstones. Positions
-// come from the high bits of the hash, so that the size can be any number and growth can be gentle.
+// knows. The slots are sorted by hash with gaps between them: the place of a hash is guessed from its size and is at
+// most a few slots to the right of the guess. So a search ends at the first greater hash, growth is one pass and can
+// be gentle, and removal closes the gap, so that churn leaves no tombstones.
 // The zero table is empty and ready.
 type table struct {
-	slots []slot
+	slots []slot // the last one is always empty
+	homes int    // guesses are below this; the slots beyond take what does not fit to the left
 	used  int
 }
 
 const (
-	tableMin = 8
-	// A table grows by half when four fifths are used and shrinks when a fifth is: 8 bytes cost about 12 on average.
+	tableMin  = 8
+	tableTail = 8
+	// A table grows by half when four fifths of it are used and shrinks when a fifth is: an entry of 8 bytes costs
+	// about 12 on average.
 	tableFull = 5
 )
 
 func (t *table) home(hash uint32) int {
-	return int(uint64(hash) * uint64(len(t.slots)) >> 32)
-}
-
-func (t *table) after(i int) int {
-	if i++; i < len(t.slots) {
-		return i
-	}
-	return 0
+	return int(uint64(hash) * uint64(t.homes) >> 32)
 }
 
 // first returns the first slot that holds the hash, and its reference; 0 if there is none.
 func (t *table) first(hash uint32) (at int, ref uint32) {
-	if len(t.slots) == 0 {
+	if t.homes == 0 {
 		return 0, 0
 	}
-	return t.seek(hash, t.home(hash))
-}
-
-// next returns the slot after at that holds the hash, and its reference; 0 if there is none.
-func (t *table) next(hash uint32, at int) (int, uint32) {
-	return t.seek(hash, t.after(at))
-}
-
-func (t *table) seek(hash uint32, at int) (int, uint32) {
-	for {
-		s := t.slots[at]
-		if s.hash == hash || s.ref == 0 {
-			return at, s.ref
-		}
-		at = t.after(at)
+	at = t.home(hash)
+	for t.slots[at].hash < hash && t.slots[at].ref != 0 {
+		at++
 	}
+	if s := t.slots[at]; s.hash == hash {
+		return at, s.ref
+	}
+	return 0, 0
+}
+
+// next returns the slot after at if it holds the same hash, and its reference; else 0.
+func (t *table) next(hash uint32, at int) (int, uint32) {
+	at++
+	if s := t.slots[at]; s.hash == hash {
+		return at, s.ref
+	}
+	return 0, 0
 }
 
 // insert adds a reference, which the owner knows to be new.
 func (t *table) insert(hash, ref uint32) {
-	if (t.used+1)*tableFull > len(t.slots)*(tableFull-1) {
-		t.resize(max(tableMin, len(t.slots)*3/2))
+	if (t.used+1)*tableFull > t.homes*(tableFull-1) {
+		t.resize(max(tableMin, t.homes*3/2), tableTail)
 	}
+	at := t.home(hash)
+	for t.slots[at].ref != 0 && t.slots[at].hash <= hash {
+		at++
+	}
+	gap := at
+	for t.slots[gap].ref != 0 {
+		gap++
+	}
+	if gap == len(t.slots)-1 { // keep the last slot empty
+		t.resize(t.homes, 2*(len(t.slots)-t.homes))
+	}
+	copy(t.slots[at+1:gap+1], t.slots[at:gap])
+	t.slots[at] = slot{hash, ref}
 	t.used++
-	t.place(slot{hash, ref})
 }
 
-func (t *table) place(s slot) {
-	i := t.home(s.hash)
-	for t.slots[i].ref != 0 {
-		i = t.after(i)
-	}
-	t.slots[i] = s
-}
-
-// remove empties the slot at position i and moves up what had been pushed beyond it.
+// remove empties the slot at position i and moves back what had been pushed to the right.
 func (t *table) remove(i int) {
-	t.used--
-	n := len(t.slots)
-	hole := i
-	for j := t.after(i); t.slots[j].ref != 0; j = t.after(j) {
-		// The slot at j may fill the hole unless its home lies after the hole, cyclically.
-		if (j-t.home(t.slots[j].hash)+n)%n >= (j-hole+n)%n {
-			t.slots[hole] = t.slots[j]
-			hole = j
-		}
+	end := i + 1
+	for t.slots[end].ref != 0 && t.home(t.slots[end].hash) < end {
+		end++
 	}
-	t.slots[hole] = slot{}
+	copy(t.slots[i:], t.slots[i+1:end])
+	t.slots[end-1] = slot{}
+	t.used--
 	switch {
-	case t.used == 0 && n > tableMin:
-		t.slots = nil
-	case n > tableMin && t.used*tableFull < n:
-		t.resize(max(tableMin, t.used*2))
+	case t.homes <= tableMin:
+	case t.used == 0:
+		*t = table{}
+	case t.used*tableFull < t.homes:
+		t.resize(max(tableMin, t.used*2), tableTail)
 	}
 }
 
-// drop removes the slot that holds exactly this hash and reference.
+// drop removes the slot that holds exactly this hash and reference, if there is one.
 func (t *table) drop(hash, ref uint32) {
 	for at, r := t.first(hash); r != 0; at, r = t.next(hash, at) {
 		if r == ref {
@@ -102,13 +101,21 @@ func (t *table) drop(hash, ref uint32) {
 	}
 }
 
-func (t *table) resize(n int) {
+// resize spreads the slots over a new number of homes, with tail slots beyond them or more.
+func (t *table) resize(homes, tail int) {
 	old := t.slots
-	t.slots = make([]slot, n)
+	t.homes = homes
+	t.slots = make([]slot, homes+tail)
+	at := -1
 	for _, s := range old {
-		if s.ref != 0 {
-			t.place(s)
+		if s.ref == 0 {
+			continue
 		}
+		at = max(at+1, t.home(s.hash))
+		if at >= len(t.slots)-1 { // only if the hashes are very uneven
+			t.slots = append(t.slots, make([]slot, tail)...)
+		}
+		t.slots[at] = s
 	}
 }
 

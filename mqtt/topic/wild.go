@@ -10,13 +10,16 @@ import (
 type wildNode struct {
 	parent, level uint32 // level is 0 if the last level of the prefix is '+'
 	plus          uint32 // the child whose level is '+'
-	kids          uint32 // children with a literal level, reached by the edges
-	own           roster // of the filter that is this prefix
-	multi         roster // of the filter that is this prefix and "#"
+	// Of the children with a literal level one is held here, with its level: most nodes have no more, and to compare a
+	// level is cheaper than to look up an edge. The edges lead to the others.
+	only, onlyLevel uint32
+	kids            uint32 // children that the edges lead to
+	own             roster // of the filter that is this prefix
+	multi           roster // of the filter that is this prefix and "#"
 }
 
 func (n *wildNode) empty() bool {
-	return n.plus == 0 && n.kids == 0 && n.own.n == 0 && n.multi.n == 0
+	return n.plus == 0 && n.only == 0 && n.kids == 0 && n.own.n == 0 && n.multi.n == 0
 }
 
 // wild holds the filters with wildcards: a trie whose nodes and edges are integers in flat arrays.
@@ -40,6 +43,13 @@ func newWild(seed maphash.Seed) *wild {
 
 // child returns the child of a node along a literal level, or 0.
 func (w *wild) child(node, level uint32) uint32 {
+	n := w.nodes.at(node)
+	if n.onlyLevel == level {
+		return n.only
+	}
+	if n.kids == 0 {
+		return 0
+	}
 	hash := w.edges.hash(node, level)
 	t, h := w.edges.index.of(hash), uint32(hash)
 	for at, c := t.first(h); c != 0; at, c = t.next(h, at) {
@@ -90,7 +100,12 @@ func (w *wild) literal(node uint32, text []byte, create bool) uint32 {
 	}
 	level := w.levels.use(text)
 	c := w.add(node, level)
-	w.nodes.at(node).kids++
+	n := w.nodes.at(node)
+	if n.only == 0 {
+		n.only, n.onlyLevel = c, level
+		return c
+	}
+	n.kids++
 	hash := w.edges.hash(node, level)
 	w.edges.index.of(hash).insert(uint32(hash), c)
 	return c
@@ -120,24 +135,34 @@ func (w *wild) delete(filter []byte, id uint32) (existed bool) {
 	if !ok || !w.rosters.remove(w.roster(node, multi), id) {
 		return false
 	}
-	for node != 0 { // prune what leads nowhere any more
+	w.prune(node)
+	return true
+}
+
+// prune frees the node and those above it, as far as they lead nowhere.
+func (w *wild) prune(node uint32) {
+	for node != 0 {
 		n := *w.nodes.at(node)
 		if !n.empty() {
-			break
+			return
 		}
 		parent := w.nodes.at(n.parent)
-		if n.level == 0 {
+		switch node {
+		case parent.plus:
 			parent.plus = 0
-		} else {
+		case parent.only:
+			parent.only, parent.onlyLevel = 0, 0
+		default:
 			parent.kids--
 			hash := w.edges.hash(n.parent, n.level)
 			w.edges.index.of(hash).drop(uint32(hash), node)
+		}
+		if n.level != 0 {
 			w.levels.drop(n.level)
 		}
 		w.nodes.release(node, 1)
 		node = n.parent
 	}
-	return true
 }
 
 // walk is the scratch memory of one match.
@@ -185,15 +210,7 @@ func (w *wild) match(name []byte, dst []Entry) []Entry {
 			if !guarded {
 				plus = n.plus
 			}
-			if n.kids > 0 {
-				l := &k.name[depth]
-				if l.id == unknown {
-					l.id = w.levels.find(name[l.from:l.end])
-				}
-				if l.id != 0 {
-					literal = w.child(node, l.id)
-				}
-			}
+			literal = w.along(node, n, name, &k.name[depth])
 		}
 		guarded = false
 		switch {
@@ -217,6 +234,27 @@ func (w *wild) match(name []byte, dst []Entry) []Entry {
 			return dst
 		}
 	}
+}
+
+// along returns the child of a node along a level of the name, or 0. It learns the level's number on the way.
+func (w *wild) along(node uint32, n *wildNode, name []byte, l *nameLevel) uint32 {
+	if n.only == 0 && n.kids == 0 || l.id == 0 {
+		return 0
+	}
+	if l.id == unknown {
+		text := name[l.from:l.end]
+		if n.only != 0 && string(w.levels.text(n.onlyLevel)) == string(text) {
+			l.id = n.onlyLevel
+			return n.only
+		}
+		if n.kids == 0 {
+			return 0
+		}
+		if l.id = w.levels.find(text); l.id == 0 {
+			return 0
+		}
+	}
+	return w.child(node, l.id)
 }
 
 // advance cuts the next level off the name.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unsafe"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -213,14 +214,16 @@ func (s *Store) subscribe(se *session, r *store.Record) {
 }
 
 func (s *Store) retain(r *store.Record) {
-	if old := s.retained[string(r.Message.Topic)]; old != nil {
+	// The message is held and never changes, so the map may use its bytes as the key.
+	name := unsafe.String(unsafe.SliceData(r.Message.Topic), len(r.Message.Topic))
+	if old := s.retained[name]; old != nil {
 		s.stats.RetainedBytes -= int64(old.Bytes())
 	}
 	if r.Op == store.Unretain {
-		delete(s.retained, string(r.Message.Topic))
+		delete(s.retained, name)
 		return
 	}
-	s.retained[string(r.Message.Topic)] = r.Message
+	s.retained[name] = r.Message
 	s.stats.RetainedBytes += int64(r.Message.Bytes())
 }
 

@@ -1,0 +1,115 @@
+package broker_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// wire is a bare connection to a broker of the test's own.
+type wire struct {
+	tb testing.TB
+	net.Conn
+}
+
+// start runs a broker with one shard and returns its address.
+func start(tb testing.TB, o broker.Options) string {
+	tb.Helper()
+	if o.Store == nil {
+		o.Store = mem.New()
+	}
+	b, err := broker.New(o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- b.Serve(ln) }()
+	tb.Cleanup(func() {
+		if err := b.Close(context.Background()); err != nil {
+			tb.Error(err)
+		}
+		<-served
+	})
+	return ln.Addr().String()
+}
+
+func connect(tb testing.TB, addr, id string) wire {
+	tb.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { nc.Close() })
+	w := wire{tb, nc}
+	w.send((&mqtt.Connect{Version: mqtt.V311, CleanStart: true, ClientID: []byte(id)}).AppendTo(nil))
+	w.expect([]byte{0x20, 2, 0, 0})
+	return w
+}
+
+func (w wire) send(p []byte) {
+	w.tb.Helper()
+	if _, err := w.Write(p); err != nil {
+		w.tb.Fatal(err)
+	}
+}
+
+func (w wire) expect(p []byte) {
+	w.tb.Helper()
+	got := make([]byte, len(p))
+	if _, err := io.ReadFull(w, got); err != nil || !bytes.Equal(got, p) {
+		w.tb.Fatalf("got %x, %v; want %x", got, err, p)
+	}
+}
+
+func (w wire) subscribe(filter string) {
+	w.tb.Helper()
+	sub := mqtt.Subscribe{ID: 1, Filters: []mqtt.Subscription{{Filter: []byte(filter)}}}
+	w.send(sub.AppendTo(nil, mqtt.V311))
+	w.expect([]byte{0x90, 3, 0, 1, 0})
+}
+
+// BenchmarkPublish is the whole walk of a 64-byte QoS 0 message over loopback TCP, in blocks of 500:
+// the time is the broker's and the test's own. Steady state allocates nothing.
+func BenchmarkPublish(b *testing.B) {
+	for _, receivers := range []int{1, 100} {
+		b.Run(fmt.Sprintf("receivers=%d", receivers), func(b *testing.B) {
+			addr := start(b, broker.Options{Shards: 1})
+			var subs []wire
+			for i := range receivers {
+				w := connect(b, addr, fmt.Sprint("s", i))
+				w.subscribe("bench/topic")
+				subs = append(subs, w)
+			}
+			pub := connect(b, addr, "p")
+			packet := (&mqtt.Publish{Topic: []byte("bench/topic"), Payload: make([]byte, 64)}).AppendTo(nil, mqtt.V311)
+			const block = 500
+			out := bytes.Repeat(packet, block)
+			in := make([]byte, len(out))
+			round := func() {
+				pub.send(out)
+				for _, s := range subs {
+					if _, err := io.ReadFull(s, in); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			round()
+			b.ReportAllocs()
+			b.ResetTimer()
+			for n := 0; n < b.N; n += block * receivers {
+				round()
+			}
+		})
+	}
+}

@@ -1,0 +1,135 @@
+package loop
+
+import (
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// An idle socket costs one small object.
+func TestConnSize(t *testing.T) {
+	if n := unsafe.Sizeof(socketConn{}); n > 112 {
+		t.Errorf("%d bytes", n)
+	}
+}
+
+func TestSocketOptions(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan *Conn, 2)
+	l := start(t, &funcs{opened: func(c *Conn) { opened <- c }}, Options{KeepAlive: 7 * time.Second})
+	var peers []net.Conn
+	for range 2 { // before Accept: the first one takes the way of package net
+		peer, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer peer.Close()
+		peers = append(peers, peer)
+	}
+	go Accept(ln, func() *Loop { return l }, nil, nil)
+	defer ln.Close()
+	for range peers {
+		c := get(t, opened)
+		on(t, l, func() { checkOptions(t, int(c.t.(*socket).fd)) })
+	}
+}
+
+func checkOptions(t *testing.T, fd int) {
+	for _, o := range []struct{ level, opt, want int }{
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 7},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 7},
+	} {
+		if got, err := unix.GetsockoptInt(fd, o.level, o.opt); got != o.want || err != nil {
+			t.Errorf("option %d is %d, %v; want %d", o.opt, got, err, o.want)
+		}
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_NONBLOCK == 0 {
+		t.Errorf("flags %x, %v: not non-blocking", flags, err)
+	}
+	if flags, err = unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("flags %x, %v: not close-on-exec", flags, err)
+	}
+}
+
+// F121 with the real thing: no descriptor is left, and later some are.
+func TestAcceptWithoutDescriptors(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan *Conn, 3)
+	l := start(t, &funcs{opened: func(c *Conn) { opened <- c }}, Options{})
+	for range cap(opened) {
+		peer, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer peer.Close()
+	}
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	var reports atomic.Int32
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Accept(ln, func() *Loop { return l }, nil, func(err error) { reports.Add(1) })
+	}()
+	eventually(t, "a report", func() bool { return reports.Load() > 1 })
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(opened) {
+		get(t, opened)
+	}
+	if n := reports.Load(); n > 20 {
+		t.Errorf("%d reports: a busy loop", n)
+	}
+	ln.Close()
+	if err := get(t, ended); err != nil {
+		t.Error(err)
+	}
+}
+
+// A peer that is gone wakes neither a paused connection nor, again and again,
+// its loop.
+func TestPausedDoesNotSpin(t *testing.T) {
+	turns := 0
+	closed := make(chan error, 1)
+	l := start(t, &funcs{
+		turn:   func(time.Time) { turns++ },
+		closed: func(_ *Conn, err error) { closed <- err },
+	}, Options{})
+	for _, k := range kinds()[:2] {
+		c, peer := attach(t, l, k)
+		on(t, l, c.PauseRead)
+		peer.Close()
+		eventually(t, "deaf", func() (ok bool) {
+			on(t, l, func() { ok = c.t.(*socket).events == 0 })
+			return ok
+		})
+		var before int
+		on(t, l, func() { before = turns })
+		<-time.After(20 * time.Millisecond)
+		on(t, l, func() {
+			if turns > before+3 {
+				t.Errorf("%d turns", turns-before)
+			}
+			c.ResumeRead()
+		})
+		get(t, closed)
+	}
+}

@@ -1,0 +1,18 @@
+// Package conformance proves what the broker does against the specifications and the list of faults, over
+// real connections. It is tests alone; docs/conformance.md and docs/faults.md are generated from them.
+package conformance
+
+import (
+	"flag"
+	"os"
+	"testing"
+)
+
+// TestMain has the scripts run side by side: most of them wait for time to pass, not for a processor.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "64"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
