@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"slices"
@@ -41,34 +42,86 @@ func (m *mosquitto) command(ctx context.Context, addr, name string, args ...stri
 	return exec.CommandContext(ctx, "stdbuf", append([]string{"-oL", name, "-h", host, "-p", port, "-V", m.version}, args...)...)
 }
 
-// pub publishes; lines, if there are any, become one message each.
-func (m *mosquitto) pub(lines []string, args ...string) {
+// pub publishes and returns once all is acknowledged, or sent with QoS 0. Lines, if there are any, become
+// one message each. Their mosquitto_pub is not told that they end, and lives as long as the test:
+// version 2.0.11 may miss that its last message went out before it read the end, and then never ends.
+func (m *mosquitto) pub(lines []string, qos int, args ...string) {
 	m.t.Helper()
-	m.run(strings.Join(lines, "\n"), "mosquitto_pub", append(args, "-d")...)
+	args = append(args, "-q", fmt.Sprint(qos), "-d")
+	if lines == nil {
+		m.run("mosquitto_pub", args...)
+		return
+	}
+	cmd := m.command(context.Background(), m.broker, "mosquitto_pub", append(args, "-l")...)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	out := m.start(cmd)
+	if _, err := io.WriteString(stdin, strings.Join(lines, "\n")+"\n"); err != nil {
+		m.t.Fatal(err)
+	}
+	done := []string{" sending PUBLISH ", " received PUBACK ", " received PUBCOMP "}[qos]
+	timeout, last := time.After(patience), "nothing"
+	for n := 0; n < len(lines); {
+		select {
+		case last = <-out:
+			if strings.Contains(last, done) {
+				n++
+			}
+		case <-timeout:
+			m.t.Fatalf("mosquitto_pub %q: %d of %d are done, and it said last: %s", args, n, len(lines), last)
+		}
+	}
+}
+
+// start runs a command until the test ends, and returns the lines that it prints.
+func (m *mosquitto) start(cmd *exec.Cmd) <-chan string {
+	m.t.Helper()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	out, ended := make(chan string, 10000), make(chan bool)
+	go func() {
+		defer close(ended)
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			out <- lines.Text()
+		}
+	}()
+	m.t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-ended
+		cmd.Wait()
+	})
+	return out
 }
 
 // run waits for a command that must succeed, and returns what it printed.
-func (m *mosquitto) run(stdin, name string, args ...string) string {
+func (m *mosquitto) run(name string, args ...string) string {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := m.command(ctx, m.broker, name, args...)
-	cmd.Stdin = strings.NewReader(stdin)
-	out, err := cmd.CombinedOutput()
+	out, err := m.command(ctx, m.broker, name, args...).CombinedOutput()
 	if err != nil {
-		m.t.Fatalf("%s %q: %v\n%s", name, args, err, out[max(0, len(out)-2000):])
+		m.t.Fatalf("%s %q: %v\n%s", name, args, err, out)
 	}
 	return string(out)
 }
 
-// sub is a mosquitto_sub that runs.
+// sub is a mosquitto_sub, or a mosquitto_rr, that runs.
 type sub struct {
-	t        *testing.T
-	cmd      *exec.Cmd
-	messages chan string
+	t   *testing.T
+	cmd *exec.Cmd
+	out <-chan string
+	own []string // messages that came before SUBACK, when a session goes on
 }
 
-// mark is what a message begins with, among the lines that -d prints. (@ would be a time in a format of mosquitto_sub.)
+// mark is what a message begins with, among the lines that -d prints. (@ would be a time in a format of
+// mosquitto_sub.)
 const mark = "> "
 
 // sub subscribes and returns when the broker has said so. Each message comes as "topic qos retain payload".
@@ -80,50 +133,39 @@ func (m *mosquitto) sub(args ...string) *sub {
 func (m *mosquitto) subAt(addr, format string, args ...string) *sub {
 	m.t.Helper()
 	cmd := m.command(context.Background(), addr, "mosquitto_sub", append([]string{"-d", "-F", mark + format}, args...)...)
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		m.t.Fatal(err)
-	}
-	s := &sub{m.t, cmd, make(chan string, 10000)}
-	subscribed, ended := make(chan bool, 1), make(chan bool)
-	go func() {
-		defer close(ended)
-		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			if text, ok := strings.CutPrefix(lines.Text(), mark); ok {
-				s.messages <- text
-			} else if strings.HasPrefix(lines.Text(), "Subscribed") {
-				select {
-				case subscribed <- true:
-				default: // once more, after a reconnection
-				}
-			}
-		}
-	}()
-	m.t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-ended
-		cmd.Wait()
-	})
-	select {
-	case <-subscribed:
-	case <-time.After(patience):
-		m.t.Fatalf("mosquitto_sub %q is not subscribed", args)
-	}
+	s := &sub{t: m.t, cmd: cmd, out: m.start(cmd)}
+	s.line("Subscribed ")
 	return s
 }
 
+// line is the next line with a prefix, without it.
+func (s *sub) line(prefix string) string {
+	s.t.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case line := <-s.out:
+			if text, ok := strings.CutPrefix(line, prefix); ok {
+				return text
+			}
+			if text, ok := strings.CutPrefix(line, mark); ok {
+				s.own = append(s.own, text)
+			}
+		case <-timeout:
+			s.t.Fatalf("%q does not print %q", s.cmd.Args, prefix)
+		}
+	}
+}
+
+// next is the next message.
 func (s *sub) next() string {
 	s.t.Helper()
-	select {
-	case m := <-s.messages:
+	if len(s.own) > 0 {
+		m := s.own[0]
+		s.own = s.own[1:]
 		return m
-	case <-time.After(patience):
-		s.t.Fatal("no message")
-		return ""
 	}
+	return s.line(mark)
 }
 
 func (s *sub) gets(want ...string) {
@@ -157,7 +199,7 @@ func TestMosquittoQoS(t *testing.T) {
 		for granted := range 3 {
 			s := m.sub("-t", "qos/#", "-q", fmt.Sprint(granted))
 			for sent := range 3 {
-				m.pub(lines(20), "-t", "qos/a", "-q", fmt.Sprint(sent), "-l")
+				m.pub(lines(20), sent, "-t", "qos/a")
 				s.gets(prefixed(fmt.Sprintf("qos/a %d 0 ", min(sent, granted)), lines(20))...)
 			}
 		}
@@ -167,16 +209,16 @@ func TestMosquittoQoS(t *testing.T) {
 func TestMosquittoRetained(t *testing.T) {
 	eachMosquitto(t, func(t *testing.T, m *mosquitto) {
 		live := m.sub("-t", "state/+", "-q", "2")
-		m.pub(nil, "-t", "state/a", "-q", "1", "-r", "-m", "old")
-		m.pub(nil, "-t", "state/a", "-q", "2", "-r", "-m", "new")
-		m.pub(nil, "-t", "state/b", "-q", "1", "-r", "-m", "b")
+		m.pub(nil, 1, "-t", "state/a", "-r", "-m", "old")
+		m.pub(nil, 2, "-t", "state/a", "-r", "-m", "new")
+		m.pub(nil, 1, "-t", "state/b", "-r", "-m", "b")
 		live.gets("state/a 1 0 old", "state/a 2 0 new", "state/b 1 0 b")
 		m.sub("-t", "state/a", "-q", "1").gets("state/a 1 1 new")
-		m.pub(nil, "-t", "state/a", "-q", "1", "-r", "-n")
+		m.pub(nil, 1, "-t", "state/a", "-r", "-n")
 		live.gets("state/a 1 0 ")
 		late := m.sub("-t", "state/#", "-q", "1")
 		late.gets("state/b 1 1 b")
-		m.pub(nil, "-t", "state/end", "-q", "1", "-m", "end")
+		m.pub(nil, 1, "-t", "state/end", "-m", "end")
 		late.gets("state/end 1 0 end")
 	}, allVersions()...)
 }
@@ -186,12 +228,12 @@ func TestMosquittoWill(t *testing.T) {
 		s := m.sub("-t", "will/#", "-q", "2")
 		for qos := range 3 {
 			will := []string{"-t", "x", "--will-topic", fmt.Sprintf("will/%d", qos), "--will-payload", "gone", "--will-qos", fmt.Sprint(qos), "--will-retain"}
-			m.run("", "mosquitto_sub", append(will, "-E")...) // ends with DISCONNECT
+			m.run("mosquitto_sub", append(will, "-E")...) // ends with DISCONNECT
 			m.sub(will...).cmd.Process.Kill()
 			s.gets(fmt.Sprintf("will/%d %d 0 gone", qos, qos))
 		}
 		m.sub("-t", "will/1", "-q", "1").gets("will/1 1 1 gone")
-		m.pub(nil, "-t", "will/end", "-q", "1", "-m", "end")
+		m.pub(nil, 1, "-t", "will/end", "-m", "end")
 		s.gets("will/end 1 0 end")
 	}, allVersions()...)
 }
@@ -199,13 +241,13 @@ func TestMosquittoWill(t *testing.T) {
 func TestMosquittoResume(t *testing.T) {
 	eachMosquitto(t, func(t *testing.T, m *mosquitto) {
 		session := []string{"-c", "-i", "sleeper", "-t", "queue/+", "-q", "2"}
-		m.run("", "mosquitto_sub", append(session, "-E")...)
-		m.pub(lines(50), "-t", "queue/a", "-q", "1", "-l")
-		m.pub(lines(50), "-t", "queue/b", "-q", "2", "-l")
+		m.run("mosquitto_sub", append(session, "-E")...)
+		m.pub(lines(50), 1, "-t", "queue/a")
+		m.pub(lines(50), 2, "-t", "queue/b")
 		s := m.sub(session...)
 		s.gets(prefixed("queue/a 1 0 ", lines(50))...)
 		s.gets(prefixed("queue/b 2 0 ", lines(50))...)
-		m.pub(nil, "-t", "queue/end", "-q", "1", "-m", "end")
+		m.pub(nil, 1, "-t", "queue/end", "-m", "end")
 		s.gets("queue/end 1 0 end")
 	}, allVersions()...)
 }
@@ -218,9 +260,9 @@ func TestMosquittoShared(t *testing.T) {
 			group[i] = m.sub("-t", "$share/group/job", "-t", "end", "-q", "1")
 		}
 		all := m.sub("-t", "job", "-q", "1")
-		m.pub(lines(300), "-t", "job", "-q", "1", "-l")
+		m.pub(lines(300), 1, "-t", "job")
 		all.gets(prefixed("job 1 0 ", lines(300))...)
-		m.pub(nil, "-t", "end", "-q", "1", "-m", "end")
+		m.pub(nil, 1, "-t", "end", "-m", "end")
 		var got []string
 		for i, member := range group {
 			before := len(got)
@@ -242,7 +284,7 @@ func TestMosquittoProperties(t *testing.T) {
 	eachMosquitto(t, func(t *testing.T, m *mosquitto) {
 		s := m.subAt(m.broker, "%t %C %R %D %F %E %P %p", "-t", "props", "-q", "1")
 		m.pub(
-			nil, "-t", "props", "-q", "1", "-m", "21.5",
+			nil, 1, "-t", "props", "-m", "21.5",
 			"-D", "publish", "content-type", "text/plain", "-D", "publish", "response-topic", "answers",
 			"-D", "publish", "correlation-data", "id", "-D", "publish", "payload-format-indicator", "1",
 			"-D", "publish", "message-expiry-interval", "100",
@@ -252,13 +294,13 @@ func TestMosquittoProperties(t *testing.T) {
 		if got != "props text/plain answers id 1 100 unit:C room:kitchen 21.5" {
 			t.Errorf("got %q", got)
 		}
-		m.pub([]string{"one", "two"}, "-l", "-t", "props", "-q", "1", "-D", "publish", "topic-alias", "1")
+		m.pub([]string{"one", "two"}, 1, "-t", "props", "-D", "publish", "topic-alias", "1")
 		for _, payload := range []string{"one", "two"} {
 			if got := s.next(); !strings.HasPrefix(got, "props ") || !strings.HasSuffix(got, payload) {
 				t.Errorf("with an alias got %q", got)
 			}
 		}
-		out := m.run("", "mosquitto_pub", "-d", "-t", "nobody", "-q", "1", "-m", "x")
+		out := m.run("mosquitto_pub", "-d", "-t", "nobody", "-q", "1", "-m", "x")
 		if !strings.Contains(out, "RC:16") {
 			t.Errorf("a message to nobody: %s", out)
 		}
@@ -269,34 +311,17 @@ func TestMosquittoProperties(t *testing.T) {
 func TestMosquittoRequest(t *testing.T) {
 	eachMosquitto(t, func(t *testing.T, m *mosquitto) {
 		s := m.subAt(m.broker, "%R %D %p", "-t", "question", "-q", "1")
-		answered := make(chan string, 1)
-		go func() {
-			select {
-			case q := <-s.messages:
-				answered <- q
-			case <-time.After(patience):
-				answered <- ""
-				return
-			}
-			args := []string{"-t", "answer/1", "-q", "1", "-m", "42"}
-			if m.version == "mqttv5" {
-				args = append(args, "-D", "publish", "correlation-data", "7")
-			}
-			if out, err := m.command(context.Background(), m.broker, "mosquitto_pub", args...).CombinedOutput(); err != nil {
-				t.Errorf("answer: %v\n%s", err, out)
-			}
-		}()
-		args := []string{"-t", "question", "-e", "answer/1", "-q", "1", "-m", "6 x 7", "-W", fmt.Sprint(patience.Seconds())}
-		want := "  6 x 7"
+		correlation, want := []string{}, "  6 x 7" // MQTT 3.1.1 has nowhere to put them
 		if m.version == "mqttv5" {
-			args = append(args, "-D", "publish", "correlation-data", "7")
-			want = "answer/1 7 6 x 7"
+			correlation, want = []string{"-D", "publish", "correlation-data", "7"}, "answer/1 7 6 x 7"
 		}
-		if out := m.run("", "mosquitto_rr", args...); strings.TrimSpace(out) != "42" {
-			t.Errorf("mosquitto_rr printed %q", out)
-		}
-		if q := <-answered; q != want {
-			t.Errorf("the question came as %q, want %q", q, want)
+		ask := append([]string{"-t", "question", "-e", "answer/1", "-q", "1", "-m", "6 x 7"}, correlation...)
+		rr := m.command(context.Background(), m.broker, "mosquitto_rr", ask...)
+		asker := &sub{t: t, cmd: rr, out: m.start(rr)}
+		s.gets(want)
+		m.pub(nil, 1, append([]string{"-t", "answer/1", "-m", "42"}, correlation...)...)
+		if answer := asker.line(""); answer != "42" {
+			t.Errorf("mosquitto_rr printed %q", answer)
 		}
 	}, "mqttv311", "mqttv5")
 }
@@ -310,7 +335,7 @@ func TestMosquittoCut(t *testing.T) {
 		const messages = 400
 		p := startProxy(t, m.broker, plan...)
 		s := m.subAt(p.addr, "%p", "-c", "-i", "sub", "-t", "stream", "-q", "1")
-		m.pub(append(lines(messages), "end"), "-t", "stream", "-q", "1", "-l")
+		m.pub(append(lines(messages), "end"), 1, "-t", "stream")
 		got := arrivals{times: map[string]int{}}
 		for text := s.next(); text != "end"; text = s.next() {
 			got.add(text)
