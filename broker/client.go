@@ -71,7 +71,7 @@ func (c *client) meta(now int64) *store.Session {
 		Version: c.s.Version(), Expiry: c.s.Expiry(),
 	}
 	if !c.s.Connected() {
-		m.Disconnected = now
+		m.Disconnected = c.s.ClosedAt(now)
 	}
 	if w := c.s.Will(); w != nil {
 		m.Will = &store.Will{Message: w.Msg, Delay: w.Delay}

@@ -15,6 +15,7 @@ import (
 type batch struct {
 	store.Batch
 	number  uint64
+	targets []store.Target // of the records
 	routed  []routed
 	to      []receiver // of routed
 	waiters []*client
@@ -198,15 +199,16 @@ func (k *commits) carryOut(b *batch) {
 const batchRecords = 4096
 
 func (k *commits) recycle(b *batch) {
-	if len(k.spare) == 4 || max(cap(b.Records), cap(b.to), cap(b.waiters)) > batchRecords {
+	if len(k.spare) == 4 || max(cap(b.Records), cap(b.to), cap(b.waiters), cap(b.targets)) > batchRecords {
 		return
 	}
 	clear(b.Records)
 	clear(b.routed)
 	clear(b.to)
+	clear(b.targets)
 	clear(b.waiters)
 	b.settled, b.err, b.bytes = false, nil, 0
-	b.Records, b.routed, b.to, b.waiters = b.Records[:0], b.routed[:0], b.to[:0], b.waiters[:0]
+	b.Records, b.routed, b.to, b.waiters, b.targets = b.Records[:0], b.routed[:0], b.to[:0], b.waiters[:0], b.targets[:0]
 	k.spare = append(k.spare, b)
 }
 

@@ -148,6 +148,7 @@ func (sh *shard) Drained(conn *loop.Conn) {
 	sh.tick(sh.loop.Now())
 	if c, ok := conn.State.(*client); ok {
 		defer sh.rescue(c)
+		sh.stalls.over(c)
 		sh.perform(c, nil, c.s.Drained(sh.turn(), sh.take()))
 		sh.replay.later(c)
 	}

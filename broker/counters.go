@@ -16,6 +16,7 @@ type Counters struct {
 	PublishBytesReceived, PublishBytesSent uint64 // payloads
 	Connects, Disconnects, Takeovers       uint64
 	ConnectTimeouts                        uint64 // connections without a CONNECT in time
+	Stalled                                uint64 // clients disconnected because they did not read
 	Subscribes                             uint64
 	Wills                                  uint64               // published
 	Denied                                 uint64               // publishes and filters refused
@@ -39,6 +40,7 @@ func (c *Counters) add(o *Counters) {
 	c.Disconnects += o.Disconnects
 	c.Takeovers += o.Takeovers
 	c.ConnectTimeouts += o.ConnectTimeouts
+	c.Stalled += o.Stalled
 	c.Subscribes += o.Subscribes
 	c.Wills += o.Wills
 	c.Denied += o.Denied

@@ -101,6 +101,7 @@ func (sh *shard) capOutput(c *client) {
 	if c.conn != nil && (c.conn.Pending() > sh.b.limits.MaxOutgoingBytes || c.unsent > sh.b.limits.MaxOutgoing && c.outgoing() > sh.b.limits.MaxOutgoing) {
 		c.s.Blocked()
 		c.conn.WaitDrain()
+		sh.stalls.note(c)
 	}
 }
 

@@ -181,7 +181,8 @@ func (r *router) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
 	if len(r.found) == 0 {
 		return mqtt.NoMatchingSubscribers, -1
 	}
-	var targets []store.Target
+	b := r.sh.commits.batch
+	first := len(b.targets)
 	kept := r.found[:0]
 	for _, to := range r.found {
 		if to.d.QoS > 0 {
@@ -190,8 +191,8 @@ func (r *router) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
 				continue
 			}
 			if to.client.stored != 0 {
-				targets = append(targets, store.Target{Session: to.client.stored, Delivery: to.d})
-				to.target = len(targets)
+				b.targets = append(b.targets, store.Target{Session: to.client.stored, Delivery: to.d})
+				to.target = len(b.targets) - first
 			}
 		}
 		kept = append(kept, to)
@@ -200,11 +201,12 @@ func (r *router) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
 	if len(kept) == 0 {
 		return mqtt.QuotaExceeded, -1
 	}
-	if len(targets) == 0 {
+	if len(b.targets) == first {
 		return mqtt.Success, -1
 	}
+	targets := b.targets[first:len(b.targets):len(b.targets)]
 	r.sh.commits.keep(store.Record{Op: store.Enqueue, Message: m.Keep(), Targets: targets})
-	return mqtt.Success, len(r.sh.commits.batch.Records) - 1
+	return mqtt.Success, len(b.Records) - 1
 }
 
 // refuses tells why a receiver cannot take a QoS 1 or 2 message, 0 = it can.

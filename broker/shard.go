@@ -26,6 +26,7 @@ type shard struct {
 	mail    mailbox // between shards
 	replay  replays // retained messages on their way to new subscriptions
 	agenda  agenda  // what is due when
+	stalls  stalls  // clients that do not read
 
 	packet  mqtt.Packet        // the one being worked on
 	effects [][]session.Effect // spare lists
@@ -47,6 +48,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.lobby.sh, sh.out.sh, sh.mail.sh, sh.replay.sh, sh.agenda.sh = sh, sh, sh, sh, sh
 	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 4096)}
 	sh.commits.sh = sh
+	sh.stalls = stalls{sh: sh, clients: make(map[*client]stall)}
 	sh.commits.batch = sh.commits.newBatch()
 	return sh, nil
 }
@@ -55,6 +57,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 func (sh *shard) start(n int) {
 	sh.mail.outbox = make([]*mail, n)
 	sh.loop.Post(func() { sh.loop.WakeAt(sh.loop.Now().Add(time.Second)) })
+	sh.agenda.every(time.Second, sh.stalls.check)
 	if sh.index == 0 && sh.b.opts.SysEvery > 0 {
 		sys := newSys(sh.b)
 		sys.publish(sh)

@@ -178,6 +178,18 @@ func (s *Session) publishWill(do []Effect) []Effect {
 	return append(do, Effect{Kind: PublishWill, Msg: w.Msg})
 }
 
+// ClosedAt is when the connection ended of a session that is offline, as far as its expiry or its will
+// depends on it; now if neither does.
+func (s *Session) ClosedAt(now int64) int64 {
+	switch {
+	case s.endAt != 0:
+		return s.endAt - int64(s.expiry)*1000
+	case s.willAt != 0:
+		return s.willAt - int64(s.will.Delay)*1000
+	}
+	return now
+}
+
 // Stored tells that batch, and so every earlier one, is stored: what waited for it goes out.
 func (s *Session) Stored(batch uint64, do []Effect) []Effect {
 	before := s.greeted

@@ -1,0 +1,48 @@
+package broker
+
+import (
+	"fmt"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// stalls watches the clients whose output is at its cap: one that takes nothing for too long is
+// disconnected, however well it sends its pings.
+type stalls struct {
+	sh      *shard
+	clients map[*client]stall
+}
+
+// stall is how much waited for a client, and since when it has not become less.
+type stall struct {
+	since   int64 // ms
+	pending int   // bytes
+}
+
+// note takes a client in whose output has reached its cap.
+func (s *stalls) note(c *client) {
+	if _, ok := s.clients[c]; !ok {
+		s.clients[c] = stall{s.sh.now, c.conn.Pending()}
+	}
+}
+
+// over lets go of a client that has read on.
+func (s *stalls) over(c *client) { delete(s.clients, c) }
+
+// check disconnects who has taken nothing for limits.stall_timeout.
+func (s *stalls) check() {
+	limit := s.sh.b.limits.StallTimeout
+	for c, st := range s.clients {
+		switch {
+		case c.conn == nil:
+			delete(s.clients, c)
+		case c.conn.Pending() < st.pending:
+			s.clients[c] = stall{s.sh.now, c.conn.Pending()}
+		case limit > 0 && s.sh.now-st.since >= limit.Milliseconds():
+			delete(s.clients, c)
+			s.sh.count.Stalled++
+			why := fmt.Sprintf("the client has taken nothing of %d bytes for %s", st.pending, limit)
+			s.sh.perform(c, nil, c.s.Kick(mqtt.QuotaExceeded, why, s.sh.take()))
+		}
+	}
+}
