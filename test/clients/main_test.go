@@ -43,12 +43,12 @@ func run(m *testing.M) (int, error) {
 			return 1, fmt.Errorf("%w: install the Debian packages mosquitto-clients and nodejs", err)
 		}
 	}
-	dir, err := os.MkdirTemp("", "sapwood-clients-")
+	dir, err := os.MkdirTemp("", "clients-")
 	if err != nil {
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
-	env.binary = filepath.Join(dir, "sapwood")
+	env.binary = filepath.Join(dir, "broker-under-test") // not what a stranger's pkill means
 	build := exec.Command("go", "build", "-o", env.binary, "./cmd/sapwood")
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -79,12 +79,19 @@ func startBroker(t *testing.T) string {
 	watchdog := time.AfterFunc(patience, func() { cmd.Process.Kill() })
 	line, readErr := bufio.NewReader(stdout).ReadString('\n')
 	watchdog.Stop()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		watchdog := time.AfterFunc(patience, func() { cmd.Process.Kill() })
-		defer watchdog.Stop()
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the broker ended with %v", err)
+		select {
+		case <-ended:
+			t.Errorf("the broker ended before it was told to: %v", cmd.ProcessState)
+		default:
+			cmd.Process.Signal(syscall.SIGTERM)
+			watchdog := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+			defer watchdog.Stop()
+			if err := <-ended; err != nil {
+				t.Errorf("the broker ended with %v", err)
+			}
 		}
 		if s := log.String(); strings.Contains(s, "level=ERROR") || strings.Contains(s, "panic") {
 			t.Errorf("the broker logged an error:\n%s", s)

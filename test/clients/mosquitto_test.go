@@ -75,13 +75,14 @@ func (m *mosquitto) pub(lines []string, qos int, args ...string) {
 	}
 }
 
-// start runs a command until the test ends, and returns the lines that it prints.
+// start runs a command until the test ends, and returns the lines that it prints; then how it ended.
 func (m *mosquitto) start(cmd *exec.Cmd) <-chan string {
 	m.t.Helper()
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		m.t.Fatal(err)
 	}
+	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}
@@ -91,11 +92,12 @@ func (m *mosquitto) start(cmd *exec.Cmd) <-chan string {
 		for lines := bufio.NewScanner(stdout); lines.Scan(); {
 			out <- lines.Text()
 		}
+		cmd.Wait()
+		out <- "(" + cmd.ProcessState.String() + ")"
 	}()
 	m.t.Cleanup(func() {
 		cmd.Process.Kill()
 		<-ended
-		cmd.Wait()
 	})
 	return out
 }
@@ -141,18 +143,18 @@ func (m *mosquitto) subAt(addr, format string, args ...string) *sub {
 // line is the next line with a prefix, without it.
 func (s *sub) line(prefix string) string {
 	s.t.Helper()
-	timeout := time.After(patience)
+	timeout, last := time.After(patience), "nothing"
 	for {
 		select {
-		case line := <-s.out:
-			if text, ok := strings.CutPrefix(line, prefix); ok {
+		case last = <-s.out:
+			if text, ok := strings.CutPrefix(last, prefix); ok {
 				return text
 			}
-			if text, ok := strings.CutPrefix(line, mark); ok {
+			if text, ok := strings.CutPrefix(last, mark); ok {
 				s.own = append(s.own, text)
 			}
 		case <-timeout:
-			s.t.Fatalf("%q does not print %q", s.cmd.Args, prefix)
+			s.t.Fatalf("%q does not print %q, but last: %s", s.cmd.Args, prefix, last)
 		}
 	}
 }

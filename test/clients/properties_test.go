@@ -88,8 +88,8 @@ func TestExpiry(t *testing.T) {
 		sub.closed()
 		pub := b.dial(options{id: "pub"})
 		pub.published(
-			message{Topic: "expire/short", Payload: "short", QoS: 1, Retain: true, properties: properties{Expiry: 1}},
-			message{Topic: "expire/long", Payload: "long", QoS: 1, properties: properties{Expiry: 100}})
+			message{Topic: "expire/long", Payload: "long", QoS: 1, properties: properties{Expiry: 100}},
+			message{Topic: "expire/short", Payload: "short", QoS: 1, Retain: true, properties: properties{Expiry: 1}})
 
 		// When nobody gets the retained copy any more, the queued one must be gone as well.
 		began := time.Now()
