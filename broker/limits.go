@@ -31,7 +31,6 @@ type Limits struct {
 	MaxTotalQueued     int64         `yaml:"max_total_queued_bytes" unit:"bytes" doc:"Bytes of queued messages of all sessions together." exceeded:"PUBACK 0x97 Quota exceeded; counted as server_full"`
 	MaxOutgoing        int           `yaml:"max_outgoing_messages" unit:"messages" doc:"Messages written for one client that its connection has not taken yet." exceeded:"QoS 0 is dropped and counted (slow_consumer), QoS 1 and 2 wait in the queue"`
 	MaxOutgoingBytes   int           `yaml:"max_outgoing_bytes" unit:"bytes" doc:"Bytes written for one client that its connection has not taken yet." exceeded:"QoS 0 is dropped and counted (slow_consumer), QoS 1 and 2 wait in the queue"`
-	StallTimeout       time.Duration `yaml:"stall_timeout" unit:"duration" doc:"How long a client whose output is at one of these two limits may take nothing of it; 0 = for ever." exceeded:"DISCONNECT 0x97 Quota exceeded, counted; its session stays"`
 	MaxRetained        int           `yaml:"max_retained" unit:"messages" doc:"Retained messages." exceeded:"delivered but not retained, PUBACK 0x97 Quota exceeded, counted as retained_full"`
 	MaxRetainedBytes   int64         `yaml:"max_retained_bytes" unit:"bytes" doc:"Bytes of retained messages." exceeded:"as max_retained"`
 	MaxTopicAliases    int           `yaml:"max_topic_aliases" unit:"aliases" doc:"Topic aliases one client may set (Topic Alias Maximum in CONNACK)." exceeded:"DISCONNECT 0x94 Topic Alias invalid"`
@@ -67,7 +66,6 @@ func DefaultLimits() Limits {
 		MaxTotalQueued:     4 << 30,
 		MaxOutgoing:        100_000,
 		MaxOutgoingBytes:   1 << 20,
-		StallTimeout:       5 * time.Minute,
 		MaxRetained:        5_000_000,
 		MaxRetainedBytes:   2 << 30,
 		MaxTopicAliases:    16,
@@ -118,11 +116,13 @@ type Delivery struct {
 	Shared      Strategy `yaml:"shared" enum:"least_loaded,round_robin,sticky_publisher,sticky_topic" doc:"How a shared subscription chooses the member that gets a message. Offline members get none while another is online."`
 	Overlapping Overlap  `yaml:"overlapping" enum:"each,merge" doc:"What a client gets of a message that several of its subscriptions match: one copy for each, or one with the highest QoS and all subscription identifiers."`
 	Overflow    Overflow `yaml:"overflow" enum:"refuse_newest,drop_oldest,disconnect" doc:"What happens to QoS 1 and 2 messages beyond limits.max_queued_messages or _bytes: refused (the publisher gets 0x97 if nobody else got it), the oldest dropped, or the slow client disconnected with 0x97. All are counted."`
+
+	StallTimeout time.Duration `yaml:"stall_timeout" unit:"duration" doc:"How long a client whose output is at limits.max_outgoing_bytes or _messages may take nothing of it; 0 = for ever." exceeded:"DISCONNECT 0x97 Quota exceeded, counted; its session stays"`
 }
 
 // DefaultDelivery returns the defaults.
 func DefaultDelivery() Delivery {
-	return Delivery{Shared: LeastLoaded, Overlapping: OverlapEach, Overflow: OverflowRefuse}
+	return Delivery{Shared: LeastLoaded, Overlapping: OverlapEach, Overflow: OverflowRefuse, StallTimeout: 5 * time.Minute}
 }
 
 // Validate tells what in l cannot be.

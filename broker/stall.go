@@ -29,9 +29,9 @@ func (s *stalls) note(c *client) {
 // over lets go of a client that has read on.
 func (s *stalls) over(c *client) { delete(s.clients, c) }
 
-// check disconnects who has taken nothing for limits.stall_timeout.
+// check disconnects who has taken nothing for delivery.stall_timeout.
 func (s *stalls) check() {
-	limit := s.sh.b.limits.StallTimeout
+	limit := s.sh.b.delivery.StallTimeout
 	for c, st := range s.clients {
 		switch {
 		case c.conn == nil:

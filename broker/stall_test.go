@@ -8,11 +8,11 @@ import (
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
-// TestStall: a client that takes nothing is disconnected after limits.stall_timeout, although its
+// TestStall: a client that takes nothing is disconnected after delivery.stall_timeout, although its
 // keep-alive is off. Others are not. F125
 func TestStall(t *testing.T) {
-	s := serve(t, with(func(l *broker.Limits, _ *broker.Delivery) {
-		l.MaxOutgoingBytes, l.StallTimeout = 64<<10, time.Second
+	s := serve(t, with(func(l *broker.Limits, d *broker.Delivery) {
+		l.MaxOutgoingBytes, d.StallTimeout = 64<<10, time.Second
 	}))
 	s.tell(s.plain("id=dead"), "SUBSCRIBE id=1 t qos=0")
 	s.client("id=quiet").subscribe("other qos=0")

@@ -57,7 +57,8 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 			p.Props.HasExpiry = true
 			p.Props.Expiry, _ = m.Remaining(w.sh.now)
 		}
-		if !e.Flag && c.s.SendsAliases() {
+		// Not at QoS 2: clients are out there that forget the alias before PUBREL (mqtt.js 5).
+		if !e.Flag && e.QoS < 2 && c.s.SendsAliases() {
 			alias, known := c.s.Alias(m.Topic)
 			p.Props.TopicAlias = alias
 			if known {
