@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +28,16 @@ type acceptor struct {
 	set     *os.File
 	wait    syscall.RawConn
 	events  [1]unix.EpollEvent
+	from    unix.RawSockaddrAny
 	tuned   bool
+
+	// ready and take are the two halves of next, made once; what they need and find is below.
+	ready  func(set uintptr) bool
+	take   func(ln uintptr)
+	each   bool // tune the connections one by one
+	pick   func() *Loop
+	admit  func(*Conn)
+	failed error
 }
 
 // open readies a, if it is not yet.
@@ -69,6 +79,11 @@ func (a *acceptor) open(ln net.Listener, stop <-chan struct{}) error {
 		return fmt.Errorf("wait for connections: %w", err)
 	}
 	a.ln, a.stop, a.rc, a.network, a.set, a.done = ln, stop, rc, ln.Addr().Network(), set, make(chan struct{})
+	a.take = a.acceptAll
+	a.ready = func(set uintptr) bool {
+		n, _ := unix.EpollWait(int(set), a.events[:], 0)
+		return n > 0
+	}
 	go a.interrupt()
 	return nil
 }
@@ -108,19 +123,16 @@ func (a *acceptor) next(pick func() *Loop, admit func(*Conn)) error {
 	default:
 	}
 	if err == nil {
-		err = a.wait.Read(func(ep uintptr) bool {
-			n, _ := unix.EpollWait(int(ep), a.events[:], 0)
-			return n > 0
-		})
+		err = a.wait.Read(a.ready)
 	}
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	var failed error
-	if err := a.rc.Control(func(fd uintptr) { failed = acceptAll(int(fd), a.network, each, pick, admit) }); err != nil {
+	a.each, a.pick, a.admit, a.failed = each, pick, admit, nil
+	if err := a.rc.Control(a.take); err != nil {
 		return err
 	}
-	return failed
+	return a.failed
 }
 
 // tune sets on the listener what every accepted connection is to have: it inherits it.
@@ -132,31 +144,54 @@ func (a *acceptor) tune(keepAlive time.Duration) error {
 	return failed
 }
 
-// acceptAll accepts until nothing is there. each says to tune the connections one by one.
-func acceptAll(ln int, network string, each bool, pick func() *Loop, admit func(*Conn)) error {
+// acceptAll accepts until nothing is there. The listener is non-blocking, so the scheduler need not be told.
+func (a *acceptor) acceptAll(ln uintptr) {
 	for {
-		fd, sa, err := unix.Accept4(ln, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-		switch err {
-		case nil:
-			l := pick()
-			if each && tune(fd, l.o.KeepAlive) != nil {
-				unix.Close(fd) // it broke already
+		a.from.Addr.Family = unix.AF_UNSPEC
+		size := uint32(unsafe.Sizeof(a.from))
+		fd, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, ln, uintptr(unsafe.Pointer(&a.from)), uintptr(unsafe.Pointer(&size)),
+			unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+		switch errno {
+		case 0:
+			l := a.pick()
+			if a.each && tune(int(fd), l.o.KeepAlive) != nil {
+				unix.Close(int(fd)) // it broke already
 				continue
 			}
-			give(fd, sa, l, admit)
+			a.give(int(fd), l)
 		case unix.EAGAIN:
-			return nil
+			return
 		case unix.EINTR, unix.ECONNABORTED: // the next one may be fine
 		default:
-			return &net.OpError{Op: "accept", Net: network, Err: err}
+			a.failed = &net.OpError{Op: "accept", Net: a.network, Err: os.NewSyscallError("accept4", errno)}
+			return
 		}
 	}
 }
 
-func give(fd int, sa unix.Sockaddr, l *Loop, admit func(*Conn)) {
-	c := newSocket(fd, peerOf(sa))
-	if admit != nil {
-		admit(c)
+// peer is the address in from.
+func (a *acceptor) peer() peerAddr {
+	switch a.from.Addr.Family {
+	case unix.AF_INET:
+		raw := (*unix.RawSockaddrInet4)(unsafe.Pointer(&a.from))
+		return peerOf(&unix.SockaddrInet4{Port: int(fromNetwork(raw.Port)), Addr: raw.Addr})
+	case unix.AF_INET6:
+		raw := (*unix.RawSockaddrInet6)(unsafe.Pointer(&a.from))
+		return peerOf(&unix.SockaddrInet6{Port: int(fromNetwork(raw.Port)), ZoneId: raw.Scope_id, Addr: raw.Addr})
+	}
+	return peerAddr{}
+}
+
+// fromNetwork turns a port in network byte order into a number.
+func fromNetwork(port uint16) uint16 {
+	b := (*[2]byte)(unsafe.Pointer(&port))
+	return uint16(b[0])<<8 | uint16(b[1])
+}
+
+func (a *acceptor) give(fd int, l *Loop) {
+	c := newSocket(fd, a.peer())
+	if a.admit != nil {
+		a.admit(c)
 	}
 	if !l.join(c, nil) {
 		c.t.close(c)
