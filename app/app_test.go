@@ -179,6 +179,7 @@ func TestConfigRules(t *testing.T) {
 	f(`listeners[0].address: has the port "65536"`, "SAPWOOD_LISTENERS_0_ADDRESS=127.0.0.1:65536")
 	f("listeners[1].address: is empty", "SAPWOOD_LISTENERS_1_ANONYMOUS=true")
 	f("listeners[1].address: 127.0.0.1:1883 is there twice", "SAPWOOD_LISTENERS_1_ADDRESS=127.0.0.1:1883")
+	f("", "SAPWOOD_ADMIN_PASSWORD=x", "SAPWOOD_URL=mqtt://h", "SAPWOOD_PASSWORD=x") // of other commands
 	f("", "SAPWOOD_HTTP_ADDRESS=off")
 	f("", "SAPWOOD_HTTP_ADDRESS=")
 	f("http.address: has the port", "SAPWOOD_HTTP_ADDRESS=127.0.0.1:http")

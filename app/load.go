@@ -34,10 +34,22 @@ func Load(file string, environ []string, flags map[string]string) (Config, *sett
 	cfg := DefaultConfig()
 	set, err := settings.Load(&cfg, settings.Source{
 		File: file, Data: data,
-		Prefix: envPrefix, Environ: environ, Ignore: []string{EnvConfig},
+		Prefix: envPrefix, Environ: environ, Ignore: notSettings(),
 		Flags: flags, FlagOf: Flags(),
 	})
 	return cfg, set, err
+}
+
+// notSettings are the variables under the prefix that mean something to other commands, or to a part that
+// reads them itself; a shell that has them set can still serve.
+func notSettings() []string {
+	return []string{
+		EnvConfig,
+		"SAPWOOD_ADMIN_PASSWORD",                              // the first administrator's, with the console
+		"SAPWOOD_URL", "SAPWOOD_USERNAME", "SAPWOOD_PASSWORD", // pub and sub
+		"SAPWOOD_BENCH_PASSWORD", // bench
+		"SAPWOOD_STRESS",         // the broker's stress test
+	}
 }
 
 // Schema describes the configuration file.

@@ -17,7 +17,7 @@ import (
 // benchCmd is `sapwood bench`: load against any broker, from one core.
 type benchCmd struct {
 	Scenario string        `arg:"" help:"What to run: ${enum}." enum:"fan-in,fan-out,pairs,shared,wildcard,latency,idle,connect,session,retained,offline"`
-	URL      string        `short:"u" default:"mqtt://127.0.0.1:1883" help:"Where the broker listens: mqtt://host:port."`
+	URL      string        `default:"mqtt://127.0.0.1:1883" help:"Where the broker listens: mqtt://host:port."`
 	Username string        `help:"Name to connect with."`
 	Password string        `env:"SAPWOOD_BENCH_PASSWORD" help:"Password to connect with."`
 	MQTT     string        `name:"mqtt" enum:"3.1,3.1.1,5.0" default:"3.1.1" help:"Version of the protocol."`
