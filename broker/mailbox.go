@@ -122,7 +122,7 @@ func (ml *mail) copyOf(m *mqtt.Message) mqtt.Message {
 	return v
 }
 
-// post sends this turn's mail.
+// send sends this turn's mail.
 func (x *mailbox) send() {
 	for i, m := range x.outbox {
 		if m == nil {

@@ -31,7 +31,7 @@ const (
 	replayOutput = 64 << 10
 )
 
-// replay starts sending the retained messages that match a new subscription. All of them: no
+// start begins sending the retained messages that match a new subscription. All of them: no
 // limit cuts them short.
 func (p *replays) start(c *client, s *session.Subscription) {
 	p.stop(c, s.Filter) // subscribed again: from the beginning

@@ -37,7 +37,7 @@ type encoded struct {
 // largePayload is the size from which receivers share a payload's bytes although their headers differ.
 const largePayload = 1024
 
-// sendPublish writes a PUBLISH to a client.
+// deliver writes a PUBLISH to a client.
 func (w *writer) deliver(c *client, e *session.Effect) {
 	conn := c.conn
 	if conn == nil {
