@@ -66,6 +66,7 @@ func stress(t *testing.T, overlap broker.Overlap) {
 		})
 	}
 	all.Wait()
+	s.plain("id=barrier clean").Close() // behind all that still wait to be accepted, closed long since
 	s.until("only the observer is left", func(st broker.Stats) bool { return st.Connected == 1 && st.Sockets == 1 })
 	for i := range rogueIDs {
 		s.Control().EndSession(t.Context(), fmt.Sprint("rogue", i), "the end") // if there is one
