@@ -45,7 +45,11 @@ func Accept(ln net.Listener, stop <-chan struct{}, pick func() *Loop, admit func
 			onErr(err)
 		}
 		wait = min(max(2*wait, minBackOff), maxBackOff)
-		time.Sleep(wait)
+		select {
+		case <-stop:
+			return nil
+		case <-time.After(wait):
+		}
 	}
 }
 

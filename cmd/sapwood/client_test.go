@@ -182,3 +182,10 @@ func TestPretty(t *testing.T) {
 	f(mqtt.Publish{Topic: []byte("a"), Payload: []byte("one\ntwo\n")}, "03:04:05.006  a  QoS 0, 8 B\n  one\n  two\n")
 	f(mqtt.Publish{Topic: []byte("a"), Payload: []byte("{not json")}, "03:04:05.006  a  QoS 0, 9 B\n  {not json\n")
 }
+
+func TestExcludeIsAFilter(t *testing.T) {
+	c := subCmd{Exclude: []string{"a/#", "a#"}}
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), `--exclude "a#"`) {
+		t.Errorf("got %v", err)
+	}
+}

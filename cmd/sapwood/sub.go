@@ -66,6 +66,11 @@ func (c *subCmd) Validate() error {
 	if c.SubscriptionID > 268_435_455 {
 		return errors.New("--subscription-id is at most 268435455")
 	}
+	for _, filter := range c.Exclude {
+		if err := topic.ValidFilter(filter); err != nil {
+			return fmt.Errorf("--exclude %q: %w", filter, err)
+		}
+	}
 	return c.connection.Validate()
 }
 
