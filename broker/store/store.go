@@ -15,12 +15,18 @@ import (
 // ErrClosed is the outcome of a call after Close.
 var ErrClosed = errors.New("store is closed")
 
+// ErrFull is why a batch that makes the store grow is refused while there is no room for it.
+var ErrFull = errors.New("no space left for the store")
+
 // SessionID names a session for ever: a number is never used twice.
 type SessionID uint64
 
 // Store keeps what batches tell it. All methods may be called from any
-// goroutine; Load before anything else and once.
+// goroutine; Load once and before anything but Past.
 type Store interface {
+	// Past tells what the engine remembers, as it was when it was opened.
+	Past() Past
+
 	// Load hands over everything that is kept: each session once, then each
 	// retained message once, in no particular order. An error of a callback ends it
 	// and is returned. What a callback gets is its own; it must not call the store.
@@ -56,6 +62,12 @@ type Store interface {
 	// been called are seen, failed ones never. A session that does not exist has no
 	// messages. It may wait for a disk.
 	Read(id SessionID, from, to uint64, dst []Queued, maxBytes int) (items []Queued, next uint64, err error)
+
+	// Health tells why batches that make the store grow (Batch.Grows) are refused at present, in
+	// words for people; nil when they are taken. ErrFull is what errors.Is finds when space is all that lacks: what
+	// gives back space, and a new PutSession of a session that exists, may then be kept all the same. It costs little more than
+	// an atomic read, and the store gets well by itself.
+	Health() error
 
 	// Stats are the engine's present figures, after Close the last.
 	Stats() Stats
@@ -93,6 +105,19 @@ func (b *Batch) Check() error {
 		}
 	}
 	return nil
+}
+
+// Grows tells whether keeping the batch takes room for good: it has an Enqueue, a Retain, a Receive or a Subscribe. A
+// PutSession alone counts as growth only to an engine that finds its session new.
+func (b *Batch) Grows() bool {
+	for i := range b.Records {
+		switch b.Records[i].Op {
+		case Enqueue, Retain, Receive, Subscribe:
+			return true
+		case PutSession, EndSession, Unsubscribe, Settle, Release, Complete, Unretain:
+		}
+	}
+	return false
 }
 
 // Op says what a record changes.
@@ -172,7 +197,9 @@ type Session struct {
 	// Disconnected is when the connection ended, in milliseconds of the steady clock;
 	// 0 while connected.
 	Disconnected int64
-	Will         *Will
+	// Unsent is the first position of the queue that was certainly never sent, as of this record; 0 = not known.
+	Unsent uint64
+	Will   *Will
 }
 
 // Will is a will that is still to be published or cancelled.
@@ -210,4 +237,13 @@ type Stats struct {
 	Bytes         int64 // of those messages (mqtt.Message.Bytes)
 	Retained      int
 	RetainedBytes int64
+}
+
+// Past is what an engine remembers of the processes before.
+type Past struct {
+	// Session is the highest number that a session ever had, of those that ended too.
+	Session SessionID
+	// Commit is when the last batch was kept, in Unix milliseconds that never run backwards, over restarts
+	// either; 0 = never.
+	Commit int64
 }

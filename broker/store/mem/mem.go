@@ -21,6 +21,8 @@ type Store struct {
 	sessions map[store.SessionID]*session
 	retained map[string]*mqtt.Message
 	stats    store.Stats // all but Sessions and Retained, which the maps know
+	last     store.SessionID
+	past     store.Past
 	spare    spare
 	// plain are the deliveries without group and identifiers, by QoS and Retain:
 	// nearly all positions share these.
@@ -42,11 +44,11 @@ const maxRecent = 8
 
 // New returns an empty store.
 func New() *Store {
-	return open(make(map[store.SessionID]*session), make(map[string]*mqtt.Message), store.Stats{})
+	return open(make(map[store.SessionID]*session), make(map[string]*mqtt.Message), store.Stats{}, store.Past{})
 }
 
-func open(sessions map[store.SessionID]*session, retained map[string]*mqtt.Message, stats store.Stats) *Store {
-	s := &Store{sessions: sessions, retained: retained, stats: stats}
+func open(sessions map[store.SessionID]*session, retained map[string]*mqtt.Message, stats store.Stats, past store.Past) *Store {
+	s := &Store{sessions: sessions, retained: retained, stats: stats, past: past, last: past.Session}
 	for q := range s.plain {
 		s.plain[q] = [2]store.Delivery{{QoS: mqtt.QoS(q)}, {QoS: mqtt.QoS(q), Retain: true}}
 	}
@@ -60,8 +62,11 @@ func (s *Store) Reopen() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	return open(s.sessions, s.retained, s.stats)
+	return open(s.sessions, s.retained, s.stats, store.Past{Session: s.last})
 }
+
+// Past implements store.Store. It knows no time: all of it is one process.
+func (s *Store) Past() store.Past { return s.past }
 
 // Load implements store.Store. A new store has nothing; a reopened one has all.
 func (s *Store) Load(session func(*store.Recovered) error, retained func(*mqtt.Message) error) error {
@@ -191,6 +196,7 @@ func (s *Store) putSession(r *store.Record) {
 		se = new(session)
 		s.sessions[r.Session] = se
 	}
+	s.last = max(s.last, r.Session)
 	se.meta = *r.Meta
 	se.meta.Will = clone(r.Meta.Will)
 }
@@ -332,6 +338,9 @@ func (s *Store) Read(id store.SessionID, from, to uint64, dst []store.Queued, ma
 	}
 	return dst, done, nil
 }
+
+// Health implements store.Store: memory takes what comes, its bounds are the broker's.
+func (s *Store) Health() error { return nil }
 
 // Stats implements store.Store.
 func (s *Store) Stats() store.Stats {

@@ -233,6 +233,12 @@ func (h *Held) Read(id store.SessionID, from, to uint64, dst []store.Queued, max
 	return h.inner.Read(id, from, to, dst, maxBytes)
 }
 
+// Past implements store.Store.
+func (h *Held) Past() store.Past { return h.inner.Past() }
+
+// Health implements store.Store.
+func (h *Held) Health() error { return h.inner.Health() }
+
 // Stats implements store.Store.
 func (h *Held) Stats() store.Stats { return h.inner.Stats() }
 

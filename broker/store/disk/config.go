@@ -1,0 +1,51 @@
+// Package disk is the store engine of durability "fsync" and "process": one append log of segments, an index in
+// memory that is rebuilt from a checkpoint and the log's tail, and message bodies that stay on disk. The layout is
+// docs/storage-format.md. It knows nothing of sockets or of the protocol.
+//
+// Its parts: file (the file system, replaceable in tests), wal (segments, groups, checksums), index (what is alive
+// and where), record (what a batch looks like in bytes).
+package disk
+
+import "time"
+
+// Config is how the engine uses its disk. Its zero value is not usable: start from DefaultConfig.
+type Config struct {
+	CommitInterval time.Duration `yaml:"commit_interval" doc:"How long a commit waits for company. 0s commits at once and collects only while a sync runs; 1ms to 5ms cut CPU and wear at middling rates and come on top of every acknowledgement's latency."`
+	SyncInterval   time.Duration `yaml:"sync_interval" doc:"With durability process, how often what was written is synced: what a power cut may lose at most. Not used with fsync."`
+	SegmentSize    int           `yaml:"segment_size" unit:"bytes" doc:"Size of one file of the log. Two more than are in use stand ready."`
+	Reserve        int           `yaml:"reserve" unit:"bytes" doc:"Free space that the store leaves on its disk: below it, publishes with QoS 1 and 2 are refused while there is still room to acknowledge, to clean up and to start."`
+	MaxBytes       int64         `yaml:"max_bytes" unit:"bytes" doc:"What the store may take on disk; 0 is all there is."`
+}
+
+// DefaultConfig is the configuration of an engine that was told nothing.
+func DefaultConfig() Config {
+	return Config{SyncInterval: 100 * time.Millisecond, SegmentSize: 16 << 20, Reserve: 64 << 20}
+}
+
+// Check tells what cannot be.
+func (c *Config) Check(bad func(key, message, fix string)) {
+	if c.CommitInterval < 0 || c.CommitInterval > time.Second {
+		bad("commit_interval", "must be from 0s to 1s", "leave it at 0s, or set 2ms")
+	}
+	if c.SyncInterval <= 0 || c.SyncInterval > time.Minute {
+		bad("sync_interval", "must be above 0s and at most 1m", "set 100ms")
+	}
+	if c.SegmentSize < 1<<20 || c.SegmentSize > 1<<30 {
+		bad("segment_size", "must be from 1 MiB to 1 GiB", "leave it at 16MiB")
+	}
+	if c.Reserve < 0 {
+		bad("reserve", "must not be negative", "set 64MiB")
+	}
+	if c.MaxBytes < 0 {
+		bad("max_bytes", "must not be negative", "set 0 for no limit")
+	}
+}
+
+// Level is what an acknowledged message survives.
+type Level string
+
+// The levels that need a disk.
+const (
+	Fsync   Level = "fsync"
+	Process Level = "process"
+)
