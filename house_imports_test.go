@@ -16,7 +16,7 @@ var floors = []string{"mqtt", "broker", "fleet", "console", "app", "cmd"}
 var tools = []string{"bench", "test"}
 
 // contracts are the folders that hold an interface and its suite. What is below one implements it.
-var contracts = []string{"broker/store", "broker/auth", "broker/transport", "broker/loop", "fleet/notify"}
+var contracts = []string{"broker/store", "broker/auth", "broker/transport", "broker/loop", "broker/store/disk/file", "fleet/notify"}
 
 // standalone are the floors that build from the standard library and golang.org/x/sys alone.
 var standalone = []string{"mqtt", "broker"}
