@@ -12,7 +12,9 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"math"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,9 +38,13 @@ type manifest struct {
 type part struct {
 	name string // in the archive
 	file file.File
-	size int64
+	size int64  // of what is written of it
+	full int64  // of the file, which ends in zeros
 	data []byte // instead of file
 }
+
+// fullSize is what an archive entry tells of a file that was made larger than what is in it.
+const fullSize = "SAPWOOD.size"
 
 // Backup writes the store as it is now. It goes on taking messages meanwhile, but gives back no space. What comes out can be
 // restored on another machine. progress, which may be nil, is told bytes.
@@ -83,14 +89,11 @@ func (s *Store) parts() (parts []part, err error) {
 		if err != nil {
 			return err
 		}
-		p := part{name: "store/" + name, file: f, size: size}
-		if size < 0 {
-			p.size, err = f.Size()
-		}
-		parts = append(parts, p)
+		full, err := f.Size()
+		parts = append(parts, part{name: "store/" + name, file: f, size: min(size, full), full: full})
 		return err
 	}
-	if err := add(newest.name(), -1); err != nil {
+	if err := add(newest.name(), math.MaxInt64); err != nil {
 		return parts, err
 	}
 	s.mu.Lock()
@@ -108,7 +111,7 @@ func (s *Store) parts() (parts []part, err error) {
 		if g.Number == applied.Segment {
 			end = int64(applied.Offset)
 		}
-		if err := add(fmt.Sprintf("%08d.seg", g.Number), end); err != nil {
+		if err := add(segmentFile(g.Number), end); err != nil {
 			return parts, err
 		}
 	}
@@ -129,7 +132,11 @@ func (s *Store) writeBackup(ctx context.Context, w io.Writer, parts []part, prog
 		if p.file != nil {
 			src = io.NewSectionReader(p.file, 0, p.size)
 		}
-		if err := t.WriteHeader(&tar.Header{Name: p.name, Mode: 0o600, Size: p.size, ModTime: m.Taken}); err != nil {
+		h := &tar.Header{Name: p.name, Mode: 0o600, Size: p.size, ModTime: m.Taken, Format: tar.FormatPAX}
+		if p.full > p.size {
+			h.PAXRecords = map[string]string{fullSize: strconv.FormatInt(p.full, 10)}
+		}
+		if err := t.WriteHeader(h); err != nil {
 			return err
 		}
 		sum := sha256.New()
@@ -228,7 +235,7 @@ func (re *restoring) unpack(ctx context.Context, t *tar.Reader) error {
 		case h.Name == markerName:
 			re.mark, err = io.ReadAll(io.TeeReader(io.LimitReader(t, 4096), sum))
 		case filepath.Dir(h.Name) == "store" && filepath.Base(h.Name) != "..":
-			err = re.file(filepath.Join(storeDir(re.dir), filepath.Base(h.Name)), t, sum)
+			err = re.file(filepath.Join(storeDir(re.dir), filepath.Base(h.Name)), h.PAXRecords[fullSize], t, sum)
 		default:
 			return fmt.Errorf("%q does not belong in a backup", h.Name)
 		}
@@ -239,8 +246,8 @@ func (re *restoring) unpack(ctx context.Context, t *tar.Reader) error {
 	}
 }
 
-// file writes one file.
-func (re *restoring) file(name string, r io.Reader, sum hash.Hash) error {
+// file writes one file, which is full bytes long if that is not empty.
+func (re *restoring) file(name, full string, r io.Reader, sum hash.Hash) error {
 	f, err := re.sys.Create(name)
 	if err != nil {
 		return err
@@ -262,7 +269,11 @@ func (re *restoring) file(name string, r io.Reader, sum hash.Hash) error {
 	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.Join(err, f.Close())
 	}
-	return errors.Join(f.Sync(), f.Close())
+	err = nil
+	if size, bad := strconv.ParseInt(full, 10, 64); bad == nil {
+		err = f.Truncate(size)
+	}
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // compare checks what was written against the manifest.

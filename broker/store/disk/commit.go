@@ -127,7 +127,17 @@ func (s *Store) commit() {
 			s.write(g)
 			s.syncLater(ending)
 		}
+		s.reap()
 		unsynced = s.syncLater(ending)
+	}
+}
+
+// reap lets go of what sessions that ended leave behind, a slice at a time.
+func (s *Store) reap() {
+	for more := true; more; {
+		s.mu.Lock()
+		more = s.index.Reap(applyStep) && len(s.queue) == 0
+		s.mu.Unlock()
 	}
 }
 
@@ -234,6 +244,7 @@ func (s *Store) apply(g *group, base, end wal.Pos) {
 			s.mu.Lock()
 		}
 	}
+	s.index.Reap(applyStep)
 	s.applied = end
 }
 

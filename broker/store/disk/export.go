@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -191,6 +192,8 @@ func (e *exporter) all() error {
 	if err != nil {
 		return err
 	}
+	slices.Sort(ids)
+	slices.Reverse(ids) // the last one is worked on
 	if err := e.messages(ids); err != nil {
 		return err
 	}
@@ -270,6 +273,10 @@ func (e *exporter) messages(ids []store.SessionID) error {
 		p, ok := f.peek(e.im.index)
 		if !ok || f.waits {
 			work = work[:len(work)-1]
+			continue
+		}
+		if p.Lost {
+			f.step()
 			continue
 		}
 		if p.Released {

@@ -403,7 +403,8 @@ func TestRot(t *testing.T) {
 			if err != nil {
 				t.Fatalf("Check: %v", err)
 			}
-			if lost > 0 && len(report.Damage) == 0 {
+			// In the very last group it cannot be told from a write that was cut off.
+			if lost > 0 && len(report.Damage) == 0 && s.Status().Start.Cut == 0 {
 				t.Errorf("%s, bit at %d: %d messages are lost and nobody says so", base, at, lost)
 			}
 			if lost > 4 { // one record, or one list of acknowledgements; a header costs what follows from it

@@ -106,11 +106,11 @@ func (r *reading) fill(im *image, id [16]byte) error {
 		return err
 	}
 	var from wal.Pos
-	h, found, err := r.checkpoint(im, id, numbers)
+	h, ok, err := r.checkpoint(im, id, numbers)
 	if err != nil {
 		return err
 	}
-	if found {
+	if ok {
 		from, im.past.Commit, im.past.Session = h.from, h.stamp, h.last
 		im.begun.Checkpoint = h.name()
 	}
@@ -122,7 +122,7 @@ func (r *reading) fill(im *image, id [16]byte) error {
 		})
 		if err != nil {
 			im.damaged(Damage{
-				File: fmt.Sprintf("%08d.seg", w.At.Segment), Offset: int64(w.At.Offset), Bytes: int64(len(w.Body)),
+				File: segmentFile(w.At.Segment), Offset: int64(w.At.Offset), Bytes: int64(len(w.Body)),
 				What: fmt.Sprintf("a record makes no sense and is left out: %v", err),
 			})
 		}
@@ -136,6 +136,7 @@ func (r *reading) fill(im *image, id [16]byte) error {
 		im.damaged(found(d))
 		im.begun.Quarantined += d.Bytes
 	}
+	im.forget()
 	im.end = replayed.End
 	im.begun.Replayed, im.begun.Records, im.begun.Cut = replayed.Bytes, replayed.Records, replayed.Cut
 	im.past.Commit = max(im.past.Commit, replayed.Stamp)
@@ -176,6 +177,25 @@ func (r *reading) checkpoint(im *image, id [16]byte, numbers []uint32) (h head, 
 	}
 	return h, false, nil
 }
+
+// forget gives up the messages whose segments are gone.
+func (im *image) forget() {
+	there := map[uint32]bool{}
+	for _, g := range im.wal.Segments() {
+		there[g.Number] = true
+	}
+	for _, n := range im.index.Segments() {
+		if !there[n] {
+			queued, retained := im.index.Forget(n)
+			im.damaged(Damage{
+				File: segmentFile(n),
+				What: fmt.Sprintf("the segment is missing: %d queued and %d retained messages are lost with it", queued, retained),
+			})
+		}
+	}
+}
+
+func segmentFile(number uint32) string { return fmt.Sprintf("%08d.seg", number) }
 
 func (im *image) damaged(d Damage) {
 	d.Found = time.Now()

@@ -12,6 +12,9 @@ import (
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
+// loadAhead is how much of a segment is read at a time where all of it will be needed.
+const loadAhead = 256 << 10
+
 // Load implements store.Store. Sessions come from the index, retained messages from the disk in the order in which they lie there.
 func (s *Store) Load(session func(*store.Recovered) error, retained func(*mqtt.Message) error) error {
 	s.mu.Lock()
@@ -25,24 +28,19 @@ func (s *Store) Load(session func(*store.Recovered) error, retained func(*mqtt.M
 	places := s.index.RetainedByPos()
 	read := s.wal.NewReader()
 	defer read.Close()
-	var lost []string
-	for i := range places {
-		p := &places[i]
-		m, err := s.message(read, p.At, wal.MaxAhead)
+	for _, p := range places {
+		m, err := s.message(read, p.At, loadAhead)
 		if isDamage(err) {
-			lost = append(lost, p.Topic)
+			s.index.LoseRetained(p.Name, p.At)
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read the retained message of %q: %w", p.Topic, err)
+			return fmt.Errorf("read the retained message of %q: %w", p.Name, err)
 		}
-		s.index.SetTopic(m.Topic)
+		s.index.SetTopic(m)
 		if err := retained(m); err != nil {
 			return err
 		}
-	}
-	for _, topic := range lost {
-		s.index.Apply(&store.Record{Op: store.Unretain, Message: &mqtt.Message{Topic: []byte(topic)}}, wal.Pos{})
 	}
 	return nil
 }
@@ -83,8 +81,10 @@ func (s *Store) Read(id store.SessionID, from, to uint64, dst []store.Queued, ma
 	var places []index.Place
 	bytes := 0
 	next := s.index.Places(id, from, to, cap(dst)-len(dst), func(p index.Place) bool {
-		if bytes += int(p.Bytes); bytes > maxBytes && len(places) > 0 {
-			return false
+		if !p.Released {
+			if bytes += int(p.Bytes); bytes > maxBytes && len(places) > 0 {
+				return false
+			}
 		}
 		places = append(places, p)
 		return true
@@ -94,7 +94,7 @@ func (s *Store) Read(id store.SessionID, from, to uint64, dst []store.Queued, ma
 	defer read.Close()
 	for i := range places {
 		q, err := s.queued(read, id, &places[i], ahead(places[i:]))
-		if isDamage(err) {
+		if places[i].Lost || isDamage(err) {
 			s.mu.Lock()
 			s.index.Lose(id, places[i].Seq)
 			s.mu.Unlock()
@@ -112,10 +112,10 @@ func (s *Store) Read(id store.SessionID, from, to uint64, dst []store.Queued, ma
 func ahead(places []index.Place) int {
 	first, end := places[0].At, places[0].At.Offset
 	for _, p := range places {
-		if p.Released {
+		if p.Released || p.Lost {
 			continue
 		}
-		if p.At.Segment != first.Segment || p.At.Offset < first.Offset || p.At.Offset > end+gap || end-first.Offset > wal.MaxAhead {
+		if p.At.Segment != first.Segment || p.At.Offset < first.Offset || p.At.Offset > end+gap || end-first.Offset > loadAhead {
 			break
 		}
 		end = max(end, p.At.Offset+p.Bytes)
@@ -125,7 +125,7 @@ func ahead(places []index.Place) int {
 
 // queued reads one position.
 func (s *Store) queued(read *wal.Reader, id store.SessionID, p *index.Place, ahead int) (store.Queued, error) {
-	if p.Released {
+	if p.Released || p.Lost {
 		return store.Queued{Seq: p.Seq, Released: true}, nil
 	}
 	body, err := read.Read(p.At, ahead)

@@ -71,22 +71,18 @@ func newMarker() marker {
 	return marker{Format: Format, ID: hex.EncodeToString(id[:]), Created: time.Now().UTC().Truncate(time.Second)}
 }
 
-// begin notes in the marker that the store has files, once it does.
+// begin notes in the marker that there is something to be missed, once there is.
 func (s *Store) begin() {
-	if s.id.Begun {
+	if s.id.Begun || len(s.upkeep.kept) == 0 && s.begun.Records == 0 && s.commits.groups.Load() == 0 {
 		return
 	}
-	has, err := hasData(s.sys, s.dir)
-	if err == nil && has {
-		m := s.id
-		m.Begun = true
-		if err = m.write(s.sys, s.dir); err == nil {
-			s.id = m
-		}
-	}
-	if err != nil {
+	m := s.id
+	m.Begun = true
+	if err := m.write(s.sys, s.dir); err != nil {
 		s.log.Warn("the store's marker could not be written and will be tried again", "error", err)
+		return
 	}
+	s.id = m
 }
 
 func (m *marker) write(sys file.System, dir string) error {
