@@ -72,6 +72,7 @@ func Check(events []Event) []Violation {
 type Figures struct {
 	Published    int // messages
 	Acknowledged int
+	Refused      int // by a reason code
 	Received     int // PUBLISH packets
 	Kills        int // broker ends, of any kind
 	Lost         int // acknowledged messages that somebody lost
@@ -86,6 +87,9 @@ func Count(events []Event, found []Violation) Figures {
 	for _, m := range b.sent {
 		if m.taken != never {
 			f.Acknowledged++
+		}
+		if m.refused != never {
+			f.Refused++
 		}
 	}
 	for i := range b.events {
