@@ -12,6 +12,8 @@ require (
 	github.com/google/jsonschema-go v0.4.3
 )
 
+require github.com/anishathalye/porcupine v1.3.1
+
 require (
 	github.com/rogpeppe/go-internal v1.16.0
 	golang.org/x/tools v0.26.0 // indirect
