@@ -59,7 +59,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, tot
 	}()
 	pin := s.wal.NewReader() // what is dropped from now on stays as it is until the end
 	defer pin.Close()
-	if err := s.maintaining(ctx, func() (err error) {
+	if err := s.upkeep.maintaining(ctx, func() (err error) {
 		parts, err = s.parts()
 		return err
 	}); err != nil {
@@ -73,7 +73,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, tot
 
 // parts opens what belongs to a backup, on the maintenance goroutine.
 func (s *Store) parts() (parts []part, err error) {
-	if err := s.save(); err != nil {
+	if err := s.upkeep.save(); err != nil {
 		return nil, err
 	}
 	id := s.id

@@ -15,8 +15,8 @@ const moveStep = 1 << 20
 
 // compact moves the survivors of segments of which less than half is alive into a cold segment. The places of
 // the originals stay valid for the checkpoints that name them.
-func (s *Store) compact(ctx context.Context, progress func(done, total int64)) error {
-	segments := s.sparse()
+func (u *upkeep) compact(ctx context.Context, progress func(done, total int64)) error {
+	segments := u.sparse()
 	for i, g := range segments {
 		if progress != nil {
 			progress(int64(i), int64(len(segments)))
@@ -24,7 +24,7 @@ func (s *Store) compact(ctx context.Context, progress func(done, total int64)) e
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := s.evacuate(ctx, g); err != nil {
+		if err := u.evacuate(ctx, g); err != nil {
 			return err
 		}
 	}
@@ -36,8 +36,8 @@ func (s *Store) compact(ctx context.Context, progress func(done, total int64)) e
 
 // sparse lists the segments that are worth leaving, those with the fewest survivors first. What the newest checkpoint
 // does not cover stays where it is: applying the log again would put it there.
-func (s *Store) sparse() []wal.Segment {
-	u := &s.upkeep
+func (u *upkeep) sparse() []wal.Segment {
+	s := u.store
 	if len(u.kept) == 0 {
 		return nil
 	}
@@ -74,7 +74,8 @@ type moved struct {
 }
 
 // evacuate moves what is alive in a segment.
-func (s *Store) evacuate(ctx context.Context, g wal.Segment) error {
+func (u *upkeep) evacuate(ctx context.Context, g wal.Segment) error {
+	s := u.store
 	m := mover{s: s}
 	damage, err := s.wal.Scan(g.Number, func(r wal.Record) error {
 		if err := context.Cause(ctx); err != nil {
@@ -92,10 +93,10 @@ func (s *Store) evacuate(ctx context.Context, g wal.Segment) error {
 		return err
 	}
 	next := uint32(1)
-	if len(s.upkeep.kept) > 0 {
-		next = s.upkeep.kept[0].number + 1
+	if len(u.kept) > 0 {
+		next = u.kept[0].number + 1
 	}
-	s.upkeep.moved[g.Number] = next
+	u.moved[g.Number] = next
 	return nil
 }
 
@@ -118,7 +119,7 @@ func (m *mover) look(r wal.Record) error {
 	}
 	begin := len(m.bodies)
 	m.bodies = record.Append(m.bodies, &m.rec)
-	to, err := m.s.cold(m.bodies[begin:])
+	to, err := m.s.upkeep.settle(m.bodies[begin:])
 	if err != nil {
 		return err
 	}
@@ -153,9 +154,9 @@ func (m *mover) change() error {
 	return nil
 }
 
-// cold appends a body to the open cold segment, and opens one if there is none or it is full.
-func (s *Store) cold(body []byte) (wal.Pos, error) {
-	u := &s.upkeep
+// settle appends a body to the open cold segment, and opens one if there is none or it is full.
+func (u *upkeep) settle(body []byte) (wal.Pos, error) {
+	s := u.store
 	if u.cold != nil && u.cold.Len() >= int64(s.cfg.SegmentSize) {
 		if err := u.cold.Sync(); err != nil {
 			return wal.Pos{}, err

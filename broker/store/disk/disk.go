@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store"
@@ -44,17 +43,11 @@ type Store struct {
 	applied wal.Pos // the index is the state as of here
 	closed  bool
 
-	health  atomic.Pointer[error] // of the reserve; that of the log comes on top
-	wake    chan struct{}         // capacity 1: the committer has something to do
-	syncs   chan chan error       // somebody wants everything synced
+	wake    chan struct{}   // capacity 1: the committer has something to do
+	syncs   chan chan error // somebody wants everything synced
 	commits commits
 	damage  damages
-
-	asks     chan ask
-	upkeep   upkeep
-	reserved bool         // belongs to maintenance, as upkeep does
-	saved    atomic.Int64 // when the newest checkpoint was written, Unix ms; 0 = by an earlier process
-	covered  atomic.Int64 // how much of what was replayed and written since is before it, bytes
+	upkeep  upkeep
 
 	ending  context.Context // of everything that Close ends
 	end     context.CancelFunc
@@ -71,7 +64,7 @@ func Open(dir string, level Level, cfg Config, o Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, level: level, cfg: cfg, sys: o.System, log: o.Logger,
-		wake: make(chan struct{}, 1), syncs: make(chan chan error), asks: make(chan ask),
+		wake: make(chan struct{}, 1), syncs: make(chan chan error),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -83,7 +76,7 @@ func Open(dir string, level Level, cfg Config, o Options) (*Store, error) {
 	}
 	s.begun.Took = time.Since(began)
 	s.running.Go(s.commit)
-	s.running.Go(s.maintain)
+	s.running.Go(s.upkeep.maintain)
 	return s, nil
 }
 
@@ -105,18 +98,15 @@ func (s *Store) open() error {
 	}
 	s.id, s.wal, s.index, s.applied, s.past = im.marker, im.wal, im.index, im.end, im.past
 	s.begun = im.begun
-	s.upkeep = upkeep{kept: im.kept, size: im.size, moved: map[uint32]uint32{}}
-	if len(im.kept) > 0 { // who knows what was moved before
-		s.upkeep.floor = im.kept[0].number
-	}
+	s.upkeep.begins(s, im)
 	for _, d := range im.damage {
 		s.damage.add(s.log, d)
 	}
 	if err := s.wal.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start the log: %w", err), s.wal.Close())
 	}
-	s.begin()
-	s.keepReserve()
+	s.upkeep.begin()
+	s.upkeep.keepReserve()
 	return nil
 }
 
@@ -137,7 +127,7 @@ func (s *Store) Past() store.Past { return s.past }
 
 // Health implements store.Store.
 func (s *Store) Health() error {
-	if err := s.health.Load(); err != nil {
+	if err := s.upkeep.health.Load(); err != nil {
 		return *err
 	}
 	return s.wal.Health()

@@ -141,7 +141,9 @@ func TestEmptyDirectory(t *testing.T) {
 	dir := t.TempDir()
 	s := loaded(t, dir, small())
 	s.commit(t, put(1))
-	loaded(t, s.Reopen(t).(onDisk).dir, small())
+	if err := s.Reopen(t).Close(); err != nil { // the restart finds that there is something to be missed
+		t.Fatal(err)
+	}
 	if err := os.RemoveAll(filepath.Join(dir, "store")); err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +295,7 @@ func TestBackup(t *testing.T) {
 	if err := disk.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir, nil, nil); err == nil {
 		t.Fatal("Restore over a store")
 	}
-	for _, at := range []int{600, backup.Len() / 2, backup.Len() - 3000} {
+	for _, at := range []int{100, backup.Len() / 3, backup.Len() / 2} {
 		bad := bytes.Clone(backup.Bytes())
 		bad[at] ^= 1
 		dir := filepath.Join(t.TempDir(), "bad")

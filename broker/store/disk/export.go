@@ -118,7 +118,7 @@ func (s *Store) Export(ctx context.Context, w io.Writer, progress func(done, tot
 	defer pin.Close()
 	read := reading{sys: s.sys, dir: s.dir, cfg: s.cfg, log: s.log}
 	var im *image
-	err := s.maintaining(ctx, func() (err error) {
+	err := s.upkeep.maintaining(ctx, func() (err error) {
 		im, err = read.image()
 		return err
 	})

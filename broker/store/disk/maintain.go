@@ -3,21 +3,40 @@ package disk
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/wal"
 )
 
-// upkeep is what maintenance knows. It belongs to the goroutine of maintain.
+// upkeep keeps the store's files in order: it is a goroutine of its own, maintain, and what that knows. The atomics
+// are for everybody.
 type upkeep struct {
+	store *Store
+	asks  chan ask
+
 	kept  []checkpoint // the newest first, two at most
 	size  int64        // of the newest, bytes
 	floor uint32       // no segment goes while a checkpoint before this one is kept
 	// moved tells from which checkpoint on a segment is not needed whose survivors were moved.
-	moved  map[uint32]uint32
-	cold   *wal.Cold // takes survivors; nil = none is open
-	tidied time.Time
+	moved    map[uint32]uint32
+	cold     *wal.Cold // takes survivors; nil = none is open
+	tidied   time.Time
+	reserved bool // the reserve is set aside
+
+	health  atomic.Pointer[error] // why nothing may grow for want of the reserve; nil = it may
+	saved   atomic.Int64          // when the newest checkpoint was written, Unix ms; 0 = by an earlier process
+	covered atomic.Int64          // how much of what was replayed and written since is before it, bytes
+}
+
+// begins takes over what the files told.
+func (u *upkeep) begins(s *Store, im *image) {
+	u.store, u.asks, u.moved = s, make(chan ask), map[uint32]uint32{}
+	u.kept, u.size = im.kept, im.size
+	if len(im.kept) > 0 { // who knows what was moved before it
+		u.floor = im.kept[0].number
+	}
 }
 
 // ask is work that somebody waits for, done by the maintenance goroutine: nothing is moved or dropped meanwhile.
@@ -35,18 +54,19 @@ const (
 
 // maintain is the goroutine that writes checkpoints, moves survivors out of segments that are nearly dead and gives
 // back what nobody needs. It holds the lock for slices of work only.
-func (s *Store) maintain() {
+func (u *upkeep) maintain() {
+	s := u.store
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	s.upkeep.tidied = time.Now()
+	u.tidied = time.Now()
 	for {
 		select {
 		case <-s.ending.Done():
 			return
-		case a := <-s.asks:
+		case a := <-u.asks:
 			a.done <- a.do()
 		case <-look.C:
-			if err := s.look(); err != nil && s.ending.Err() == nil {
+			if err := u.look(); err != nil && s.ending.Err() == nil {
 				s.log.Warn("the store could not tidy up and will try again", "error", err)
 			}
 		}
@@ -54,10 +74,11 @@ func (s *Store) maintain() {
 }
 
 // maintaining has do run by the maintenance goroutine and waits for it.
-func (s *Store) maintaining(ctx context.Context, do func() error) error {
+func (u *upkeep) maintaining(ctx context.Context, do func() error) error {
+	s := u.store
 	a := ask{do, make(chan error, 1)}
 	select {
-	case s.asks <- a:
+	case u.asks <- a:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-s.ending.Done():
@@ -67,36 +88,37 @@ func (s *Store) maintaining(ctx context.Context, do func() error) error {
 }
 
 // look does what is due.
-func (s *Store) look() error {
-	s.begin()
-	s.keepReserve()
-	u := &s.upkeep
+func (u *upkeep) look() error {
+	s := u.store
+	u.begin()
+	u.keepReserve()
 	due := s.tail() >= max(tailAtLeast, 2*u.size)
-	if !due && s.wasteful() {
+	if !due && u.wasteful() {
 		due = time.Since(u.tidied) >= tidyEvery || errors.Is(s.Health(), store.ErrFull)
 	}
 	if !due {
 		return nil
 	}
 	u.tidied = time.Now()
-	return s.tidy(s.ending, nil)
+	return u.tidy(s.ending, nil)
 }
 
 // wasteful tells whether much of what is on disk is dead, and a checkpoint would bring it nearer to its end.
-func (s *Store) wasteful() bool {
-	u := &s.upkeep
+func (u *upkeep) wasteful() bool {
+	s := u.store
 	s.mu.Lock()
 	applied := s.applied
 	s.mu.Unlock()
 	if n := len(u.kept); n == 2 && u.kept[n-1].from == applied && len(u.moved) == 0 {
 		return false
 	}
-	used, live := s.use()
+	used, live := u.use()
 	return used-live > max(2*int64(s.cfg.SegmentSize), live/2)
 }
 
 // use tells how many bytes lie in segments, and about how many of them are needed.
-func (s *Store) use() (used, live int64) {
+func (u *upkeep) use() (used, live int64) {
+	s := u.store
 	segments := s.wal.Segments()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,20 +130,20 @@ func (s *Store) use() (used, live int64) {
 }
 
 // tidy moves survivors, writes a checkpoint and gives back what neither of the two kept needs.
-func (s *Store) tidy(ctx context.Context, progress func(done, total int64)) error {
-	if err := s.compact(ctx, progress); err != nil {
+func (u *upkeep) tidy(ctx context.Context, progress func(done, total int64)) error {
+	if err := u.compact(ctx, progress); err != nil {
 		return err
 	}
-	if err := s.save(); err != nil {
+	if err := u.save(); err != nil {
 		return err
 	}
-	return s.drop()
+	return u.drop()
 }
 
 // drop gives back the segments that nobody needs: no message is alive there, the log is not applied from there any
 // more, and no kept checkpoint names a place in them that was moved since.
-func (s *Store) drop() error {
-	u := &s.upkeep
+func (u *upkeep) drop() error {
+	s := u.store
 	if len(u.kept) < 2 {
 		return nil
 	}
@@ -150,20 +172,20 @@ func (s *Store) drop() error {
 // progress, which may be nil, is told bytes.
 func (s *Store) Compact(ctx context.Context, progress func(done, total int64)) (Compacted, error) {
 	var c Compacted
-	err := s.maintaining(ctx, func() (err error) {
-		c.Before, _ = s.use()
+	err := s.upkeep.maintaining(ctx, func() (err error) {
+		c.Before, _ = s.upkeep.use()
 		moved := s.commits.moved.Load()
 		defer func() {
-			c.After, _ = s.use()
+			c.After, _ = s.upkeep.use()
 			c.Moved = int64(s.commits.moved.Load() - moved)
 		}()
-		if err := s.save(); err != nil { // only what is behind a checkpoint is moved
+		if err := s.upkeep.save(); err != nil { // only what is behind a checkpoint is moved
 			return err
 		}
-		if err := s.tidy(ctx, progress); err != nil {
+		if err := s.upkeep.tidy(ctx, progress); err != nil {
 			return err
 		}
-		return s.tidy(ctx, nil) // now both checkpoints know the new places
+		return s.upkeep.tidy(ctx, nil) // now both checkpoints know the new places
 	})
 	return c, err
 }

@@ -72,8 +72,9 @@ func newMarker() marker {
 }
 
 // begin notes in the marker that there is something to be missed, once there is.
-func (s *Store) begin() {
-	if s.id.Begun || len(s.upkeep.kept) == 0 && s.begun.Records == 0 && s.commits.groups.Load() == 0 {
+func (u *upkeep) begin() {
+	s := u.store
+	if s.id.Begun || len(u.kept) == 0 && s.begun.Records == 0 && s.commits.groups.Load() == 0 {
 		return
 	}
 	m := s.id

@@ -16,10 +16,10 @@ import (
 const chunkBytes = 128 << 10
 
 // save writes a checkpoint, out of the reserve if there is no other space.
-func (s *Store) save() error {
-	err := s.writeCheckpoint()
-	if errors.Is(err, syscall.ENOSPC) && s.releaseReserve() {
-		err = s.writeCheckpoint()
+func (u *upkeep) save() error {
+	err := u.writeCheckpoint()
+	if errors.Is(err, syscall.ENOSPC) && u.releaseReserve() {
+		err = u.writeCheckpoint()
 	}
 	if err != nil {
 		return fmt.Errorf("write a checkpoint: %w", err)
@@ -27,8 +27,8 @@ func (s *Store) save() error {
 	return nil
 }
 
-func (s *Store) writeCheckpoint() error {
-	u := &s.upkeep
+func (u *upkeep) writeCheckpoint() error {
+	s := u.store
 	number := uint32(1)
 	if len(u.kept) > 0 {
 		number = u.kept[0].number + 1
@@ -42,7 +42,7 @@ func (s *Store) writeCheckpoint() error {
 		return err
 	}
 	w := checkpointWriter{f: f, table: castagnoli()}
-	h, bytes, err := s.snapshot(&w, number)
+	h, bytes, err := u.snapshot(&w, number)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -56,9 +56,9 @@ func (s *Store) writeCheckpoint() error {
 		return err
 	}
 	u.size = w.at
-	s.covered.Store(bytes)
+	u.covered.Store(bytes)
 	u.kept = append([]checkpoint{h.checkpoint}, u.kept...)
-	s.saved.Store(time.Now().UnixMilli())
+	u.saved.Store(time.Now().UnixMilli())
 	for len(u.kept) > 2 {
 		last := u.kept[len(u.kept)-1]
 		if err := ignoreMissing(s.sys.Remove(filepath.Join(storeDir(s.dir), last.name()))); err != nil {
@@ -70,7 +70,8 @@ func (s *Store) writeCheckpoint() error {
 }
 
 // snapshot writes the index, slice by slice, and tells how many bytes of log had been written before.
-func (s *Store) snapshot(w *checkpointWriter, number uint32) (h head, bytes int64, err error) {
+func (u *upkeep) snapshot(w *checkpointWriter, number uint32) (h head, bytes int64, err error) {
+	s := u.store
 	if h.id, err = s.id.id(); err != nil {
 		return h, 0, err
 	}
@@ -118,13 +119,14 @@ func ignoreMissing(err error) error {
 // The reserve is a file of the size that Config.Reserve asks for. It is given up when a checkpoint has no other
 // space, and set aside again before anything may grow.
 
-func (s *Store) reserveName() string { return filepath.Join(storeDir(s.dir), "reserve") }
+func (u *upkeep) reserveName() string { return filepath.Join(storeDir(u.store.dir), "reserve") }
 
 // keepReserve sets the reserve aside, and says by Health when that cannot be done.
-func (s *Store) keepReserve() {
-	err := s.makeReserve()
+func (u *upkeep) keepReserve() {
+	s := u.store
+	err := u.makeReserve()
 	if err == nil {
-		if s.health.Swap(nil) != nil {
+		if u.health.Swap(nil) != nil {
 			s.log.Info("the store has its reserve again and takes everything")
 		}
 		return
@@ -133,16 +135,17 @@ func (s *Store) keepReserve() {
 	if errors.Is(err, syscall.ENOSPC) {
 		cause = fmt.Errorf("%w: the reserve of %d bytes cannot be set aside: %w", store.ErrFull, s.cfg.Reserve, err)
 	}
-	if s.health.Swap(&cause) == nil {
+	if u.health.Swap(&cause) == nil {
 		s.log.Error("the store takes nothing new", "error", cause)
 	}
 }
 
-func (s *Store) makeReserve() error {
-	if s.cfg.Reserve == 0 || s.reserved {
+func (u *upkeep) makeReserve() error {
+	s := u.store
+	if s.cfg.Reserve == 0 || u.reserved {
 		return nil
 	}
-	f, err := s.sys.Open(s.reserveName(), true)
+	f, err := s.sys.Open(u.reserveName(), true)
 	if errors.Is(err, fs.ErrNotExist) {
 		free, err := s.sys.Free(storeDir(s.dir))
 		if err != nil {
@@ -151,24 +154,25 @@ func (s *Store) makeReserve() error {
 		if free < int64(s.cfg.Reserve) {
 			return fmt.Errorf("%d bytes are free: %w", free, syscall.ENOSPC)
 		}
-		if f, err = s.sys.Create(s.reserveName()); err != nil {
+		if f, err = s.sys.Create(u.reserveName()); err != nil {
 			return err
 		}
 	} else if err != nil {
 		return err
 	}
 	if err = errors.Join(f.Allocate(int64(s.cfg.Reserve)), f.Close()); err != nil {
-		return errors.Join(err, ignoreMissing(s.sys.Remove(s.reserveName()))) // what it took already is needed elsewhere
+		return errors.Join(err, ignoreMissing(s.sys.Remove(u.reserveName()))) // what it took already is needed elsewhere
 	}
-	s.reserved = true
+	u.reserved = true
 	return nil
 }
 
 // releaseReserve gives the reserve up, and tells whether there was one.
-func (s *Store) releaseReserve() bool {
-	had := s.reserved
-	s.reserved = false
-	if err := ignoreMissing(s.sys.Remove(s.reserveName())); err != nil {
+func (u *upkeep) releaseReserve() bool {
+	s := u.store
+	had := u.reserved
+	u.reserved = false
+	if err := ignoreMissing(s.sys.Remove(u.reserveName())); err != nil {
 		s.log.Error("the reserve could not be given up", "error", err)
 		return false
 	}

@@ -105,7 +105,7 @@ func (c *commits) figures() Commits {
 
 // tail is how much log a restart would have to apply, in bytes.
 func (s *Store) tail() int64 {
-	return s.begun.Replayed + int64(s.commits.bytes.Load()) - s.covered.Load()
+	return s.begun.Replayed + int64(s.commits.bytes.Load()) - s.upkeep.covered.Load()
 }
 
 // Status tells how the engine is. It may be called from any goroutine, after Close too.
@@ -114,7 +114,7 @@ func (s *Store) Status() Status {
 	if err := s.Health(); err != nil {
 		st.Health = err.Error()
 	}
-	if at := s.saved.Load(); at != 0 {
+	if at := s.upkeep.saved.Load(); at != 0 {
 		st.Saved = time.UnixMilli(at)
 	}
 	if since := s.commits.unsynced.Load(); since != 0 {

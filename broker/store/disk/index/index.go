@@ -10,12 +10,13 @@ import (
 	"unsafe"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk/wal"
 	"github.com/sapwood-mqtt/sapwood/broker/store/positions"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
 // Pos is where a record lies: a segment of the log, and the offset in it.
-type Pos struct{ Segment, Offset uint32 }
+type Pos = wal.Pos
 
 // Index is what is alive. It is not safe for concurrent use; the engine's mutex guards it.
 //

@@ -136,7 +136,7 @@ func (l *loader) pos(from Pos) Pos {
 		l.Fail()
 		return Pos{}
 	}
-	return Pos{uint32(segment), uint32(offset)}
+	return Pos{Segment: uint32(segment), Offset: uint32(offset)}
 }
 
 func (l *loader) retained() {
