@@ -116,15 +116,15 @@ func (s *Store) commit() {
 	for ending := false; !ending; {
 		select {
 		case <-s.wake:
-			s.gather()
 		case <-unsynced:
 		case asked := <-s.syncs:
 			asked <- s.sync()
 		case <-s.ending.Done():
 			ending = true
 		}
-		for g := s.next(); g != nil; g = s.next() {
-			s.write(g)
+		for s.waiting() {
+			s.gather()
+			s.write(s.next())
 			s.syncLater(ending)
 		}
 		s.reap()
@@ -141,15 +141,63 @@ func (s *Store) reap() {
 	}
 }
 
-// gather waits for company, if that is wanted.
+// gather waits for company: for as long as the configuration says, or, by itself, for those who were told of the last
+// groups and are about to come again. Without that, two halves of a crowd take turns, each waiting for the sync of the other.
 func (s *Store) gather() {
-	if s.cfg.CommitInterval == 0 {
+	if s.cfg.CommitInterval > 0 {
+		select {
+		case <-time.After(s.cfg.CommitInterval):
+		case <-s.ending.Done():
+		}
 		return
 	}
-	select {
-	case <-time.After(s.cfg.CommitInterval):
-	case <-s.ending.Done():
+	s.crowd.await(s.pending)
+}
+
+// crowd is how many records come at a time, as far as it is known. It belongs to the committer.
+type crowd struct {
+	size int           // of the last group, and of what came while it was written
+	took time.Duration // by a write and a sync, lately
+	skip int           // so many groups go without waiting
+	vain int           // times in a row that waiting brought nobody
+}
+
+// await waits for the crowd, for half the time that a sync takes at most. Where that was in vain it is tried less and
+// less often: those who come are others each time.
+func (c *crowd) await(pending func() int) {
+	n := pending()
+	if c.skip > 0 {
+		c.skip--
+		return
 	}
+	if n >= c.size-c.size/8 {
+		return
+	}
+	for began := time.Now(); time.Since(began) < c.took/2; {
+		nap()
+		if n = pending(); n >= c.size-c.size/8 {
+			c.vain = 0
+			return
+		}
+	}
+	c.vain = min(c.vain+1, 6)
+	c.skip = 1<<c.vain - 2
+}
+
+// wrote learns from a group that was written while others came.
+func (c *crowd) wrote(records, came int, took time.Duration) {
+	c.size = records + came
+	c.took += (min(took, 20*time.Millisecond) - c.took) / 8
+}
+
+// pending is how many records wait to be written.
+func (s *Store) pending() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.queue {
+		n += g.records
+	}
+	return n
 }
 
 // syncLater has what was written synced when its time has come, and tells when that will be.
@@ -183,13 +231,17 @@ func (s *Store) syncNow() error {
 	}
 }
 
-// next takes the oldest group.
+// waiting tells whether there is something to write, or somebody to be told.
+func (s *Store) waiting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) > 0
+}
+
+// next takes the oldest group; there is one.
 func (s *Store) next() *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.queue) == 0 {
-		return nil
-	}
 	g := s.queue[0]
 	copy(s.queue, s.queue[1:])
 	s.queue[len(s.queue)-1] = nil
@@ -212,7 +264,9 @@ func (s *Store) write(g *group) {
 	if s.level == Process {
 		s.commits.unsynced.CompareAndSwap(0, began.UnixNano())
 	}
-	s.commits.wrote(g, time.Since(began))
+	took := time.Since(began)
+	s.commits.wrote(g, took)
+	s.crowd.wrote(g.records, s.pending(), took)
 	s.apply(g, base, s.wal.End())
 	s.tell(g, nil)
 }

@@ -46,6 +46,7 @@ type Store struct {
 	wake    chan struct{}   // capacity 1: the committer has something to do
 	syncs   chan chan error // somebody wants everything synced
 	commits commits
+	crowd   crowd
 	damage  damages
 	upkeep  upkeep
 
