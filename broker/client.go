@@ -72,6 +72,7 @@ func (c *client) meta(now int64) *store.Session {
 	}
 	if !c.s.Connected() {
 		m.Disconnected = c.s.ClosedAt(now)
+		m.Unsent, _ = c.s.Unsent()
 	}
 	if w := c.s.Will(); w != nil {
 		m.Will = &store.Will{Message: w.Msg, Delay: w.Delay}

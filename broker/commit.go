@@ -246,6 +246,6 @@ func (k *commits) tell(c *client, b *batch) {
 	if b.err == nil {
 		k.sh.perform(c, nil, c.s.Stored(b.number, k.sh.take()))
 	} else {
-		k.sh.perform(c, nil, c.s.Failed(b.number, k.sh.take()))
+		k.sh.perform(c, nil, c.s.Failed(b.number, mqtt.QuotaExceeded, k.sh.take()))
 	}
 }

@@ -181,7 +181,7 @@ func (sh *shard) redistribute(c *client) {
 		for _, it := range r.items {
 			if g := it.Delivery.Group; g != "" && !it.Released && sh.b.groups.has(g, c, isOnline) {
 				sh.router.requeue(g, it.Message, c)
-				do = c.s.Withdraw(it.Seq, do)
+				do = c.s.Withdraw(it.Seq, it.Message, do)
 			}
 		}
 		sh.perform(c, nil, do)

@@ -114,12 +114,12 @@ func (sh *shard) give(do []session.Effect) {
 // restore makes a client of what the store knows, before the loop runs.
 func (sh *shard) restore(r *store.Recovered, now int64) {
 	m := &r.Session
-	if m.Disconnected == 0 {
-		m.Disconnected = now // it was connected when the broker ended
+	if m.Disconnected == 0 { // it was connected when the broker ended: nobody knows what was sent since
+		m.Disconnected, m.Unsent = now, 0
 	}
 	q := session.Restored{
 		Version: m.Version, Expiry: m.Expiry, Disconnected: m.Disconnected, Received: r.Received,
-		First: r.First, Next: r.Next, Messages: r.Messages, Bytes: int64(r.Bytes),
+		First: r.First, Next: r.Next, Unsent: m.Unsent, Messages: r.Messages, Bytes: int64(r.Bytes),
 	}
 	if m.Will != nil {
 		q.Will = &session.Will{Msg: m.Will.Message, Delay: m.Will.Delay}
