@@ -69,6 +69,7 @@ type Broker struct {
 	queuedBytes atomic.Int64
 	maximum     atomic.Int64 // most clients connected at a time
 	panics      atomic.Uint64
+	unwell      atomic.Bool // it is known that the store takes nothing new
 	strangers   *quiet
 
 	mu        sync.Mutex
@@ -208,6 +209,20 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.running.Wait()
 	close(b.closed)
 	return err
+}
+
+// Ready tells why the broker cannot do all of its work at present: it closes, or its store takes nothing new. nil when
+// it can.
+func (b *Broker) Ready() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closing {
+		return ErrClosed
+	}
+	if err := b.store.Health(); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
 }
 
 // trustedLead is how far ahead of the store's last batch a wall clock may be at the start.

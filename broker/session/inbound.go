@@ -169,6 +169,15 @@ func (l *Line) refuse(r *reply, reason mqtt.ReasonCode, do []Effect) []Effect {
 	return l.close(mqtt.ImplementationSpecificError, "the change could not be stored", do)
 }
 
+// Receives tells that a QoS 2 message with a packet identifier was taken over and is not completed.
+func (l *Line) Receives(id uint16) bool {
+	if l.in == nil {
+		return false
+	}
+	_, had := l.in.received[id]
+	return had
+}
+
 // Waits tells that answers wait for a batch.
 func (l *Line) Waits() bool { return l.in != nil && len(l.in.waiting) > 0 }
 

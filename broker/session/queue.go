@@ -220,15 +220,14 @@ func (s *Session) Unsent() (from, to uint64) {
 	return s.out.unsent(), s.out.tail
 }
 
-// Withdraw takes a message that was never sent out of the offline session's queue.
-func (s *Session) Withdraw(seq uint64, m *mqtt.Message, do []Effect) []Effect {
+// Withdraw takes a message that was never sent out of the offline session's queue. Its owner settles it.
+func (s *Session) Withdraw(seq uint64, m *mqtt.Message) {
 	if w := s.out.weight(seq); w != nil {
 		s.out.leave(w)
 	} else { // in the totals alone since a restart
 		s.out.count--
 		s.out.bytes -= int64(m.Bytes())
 	}
-	return s.settle(seq, do)
 }
 
 // attach begins anew with what belongs to one connection: what the last one left unacknowledged

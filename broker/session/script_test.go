@@ -262,7 +262,8 @@ func (sc *script) control(word, rest string) ([]Effect, error) {
 	case "withdraw":
 		seq, _ := strconv.ParseUint(rest, 10, 64)
 		at := slices.IndexFunc(w.store.queue, func(q keptMessage) bool { return q.seq == seq })
-		return w.did(s.Withdraw(seq, w.store.queue[at].m, nil)), nil
+		s.Withdraw(seq, w.store.queue[at].m)
+		w.keep(&Effect{Change: Settle, Seq: seq})
 	case "show":
 		n, b := s.Queued()
 		from, to := s.Unsent()
@@ -381,7 +382,11 @@ func (sc *script) write(e *Effect) {
 		}
 		sc.say("subscribe %s%s", subscription(e.Sub), again)
 	case RemoveSubscription:
-		sc.say("unsubscribe %s", subscription(e.Sub))
+		if e.Flag {
+			sc.say("unsubscribe %s, unknown", e.Sub.Filter)
+		} else {
+			sc.say("unsubscribe %s", subscription(e.Sub))
+		}
 	case Replay:
 		sc.say("replay %s", e.Sub.Filter)
 	case Keep:

@@ -268,7 +268,7 @@ type Restored struct {
 	// Unsent is the first position that was certainly never sent; 0 = any may have been.
 	Unsent   uint64
 	Messages int
-	Bytes        int64
+	Bytes    int64
 }
 
 // Restore returns a session as a store knew it: offline, with its queue still to be read.
