@@ -14,6 +14,8 @@ require (
 	golang.org/x/crypto v0.58.0
 )
 
+require github.com/anishathalye/porcupine v1.3.1
+
 require (
 	github.com/rogpeppe/go-internal v1.16.0
 	golang.org/x/tools v0.26.0 // indirect

@@ -16,7 +16,10 @@ var floors = []string{"mqtt", "broker", "fleet", "console", "app", "cmd"}
 var tools = []string{"bench", "test"}
 
 // contracts are the folders that hold an interface and its suite. What is below one implements it.
-var contracts = []string{"broker/store", "broker/auth", "broker/transport", "broker/loop", "fleet/notify"}
+var contracts = []string{"broker/store", "broker/auth", "broker/transport", "broker/loop", "broker/store/disk/file", "fleet/notify"}
+
+// parts are what implementations of a contract share: they, and only they, import them.
+var parts = []string{"broker/store/positions"}
 
 // standalone are the floors that build from the standard library and golang.org/x/sys alone.
 var standalone = []string{"mqtt", "broker"}
@@ -99,6 +102,8 @@ func below(from, to string) string {
 	switch {
 	case strings.HasSuffix(path.Base(to), "test") && slices.Contains(contracts, path.Dir(to)):
 		return "a suite is for tests"
+	case slices.Contains(parts, to) && strings.HasPrefix(from, contract+"/"):
+		return ""
 	case slices.Contains(contracts, contract) && to != contract && folder(from, 3) != folder(to, 3) && folder(from, 1) != "app" && folder(from, 1) != "cmd":
 		return "only app knows implementations; take the interface of " + contract
 	case folder(from, 1) != folder(to, 1) || from == to || folder(from, 1) == "mqtt" || slices.Contains(tools, folder(from, 1)):
