@@ -14,7 +14,7 @@ type Config struct {
 	SyncInterval   time.Duration `yaml:"sync_interval" doc:"With durability process, how often what was written is synced: what a power cut may lose at most. Not used with fsync."`
 	SegmentSize    int           `yaml:"segment_size" unit:"bytes" doc:"Size of one file of the log. Two more than are in use stand ready."`
 	Reserve        int           `yaml:"reserve" unit:"bytes" doc:"Space set aside in a file, so that acknowledging, cleaning up and starting cannot fail when the disk is full. While it cannot be had, publishes that would have to be stored are refused."`
-	MaxBytes       int64         `yaml:"max_bytes" unit:"bytes" doc:"What the store may take on disk; 0 is all there is."`
+	MaxBytes       int64         `yaml:"max_bytes" unit:"bytes" doc:"What the store may take on disk; 0 is all there is." exceeded:"as when the reserve cannot be had"`
 }
 
 // DefaultConfig is the configuration of an engine that was told nothing.
