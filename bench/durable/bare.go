@@ -30,16 +30,7 @@ func bareLoop(dir string, batch, size int, d time.Duration) (l bareFigures, err 
 		return l, err
 	}
 	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
-	block := make([]byte, 1<<20)
-	for i := range block {
-		block[i] = byte(i * 7)
-	}
-	for range bareSize / len(block) {
-		if _, err := f.Write(block); err != nil {
-			return l, err
-		}
-	}
-	if err := f.Sync(); err != nil {
+	if err := prepare(f); err != nil {
 		return l, err
 	}
 	group := make([]byte, batch*size)
@@ -56,6 +47,20 @@ func bareLoop(dir string, batch, size int, d time.Duration) (l bareFigures, err 
 		done <- err
 	}()
 	return l, <-done
+}
+
+// prepare writes every block that a bare loop will write, so that a sync has no metadata to keep.
+func prepare(f *os.File) error {
+	block := make([]byte, 1<<20)
+	for i := range block {
+		block[i] = byte(i * 7)
+	}
+	for range bareSize / len(block) {
+		if _, err := f.Write(block); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
 }
 
 func loopOn(f *os.File, group []byte, batch int, d time.Duration) (l bareFigures, err error) {

@@ -51,6 +51,12 @@ func (b *bench) add(ctx context.Context, name string) error {
 	switch name {
 	case "sapwood":
 		b.brokers = append(b.brokers, b.sapwood)
+	case "bare":
+		server, err := bareServerBroker()
+		if err != nil {
+			return err
+		}
+		b.brokers = append(b.brokers, server)
 	case "mosquitto-change":
 		b.brokers = append(b.brokers, peer.Mosquitto("Mosquitto, saving every change", b.mosquitto, onEveryChange))
 	case "mosquitto":
@@ -70,16 +76,6 @@ func (b *bench) add(ctx context.Context, name string) error {
 // all runs what was asked for. What fails is noted and the rest still runs.
 func (b *bench) all(ctx context.Context) error {
 	return errors.Join(b.publishAll(ctx), b.latencyAll(ctx), b.compactAll(ctx), b.offlineAll(ctx), b.restartAll(ctx))
-}
-
-// broken is a problem with a part of the run; it is shown at once too.
-func (b *bench) broken(name, broker string, err error) error {
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("%s, %s: %w", name, broker, err)
-	fmt.Fprintln(os.Stderr, err)
-	return err
 }
 
 // load runs the load against r, on its core. A result may come with an error: then the broker broke
@@ -146,12 +142,29 @@ func loadBound(res *load.Result) bool {
 // steady is the part of an asked rate that has to arrive.
 const steady = 0.98
 
-// usable tells whether a run says something about the broker: nothing lost, repeated or out of order, and
+// unusable says why a run says nothing about the broker; "" when it does: nothing lost, repeated or out of order, and
 // at a fixed rate that rate reached.
-func usable(res *load.Result, err error) bool {
-	if res == nil || err != nil || res.Broken() {
-		return false
+func unusable(res *load.Result, err error) string {
+	switch {
+	case err != nil:
+		return err.Error()
+	case res.Broken():
+		return fmt.Sprintf("messages went wrong: %+v", res.Tally)
 	}
-	rate, _ := res.Value("rate")
-	return res.Options.Rate == 0 || rate >= steady*res.Options.Rate
+	if rate, _ := res.Value("rate"); rate < steady*res.Options.Rate {
+		return fmt.Sprintf("only %.0f of %.0f messages/s arrived", rate, res.Options.Rate)
+	}
+	return ""
+}
+
+// leaveOut counts a run that says nothing about the broker, and tells why. Where Sapwood lost a message or did not
+// even run, that is an error of the whole.
+func (b *bench) leaveOut(e *entry, res *load.Result, err error) error {
+	e.Out++
+	why := unusable(res, err)
+	fmt.Fprintf(os.Stderr, "%-56s %-30s  left out: %s\n", e.Name, e.Broker, why)
+	if e.Broker == b.sapwood.Name && (err != nil || res.Broken()) {
+		return fmt.Errorf("%s, %s: %s", e.Name, e.Broker, why)
+	}
+	return nil
 }

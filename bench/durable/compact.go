@@ -27,7 +27,7 @@ func (b *bench) compactAll(ctx context.Context) (failed error) {
 			}
 			o := f.options()
 			o.Held, o.Duration = held, 6*b.duration
-			failed = errors.Join(failed, b.broken(name, b.sapwood.Name, b.compact(ctx, name, o)))
+			failed = errors.Join(failed, b.compact(ctx, name, o))
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -39,9 +39,8 @@ func (b *bench) compactAll(ctx context.Context) (failed error) {
 func (b *bench) compact(ctx context.Context, name string, o load.Options) error {
 	e := b.report.entry("compaction", name, b.sapwood.Name)
 	res, w, err := b.fresh(ctx, b.sapwood, o)
-	if !usable(res, err) {
-		e.Out++
-		return err
+	if unusable(res, err) != "" {
+		return b.leaveOut(e, res, err)
 	}
 	e.take(res, "acked_per_s", "cpu", "ack_p50", "ack_p99", "ack_p99.9", "ack_max")
 	acked, _ := res.Value("acked_per_s")

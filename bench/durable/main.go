@@ -50,9 +50,12 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == loadMode {
 		exit(generate())
 	}
+	if len(os.Args) == 4 && os.Args[1] == serverMode {
+		exit(serveBare(os.Args[2], os.Args[3]))
+	}
 	var o options
 	only := flag.String("only", "", "run only what has a name that matches this regular `expression`")
-	flag.StringVar(&o.brokers, "brokers", "sapwood,mosquitto-change,mosquitto,nats", "which brokers publish and latency run with")
+	flag.StringVar(&o.brokers, "brokers", "sapwood,bare,mosquitto-change,mosquitto,nats", "which brokers publish and latency run with")
 	flag.StringVar(&o.binary, "sapwood", "", "Sapwood's `binary`; built from this tree if empty")
 	flag.StringVar(&o.config, "config", "bench/compare/sapwood.yaml", "Sapwood's configuration `file`, to raise its limits")
 	flag.StringVar(&o.durability, "durability", "fsync", "Sapwood's durability")

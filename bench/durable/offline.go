@@ -32,7 +32,7 @@ func (b *bench) offlineAll(ctx context.Context) (failed error) {
 			continue
 		}
 		o := load.Options{Scenario: "offline", QoS: 1, Payload: 64, Clients: sessions, Group: shape.group, Messages: uint64(shape.messages), Window: 1000}
-		failed = errors.Join(failed, b.broken(name, b.sapwood.Name, b.offline(ctx, name, o)))
+		failed = errors.Join(failed, b.offline(ctx, name, o))
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -48,9 +48,8 @@ func (b *bench) offline(ctx context.Context, name string, o load.Options) error 
 		e.add("received", float64(res.Tally.Received))
 		e.add("wrong", float64(res.Tally.Lost+res.Tally.Duplicated+res.Tally.Reordered+res.Tally.Foreign))
 	}
-	if !usable(res, err) {
-		e.Out++
-		return err
+	if unusable(res, err) != "" {
+		return b.leaveOut(e, res, err)
 	}
 	e.take(res, "in_rate", "in_cpu", "out_rate", "out_cpu", "generator_out_cpu_busy", "out_cpu_busy")
 	_, most := w.disk(w.samples[0].when, w.samples[len(w.samples)-1].when)

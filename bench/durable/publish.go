@@ -62,13 +62,17 @@ func (b *bench) publishAll(ctx context.Context) (failed error) {
 				continue
 			}
 			for k := range b.brokers {
-				err := b.publish(ctx, b.brokers[(k+round)%len(b.brokers)], name, f)
+				broker := b.brokers[(k+round)%len(b.brokers)]
+				if f.away && broker.Name == bareServerName {
+					continue // it has no sessions
+				}
+				err := b.publish(ctx, broker, name, f)
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
 				failed = errors.Join(failed, err)
 			}
-			failed = errors.Join(failed, b.broken(name, bareName, b.bare(name, f)))
+			failed = errors.Join(failed, b.bare(name, f))
 		}
 	}
 	return failed
@@ -77,9 +81,8 @@ func (b *bench) publishAll(ctx context.Context) (failed error) {
 func (b *bench) publish(ctx context.Context, broker peer.Broker, name string, f flow) error {
 	res, w, err := b.fresh(ctx, broker, f.options())
 	e := b.report.entry("publish", name, broker.Name)
-	if !usable(res, err) {
-		e.Out++
-		return b.broken(name, broker.Name, err)
+	if unusable(res, err) != "" {
+		return b.leaveOut(e, res, err)
 	}
 	if loadBound(res) {
 		e.LoadBound++
@@ -142,7 +145,7 @@ func (b *bench) latencyAll(ctx context.Context) (failed error) {
 			}
 			for k := range b.brokers {
 				broker := b.brokers[(k+round)%len(b.brokers)]
-				err := b.broken(name, broker.Name, b.latency(ctx, broker, name, f))
+				err := b.latency(ctx, broker, name, f)
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
@@ -156,9 +159,8 @@ func (b *bench) latencyAll(ctx context.Context) (failed error) {
 func (b *bench) latency(ctx context.Context, broker peer.Broker, name string, f flow) error {
 	e := b.report.entry("latency", name, broker.Name)
 	full, _, err := b.fresh(ctx, broker, f.options())
-	if !usable(full, err) {
-		e.Out++
-		return err
+	if unusable(full, err) != "" {
+		return b.leaveOut(e, full, err)
 	}
 	// What is published counts where it is delivered.
 	acked, _ := full.Value("acked_per_s")
@@ -166,9 +168,8 @@ func (b *bench) latency(ctx context.Context, broker peer.Broker, name string, f 
 	half := f.options()
 	half.Rate, half.Arrivals = min(acked, rate)/2, load.Poisson
 	res, _, err := b.fresh(ctx, broker, half)
-	if !usable(res, err) {
-		e.Out++
-		return err
+	if unusable(res, err) != "" {
+		return b.leaveOut(e, res, err)
 	}
 	if loadBound(full) {
 		e.LoadBound++

@@ -238,22 +238,41 @@ func (r *report) publishTable(b *strings.Builder) {
 	if len(r.rows("publish")) == 0 {
 		return
 	}
-	heads := []string{"bare loop, messages/s", "Sapwood ÷ bare loop"}
+	names = slices.DeleteFunc(names, func(name string) bool { return name == bareServerName })
+	heads := []string{"bare loop, messages/s", "Sapwood ÷ bare loop", "bare server, messages/s", "CPU, µs", "Sapwood ÷ bare server"}
 	for _, name := range names {
 		heads = append(heads, name+", messages/s", "CPU, µs")
 	}
 	header(b, "Durable QoS 1 publishes: publishers × payload, one message in flight each unless said otherwise", heads...)
 	for _, row := range r.rows("publish") {
-		ratio := "–"
-		if v, ok := share(r.lookup(row, "Sapwood"), r.lookup(row, bareName), "acked_per_s"); ok {
-			ratio = fmt.Sprintf("**%.2f**", v)
-		}
-		fmt.Fprintf(b, "| %s | %s | %s", strings.TrimPrefix(row, "publish "), r.cell(row, bareName, "acked_per_s"), ratio)
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s", strings.TrimPrefix(row, "publish "),
+			r.cell(row, bareName, "acked_per_s"), r.ratio(row, bareName, "**%.2f**"),
+			r.cell(row, bareServerName, "acked_per_s"), r.cell(row, bareServerName, "cpu"), r.ratio(row, bareServerName, "**%.2f**"))
 		for _, name := range names {
-			fmt.Fprintf(b, " | %s | %s", r.cell(row, name, "acked_per_s"), r.cell(row, name, "cpu"))
+			fmt.Fprintf(b, " | %s%s | %s", r.cell(row, name, "acked_per_s"), r.beside(row, name), r.cell(row, name, "cpu"))
 		}
 		b.WriteString(" |\n")
 	}
+}
+
+// ratio is Sapwood's rate by another's, – where there is none.
+func (r *report) ratio(row, broker, format string) string {
+	v, ok := share(r.lookup(row, "Sapwood"), r.lookup(row, broker), "acked_per_s")
+	if !ok {
+		return "–"
+	}
+	return fmt.Sprintf(format, v)
+}
+
+// beside is that ratio in brackets behind a peer's rate.
+func (r *report) beside(row, broker string) string {
+	if broker == "Sapwood" {
+		return ""
+	}
+	if text := r.ratio(row, broker, "%.2f"); text != "–" {
+		return " (Sapwood: " + text + " ×)"
+	}
+	return ""
 }
 
 // ownTable is what stands behind Sapwood's and the bare loop's rates.

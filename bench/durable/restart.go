@@ -54,7 +54,7 @@ func (b *bench) restartAll(ctx context.Context) error {
 		filled = b.keep
 	}
 	if err := b.filled(ctx, filled, &p); err != nil {
-		return b.broken(name, b.sapwood.Name, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	e := b.report.entry("restart", fmt.Sprintf("restart: %s sessions, %s queued, %s retained",
 		load.Number(float64(p.Sessions)), load.Number(float64(p.Queued)), load.Number(float64(p.Retained))), b.sapwood.Name)
@@ -68,7 +68,7 @@ func (b *bench) restartAll(ctx context.Context) error {
 	for round := range b.rounds {
 		for _, cold := range []bool{false, true} {
 			if err := b.restart(ctx, e, filled, cold, p, round == 0 && cold); err != nil {
-				return b.broken(name, b.sapwood.Name, err)
+				return fmt.Errorf("%s: %w", name, err)
 			}
 		}
 	}

@@ -70,7 +70,7 @@ func durable(ctx context.Context, r *rig, res *Result) error {
 	}
 	err := r.flow(ctx, res)
 	if err == nil && r.opts.Away {
-		receivers, err = r.comeBack(ctx, res, receivers)
+		receivers, err = comeBack(ctx, r, res, receivers)
 	}
 	r.settle(res)
 	if err != nil {
@@ -91,7 +91,7 @@ func (r *rig) leaveBehind(ctx context.Context, clients []*client) error {
 }
 
 // comeBack reconnects the receivers, which take what waits for them.
-func (r *rig) comeBack(ctx context.Context, res *Result, gone []*client) ([]*client, error) {
+func comeBack(ctx context.Context, r *rig, res *Result, gone []*client) ([]*client, error) {
 	back := make([]*client, len(gone))
 	for i, cl := range gone {
 		back[i] = &client{rig: r, id: cl.id, filters: cl.filters, sub: cl.sub, wantResume: true}
@@ -141,7 +141,7 @@ func fillSessions(ctx context.Context, r *rig, res *Result) error {
 const feeders = 16
 
 // feed sends n messages to the topics in turn, spread over the feeders.
-func (r *rig) feed(ctx context.Context, res *Result, topics int, topic func(int) string, retain bool, n uint64, key, item string) error {
+func feed(ctx context.Context, r *rig, res *Result, topics int, topic func(int) string, retain bool, n uint64, key, item string) error {
 	var all []*client
 	for f := range feeders {
 		var mine []string
@@ -166,12 +166,12 @@ func (r *rig) feed(ctx context.Context, res *Result, topics int, topic func(int)
 
 // fillQueues queues the messages, for the sessions in turn.
 func fillQueues(ctx context.Context, r *rig, res *Result) error {
-	return r.feed(ctx, res, r.opts.Clients, filledTopic, false, r.opts.Messages, "in", "message queued")
+	return feed(ctx, r, res, r.opts.Clients, filledTopic, false, r.opts.Messages, "in", "message queued")
 }
 
 func fillRetained(ctx context.Context, r *rig, res *Result) error {
 	topic := func(i int) string { return fmt.Sprintf("fill/retained/%d", i) }
-	return r.feed(ctx, res, r.opts.Topics, topic, true, uint64(r.opts.Topics), "set", "retained topic set")
+	return feed(ctx, r, res, r.opts.Topics, topic, true, uint64(r.opts.Topics), "set", "retained topic set")
 }
 
 // fillCheck has every session take its queue, and one subscriber all retained messages, and holds
@@ -184,7 +184,7 @@ func fillCheck(ctx context.Context, r *rig, res *Result) error {
 	want := uint64(r.opts.Topics)
 	come := func() bool { return r.tally.Received >= want }
 	if err := r.await(ctx, "retained messages", come); err != nil {
-		return r.missing(want, err)
+		return missing(r, want, err)
 	}
 	each := r.opts.Messages / uint64(r.opts.Clients)
 	for from := 0; from < r.opts.Clients; from += crowd {
@@ -198,7 +198,7 @@ func fillCheck(ctx context.Context, r *rig, res *Result) error {
 			return err
 		}
 		if err := r.await(ctx, "queued messages", come); err != nil {
-			return r.missing(want, err)
+			return missing(r, want, err)
 		}
 		if err := r.depart(ctx, batch); err != nil {
 			return err
@@ -212,7 +212,7 @@ func fillCheck(ctx context.Context, r *rig, res *Result) error {
 }
 
 // missing tells how much has come of what had to.
-func (r *rig) missing(want uint64, err error) error {
+func missing(r *rig, want uint64, err error) error {
 	var got uint64
 	r.do(func() { got = r.tally.Received })
 	return fmt.Errorf("%w: %d of %d messages are there: %w", ErrBroken, got, want, err)

@@ -11,7 +11,7 @@ import (
 // wait for all of them.
 func offline(ctx context.Context, r *rig, res *Result) error {
 	group := max(r.opts.Group, 1)
-	sessions := r.groups(r.opts.Clients, group)
+	sessions := groups(r, r.opts.Clients, group)
 	if err := r.dial(ctx, sessions); err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func offline(ctx context.Context, r *rig, res *Result) error {
 	if err := r.fill(ctx, res, "in", "message queued"); err != nil {
 		return err
 	}
-	back := r.groups(r.opts.Clients, group)
+	back := groups(r, r.opts.Clients, group)
 	for i, cl := range back {
 		cl.wantResume = true
 		cl.sub = &subscriber{first: i / group, width: 1, seen: make([]sequence, 1)}
@@ -45,7 +45,7 @@ func offline(ctx context.Context, r *rig, res *Result) error {
 }
 
 // groups makes n lasting sessions of which so many at a time subscribe to the same topic.
-func (r *rig) groups(n, group int) []*client {
+func groups(r *rig, n, group int) []*client {
 	all := r.silent(n, "offline", false, true)
 	for i, cl := range all {
 		cl.filters = all[i-i%group].filters
