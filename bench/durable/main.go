@@ -57,7 +57,7 @@ func main() {
 	only := flag.String("only", "", "run only what has a name that matches this regular `expression`")
 	flag.StringVar(&o.brokers, "brokers", "sapwood,bare,mosquitto-change,mosquitto,nats", "which brokers publish and latency run with")
 	flag.StringVar(&o.binary, "sapwood", "", "Sapwood's `binary`; built from this tree if empty")
-	flag.StringVar(&o.config, "config", "bench/compare/sapwood.yaml", "Sapwood's configuration `file`, to raise its limits")
+	flag.StringVar(&o.config, "config", "bench/durable/sapwood.yaml", "Sapwood's configuration `file`, to raise its limits")
 	flag.StringVar(&o.durability, "durability", "fsync", "Sapwood's durability")
 	flag.StringVar(&o.mosquitto, "mosquitto", "/usr/sbin/mosquitto", "Mosquitto's `binary`")
 	flag.StringVar(&o.dir, "dir", os.TempDir(), "`directory` on the disk that is measured")
