@@ -44,8 +44,8 @@ func (b *bench) compact(ctx context.Context, name string, o load.Options) error 
 	}
 	e.take(res, "acked_per_s", "cpu", "ack_p50", "ack_p99", "ack_p99.9", "ack_max")
 	acked, _ := res.Value("acked_per_s")
-	if bytes, ok := w.written(res.From, res.To); ok {
-		e.add("written_mib", bytes/(1<<20))
+	if bytes, _, ok := w.written(res.From, res.To); ok {
+		e.add("written_mib", bytes*res.To.Sub(res.From).Seconds()/(1<<20))
 	}
 	if o.Held > 0 {
 		e.add("live_mib", acked*res.To.Sub(res.From).Seconds()/float64(o.Held)*float64(o.Payload+overhead)/(1<<20))

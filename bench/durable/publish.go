@@ -95,10 +95,12 @@ func (b *bench) publish(ctx context.Context, broker peer.Broker, name string, f 
 			e.add("messages_per_flush", acked/flushes)
 		}
 	}
-	if bytes, ok := w.written(res.From, res.To); ok && acked > 0 {
-		e.add("bytes_per_message", bytes/acked/res.To.Sub(res.From).Seconds())
+	if bytes, syncs, ok := w.written(res.From, res.To); ok && acked > 0 && syncs > 0 {
+		e.add("bytes_per_message", bytes/acked)
+		e.add("syncs_per_s", syncs)
+		e.add("messages_per_sync", acked/syncs)
 	}
-	e.trace(os.Stderr, "acked_per_s", "cpu", "cpu_busy", "generator_cpu_busy", "ack_p50", "ack_p99", "messages_per_flush", "bytes_per_message")
+	e.trace(os.Stderr, "acked_per_s", "cpu", "cpu_busy", "generator_cpu_busy", "ack_p50", "ack_p99", "messages_per_flush", "syncs_per_s", "messages_per_sync", "bytes_per_message")
 	return nil
 }
 
@@ -173,6 +175,12 @@ func (b *bench) latency(ctx context.Context, broker peer.Broker, name string, f 
 	}
 	if loadBound(full) {
 		e.LoadBound++
+	}
+	late, _ := res.Value("late_p99")
+	if p99, _ := res.Value("latency_p99"); late > p99/2 {
+		e.Out++
+		fmt.Fprintf(os.Stderr, "%-56s %-30s  left out: the load itself was late by %.0f µs (p99)\n", name, broker.Name, late)
+		return nil
 	}
 	e.add("half_rate", half.Rate)
 	e.take(res, "latency_p50", "latency_p99", "latency_p99.9", "latency_max", "ack_p50", "ack_p99", "late_p99", "cpu")

@@ -47,7 +47,7 @@ func units() map[string]string {
 		"cpu_busy": "%", "generator_cpu_busy": "%", "out_cpu_busy": "%", "generator_out_cpu_busy": "%",
 		"ack_p50": "µs", "ack_p99": "µs", "ack_p99.9": "µs", "ack_max": "µs", "late_p99": "µs",
 		"latency_p50": "µs", "latency_p99": "µs", "latency_p99.9": "µs", "latency_max": "µs",
-		"bytes_per_message": "B", "single_bytes_per_message": "B", "messages_per_flush": "messages",
+		"bytes_per_message": "B", "single_bytes_per_message": "B", "messages_per_flush": "messages", "messages_per_sync": "messages", "syncs_per_s": "/s",
 		"session_memory": "B", "session_disk": "B", "queued_memory": "B", "queued_disk": "B", "retained_disk": "B",
 		"written_mib": "MiB", "live_mib": "MiB", "disk_mib": "MiB", "rss_mib": "MiB", "rss_peak_mib": "MiB",
 		"fill_s": "s", "warm_s": "s", "cold_s": "s", "owed": "messages", "received": "messages", "wrong": "messages", "checked": "messages",
@@ -279,7 +279,7 @@ func (r *report) beside(row, broker string) string {
 func (r *report) ownTable(b *strings.Builder) {
 	columns := []column{
 		{bareName, "flushes_per_s", "bare loop: syncs/s"}, {bareName, "cpu", "CPU per message, µs"}, {bareName, "single_acked_per_s", "a sync per message: messages/s"},
-		{bareName, "single_cpu", "CPU, µs"}, {"Sapwood", "bytes_per_message", "Sapwood: log bytes per message"}, {"Sapwood", "messages_per_flush", "messages per flush"},
+		{bareName, "single_cpu", "CPU, µs"}, {"Sapwood", "bytes_per_message", "Sapwood: log bytes per message"}, {"Sapwood", "syncs_per_s", "syncs/s"}, {"Sapwood", "messages_per_sync", "messages per sync"},
 		{"Sapwood", "ack_p50", "ack p50, µs"}, {"Sapwood", "ack_p99", "p99, µs"}, {"Sapwood", "cpu_busy", "core busy, %"}, {"Sapwood", "generator_cpu_busy", "load's core, %"},
 	}
 	if len(r.rows("publish")) == 0 {

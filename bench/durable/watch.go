@@ -21,13 +21,15 @@ type sample struct {
 	rss     int64  // bytes
 	flushes uint64 // of the device, since its start
 	log     int64  // bytes written to Sapwood's log; -1 = not known
+	syncs   int64  // of Sapwood's log
 }
 
 // watch looks at a broker from outside while it runs.
 type watch struct {
 	broker  *peer.Running
 	device  string
-	status  string // URL of Sapwood's status; "" = none
+	store   string // URL where Sapwood tells about its store; "" = none
+	admin   string // the password that its first start made
 	samples []sample
 	peak    int64 // resident memory, at most, since the broker's start
 	quit    chan struct{}
@@ -38,9 +40,12 @@ type watch struct {
 func observe(r *peer.Running) *watch {
 	w := &watch{broker: r, quit: make(chan struct{})}
 	w.device, _ = diskOf(r.Dir)
-	var bound struct{ HTTP string }
-	if json.Unmarshal([]byte(r.Said), &bound) == nil && bound.HTTP != "" {
-		w.status = bound.HTTP + "/api/v1/status"
+	var said struct {
+		HTTP  string `json:"http"`
+		Admin string `json:"admin_password"`
+	}
+	if json.Unmarshal([]byte(r.Said), &said) == nil && said.HTTP != "" {
+		w.store, w.admin = said.HTTP+"/api/v1/store", said.Admin
 	}
 	w.gone.Go(func() {
 		tick := time.NewTicker(look)
@@ -64,7 +69,8 @@ func (w *watch) end() {
 }
 
 func (w *watch) sample() {
-	s := sample{when: time.Now(), disk: diskUse(w.broker.Dir), log: w.logBytes()}
+	s := sample{when: time.Now(), disk: diskUse(w.broker.Dir)}
+	s.log, s.syncs = w.logged()
 	s.flushes, _ = flushes(w.device)
 	now, peak, err := resident(w.broker.PID())
 	if err == nil {
@@ -84,41 +90,29 @@ func diskUse(dir string) (n int64) {
 	return n
 }
 
-// logBytes asks Sapwood how much it has written to its log; -1 when it does not tell.
-func (w *watch) logBytes() int64 {
-	if w.status == "" {
-		return -1
+// logged asks Sapwood how much it has written to its log, and how often; -1 when it does not tell.
+func (w *watch) logged() (bytes, syncs int64) {
+	if w.store == "" {
+		return -1, 0
 	}
-	client := http.Client{Timeout: look}
-	answer, err := client.Get(w.status)
+	ask, err := http.NewRequest(http.MethodGet, w.store, nil)
 	if err != nil {
-		return -1
+		return -1, 0
+	}
+	ask.SetBasicAuth("admin", w.admin)
+	client := http.Client{Timeout: 4 * look} // the broker's core is busy
+	answer, err := client.Do(ask)
+	if err != nil {
+		return -1, 0
 	}
 	defer answer.Body.Close()
-	var status any
-	if answer.StatusCode != http.StatusOK || json.NewDecoder(answer.Body).Decode(&status) != nil {
-		return -1
+	var store struct {
+		Commits struct{ Bytes, Groups int64 }
 	}
-	if commits, ok := find(status, "commits").(map[string]any); ok {
-		if n, ok := commits["bytes"].(float64); ok {
-			return int64(n)
-		}
+	if answer.StatusCode != http.StatusOK || json.NewDecoder(answer.Body).Decode(&store) != nil {
+		return -1, 0
 	}
-	return -1
-}
-
-// find is the value of the first member of that name at any depth; nil when there is none.
-func find(v any, name string) any {
-	m, _ := v.(map[string]any)
-	if found, ok := m[name]; ok {
-		return found
-	}
-	for _, inner := range m {
-		if found := find(inner, name); found != nil {
-			return found
-		}
-	}
-	return nil
+	return store.Commits.Bytes, store.Commits.Groups
 }
 
 // between are the first samples in and behind a stretch of time; false when there are no two.
@@ -143,13 +137,14 @@ func (w *watch) flushRate(from, to time.Time) (float64, bool) {
 	return float64(b.flushes-a.flushes) / b.when.Sub(a.when).Seconds(), ok
 }
 
-// written is how many bytes Sapwood wrote to its log in a stretch.
-func (w *watch) written(from, to time.Time) (float64, bool) {
+// written is how many bytes Sapwood wrote to its log per second of a stretch, and in how many syncs.
+func (w *watch) written(from, to time.Time) (bytes, syncs float64, ok bool) {
 	a, b, ok := w.between(from, to.Add(-look))
 	if !ok || a.log < 0 || b.log < 0 {
-		return 0, false
+		return 0, 0, false
 	}
-	return float64(b.log-a.log) / b.when.Sub(a.when).Seconds() * to.Sub(from).Seconds(), true
+	d := b.when.Sub(a.when).Seconds()
+	return float64(b.log-a.log) / d, float64(b.syncs-a.syncs) / d, true
 }
 
 // disk is the use of the disk over a stretch, one value a second, and its highest.
