@@ -106,7 +106,6 @@ func (x *Index) Give(records []store.Record) {
 			for j := range r.Targets {
 				r.Targets[j].Seq = x.give(r.Targets[j].Session)
 			}
-		case store.Subscribe, store.Unsubscribe, store.Settle, store.Release, store.Receive, store.Complete, store.Retain, store.Unretain:
 		}
 	}
 }
@@ -217,7 +216,6 @@ func (x *Index) change(se *session, r *store.Record) {
 		if i, found := slices.BinarySearch(se.received, r.PacketID); found {
 			se.received = slices.Delete(se.received, i, i+1)
 		}
-	case store.PutSession, store.EndSession, store.Enqueue, store.Retain, store.Unretain:
 	}
 }
 

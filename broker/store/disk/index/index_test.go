@@ -142,6 +142,74 @@ func TestReap(t *testing.T) {
 	}
 }
 
+// TestAppliedBefore: changes that are applied once more, all of them in their order, change nothing.
+func TestAppliedBefore(t *testing.T) {
+	x := index.New()
+	m := message("t")
+	sub := store.Subscription{Filter: "f"}
+	records := []store.Record{
+		put(1), put(2), put(3), enqueue(m, 1, 2, 3, 1), enqueue(m, 2), enqueue(m, 1), enqueue(m, 1),
+		{Op: store.Settle, Session: 2, Seq: 1}, {Op: store.Settle, Session: 2, Seq: 2}, {Op: store.Release, Session: 1, Seq: 3},
+		{Op: store.Receive, Session: 1, PacketID: 4}, {Op: store.Receive, Session: 1, PacketID: 5}, {Op: store.Complete, Session: 1, PacketID: 4},
+		{Op: store.Subscribe, Session: 1, Subscription: sub}, {Op: store.Unsubscribe, Session: 1, Subscription: sub}, {Op: store.Subscribe, Session: 2, Subscription: sub},
+		{Op: store.Retain, Message: m}, {Op: store.Retain, Message: m}, {Op: store.Retain, Message: message("u")},
+		{Op: store.Unretain, Message: message("u")}, put(1), {Op: store.EndSession, Session: 3},
+	}
+	do(x, index.Pos{Segment: 1}, records...)
+	tell := func() string {
+		s := fmt.Sprintf("%+v last %d live %d %v\n", x.Stats(), x.Last(), x.Live(1), x.RetainedByPos())
+		for _, id := range []store.SessionID{1, 2, 3} {
+			s += fmt.Sprintf("%d: %+v\n", id, places(x, id))
+		}
+		sum := 0
+		if err := x.Sessions(func(r *store.Recovered) error {
+			sum += len(r.Subscriptions)*1000 + len(r.Received)*100 + int(r.First*10+r.Next)*int(r.Session.ID)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(s, sum)
+	}
+	want := tell()
+	for range 2 {
+		x = copyOf(t, x, 30)
+		for i := range records {
+			x.Apply(&records[i], index.Pos{Segment: 1, Offset: uint32(i)})
+		}
+		if got := tell(); got != want {
+			t.Fatalf("now\n%s\nbefore\n%s", got, want)
+		}
+	}
+}
+
+// TestTrim: the record that is left can be decoded into again.
+func TestTrim(t *testing.T) {
+	x := index.New()
+	batch := []store.Record{put(1), put(2), enqueue(message("t"), 1, 2)}
+	for i := range batch[2].Targets {
+		batch[2].Targets[i].Delivery.SubscriptionIDs = []uint32{uint32(i) + 7}
+	}
+	do(x, index.Pos{}, append(batch, store.Record{Op: store.Settle, Session: 1, Seq: 1})...)
+	body, at := record.Append(nil, &batch[2]), index.Pos{Offset: 2}
+	var r store.Record
+	for range 2 {
+		if err := record.Decode(body, &r); err != nil || len(r.Targets) != 2 {
+			t.Fatal(err, r.Targets)
+		}
+		for i := range r.Targets {
+			if ids := r.Targets[i].Delivery.SubscriptionIDs; len(ids) != 1 || ids[0] != uint32(i)+7 {
+				t.Fatalf("target %d has identifiers %v", i, ids)
+			}
+		}
+		if !x.Holds(&r, at) || x.Holds(&r, index.Pos{Offset: 3}) {
+			t.Fatal("Holds is wrong")
+		}
+		if x.Trim(&r, at); len(r.Targets) != 1 || r.Targets[0].Session != 2 {
+			t.Fatalf("left: %+v", r.Targets)
+		}
+	}
+}
+
 // TestTopicMemory: the name of a retained topic lies in its newest message, and not in one that is gone.
 func TestTopicMemory(t *testing.T) {
 	x := index.New()
@@ -259,21 +327,33 @@ func heap() uint64 {
 	return st.HeapAlloc
 }
 
-// TestHeap holds what things cost in memory, beside the strings.
+// TestHeap holds what things cost in memory, beside the strings; BenchmarkHeap measures ten times as many.
 func TestHeap(t *testing.T) {
+	measure(1, func(name string, bytes, most float64) {
+		if bytes > most {
+			t.Errorf("%s: %.1f bytes each, want at most %v", name, bytes, most)
+		}
+	})
+}
+
+func BenchmarkHeap(b *testing.B) {
+	for b.Loop() {
+		measure(10, func(name string, bytes, _ float64) { b.ReportMetric(bytes, "B/"+name) })
+	}
+}
+
+// measure tells what one thing of a kind takes and may take, when there are scale times 100,000 of them (sessions: 10,000).
+func measure(scale int, tell func(name string, bytes, most float64)) {
+	n := 100_000 * scale
 	f := func(name string, n int, most float64, prepare, fill func(x *index.Index)) {
-		t.Helper()
 		x := index.New()
 		prepare(x)
 		before := heap()
 		fill(x)
-		per := float64(int64(heap())-int64(before)) / float64(n)
-		t.Logf("%s: %.1f bytes", name, per)
-		if per > most {
-			t.Errorf("%s: %.1f bytes each, want at most %v", name, per, most)
-		}
+		tell(name, float64(int64(heap())-int64(before))/float64(n), most)
 		runtime.KeepAlive(x)
 	}
+	nothing := func(*index.Index) {}
 	sessions := func(n int) func(x *index.Index) {
 		return func(x *index.Index) {
 			meta := &store.Session{ClientID: "c", Owner: "o"}
@@ -283,25 +363,25 @@ func TestHeap(t *testing.T) {
 			}
 		}
 	}
-	single := func(m *mqtt.Message, n, targets int) func(x *index.Index) {
+	queue := func(targets int) func(x *index.Index) {
 		return func(x *index.Index) {
-			r := store.Record{Op: store.Enqueue, Message: m, Targets: make([]store.Target, targets)}
-			for i := range n {
+			r := store.Record{Op: store.Enqueue, Message: message("t"), Targets: make([]store.Target, targets)}
+			for i := range n / targets {
 				for j := range r.Targets {
-					r.Targets[j].Session = store.SessionID((i*targets+j)%1000 + 1)
+					r.Targets[j].Session = store.SessionID((i*targets+j)%(n/1000) + 1)
 				}
 				do(x, index.Pos{Segment: 1, Offset: uint32(i)}, r)
 			}
 		}
 	}
-	f("position", 1_000_000, 32, sessions(1000), single(message("t"), 1_000_000, 1))
-	f("position of a message for 100 sessions", 1_000_000, 11, sessions(1000), single(message("t"), 10_000, 100))
-	f("session", 100_000, 300, func(*index.Index) {}, sessions(100_000))
-	topics := make([]*mqtt.Message, 1_000_000)
+	f("position", n, 32, sessions(n/1000), queue(1))
+	f("further-target", n, 11, sessions(n/1000), queue(100))
+	f("session", n/10, 300, nothing, sessions(n/10))
+	topics := make([]*mqtt.Message, n)
 	for i := range topics {
 		topics[i] = message(fmt.Sprint("site/", i, "/temperature"))
 	}
-	f("retained topic", len(topics), 120, func(*index.Index) {}, func(x *index.Index) {
+	f("retained", n, 120, nothing, func(x *index.Index) {
 		for i, m := range topics {
 			x.Apply(&store.Record{Op: store.Retain, Message: m}, index.Pos{Segment: 1, Offset: uint32(i)})
 		}

@@ -46,12 +46,9 @@ const sessionWill = 1
 
 // Append appends the body of one change, which Batch.Check finds whole. Targets whose Seq is 0 are left out.
 func Append(dst []byte, r *store.Record) []byte {
-	switch r.Op {
-	case store.Settle, store.Release, store.Receive, store.Complete:
-		dst = append(dst, byte(Changes))
+	if small(r.Op) {
 		var l list
-		return l.append(dst, r)
-	case store.PutSession, store.EndSession, store.Subscribe, store.Unsubscribe, store.Enqueue, store.Retain, store.Unretain:
+		return l.append(append(dst, byte(Changes)), r)
 	}
 	dst = append(dst, byte(r.Op))
 	switch r.Op {
@@ -73,7 +70,6 @@ func Append(dst []byte, r *store.Record) []byte {
 		return appendMessage(dst, r.Message)
 	case store.Unretain:
 		return append(dst, r.Message.Topic...)
-	case store.Settle, store.Release, store.Receive, store.Complete:
 	}
 	return dst
 }
