@@ -65,34 +65,37 @@ type link struct {
 	later bool // there is a later one
 }
 
-// chain follows the log from its youngest group back to from; what it passes by is stale. It reports what is missing.
+// chain follows the log from its youngest group back to from. It reports what is missing, and notes what was prepared
+// and never used as stale. A segment that holds groups and that the log passes by, left by a failure, stays for Drop:
+// should the disk have hidden it from an earlier start, nothing is made worse.
 func (r *replay) chain() []link {
 	segs := r.sorted(r.from.Segment)
 	var links []link
 	var want Pos // where the segment before the last link ended
+	known := false
 	for i := len(segs) - 1; i >= 0; i-- {
 		s := segs[i]
+		groups := r.anyGroup(s)
 		k := link{seg: s, end: s.size.Load(), later: len(links) > 0}
 		switch {
-		case len(links) == 0:
-			if !r.anyGroup(s) && (s.number != r.from.Segment || r.from.Offset <= headerSize) {
-				// Prepared and never used: the witness that the one before it existed.
-				r.missing(s.head.after)
-				r.stale(s)
-				continue
-			}
-		case s.number > want.Segment:
+		case len(links) == 0 && !groups && (s.number != r.from.Segment || r.from.Offset <= headerSize):
+			r.missing(s.head.after) // it is the witness that the one before it existed
 			r.stale(s)
 			continue
-		case s.number < want.Segment:
+		case known && s.number > want.Segment:
+			if !groups {
+				r.stale(s)
+			}
+			continue
+		case known && s.number < want.Segment:
 			r.missing(want.Segment)
-		case want.Offset > 0:
+		case known && want.Offset > 0:
 			k.known, k.end = true, int64(want.Offset)
 		}
 		links = append(links, k)
-		want = Pos{Segment: s.head.after}
-		if r.anyGroup(s) {
-			want = s.first.prev
+		want, known = Pos{Segment: s.head.after}, s.head.number > 0
+		if groups {
+			want, known = s.first.prev, true
 		}
 	}
 	if len(links) > 0 {

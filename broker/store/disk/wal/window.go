@@ -21,7 +21,10 @@ type window struct {
 
 // from is what is at hand from off on: at least need bytes, fewer where the file ends. It is valid until the next call.
 func (w *window) from(off int64, need int) []byte {
-	need = int(max(0, min(int64(need), w.size-off)))
+	if off >= w.size {
+		return nil
+	}
+	need = int(min(int64(need), w.size-off))
 	if off >= w.off && off+int64(need) <= w.off+int64(len(w.buf)) {
 		return w.buf[off-w.off:]
 	}
