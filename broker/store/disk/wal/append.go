@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/sapwood-mqtt/sapwood/broker/store"
 )
 
 // Append writes a group, and with sync makes it last. A record of it stands at base.Offset plus what Group.End said.
@@ -16,7 +14,7 @@ func (l *Log) Append(g *Group, grows, sync bool) (base Pos, err error) {
 	if g.Len() <= groupSize {
 		return base, errors.New("append: the group is empty")
 	}
-	if h := l.health.Load(); grows && h != nil {
+	if h := l.supply.health.Load(); grows && h != nil {
 		return base, fmt.Errorf("append: %w", h.err)
 	}
 	need := int64(g.Len())
@@ -99,7 +97,7 @@ func (l *Log) roll(need int64, grows bool) error {
 	if size > maxOffset {
 		return fmt.Errorf("a group of %d bytes is more than a segment can hold", need)
 	}
-	next, err := l.next(grows)
+	next, err := l.supply.next(grows)
 	if err != nil {
 		return err
 	}
@@ -112,35 +110,17 @@ func (l *Log) roll(need int64, grows bool) error {
 	if c := l.current; c != nil {
 		l.retire(c)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.take()
-	l.judge()
-	l.nudge()
 	return nil
 }
 
-// next is the segment that stands ready for the next group; it waits while there is hope of one.
-func (l *Log) next(grows bool) (*segment, error) {
+// take makes the oldest segment prepared the current one.
+func (l *Log) take() {
+	s := l.supply.take()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	want := 1
-	if grows {
-		want = prepare
-	}
-	for {
-		switch {
-		case l.state != started:
-			return nil, store.ErrClosed
-		case len(l.pool) >= want:
-			return l.pool[0], nil
-		case l.failing != nil:
-			l.refused = l.refused || grows
-			l.judge()
-			return nil, l.failing
-		}
-		l.wait()
-	}
+	l.segments[s.number] = s
+	l.current, l.prev = s, l.End()
 }
 
 // retire ends the writing to a segment that is full. What of it is not synced is synced now, since a later Sync goes
@@ -154,21 +134,6 @@ func (l *Log) retire(c *segment) {
 		l.durable = l.group
 	}
 	l.part(c)
-}
-
-// wait waits for the keeper; mu is held.
-func (l *Log) wait() {
-	l.waiting++
-	l.ready.Wait()
-	l.waiting--
-}
-
-// take makes the oldest segment prepared the current one; mu is held.
-func (l *Log) take() {
-	s := l.pool[0]
-	l.pool = append(l.pool[:0], l.pool[1:]...)
-	l.segments[s.number] = s
-	l.current, l.prev = s, unpack(l.tail.Load())
 }
 
 // enlarge makes room for one group that is larger than a segment.
@@ -195,16 +160,12 @@ func (l *Log) poison(err error, last uint64, syncable bool) {
 			l.doubt = errors.Join(l.doubt, fmt.Errorf("sync %s: groups %d to %d may not survive a power cut: %w", segmentName(c.number), l.durable+1, last, err))
 		}
 	}
-	l.mu.Lock()
 	c.poisoned = true
 	if c.end.Load() == headerSize {
 		l.failed = append(l.failed, c.number)
 	}
-	l.mu.Unlock()
 	l.part(c)
-	l.mu.Lock()
-	l.judge()
-	l.mu.Unlock()
+	l.supply.rest()
 }
 
 // part closes the current segment, which is not written any more.

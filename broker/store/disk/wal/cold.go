@@ -27,15 +27,10 @@ type Cold struct {
 
 // NewCold makes a cold segment; its number is the next of the log's.
 func (l *Log) NewCold() (*Cold, error) {
-	l.mu.Lock()
-	if l.state != started {
-		l.mu.Unlock()
+	if l.live() != nil {
 		return nil, fmt.Errorf("new cold segment: %w", store.ErrClosed)
 	}
-	l.number++
-	h := header{kind: kindCold, number: l.number, store: l.o.Store}
-	l.mu.Unlock()
-	s, err := l.makeSegment(h)
+	s, err := l.supply.cold()
 	if err != nil {
 		return nil, fmt.Errorf("new cold segment: %w", full(err))
 	}
@@ -134,25 +129,4 @@ func (c *Cold) Close() error {
 		err = fmt.Errorf("close cold segment: %w", err)
 	}
 	return errors.Join(c.err, err)
-}
-
-// Drop gives back a segment that nobody needs any more: it is recycled or removed when nobody reads it. The one that is
-// written to is refused.
-func (l *Log) Drop(number uint32) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.segments[number]
-	switch {
-	case l.state != started:
-		return fmt.Errorf("drop segment: %w", store.ErrClosed)
-	case s == nil || s.foreign:
-		return fmt.Errorf("drop segment: there is no segment %d", number)
-	case s.file != nil:
-		return fmt.Errorf("drop segment: segment %d is being written to", number)
-	}
-	delete(l.segments, number)
-	l.epoch++
-	l.dropped = append(l.dropped, dropped{s, l.epoch})
-	l.nudge()
-	return nil
 }

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,14 +27,11 @@ type Options struct {
 // Log is a write-ahead log. Open, Replay and Start come first, in this order and by one goroutine (Replay may be left
 // out). Append, Sync and Close belong to one committer at a time; the other methods may be called from any goroutine.
 type Log struct {
-	sys   file.System
-	dir   string
-	o     Options
-	seed  seed
-	log   *slog.Logger
-	files handles
+	*folder
+	supply *supply
+	tail   atomic.Uint64 // Pos: end of the last group that counts
 
-	// Of the committer, and before Start of Replay.
+	// Of the committer; before Start of Replay.
 	current *segment // nil: the next group takes a new one
 	prev    Pos      // where the log ended when the current segment was taken
 	group   uint64   // number of the last group that counts
@@ -41,26 +39,22 @@ type Log struct {
 	stamp   int64    // of the last one
 	doubt   error    // of groups that counted and could not be synced; told by the next Sync
 	failed  []uint32 // segments that nothing came to count in; dropped when a later group is durable
-	stale   []uint32 // found by Replay: no part of the log
 	scanned bool     // Replay was called
-
-	tail   atomic.Uint64          // Pos: end of the last group that counts
-	health atomic.Pointer[outage] // nil = well
 
 	mu       sync.Mutex
 	state    state
 	segments map[uint32]*segment // every one but those prepared and dropped
-	number   uint32              // the highest ever used
 	dropped  []dropped
 	epoch    uint64 // counts drops
 	readers  list   // by age
 	buffers  sync.Pool
-
-	supply
 }
 
-// outage is why growing groups are refused.
-type outage struct{ err error }
+// dropped is a segment that nobody needs, and may still be read by readers older than epoch.
+type dropped struct {
+	seg   *segment
+	epoch uint64
+}
 
 type state uint8
 
@@ -70,30 +64,14 @@ const (
 	closed
 )
 
-// Segment is one file of the log.
-type Segment struct {
-	Number uint32
-	Cold   bool
-	End    int64 // bytes used, header included; Size where it is not known
-	Size   int64 // bytes of the file
-}
-
 // Open reads which segments a directory has and changes nothing. A directory that does not exist is an empty log. An
 // error is ErrNewer, or a directory or a file that cannot be read at all; damage is reported by Replay.
 func Open(sys file.System, dir string, o Options) (*Log, error) {
 	if o.SegmentSize < 2*headerSize || o.SegmentSize > maxOffset {
 		return nil, fmt.Errorf("open log: segment size %d is out of range", o.SegmentSize)
 	}
-	l := &Log{
-		sys: sys, dir: dir, o: o, seed: newSeed(o.Store), log: o.Logger,
-		files:    handles{sys: sys, dir: dir, open: map[uint32]*handle{}},
-		segments: map[uint32]*segment{},
-		supply:   supply{wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})},
-	}
-	l.ready.L = &l.mu
-	if l.log == nil {
-		l.log = slog.New(slog.DiscardHandler)
-	}
+	l := &Log{folder: newFolder(sys, dir, o), segments: map[uint32]*segment{}}
+	l.supply = newSupply(l.folder, l.due)
 	infos, err := sys.List(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open log: %w", err)
@@ -116,18 +94,18 @@ func Open(sys file.System, dir string, o Options) (*Log, error) {
 // discover takes one file of the directory into account. Those with other names are none of its business.
 func (l *Log) discover(f file.Info) error {
 	if n, ok := spareNumber(f.Name); ok {
-		l.readSpare(n, f)
+		l.supply.found(n, f)
 		return nil
 	}
 	number, ok := segmentNumber(f.Name)
 	if !ok {
 		return nil
 	}
-	s, err := l.readSegment(number, f.Size)
+	s, err := l.segment(number, f.Size)
 	if err != nil {
 		return err
 	}
-	l.number = max(l.number, number, s.head.number, s.head.after, s.first.prev.Segment)
+	l.supply.reach(max(number, s.head.after, s.first.prev.Segment))
 	l.stamp = max(l.stamp, s.head.created, s.first.stamp)
 	l.segments[number] = s
 	return nil
@@ -141,30 +119,36 @@ func (l *Log) Start() error {
 			return fmt.Errorf("start log: %w", err)
 		}
 	}
-	l.settle()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.state != opened {
+	before := l.state
+	var stale []*segment // the youngest first
+	if before == opened {
+		l.state = started
+		for n, s := range l.segments {
+			if s.stale {
+				stale = append(stale, s)
+				delete(l.segments, n)
+			}
+		}
+	}
+	l.mu.Unlock()
+	if before != opened {
 		return errors.New("start log: it was started before")
 	}
-	l.state = started
-	l.after = unpack(l.tail.Load()).Segment
-	go l.keep()
-	for len(l.pool) == 0 && l.failing == nil {
-		l.wait()
-	}
-	if len(l.pool) > 0 {
+	slices.SortFunc(stale, func(a, b *segment) int { return cmp.Compare(b.number, a.number) })
+	l.settle()
+	l.supply.after = l.End().Segment
+	go l.supply.keep(stale)
+	if l.supply.first() {
 		l.take()
 	}
-	l.nudge()
-	l.judge()
 	return nil
 }
 
 // settle syncs the segment that the log ended in: what Replay read may have been in memory only, and counts from now on.
 func (l *Log) settle() {
-	name := segmentName(l.End().Segment)
-	f, err := l.sys.Open(l.path(name), true)
+	name := l.segmentPath(l.End().Segment)
+	f, err := l.sys.Open(name, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -182,7 +166,7 @@ func (l *Log) End() Pos { return unpack(l.tail.Load()) }
 // Health tells why growing groups are refused at present, nil when they are taken. It is one atomic load. What it
 // returns wraps store.ErrFull when space is all that lacks.
 func (l *Log) Health() error {
-	if o := l.health.Load(); o != nil {
+	if o := l.supply.health.Load(); o != nil {
 		return o.err
 	}
 	return nil
@@ -199,8 +183,41 @@ func (l *Log) Segments() []Segment {
 			list = append(list, Segment{Number: s.number, Cold: s.cold, End: s.used(), Size: s.size.Load()})
 		}
 	}
-	slices.SortFunc(list, func(a, b Segment) int { return int(int64(a.Number) - int64(b.Number)) })
+	slices.SortFunc(list, func(a, b Segment) int { return cmp.Compare(a.Number, b.Number) })
 	return list
+}
+
+// Drop gives back a segment that nobody needs any more: it is recycled or removed when nobody reads it. The one that is
+// written to is refused.
+func (l *Log) Drop(number uint32) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.segments[number]
+	switch {
+	case l.state != started:
+		return fmt.Errorf("drop segment: %w", store.ErrClosed)
+	case s == nil || s.foreign:
+		return fmt.Errorf("drop segment: there is no segment %d", number)
+	case s.file != nil:
+		return fmt.Errorf("drop segment: segment %d is being written to", number)
+	}
+	delete(l.segments, number)
+	l.epoch++
+	l.dropped = append(l.dropped, dropped{s, l.epoch})
+	l.supply.nudge()
+	return nil
+}
+
+// due is the next dropped segment that nobody reads any more.
+func (l *Log) due() *segment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.dropped) == 0 || !l.readers.after(l.dropped[0].epoch) {
+		return nil
+	}
+	s := l.dropped[0].seg
+	l.dropped = l.dropped[1:]
+	return s
 }
 
 // Close ends the log: after it every call fails with store.ErrClosed. When groups were appended it writes an empty one
@@ -209,15 +226,15 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	before := l.state
 	l.state = closed
-	l.ready.Broadcast()
 	l.mu.Unlock()
 	if before == closed {
 		return nil
 	}
 	var err error
 	if before == started {
-		close(l.stop)
-		<-l.done
+		l.supply.close()
+		close(l.supply.stop)
+		<-l.supply.done
 		err = l.finish()
 	}
 	return errors.Join(err, l.files.close())
@@ -237,7 +254,7 @@ func (l *Log) finish() error {
 		errs = append(errs, l.current.file.Close())
 		l.current.file, l.current = nil, nil
 	}
-	for _, s := range l.pool {
+	for _, s := range l.supply.pool {
 		errs = append(errs, s.file.Close())
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -246,11 +263,11 @@ func (l *Log) finish() error {
 	return nil
 }
 
-// live tells whether the log may be used.
+// live tells whether the log may be written to.
 func (l *Log) live() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.state == closed {
+	if l.state != started {
 		return store.ErrClosed
 	}
 	return nil

@@ -71,7 +71,7 @@ func (r *Reader) Close() {
 		l.readers.newest = r.prev
 	}
 	if len(l.dropped) > 0 {
-		l.nudge()
+		l.supply.nudge()
 	}
 }
 
@@ -107,7 +107,7 @@ func (r *Reader) Read(at Pos, ahead int) ([]byte, error) {
 	}
 	body, _, ok := parseFrame(r.has(off), seed)
 	if !ok {
-		d := Damage{File: r.log.path(segmentName(at.Segment)), Offset: off, Bytes: max(n, frameSize), What: "a record fails its checksum"}
+		d := Damage{File: r.log.segmentPath(at.Segment), Offset: off, Bytes: max(n, frameSize), What: "a record fails its checksum"}
 		if len(r.buf) < frameSize {
 			d.What = "the file ends before the record"
 		}
@@ -124,7 +124,7 @@ func (r *Reader) enter(at Pos) error {
 	r.leave()
 	h, err := r.log.files.get(at.Segment)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &DamageError{Damage{File: r.log.path(segmentName(at.Segment)), Offset: int64(at.Offset), Bytes: frameSize, What: "the segment is missing"}}
+		return &DamageError{Damage{File: r.log.segmentPath(at.Segment), Offset: int64(at.Offset), Bytes: frameSize, What: "the segment is missing"}}
 	}
 	if err != nil {
 		return fmt.Errorf("read record: %w", err)

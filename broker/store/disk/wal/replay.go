@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,80 +22,156 @@ type Found struct {
 // f gets is whole batches in their order; only around damage it gets whatever records are whole. It changes nothing
 // but makes quarantine files. It ends with the error of f; damage is none. It must come before Start.
 func (l *Log) Replay(from Pos, f func(Record) error) (Found, error) {
-	var found Found
 	l.mu.Lock()
-	first := l.state == opened
+	state := l.state
 	l.mu.Unlock()
-	if !first {
-		return found, errors.New("replay: the log was started before")
+	if state != opened {
+		return Found{}, errors.New("replay: the log was started before")
 	}
-	l.report(&found)
-	links := l.chain(from, &found)
+	r := replay{folder: l.folder, segments: l.segments, from: from, f: f}
+	r.report()
+	links := r.chain()
+	r.last, r.found.Stamp = r.before()
 	tail := from
-	l.group, found.Stamp = l.before(from)
 	for i := range links {
-		k := &links[i]
-		off := int64(headerSize)
-		if k.seg.number == from.Segment {
-			off = max(off, int64(from.Offset))
-		}
-		last, end, err := l.read(k, off, f, &found)
-		if err != nil {
-			return found, fmt.Errorf("replay: %w", err)
-		}
-		k.seg.end.Store(end)
-		k.seg.ended = true
-		l.group = max(l.group, last)
-		tail = Pos{k.seg.number, uint32(end)}
-		if last == 0 && !k.later && off == headerSize {
-			// Nothing counts in it but what its torn first group says: where the log ended before.
-			tail = k.seg.first.prev
-			l.setStale(k.seg)
+		var err error
+		if tail, err = r.read(&links[i]); err != nil {
+			return r.found, fmt.Errorf("replay: %w", err)
 		}
 	}
-	slices.Sort(l.stale)
-	l.stamp = max(l.stamp, found.Stamp)
-	l.durable = l.group
-	l.scanned = true
-	l.number = max(l.number, from.Segment, tail.Segment)
+	r.found.End = tail
+	l.group, l.durable, l.stamp = r.last, r.last, max(l.stamp, r.found.Stamp)
+	l.supply.reach(max(from.Segment, tail.Segment))
 	l.tail.Store(pack(tail))
-	found.End = tail
-	return found, nil
+	l.scanned = true
+	return r.found, nil
 }
 
-// read scans one segment of the chain from off on; last is the number of the last group that counts in it, 0 = none.
-func (l *Log) read(k *link, off int64, f func(Record) error, found *Found) (last uint64, end int64, err error) {
-	h, err := l.files.get(k.seg.number)
-	if err != nil {
-		found.Damage = append(found.Damage, Damage{File: l.path(segmentName(k.seg.number)), Bytes: k.end, What: "it cannot be opened: " + err.Error()})
-		return 0, k.end, nil
+// replay is one run of Replay.
+type replay struct {
+	*folder
+	segments map[uint32]*segment
+	from     Pos
+	f        func(Record) error
+	last     uint64 // number of the last group that counts
+	found    Found
+}
+
+// link is one segment of the chain that the log is, and where it ends.
+type link struct {
+	seg   *segment
+	end   int64
+	known bool // a later segment says that end
+	later bool // there is a later one
+}
+
+// chain follows the log from its youngest group back to from. It reports what is missing, and notes what was prepared
+// and never used as stale. A segment that holds groups and that the log passes by, left by a failure, stays for Drop:
+// should the disk have hidden it from an earlier start, nothing is made worse.
+func (r *replay) chain() []link {
+	segs := r.sorted(r.from.Segment)
+	var links []link
+	var want Pos // where the segment before the last link ended
+	known := false
+	for i := len(segs) - 1; i >= 0; i-- {
+		s := segs[i]
+		groups := r.anyGroup(s)
+		k := link{seg: s, end: s.size.Load(), later: len(links) > 0}
+		switch {
+		case len(links) == 0 && !groups && (s.number != r.from.Segment || r.from.Offset <= headerSize):
+			r.missing(s.head.after) // it is the witness that the one before it existed
+			r.stale(s)
+			continue
+		case known && s.number > want.Segment:
+			if !groups {
+				r.stale(s)
+			}
+			continue
+		case known && s.number < want.Segment:
+			r.missing(want.Segment)
+		case known && want.Offset > 0:
+			k.known, k.end = true, int64(want.Offset)
+		}
+		links = append(links, k)
+		want, known = Pos{Segment: s.head.after}, s.head.number > 0
+		if groups {
+			want, known = s.first.prev, true
+		}
 	}
-	defer l.files.put(h)
-	s := l.newScan(k.seg, h, f, found)
+	if len(links) > 0 {
+		r.missing(want.Segment)
+	} else if r.from.Offset > headerSize {
+		r.missing(r.from.Segment)
+	}
+	slices.Reverse(links)
+	return links
+}
+
+// sorted are the segments from number on that the log may consist of.
+func (r *replay) sorted(number uint32) []*segment {
+	var segs []*segment
+	for _, s := range r.segments {
+		if s.number >= number && !s.cold && !s.foreign {
+			segs = append(segs, s)
+		}
+	}
+	slices.SortFunc(segs, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
+	return segs
+}
+
+// stale notes that a segment is no part of the log, so that Start makes a spare of it. One whose header cannot be read
+// stays: nobody knows what it was.
+func (r *replay) stale(s *segment) { s.stale = s.wrong == "" }
+
+// read scans one link and returns where the log ends after it.
+func (r *replay) read(k *link) (tail Pos, err error) {
+	seg := k.seg
+	off := int64(headerSize)
+	if seg.number == r.from.Segment {
+		off = max(off, int64(r.from.Offset))
+	}
+	h, err := r.files.get(seg.number)
+	if err != nil {
+		r.found.Damage = append(r.found.Damage, Damage{File: r.segmentPath(seg.number), Bytes: k.end, What: "it cannot be opened: " + err.Error()})
+		return Pos{seg.number, uint32(k.end)}, nil
+	}
+	defer r.files.put(h)
+	s := r.scan(seg, h, r.f, &r.found)
 	s.limit, s.known, s.later = k.end, k.known, k.later
-	// Where nothing tells the number, it is at most that before the first group that can be read.
-	s.next = max(l.group, max(k.seg.first.number, 2)-2) + 1
-	end, err = s.run(off)
-	return s.last, end, err
+	// Where no group tells the number expected, it is at most the one before the first that can be read.
+	s.next = max(r.last+1, seg.first.number-min(seg.first.number, 1))
+	end, err := s.run(off)
+	if err != nil {
+		return tail, err
+	}
+	r.last = max(r.last, s.last)
+	seg.end.Store(end)
+	seg.ended = true
+	if s.last == 0 && !k.later && off == headerSize && seg.grouped {
+		// Nothing counts in it but what its torn first group says: where the log ended before.
+		r.stale(seg)
+		return seg.first.prev, nil
+	}
+	return Pos{seg.number, uint32(end)}, nil
 }
 
 // before is the number and the stamp of the last group that ends at from or before; 0 = there is none to be found.
-func (l *Log) before(from Pos) (number uint64, stamp int64) {
-	segs := l.logSegments(0)
+func (r *replay) before() (number uint64, stamp int64) {
+	segs := r.sorted(0)
 	for i := len(segs) - 1; i >= 0 && number == 0; i-- {
 		seg := segs[i]
 		limit := seg.used()
-		if seg.number == from.Segment {
-			limit = min(limit, int64(from.Offset))
+		if seg.number == r.from.Segment {
+			limit = min(limit, int64(r.from.Offset))
 		}
-		if seg.number > from.Segment || limit <= headerSize {
+		if seg.number > r.from.Segment || limit <= headerSize {
 			continue
 		}
-		h, err := l.files.get(seg.number)
+		h, err := r.files.get(seg.number)
 		if err != nil {
 			continue
 		}
-		s := l.newScan(seg, h, nil, &Found{})
+		s := r.scan(seg, h, nil, &Found{})
 		for off := int64(headerSize); off < limit; {
 			g, at, ok := s.find(off, limit)
 			if !ok {
@@ -103,77 +180,47 @@ func (l *Log) before(from Pos) (number uint64, stamp int64) {
 			number, stamp = g.number, g.stamp
 			off = at + groupSize + int64(g.bytes)
 		}
-		l.files.put(h)
+		r.files.put(h)
 	}
 	return number, stamp
 }
 
-// link is one segment of the chain that the log is, and where it ends.
-type link struct {
-	seg   *segment
-	end   int64
-	known bool
-	later bool // there is a later one
-}
-
-// chain follows the log from its youngest group back to from. What is in no link is stale. It reports what is missing.
-func (l *Log) chain(from Pos, found *Found) []link {
-	segs := l.logSegments(from.Segment)
-	var links []link
-	var want Pos // where the segment before the last link ended
-	for i := len(segs) - 1; i >= 0; i-- {
-		s := segs[i]
-		k := link{seg: s, end: s.size.Load(), later: len(links) > 0}
-		switch {
-		case len(links) == 0:
-			if !l.anyGroup(s) && (s.number != from.Segment || from.Offset <= headerSize) {
-				// Prepared and never used: the witness that the one before it existed.
-				l.missing(from, s.head.after, found)
-				l.setStale(s)
-				continue
+// report tells what Open found to be wrong.
+func (r *replay) report() {
+	var wrong []*segment
+	for _, s := range r.segments {
+		if s.wrong != "" {
+			wrong = append(wrong, s)
+		}
+	}
+	slices.SortFunc(wrong, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
+	for _, s := range wrong {
+		d := Damage{File: r.segmentPath(s.number), What: s.wrong}
+		switch size := s.size.Load(); {
+		case s.foreign:
+			d.Bytes = size
+		case s.head.number != 0:
+			d.Offset, d.Bytes = size, s.head.size-size
+		default:
+			d.Bytes = min(size, headerSize)
+			if h, err := r.files.get(s.number); err == nil {
+				d.Aside = r.setAside(h.file, s.number, 0, d.Bytes)
+				r.files.put(h)
 			}
-		case s.number > want.Segment:
-			l.setStale(s)
-			continue
-		case s.number < want.Segment:
-			l.missing(from, want.Segment, found)
-		case want.Offset > 0:
-			k.known, k.end = true, int64(want.Offset)
 		}
-		links = append(links, k)
-		want = Pos{Segment: s.head.after}
-		if l.anyGroup(s) {
-			want = s.first.prev
-		}
-	}
-	if len(links) > 0 {
-		l.missing(from, want.Segment, found)
-	} else if from.Offset > headerSize {
-		l.missing(from, from.Segment, found)
-	}
-	slices.Reverse(links)
-	return links
-}
-
-// setStale notes that a segment is no part of the log, so that Start makes a spare of it. One whose header cannot be
-// read stays: nobody knows what it was.
-func (l *Log) setStale(s *segment) {
-	if s.wrong == "" {
-		s.stale = true
-		l.stale = append(l.stale, s.number)
+		r.found.Damage = append(r.found.Damage, d)
 	}
 }
 
-// logSegments are the segments from number on that the log may consist of, by number.
-func (l *Log) logSegments(number uint32) []*segment {
-	var segs []*segment
-	for _, s := range l.segments {
-		if s.number >= number && !s.cold && !s.foreign {
-			segs = append(segs, s)
-		}
+// missing reports that a segment which the log needs is not there. Those before from nobody needs for certain.
+func (r *replay) missing(number uint32) {
+	if number == 0 || number < r.from.Segment || r.segments[number] != nil {
+		return
 	}
-	slices.SortFunc(segs, func(a, b *segment) int { return Compare(Pos{Segment: a.number}, Pos{Segment: b.number}) })
-	return segs
+	d := Damage{File: r.segmentPath(number), What: fmt.Sprintf("segment %d is missing", number)}
+	if !slices.Contains(r.found.Damage, d) {
+		r.found.Damage = append(r.found.Damage, d)
+	}
 }
 
 // Scan hands over every record of one segment that is whole, in the order in which they stand, of batches that are not
@@ -193,9 +240,9 @@ func (l *Log) Scan(number uint32, f func(Record) error) ([]Damage, error) {
 	}
 	defer l.files.put(h)
 	var found Found
-	s := l.newScan(seg, h, f, &found)
+	s := l.scan(seg, h, f, &found)
 	s.limit, s.known, s.next = seg.used(), seg.ended, max(seg.first.number, 1)
-	if seg.cold || !seg.ended && !l.anyGroup(seg) {
+	if seg.cold || !seg.ended && seg.wrong != "" && !seg.grouped {
 		err = s.salvage(headerSize, s.limit)
 	} else {
 		_, err = s.run(headerSize)
@@ -204,13 +251,4 @@ func (l *Log) Scan(number uint32, f func(Record) error) ([]Damage, error) {
 		return found.Damage, fmt.Errorf("scan: %w", err)
 	}
 	return found.Damage, nil
-}
-
-func (l *Log) newScan(seg *segment, h *handle, f func(Record) error, found *Found) *scan {
-	s := &scan{log: l, seg: seg, f: f, found: found}
-	s.file, s.size = h.file, seg.size.Load()
-	s.bad = func(off, bytes int64, err error) {
-		found.Damage = append(found.Damage, Damage{File: l.path(segmentName(seg.number)), Offset: off, Bytes: bytes, What: "it cannot be read: " + err.Error()})
-	}
-	return s
 }

@@ -15,9 +15,9 @@ type Record struct {
 
 // scan reads the groups of one segment.
 type scan struct {
-	log *Log
-	seg *segment
+	*folder
 	window
+	seg   *segment
 	limit int64  // nothing that counts is behind it
 	known bool   // everything up to limit counted once
 	later bool   // the log went on in another segment, though it is not known where this one ended
@@ -61,7 +61,7 @@ func (s *scan) run(off int64) (end int64, err error) {
 
 // header reads a group's header.
 func (s *scan) header(off int64) (groupHeader, bool) {
-	return parseGroup(s.at(off, groupSize), s.log.seed.at(s.seg.number, uint32(off)))
+	return parseGroup(s.at(off, groupSize), s.seedAt(off))
 }
 
 // group reads the group at off and returns where to go on; more is false at a torn tail, where off is its end.
@@ -112,7 +112,7 @@ func (s *scan) check(b []byte, off int64) (whole, batches int) {
 	return at, batches
 }
 
-func (s *scan) seedAt(off int64) uint32 { return s.log.seed.at(s.seg.number, uint32(off)) }
+func (s *scan) seedAt(off int64) uint32 { return s.seed.at(s.seg.number, uint32(off)) }
 
 // deliver hands over the records of b, a group whose frames are whole.
 func (s *scan) deliver(b []byte, off, stamp int64) error {
@@ -238,9 +238,9 @@ func (s *scan) damaged(off, end int64) {
 	if s.seg.cold && s.blank(off, end) {
 		return
 	}
-	d := Damage{File: s.log.path(segmentName(s.seg.number)), Offset: off, Bytes: end - off}
+	d := Damage{File: s.segmentPath(s.seg.number), Offset: off, Bytes: end - off}
 	d.What = fmt.Sprintf("%d bytes fail their checksum; the whole records around them are kept", d.Bytes)
-	d.Aside = s.log.setAside(s.window.file, s.seg.number, off, min(end, s.size))
+	d.Aside = s.setAside(s.window.file, s.seg.number, off, min(end, s.size))
 	s.found.Damage = append(s.found.Damage, d)
 }
 

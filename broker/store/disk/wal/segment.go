@@ -1,10 +1,7 @@
 package wal
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -19,7 +16,7 @@ type segment struct {
 	foreign  bool   // not of this log: left alone
 	stale    bool   // no part of the log: prepared and never used, or left after a failure
 	poisoned bool   // a write or a sync failed: never to be written again
-	wrong    string // what is wrong with its header, "" = nothing
+	wrong    string // what is wrong with the file, "" = nothing
 	head     header
 	grouped  bool        // it has a readable group
 	first    groupHeader // the first of them
@@ -37,6 +34,14 @@ func (s *segment) used() int64 {
 	return s.size.Load()
 }
 
+// Segment is one file of the log.
+type Segment struct {
+	Number uint32
+	Cold   bool
+	End    int64 // bytes used, header included; Size where it is not known
+	Size   int64 // bytes of the file
+}
+
 func segmentName(number uint32) string { return fmt.Sprintf("%08d.seg", number) }
 
 // segmentNumber reads a file's name; ok is false when it is not that of a segment.
@@ -46,67 +51,11 @@ func segmentNumber(name string) (number uint32, ok bool) {
 	return uint32(n), ok && err == nil && n > 0 && name == segmentName(uint32(n))
 }
 
-func (l *Log) path(name string) string { return filepath.Join(l.dir, name) }
-
-// readSegment reads a segment's header and the header of its first group. An error is one that nothing else may be
-// done after: damage is noted in the segment.
-func (l *Log) readSegment(number uint32, size int64) (*segment, error) {
-	s := &segment{number: number}
-	s.size.Store(size)
-	b := make([]byte, headerSize+groupSize)
-	f, err := l.sys.Open(l.path(segmentName(number)), false)
-	if err != nil {
-		return nil, err
-	}
-	n, err := f.ReadAt(b, 0)
-	if err := errors.Join(ignoreEOF(err), f.Close()); err != nil {
-		s.wrong = "it cannot be read: " + err.Error()
-		return s, nil
-	}
-	b = b[:n]
-	h, err := parseHeader(b)
-	s.first, s.grouped = parseGroup(b[min(n, headerSize):], l.seed.at(number, headerSize))
-	switch {
-	case errors.Is(err, ErrNewer):
-		return nil, err
-	case err != nil:
-		s.wrong = err.Error()
-	case h.store != l.o.Store:
-		s.foreign, s.wrong = true, fmt.Sprintf("it belongs to another store, %x", h.store)
-	case h.number != number:
-		s.foreign, s.wrong = true, fmt.Sprintf("it is segment %d under another name", h.number)
-	default:
-		s.head = h
-		s.cold = h.kind == kindCold
-		if size < h.size {
-			s.wrong = fmt.Sprintf("it is %d bytes shorter than it was made", h.size-size)
-		}
-	}
-	if s.cold {
-		s.end.Store(size)
-		s.ended = true
-	}
-	return s, nil
+// spareNumber reads a file's name; ok is false when it is not that of a spare.
+func spareNumber(name string) (int, bool) {
+	digits, ok := strings.CutPrefix(name, "spare-")
+	n, err := strconv.Atoi(digits)
+	return n, ok && err == nil && n > 0 && name == spareName(n)
 }
 
-// anyGroup tells whether a group's header stands anywhere in the segment, and notes the first.
-func (l *Log) anyGroup(s *segment) bool {
-	if s.grouped {
-		return true
-	}
-	f, err := l.files.get(s.number)
-	if err != nil {
-		return false
-	}
-	defer l.files.put(f)
-	sc := scan{log: l, seg: s, window: window{file: f.file, size: s.size.Load()}}
-	s.first, _, s.grouped = sc.find(headerSize, s.size.Load())
-	return s.grouped
-}
-
-func ignoreEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
-}
+func spareName(n int) string { return "spare-" + strconv.Itoa(n) }
