@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/file"
@@ -59,6 +60,13 @@ func CheckDir(ctx context.Context, dir string, cfg Config, progress func(done, t
 	return r, r.scan(ctx, im.wal, progress)
 }
 
+// add takes a damage into the report, each place once.
+func (r *Report) add(d Damage) {
+	if !slices.ContainsFunc(r.Damage, d.same) {
+		r.Damage = append(r.Damage, d)
+	}
+}
+
 func (r *Report) count(x *index.Index) {
 	st := x.Stats()
 	r.Sessions, r.Messages, r.Retained = st.Sessions, st.Messages, st.Retained
@@ -80,7 +88,7 @@ func (r *Report) scan(ctx context.Context, log *wal.Log, progress func(done, tot
 			return fmt.Errorf("read segment %d: %w", g.Number, err)
 		}
 		for _, d := range damage {
-			r.Damage = append(r.Damage, found(d))
+			r.add(found(d))
 		}
 		r.Segments++
 		r.Bytes += g.End
