@@ -315,13 +315,19 @@ func (w *world) crash() {
 			w.t.Fatal(err)
 		}
 	}
-	w.x.Loaded()
+	early := w.IntN(2) == 0
+	if early {
+		w.x.Loaded()
+	}
 	for _, l := range w.log[w.wholeAt:] {
 		body := slices.Clone(l.body)
 		if err := record.Each(body, &w.r, func(r *store.Record) error { w.x.Apply(r, l.at); return nil }); err != nil {
 			w.t.Fatal(err)
 		}
 		clear(body) // what the index holds must not lie in it
+	}
+	if !early {
+		w.x.Loaded()
 	}
 	clear(w.issued)
 	for id, se := range w.m.sessions {
