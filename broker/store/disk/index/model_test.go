@@ -463,7 +463,7 @@ func (w *world) place(id store.SessionID, p index.Place) string {
 // TestModel: whatever is given, kept and failed, moved, written down in slices and loaded again, with the log
 // applied again from where the snapshot began, the index says what the naive model says.
 func TestModel(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		w := newWorld(t, seed)
 		for step := range 1500 {
 			switch k := w.IntN(100); {
