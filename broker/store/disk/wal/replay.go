@@ -171,15 +171,7 @@ func (r *replay) before() (number uint64, stamp int64) {
 		if err != nil {
 			continue
 		}
-		s := r.scan(seg, h, nil, &Found{})
-		for off := int64(headerSize); off < limit; {
-			g, at, ok := s.find(off, limit)
-			if !ok {
-				break
-			}
-			number, stamp = g.number, g.stamp
-			off = at + groupSize + int64(g.bytes)
-		}
+		r.scan(seg, h, nil, &Found{}).groups(limit, func(_ int64, g groupHeader) { number, stamp = g.number, g.stamp })
 		r.files.put(h)
 	}
 	return number, stamp
