@@ -18,9 +18,10 @@ import (
 
 var (
 	cycles     = flag.Int("cycles", 0, "faults of each mode; 0 = a few, as fits into go test")
-	modes      = flag.String("modes", ".", "which modes, a regular expression")
+	modes      = flag.String("modes", ".*", "which modes, a regular expression")
+	report     = flag.Bool("report", false, "write the figures into docs/reliability.md")
 	durability = flag.String("durability", "fsync", "level of the broker under test")
-	seed       = flag.Uint64("seed", 0, "of all chance; 0 = another one each time")
+	seed       = flag.Uint64("seed", 0, "of all chance, for one run of one mode; 0 = another one each time")
 	binary     = flag.String("binary", "", "broker to test; empty = the one built from this tree")
 )
 
@@ -106,29 +107,46 @@ func complain(t *testing.T, r *process.Result, name string) {
 	t.Logf("history: %s (%v)", file, err)
 }
 
+// runCycles is how many faults one run has: then another broker begins with another crowd.
+const runCycles = 6
+
 // TestModes treats the broker in every way there is and finds nothing lost, doubled or out of order
-// (F209, F210, F212, F213, F237, F244).
+// (F209, F210, F212, F213, F237, F244). With -cycles it does so for long, and with -report it writes down what it came to.
 func TestModes(t *testing.T) {
-	chosen, err := regexp.Compile("^(" + *modes + ")$")
-	if *modes == "." {
-		chosen, err = regexp.Compile(".")
-	}
+	chosen, err := regexp.Compile("^(?:" + *modes + ")$")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := sapwood(t, *durability)
+	var rows []*row
 	for _, m := range process.Modes() {
-		if !chosen.MatchString(m.Name) {
-			continue
+		if chosen.MatchString(m.Name) {
+			rows = append(rows, &row{mode: m})
 		}
-		t.Run(m.Name, func(t *testing.T) {
-			t.Parallel()
-			r := perform(t, s, m, 3, chance())
-			complain(t, &r, m.Name)
-			if m.Denies && r.Refused == 0 && r.Failure == nil && *durability != "memory" {
-				t.Error("the disk failed and the broker refused nothing: this tests nothing")
-			}
-		})
+	}
+	t.Run("all", func(t *testing.T) {
+		for _, r := range rows {
+			t.Run(r.mode.Name, func(t *testing.T) {
+				t.Parallel()
+				treat(t, s, r)
+			})
+		}
+	})
+	if *report {
+		writeTable(t, "process", table(rows))
+	}
+}
+
+// treat runs one mode for as many cycles as asked for.
+func treat(t *testing.T, s process.Server, w *row) {
+	least := max(*cycles, 3)
+	for w.cycles < least && !t.Failed() {
+		r := perform(t, s, w.mode, min(runCycles, least-w.cycles), chance())
+		w.add(&r)
+		complain(t, &r, w.mode.Name)
+	}
+	if w.mode.Denies && w.Refused == 0 && !t.Failed() && *durability != "memory" {
+		t.Error("the disk failed and the broker refused nothing: this tests nothing")
 	}
 }
 
