@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/file"
@@ -56,7 +57,8 @@ func CheckDir(ctx context.Context, dir string, cfg Config, progress func(done, t
 	defer func() { err = errors.Join(err, im.wal.Close()) }()
 	r.Damage = im.damage
 	r.count(im.index)
-	return r, r.scan(ctx, im.wal, progress)
+	err = r.scan(ctx, im.wal, progress)
+	return r, err
 }
 
 func (r *Report) count(x *index.Index) {
@@ -79,8 +81,10 @@ func (r *Report) scan(ctx context.Context, log *wal.Log, progress func(done, tot
 		if err != nil {
 			return fmt.Errorf("read segment %d: %w", g.Number, err)
 		}
-		for _, d := range damage {
-			r.Damage = append(r.Damage, found(d))
+		for _, d := range damage { // what the log's own reading of its tail has found is there already
+			if !slices.ContainsFunc(r.Damage, func(o Damage) bool { return o.File == d.File && o.Offset == d.Offset }) {
+				r.Damage = append(r.Damage, found(d))
+			}
 		}
 		r.Segments++
 		r.Bytes += g.End
