@@ -1,0 +1,172 @@
+package chaos
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+
+	"github.com/sapwood-mqtt/sapwood/test/chaos/history"
+	"github.com/sapwood-mqtt/sapwood/test/chaos/process"
+)
+
+var (
+	cycles     = flag.Int("cycles", 0, "faults of each mode; 0 = a few, as fits into go test")
+	modes      = flag.String("modes", ".*", "which modes, a regular expression")
+	report     = flag.Bool("report", false, "write the figures into docs/reliability.md")
+	durability = flag.String("durability", "fsync", "level of the broker under test")
+	seed       = flag.Uint64("seed", 0, "of all chance, for one run of one mode; 0 = another one each time")
+	binary     = flag.String("binary", "", "broker to test; empty = the one built from this tree")
+)
+
+// build makes the broker under test, once.
+var build = sync.OnceValues(func() (string, error) {
+	if *binary != "" {
+		return *binary, nil
+	}
+	file := filepath.Join(scratch, "broker-under-test")
+	if out, err := exec.Command("go", "build", "-o", file, "../../cmd/sapwood").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the broker: %w\n%s", err, out)
+	}
+	return file, nil
+})
+
+var scratch string // a directory for as long as the tests run
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "test/chaos:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	if code, done, err := process.Isolate(); done || err != nil {
+		return code, err
+	}
+	if scratch, err = os.MkdirTemp("", "chaos-"); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	return m.Run(), nil
+}
+
+// sapwood is the broker under test at a level of durability.
+func sapwood(t *testing.T, level string) process.Server {
+	t.Helper()
+	file, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return process.Sapwood(file, "durability: "+level+"\nlog: {level: warn}\n")
+}
+
+// perform is one run of a test; it says where its history is when something was found.
+func perform(t *testing.T, s process.Server, m process.Mode, cycles int, seed uint64) process.Result {
+	t.Helper()
+	r, err := process.Run(t.Context(), process.Config{Server: s, Mode: m, Cycles: cycles, Seed: seed, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s %s, seed %d: %d cycles, %+v", s.Name, m.Name, seed, r.Cycles, r.Figures)
+	return r
+}
+
+func chance() uint64 {
+	if *seed != 0 {
+		return *seed
+	}
+	return rand.Uint64N(1 << 32)
+}
+
+// complain fails the test if a run found something.
+func complain(t *testing.T, r *process.Result, name string) {
+	t.Helper()
+	if !r.Bad() {
+		return
+	}
+	if r.Failure != nil {
+		t.Error(r.Failure)
+	}
+	for i, v := range r.Violations {
+		if i == 10 {
+			t.Errorf("and %d more", len(r.Violations)-i)
+			break
+		}
+		t.Error(v)
+	}
+	file, err := r.Save(name)
+	t.Logf("history: %s (%v)", file, err)
+}
+
+// runCycles is how many faults one run has: then another broker begins with another crowd.
+const runCycles = 6
+
+// TestModes treats the broker in every way there is and finds nothing lost, doubled or out of order
+// (F209, F210, F212, F213, F237, F244). With -cycles it does so for long, and with -report it writes down what it came to.
+func TestModes(t *testing.T) {
+	chosen, err := regexp.Compile("^(?:" + *modes + ")$")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := sapwood(t, *durability)
+	var rows []*row
+	for _, m := range process.Modes() {
+		if chosen.MatchString(m.Name) {
+			rows = append(rows, &row{mode: m})
+		}
+	}
+	t.Run("all", func(t *testing.T) {
+		for _, r := range rows {
+			t.Run(r.mode.Name, func(t *testing.T) {
+				t.Parallel()
+				treat(t, s, r)
+			})
+		}
+	})
+	if *report {
+		writeTable(t, "process", table(rows))
+	}
+}
+
+// treat runs one mode for as many cycles as asked for.
+func treat(t *testing.T, s process.Server, w *row) {
+	least := max(*cycles, 3)
+	for w.cycles < least && !t.Failed() {
+		r := perform(t, s, w.mode, min(runCycles, least-w.cycles), chance())
+		w.add(&r)
+		complain(t, &r, w.mode.Name)
+	}
+	if w.mode.Denies && w.Refused == 0 && !t.Failed() && *durability != "memory" {
+		t.Error("the disk failed and the broker refused nothing: this tests nothing")
+	}
+}
+
+// TestControl: a broker that promises nothing loses everything when it is killed, and the checker must say so.
+func TestControl(t *testing.T) {
+	r := perform(t, sapwood(t, "memory"), process.Modes()[0], 2, chance())
+	if r.Failure != nil {
+		t.Fatal(r.Failure)
+	}
+	rules := map[history.Rule]int{}
+	for _, v := range r.Violations {
+		rules[v.Rule]++
+	}
+	t.Log(rules)
+	for _, rule := range []history.Rule{history.LostSubscription, history.Session, history.Retained} {
+		if rules[rule] == 0 {
+			t.Errorf("it forgets everything, and the checker found no %q", rule)
+		}
+	}
+	if r.Lost < 100 {
+		t.Errorf("it forgets everything, and the checker found %d of %d messages lost", r.Lost, r.Acknowledged)
+	}
+}
