@@ -54,7 +54,9 @@ func (b *bench) offline(ctx context.Context, name string, o load.Options) error 
 	e.take(res, "in_rate", "in_cpu", "out_rate", "out_cpu", "generator_out_cpu_busy", "out_cpu_busy")
 	_, most := w.disk(w.samples[0].when, w.samples[len(w.samples)-1].when)
 	e.add("disk_mib", float64(most)/(1<<20))
+	filled, _ := res.Value("rss") // MiB
+	e.add("rss_filled_mib", filled)
 	e.add("rss_peak_mib", float64(w.peak)/(1<<20))
-	e.trace(os.Stderr, "in_rate", "in_cpu", "out_rate", "out_cpu", "out_cpu_busy", "generator_out_cpu_busy", "rss_peak_mib", "disk_mib", "owed", "received", "wrong")
+	e.trace(os.Stderr, "in_rate", "in_cpu", "out_rate", "out_cpu", "out_cpu_busy", "generator_out_cpu_busy", "rss_filled_mib", "rss_peak_mib", "disk_mib", "owed", "received", "wrong")
 	return nil
 }

@@ -48,9 +48,9 @@ func units() map[string]string {
 		"ack_p50": "µs", "ack_p99": "µs", "ack_p99.9": "µs", "ack_max": "µs", "late_p99": "µs",
 		"latency_p50": "µs", "latency_p99": "µs", "latency_p99.9": "µs", "latency_max": "µs",
 		"bytes_per_message": "B", "single_bytes_per_message": "B", "messages_per_flush": "messages", "messages_per_sync": "messages", "syncs_per_s": "/s",
-		"session_memory": "B", "session_disk": "B", "queued_memory": "B", "queued_disk": "B", "retained_disk": "B",
-		"written_mib": "MiB", "live_mib": "MiB", "disk_mib": "MiB", "rss_mib": "MiB", "rss_peak_mib": "MiB",
-		"fill_s": "s", "warm_s": "s", "cold_s": "s", "owed": "messages", "received": "messages", "wrong": "messages", "checked": "messages",
+		"session_memory": "B", "queued_memory": "B", "queued_disk": "B", "retained_disk": "B",
+		"written_mib": "MiB", "live_mib": "MiB", "disk_mib": "MiB", "rss_mib": "MiB", "rss_peak_mib": "MiB", "rss_filled_mib": "MiB",
+		"fill_s": "s", "warm_s": "s", "cold_s": "s", "ready_cpu_s": "s", "owed": "messages", "received": "messages", "wrong": "messages", "checked": "messages",
 	}
 }
 
@@ -150,12 +150,12 @@ func (r *report) markdown() string {
 		}
 	}
 	r.table(&b, "offline", "Long offline, then all at once", []column{
-		{"", "in_rate", "publishes/s"}, {"", "in_cpu", "CPU, µs"}, {"", "out_rate", "drained/s"}, {"", "out_cpu", "CPU, µs"}, {"", "rss_peak_mib", "memory at most, MiB"},
+		{"", "in_rate", "publishes/s"}, {"", "in_cpu", "CPU, µs"}, {"", "out_rate", "drained/s"}, {"", "out_cpu", "CPU, µs"}, {"", "rss_filled_mib", "memory when queued, MiB"}, {"", "rss_peak_mib", "at most while drained, MiB"},
 		{"", "disk_mib", "disk at most, MiB"}, {"", "owed", "owed"}, {"", "received", "received"}, {"", "wrong", "lost, doubled or out of order"},
 	})
-	r.table(&b, "restart", "Restart after kill -9", []column{
-		{"", "warm_s", "ready, cached, s"}, {"", "cold_s", "ready, not cached, s"}, {"", "rss_mib", "memory when ready, MiB"}, {"", "rss_peak_mib", "at most, MiB"},
-		{"", "session_memory", "memory per offline session, B"}, {"", "session_disk", "disk per session, B"}, {"", "queued_disk", "disk per queued message, B"},
+	r.table(&b, "restart", "Restart after kill -9, on all cores", []column{
+		{"", "warm_s", "ready, cached, s"}, {"", "cold_s", "ready, not cached, s"}, {"", "ready_cpu_s", "CPU until ready, s"}, {"", "rss_mib", "memory when ready, MiB"}, {"", "rss_peak_mib", "at most, MiB"},
+		{"", "session_memory", "memory per offline session, B"}, {"", "queued_disk", "disk per queued message, B"},
 		{"", "retained_disk", "disk per retained topic, B"}, {"", "checked", "messages taken afterwards"},
 	})
 	return b.String()

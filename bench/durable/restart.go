@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/bench/load"
@@ -29,7 +30,6 @@ type past struct {
 
 	Took            time.Duration `json:"took_ns"`
 	SessionMemory   float64       `json:"session_memory"`   // bytes each, restarted on sessions alone
-	SessionDisk     float64       `json:"session_disk"`     // bytes each
 	QueuedMemory    float64       `json:"queued_memory"`    // bytes each, as they came in
 	QueuedDisk      float64       `json:"queued_disk"`      // bytes each
 	RetainedDisk    float64       `json:"retained_disk"`    // bytes each
@@ -59,7 +59,7 @@ func (b *bench) restartAll(ctx context.Context) error {
 	e := b.report.entry("restart", fmt.Sprintf("restart: %s sessions, %s queued, %s retained",
 		load.Number(float64(p.Sessions)), load.Number(float64(p.Queued)), load.Number(float64(p.Retained))), b.sapwood.Name)
 	for key, v := range map[string]float64{
-		"fill_s": p.Took.Seconds(), "session_memory": p.SessionMemory, "session_disk": p.SessionDisk,
+		"fill_s": p.Took.Seconds(), "session_memory": p.SessionMemory,
 		"queued_memory": p.QueuedMemory, "queued_disk": p.QueuedDisk, "retained_disk": p.RetainedDisk,
 		"sessions_per_s": p.SessionsPerS, "queued_per_s": p.QueuedPerS, "retained_per_s": p.RetainedPerS,
 	} {
@@ -72,7 +72,7 @@ func (b *bench) restartAll(ctx context.Context) error {
 			}
 		}
 	}
-	e.trace(os.Stderr, "fill_s", "warm_s", "cold_s", "rss_mib", "rss_peak_mib", "session_memory", "session_disk", "queued_memory", "queued_disk", "retained_disk", "checked")
+	e.trace(os.Stderr, "fill_s", "warm_s", "cold_s", "ready_cpu_s", "rss_mib", "rss_peak_mib", "session_memory", "queued_memory", "queued_disk", "retained_disk", "checked")
 	return nil
 }
 
@@ -90,16 +90,23 @@ func (b *bench) restart(ctx context.Context, e *entry, filled string, cold bool,
 			return err
 		}
 	}
-	r, err := b.sapwood.StartIn(ctx, dir)
+	broker := b.sapwood
+	broker.Cores = fmt.Sprintf("0-%d", runtime.NumCPU()-1) // there is no load beside it
+	r, err := broker.StartIn(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer r.Kill()
-	e.add(key, r.Took.Seconds())
+	used, err := load.ReadUsage(r.PID())
+	if err != nil {
+		return err
+	}
 	now, peak, err := resident(r.PID())
 	if err != nil {
 		return err
 	}
+	e.add(key, r.Took.Seconds())
+	e.add("ready_cpu_s", used.CPU.Seconds())
 	e.add("rss_mib", float64(now)/(1<<20))
 	e.add("rss_peak_mib", float64(peak)/(1<<20))
 	if !check {
@@ -178,12 +185,10 @@ func memoryAtRest(ctx context.Context, r *peer.Running) (float64, error) {
 
 // fillSessions creates the sessions, and weighs them in a broker that was started on them against an empty one.
 func (b *bench) fillSessions(ctx context.Context, dir string, p *past) error {
-	empty := diskUse(dir)
 	err := b.during(ctx, dir, func(r *peer.Running) (err error) {
 		if p.EmptyMemory, err = memoryAtRest(ctx, r); err != nil {
 			return err
 		}
-		empty = diskUse(dir)
 		res, err := b.load(ctx, r, load.Options{Scenario: "fill-sessions", QoS: 1, Payload: 64, Clients: p.Sessions})
 		if err != nil {
 			return err
@@ -194,7 +199,6 @@ func (b *bench) fillSessions(ctx context.Context, dir string, p *past) error {
 	if err != nil {
 		return err
 	}
-	p.SessionDisk = float64(diskUse(dir)-empty) / float64(p.Sessions)
 	return b.during(ctx, dir, func(r *peer.Running) (err error) {
 		p.SessionsMemory, err = memoryAtRest(ctx, r)
 		p.SessionMemory = (p.SessionsMemory - p.EmptyMemory) / float64(p.Sessions)

@@ -4,6 +4,7 @@ package peer
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ type Broker struct {
 	// Announces is how the line begins that the broker prints when clients can connect; "" = it
 	// prints none, and connections are tried until one succeeds.
 	Announces string
+	// Cores are those that it may use, as taskset takes them; "" = BrokerCore.
+	Cores string
 }
 
 // Sapwood runs the built binary with everything off that the others do not have on. durability and
@@ -128,7 +131,7 @@ func (b Broker) StartIn(ctx context.Context, dir string) (*Running, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "taskset", append([]string{"-c", BrokerCore}, args...)...)
+	cmd := exec.CommandContext(ctx, "taskset", append([]string{"-c", cmp.Or(b.Cores, BrokerCore)}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
