@@ -8,8 +8,10 @@ require golang.org/x/sys v0.49.0
 
 require (
 	github.com/alecthomas/kong v1.17.0
+	github.com/danielgtaylor/huma/v2 v2.37.2
 	github.com/goccy/go-yaml v1.19.2
 	github.com/google/jsonschema-go v0.4.3
+	golang.org/x/crypto v0.58.0
 )
 
 require github.com/anishathalye/porcupine v1.3.1

@@ -96,6 +96,8 @@ func TestImportLaw(t *testing.T) {
 	f("broker/store/mem", "./broker/store", "")
 	f("broker/store/disk", "./broker/store/mem", "only app knows implementations")
 	f("broker/store/disk", "./broker/store/disk/segment", "")
+	f("broker/store/mem", "./broker/store/positions", "")
+	f("broker", "./broker/store/positions", "only app knows implementations")
 	f("app", "./broker/store/storetest", "a suite is for tests")
 	f("broker/session", "./broker", "on top of its subfolders")
 	f("broker/session", "./broker/store", "siblings")

@@ -12,10 +12,15 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/broker/transport"
 	"github.com/sapwood-mqtt/sapwood/console"
+	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/console/api/access"
 )
 
 var (
@@ -28,19 +33,35 @@ var (
 type App struct {
 	cfg     Config
 	log     *slog.Logger
+	store   store.Store
+	disk    *disk.Store // the store again, where it is one on disk; nil with durability memory
 	broker  Broker
+	access  *access.Access
+	api     atomic.Pointer[api.API]
 	closers []closer
 	bound   Bound
+	found   Found
+	began   time.Time
 	failed  chan error
 
 	mu       sync.Mutex
-	notReady error // why /readyz says no; nil when it says yes
+	notReady error // why /readyz says no; nil when the store's health decides
 }
 
 // Bound is where the process listens: what a client has to be told.
 type Bound struct {
 	MQTT []string `json:"mqtt"`           // as URLs: mqtt://127.0.0.1:1883, or unix:/path
 	HTTP string   `json:"http,omitempty"` // as a URL; "" when HTTP is off
+}
+
+// Found is what the start found in the store.
+type Found struct {
+	Sessions int           `json:"sessions"`
+	Messages int           `json:"queued_messages"`
+	Retained int           `json:"retained"`
+	Took     time.Duration `json:"took_ns"`
+	Damage   []disk.Damage `json:"damage,omitempty"`
+	Warnings []string      `json:"warnings,omitempty"` // what weakens the promise
 }
 
 // closer undoes one step of Start.
@@ -58,10 +79,12 @@ func New(cfg Config, log *slog.Logger) *App {
 // listener accepts. When it returns an error, all that was opened is closed again; an address that
 // cannot be had is a *SettingError.
 func (a *App) Start(ctx context.Context) error {
+	a.began = time.Now()
 	err := a.start()
 	if err != nil {
 		return errors.Join(err, a.unwind(ctx))
 	}
+	a.found.Took = time.Since(a.began)
 	a.notReadyAfter(errStarting, nil)
 	return nil
 }
@@ -70,12 +93,18 @@ func (a *App) start() error {
 	if err := a.openHTTP(); err != nil {
 		return err
 	}
-	b, err := openBroker(a.cfg, a.log)
+	if err := a.openStore(); err != nil {
+		return err
+	}
+	b, err := openBroker(a.cfg, a.store, a.log)
 	if err != nil {
 		return fmt.Errorf("open the broker: %w", err)
 	}
 	a.broker = b
 	a.onStop("broker", b.Close)
+	if err := a.openAPI(); err != nil {
+		return err
+	}
 
 	listeners := make([]net.Listener, len(a.cfg.Listeners))
 	for i, l := range a.cfg.Listeners {
@@ -114,7 +143,7 @@ func (a *App) openHTTP() error {
 	}
 	a.bound.HTTP = "http://" + l.Addr().String()
 	server := &http.Server{
-		Handler:           console.Handler(a.isReady),
+		Handler:           console.Handler(a.isReady, a.apiHandler),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,
@@ -130,7 +159,7 @@ func (a *App) openHTTP() error {
 // serve runs one accepting loop. That it ends before Stop is a failure of the process.
 func (a *App) serve(name string, run func() error) {
 	err := run()
-	if errors.Is(a.isReady(), errStopping) {
+	if errors.Is(a.phase(), errStopping) {
 		return
 	}
 	if err == nil {
@@ -150,6 +179,17 @@ func (a *App) Failed() <-chan error { return a.failed }
 
 // Bound tells where the process listens, with the ports that port 0 became.
 func (a *App) Bound() Bound { return a.bound }
+
+// Found tells what the start found in the store.
+func (a *App) Found() Found { return a.found }
+
+// FirstPassword is the random password of the user admin that this start has made, to be shown once; "" otherwise.
+func (a *App) FirstPassword() string {
+	if a.access == nil {
+		return ""
+	}
+	return a.access.FirstPassword()
+}
 
 // Stop closes everything in reverse order and gives it until ctx ends.
 func (a *App) Stop(ctx context.Context) error { return a.unwind(ctx) }
@@ -173,7 +213,17 @@ func (a *App) unwind(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// isReady tells why the process does not do all that it is for: it starts, it stops, a listener failed, or the
+// store refuses what would have to be kept.
 func (a *App) isReady() error {
+	if err := a.phase(); err != nil {
+		return err
+	}
+	return a.store.Health()
+}
+
+// phase is isReady without the store.
+func (a *App) phase() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.notReady

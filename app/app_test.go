@@ -17,6 +17,7 @@ import (
 
 func testConfig(t *testing.T) Config {
 	cfg := DefaultConfig()
+	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.HTTP.Address = "127.0.0.1:0"
 	cfg.Listeners = []Listener{
 		{Address: "127.0.0.1:0"},
@@ -183,9 +184,9 @@ func TestConfigRules(t *testing.T) {
 	f("", "SAPWOOD_HTTP_ADDRESS=off")
 	f("", "SAPWOOD_HTTP_ADDRESS=")
 	f("http.address: has the port", "SAPWOOD_HTTP_ADDRESS=127.0.0.1:http")
-	f(`durability: is "fsync", but the disk engine comes with a later version`, "SAPWOOD_DURABILITY=fsync")
-	f(`durability: is "process"`, "SAPWOOD_DURABILITY=process")
-	f(`durability: is "disk", but the only level`, "SAPWOOD_DURABILITY=disk")
+	f("", "SAPWOOD_DURABILITY=process")
+	f(`durability: is "disk", but must be one of: fsync, process, memory`, "SAPWOOD_DURABILITY=disk")
+	f("storage.sync_interval: must be above 0s", "SAPWOOD_STORAGE_SYNC_INTERVAL=0s")
 	f("stop_timeout: is 0s", "SAPWOOD_STOP_TIMEOUT=0s")
 	f("data: is empty", "SAPWOOD_DATA=")
 }

@@ -9,15 +9,17 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 )
 
 // Config is everything that can be set: one tree of everybody's sections. A section lives with the
 // package it belongs to; its tags say all that the file, the schema and `config explain` show.
 type Config struct {
 	Data       string          `yaml:"data" doc:"Directory for everything that outlives the process. Created when first needed; with durability memory it never is."`
-	Durability string          `yaml:"durability" doc:"What an acknowledged message survives. memory: nothing, a restart forgets sessions, queues and retained messages. It is the only level in this version."`
+	Durability Durability      `yaml:"durability" enum:"fsync,process,memory"`
+	Storage    disk.Config     `yaml:"storage" doc:"How the disk is used, with durability fsync and process."`
 	Listeners  []Listener      `yaml:"listeners" doc:"Where MQTT clients connect."`
-	HTTP       HTTP            `yaml:"http" doc:"The HTTP side: /healthz and /readyz in this version."`
+	HTTP       HTTP            `yaml:"http" doc:"The HTTP side: /healthz and /readyz for everybody, the API under /api/v1 for the user admin."`
 	Log        Log             `yaml:"log" doc:"What the process writes to standard error."`
 	Limits     broker.Limits   `yaml:"limits" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
 	Delivery   broker.Delivery `yaml:"delivery" doc:"How messages reach their receivers."`
@@ -31,7 +33,7 @@ type Listener struct {
 	Anonymous bool   `yaml:"anonymous" doc:"Let clients in without authentication on an address that other machines can reach. Loopback addresses and unix sockets need no such leave."`
 }
 
-// HTTP is where health checks are answered.
+// HTTP is where health checks and the API are answered.
 type HTTP struct {
 	Address string `yaml:"address" doc:"host:port, where port 0 takes a free one; off for no HTTP at all."`
 }
@@ -51,7 +53,8 @@ type Sys struct {
 func DefaultConfig() Config {
 	return Config{
 		Data:       "./sapwood-data",
-		Durability: "memory",
+		Durability: Fsync,
+		Storage:    disk.DefaultConfig(),
 		Listeners:  []Listener{{Address: "127.0.0.1:1883"}},
 		HTTP:       HTTP{Address: "127.0.0.1:8083"},
 		Log:        Log{Level: "info", Format: "text"},
@@ -64,14 +67,6 @@ func DefaultConfig() Config {
 
 // Check holds the rules that no tag can say.
 func (c *Config) Check(bad func(key, message, fix string)) {
-	switch c.Durability {
-	case "memory":
-	case "process", "fsync":
-		bad("durability", fmt.Sprintf("is %q, but the disk engine comes with a later version", c.Durability),
-			"set memory, and know that a restart then forgets sessions, queues and retained messages")
-	default:
-		bad("durability", fmt.Sprintf("is %q, but the only level in this version is memory", c.Durability), "set memory")
-	}
 	if c.Data == "" {
 		bad("data", "is empty", "name a directory, such as ./sapwood-data")
 	}

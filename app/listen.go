@@ -13,12 +13,15 @@ type SettingError struct {
 	Key   string // such as "listeners[0].address"
 	Value string
 	Why   string
-	Fix   string
-	Err   error // what the system said
+	Fix   string // "" where Why says it
+	Err   error  // what the system said
 }
 
 // Error is one line that names the setting and the way out.
 func (e *SettingError) Error() string {
+	if e.Fix == "" {
+		return fmt.Sprintf("%s %s: %s", e.Key, e.Value, e.Why)
+	}
 	return fmt.Sprintf("%s %s: %s; %s", e.Key, e.Value, e.Why, e.Fix)
 }
 

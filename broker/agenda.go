@@ -99,13 +99,16 @@ func (a *agenda) run() {
 	if len(a.timers) > 0 {
 		next = min(next, a.timers[0].at)
 	}
+	if a.sh.health.pending() {
+		next = min(next, a.sh.health.next)
+	}
 	a.sh.loop.WakeAt(a.sh.loop.Now().Add(time.Duration(max(next-a.sh.now, 1)) * time.Millisecond))
 }
 
 // attend does what is due for c.
 func (a *agenda) attend(c *client) {
 	defer a.sh.rescue(c)
-	if a.sh.commits.pauses(c.conn) {
+	if a.sh.waits(c) {
 		c.s.Heard(a.sh.turn())
 	}
 	a.sh.perform(c, nil, c.s.Tick(a.sh.turn(), a.sh.take()))

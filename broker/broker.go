@@ -41,6 +41,7 @@ type Options struct {
 	Events   Events             // told what happens
 	Authn    auth.Authenticator // nil = everybody is anonymous
 	Authz    auth.Authorizer    // nil = everything is allowed, but $SYS and $CONTROL
+	Now      func() time.Time   // the wall clock, read once by New; nil = time.Now
 }
 
 // Broker is a running broker. Its methods may be called from any goroutine.
@@ -68,6 +69,7 @@ type Broker struct {
 	queuedBytes atomic.Int64
 	maximum     atomic.Int64 // most clients connected at a time
 	panics      atomic.Uint64
+	unwell      atomic.Bool // it is known that the store takes nothing new
 	strangers   *quiet
 
 	mu        sync.Mutex
@@ -91,7 +93,6 @@ func New(o Options) (*Broker, error) {
 		index: topic.NewIndex(), seed: maphash.MakeSeed(), listeners: make(map[net.Listener]struct{}),
 		started: time.Now(), stopping: make(chan struct{}), closed: make(chan struct{}), strangers: newQuiet(time.Second),
 	}
-	b.epoch = b.started.UnixMilli()
 	if o.Limits != nil {
 		b.limits = *o.Limits
 	}
@@ -104,6 +105,7 @@ func New(o Options) (*Broker, error) {
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
+	b.setClock()
 	b.rules = b.limits.rules(&b.delivery)
 	b.admission = b.limits.admission(b.rules)
 	b.retained = newRetained(b.limits.MaxRetained, b.limits.MaxRetainedBytes)
@@ -209,6 +211,40 @@ func (b *Broker) Close(ctx context.Context) error {
 	return err
 }
 
+// Ready tells why the broker cannot do all of its work at present: it closes, or its store takes nothing new. nil when
+// it can.
+func (b *Broker) Ready() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closing {
+		return ErrClosed
+	}
+	if err := b.store.Health(); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
+}
+
+// trustedLead is how far ahead of the store's last batch a wall clock may be at the start.
+const trustedLead = 10 * 365 * 24 * time.Hour
+
+// setClock starts the steady clock at the wall clock's time. One that is before what the store remembers, or
+// many years after it, is not believed: the clock goes on from the store's last batch, so that nothing expires, or
+// lasts longer, for what somebody did to the machine's clock.
+func (b *Broker) setClock() {
+	now := b.opts.Now
+	if now == nil {
+		now = time.Now
+	}
+	wall, last := now().UnixMilli(), b.store.Past().Commit
+	b.epoch = wall
+	if last != 0 && (wall < last || wall-last > trustedLead.Milliseconds()) {
+		b.epoch = last
+		b.log.Warn("the wall clock is not believed: time goes on from the store's last change",
+			"wall", time.UnixMilli(wall).UTC(), "last_change", time.UnixMilli(last).UTC())
+	}
+}
+
 // clock is the steady clock: Unix milliseconds that never jump while the broker runs.
 func (b *Broker) clock(now time.Time) int64 { return b.epoch + now.Sub(b.started).Milliseconds() }
 
@@ -223,7 +259,7 @@ func (b *Broker) shardOf(clientID string) *shard {
 // load takes over what the store kept.
 func (b *Broker) load() error {
 	now := b.clock(time.Now())
-	var highest store.SessionID
+	highest := b.store.Past().Session
 	err := b.store.Load(func(r *store.Recovered) error {
 		highest = max(highest, r.Session.ID)
 		b.shardOf(r.Session.ClientID).restore(r, now)

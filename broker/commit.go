@@ -4,7 +4,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -15,7 +14,10 @@ import (
 type batch struct {
 	store.Batch
 	number  uint64
+	owners  []*client      // whose records these are, nil = nobody's
 	targets []store.Target // of the records
+	changes []ticket       // of retained messages
+	again   []again        // what else is to be done if it fails
 	routed  []routed
 	to      []receiver // of routed
 	waiters []*client
@@ -32,6 +34,7 @@ type routed struct {
 	record int // of its Enqueue, -1 = none
 	from   int // its receivers: batch.to[from:end]
 	end    int
+	again  bool // it stands in batch.again: if the batch fails it is not lost
 }
 
 // commits collects what a turn wants kept, hands it to the store and carries out what waits for it.
@@ -44,7 +47,7 @@ type commits struct {
 	records    int    // of batches without an outcome; so are messages and bytes
 	messages   int
 	bytes      int64
-	paused     []*loop.Conn // whose clients are ahead of the store
+	paused     map[*client]struct{} // not read from: they are ahead of the store
 
 	mu sync.Mutex // guards settled and err of the batches
 }
@@ -67,8 +70,11 @@ func (k *commits) newBatch() *batch {
 
 func (b *batch) empty() bool { return len(b.Records) == 0 && len(b.routed) == 0 && len(b.waiters) == 0 }
 
-// keep adds a change to the batch.
-func (k *commits) keep(r store.Record) { k.batch.Records = append(k.batch.Records, r) }
+// keep adds a change to the batch, of a client's session or nobody's (nil).
+func (k *commits) keep(c *client, r store.Record) {
+	k.batch.Records = append(k.batch.Records, r)
+	k.batch.owners = append(k.batch.owners, c)
+}
 
 // How far clients may be ahead of the store before a shard stops reading from those that ask for more.
 const (
@@ -80,7 +86,7 @@ const (
 func (k *commits) ahead(part int) bool {
 	b := k.batch
 	return (k.records+len(b.Records))*part > maxAhead || (k.messages+len(b.routed))*part > maxAhead ||
-		(k.bytes+b.bytes)*int64(part) > maxAheadBytes
+		(k.bytes+b.bytes)*int64(part) > maxAheadBytes || len(k.sh.health.redo)*part > maxRedo
 }
 
 // concerns tells whether something of c is in this turn's batch.
@@ -88,27 +94,20 @@ func (k *commits) concerns(c *client) bool {
 	return c.published == k.batch.number || c.waiting == k.batch.number
 }
 
-// pause stops reading from a connection whose client keeps the store busy, until that has caught up.
-func (k *commits) pause(conn *loop.Conn) {
-	conn.PauseRead()
-	k.paused = append(k.paused, conn)
+// pause stops reading from a client that keeps the store busy, until that has caught up.
+func (k *commits) pause(c *client) {
+	c.conn.PauseRead()
+	k.paused[c] = struct{}{}
 }
-
-// pauses tells that nothing is read from a connection; its keep-alive stands still meanwhile.
-func (k *commits) pauses(conn *loop.Conn) bool { return conn != nil && slices.Contains(k.paused, conn) }
 
 func (k *commits) resume() {
 	if len(k.paused) == 0 || k.ahead(2) {
 		return
 	}
-	for _, conn := range k.paused {
-		if c, open := conn.State.(*client); open {
-			c.s.Heard(k.sh.turn())
-			conn.ResumeRead()
-		}
+	for c := range k.paused {
+		delete(k.paused, c)
+		c.read(k.sh)
 	}
-	clear(k.paused)
-	k.paused = k.paused[:0]
 }
 
 // commit hands the batch to the store and deals with every outcome there is by now. What those bring about
@@ -123,7 +122,7 @@ func (k *commits) commit() {
 			if len(b.Records) == 0 {
 				b.finished(nil)
 			} else {
-				k.sh.b.store.Commit(&b.Batch)
+				k.handIn(b)
 			}
 		}
 		if !k.settleOutcomes() {
@@ -133,6 +132,20 @@ func (k *commits) commit() {
 	if !k.batch.empty() {
 		k.sh.loop.Wake()
 	}
+}
+
+// handIn gives the batch to the store. Batches that change retained messages go one by one, so that the tree shows
+// what the store will have.
+func (k *commits) handIn(b *batch) {
+	if len(b.changes) == 0 {
+		k.sh.b.store.Commit(&b.Batch)
+		return
+	}
+	all := k.sh.b.retained
+	all.order.Lock()
+	defer all.order.Unlock()
+	all.handIn(b)
+	k.sh.b.store.Commit(&b.Batch)
 }
 
 // finished takes the store's word, on any goroutine.
@@ -163,15 +176,19 @@ func (k *commits) settleOutcomes() bool {
 }
 
 func (k *commits) carryOut(b *batch) {
+	if len(b.changes) > 0 {
+		k.sh.b.retained.settle(b.changes, b.err == nil)
+	}
 	if b.err != nil {
 		k.sh.count.StoreErrors++
 		k.sh.b.log.Error("the store could not keep a batch", "records", len(b.Records), "error", b.err)
+		k.sh.health.failed(b)
 	}
 	for i := range b.routed {
 		r := &b.routed[i]
-		if b.err != nil && r.record >= 0 {
+		if b.err != nil && (r.record >= 0 || r.again) {
 			k.holes(b, r)
-			for j := r.from; j < r.end; j++ {
+			for j := r.from; j < r.end && !r.again; j++ {
 				k.lose(b.to[j].client, r.msg, session.StoreFailed)
 			}
 			continue
@@ -189,6 +206,11 @@ func (k *commits) carryOut(b *batch) {
 			k.deliver(to, r.msg, seq)
 		}
 	}
+	for i := range b.again {
+		if b.err == nil {
+			k.sh.moved(&b.again[i])
+		}
+	}
 	for _, c := range b.waiters {
 		k.tell(c, b)
 	}
@@ -203,11 +225,15 @@ func (k *commits) recycle(b *batch) {
 		return
 	}
 	clear(b.Records)
+	clear(b.owners)
+	clear(b.changes)
+	clear(b.again)
 	clear(b.routed)
 	clear(b.to)
 	clear(b.targets)
 	clear(b.waiters)
 	b.settled, b.err, b.bytes = false, nil, 0
+	b.owners, b.changes, b.again = b.owners[:0], b.changes[:0], b.again[:0]
 	b.Records, b.routed, b.to, b.waiters, b.targets = b.Records[:0], b.routed[:0], b.to[:0], b.waiters[:0], b.targets[:0]
 	k.spare = append(k.spare, b)
 }
@@ -246,6 +272,6 @@ func (k *commits) tell(c *client, b *batch) {
 	if b.err == nil {
 		k.sh.perform(c, nil, c.s.Stored(b.number, k.sh.take()))
 	} else {
-		k.sh.perform(c, nil, c.s.Failed(b.number, k.sh.take()))
+		k.sh.perform(c, nil, c.s.Failed(b.number, refusal(b.err), k.sh.take()))
 	}
 }

@@ -24,7 +24,13 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 	case req.Will != nil && !sh.router.mayPublish(id, req.ClientID, req.Will.Msg.Topic):
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorised to publish the will"})
 		return
-	case !sh.b.enter(taking):
+	case req.Expiry > 0 && (old == nil || req.CleanStart || old.s.Expiry() == 0): // a new session for the store
+		if err := sh.health.why(); err != nil {
+			sh.refuseUnstored(conn, p, err)
+			return
+		}
+	}
+	if !sh.b.enter(taking) {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.QuotaExceeded, Text: "the server has as many connections as it is allowed"})
 		return
 	}
@@ -55,6 +61,16 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 	if sh.b.opts.Events.Connected != nil {
 		sh.b.opts.Events.Connected(sh.describe(c))
 	}
+}
+
+// refuseUnstored refuses a client whose session could not be kept.
+func (sh *shard) refuseUnstored(conn *loop.Conn, p *pending, err error) {
+	reason := refusal(err)
+	if reason != mqtt.QuotaExceeded {
+		reason = mqtt.ServerUnavailable
+	}
+	sh.count.NotStored[reason]++
+	sh.lobby.refuse(conn, p, &session.Refusal{Reason: reason, Text: err.Error()})
 }
 
 // enter counts one more connected client, if the limit allows it; one that takes another's place is always allowed.
@@ -99,6 +115,8 @@ func (sh *shard) detach(c *client) {
 		was = sh.describe(c)
 	}
 	c.conn, c.hello = nil, nil
+	delete(sh.health.back, c)
+	delete(sh.commits.paused, c)
 	c.online.Store(false)
 	c.unsent, c.unsentB = 0, 0
 	sh.b.connected.Add(-1)
@@ -161,7 +179,8 @@ func (sh *shard) shutdown() {
 // checkQuiet tells Close when every connection is closed, every ended session's queue looked through and every batch
 // has its outcome.
 func (sh *shard) checkQuiet() {
-	if sh.loop.Conns() > 0 || sh.reading > 0 || len(sh.commits.committing) > 0 || !sh.commits.batch.empty() {
+	owes := sh.health.busy || len(sh.health.redo) > 0 && !sh.health.futile && sh.b.store.Health() == nil
+	if owes || sh.loop.Conns() > 0 || sh.reading > 0 || len(sh.commits.committing) > 0 || !sh.commits.batch.empty() {
 		return
 	}
 	select {

@@ -79,12 +79,15 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			sh.reject(conn, err)
 			return len(b), 0
 		}
+		if admitted && sh.health.holdsBack(c, &sh.packet) {
+			return used, 0
+		}
 		sh.count.PacketsReceived++
 		if admitted {
 			sh.perform(c, &sh.packet, c.s.Packet(sh.turn(), &sh.packet, sh.take()))
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {
-				sh.commits.pause(conn)
+				sh.commits.pause(c)
 				return used, 0
 			}
 			continue

@@ -22,6 +22,8 @@ type Counters struct {
 	Denied                                 uint64               // publishes and filters refused
 	SessionsExpired                        uint64               // ended by their expiry interval
 	StoreErrors                            uint64               // batches not kept
+	HeldBack                               uint64               // times a client was not read because the store did not take its message
+	NotStored                              [256]uint64          // PUBLISHes, filters and CONNECTs refused because the store takes nothing new, by mqtt.ReasonCode
 	Dropped                                [session.Whys]uint64 // messages that did not reach a receiver, by session.Why
 	Refused                                [256]uint64          // CONNECTs, by mqtt.ReasonCode
 	Violations                             [256]uint64          // connections closed for bad input, by mqtt.ReasonCode
@@ -46,12 +48,14 @@ func (c *Counters) add(o *Counters) {
 	c.Denied += o.Denied
 	c.SessionsExpired += o.SessionsExpired
 	c.StoreErrors += o.StoreErrors
+	c.HeldBack += o.HeldBack
 	for i, n := range o.Dropped {
 		c.Dropped[i] += n
 	}
 	for i := range o.Refused {
 		c.Refused[i] += o.Refused[i]
 		c.Violations[i] += o.Violations[i]
+		c.NotStored[i] += o.NotStored[i]
 	}
 }
 

@@ -154,7 +154,7 @@ func (k *Control) Publish(ctx context.Context, m mqtt.Message) (mqtt.ReasonCode,
 		defer func() { done <- nil }()
 		sh.b.guard("publish", func() {
 			reason = mqtt.UnspecifiedError
-			reason, _ = sh.router.publish(nil, kept)
+			reason = sh.router.publish(nil, kept).reason
 		})
 	})
 	if err := k.wait(ctx, done); err != nil {

@@ -166,7 +166,7 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 // redistribute gives what waits for an offline member of shared subscriptions, and was never sent to it, to
 // members that are online. It reads the queue off the loop.
 func (sh *shard) redistribute(c *client) {
-	if !c.shares(isOnline) {
+	if !c.shares(isOnline) || sh.health.why() != nil { // it is called again when the store is well
 		return
 	}
 	from, to := c.s.Unsent()
@@ -177,14 +177,13 @@ func (sh *shard) redistribute(c *client) {
 		if c.s.Ended() || c.s.Connected() {
 			return false
 		}
-		do := sh.take()
 		for _, it := range r.items {
 			if g := it.Delivery.Group; g != "" && !it.Released && sh.b.groups.has(g, c, isOnline) {
-				sh.router.requeue(g, it.Message, c)
-				do = c.s.Withdraw(it.Seq, do)
+				sh.router.requeue(again{msg: it.Message, from: c, group: g, seq: it.Seq})
+				c.s.Withdraw(it.Seq, it.Message)
 			}
 		}
-		sh.perform(c, nil, do)
+		sh.measure(c)
 		return true
 	})
 }

@@ -19,8 +19,12 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		case session.Send:
 			sh.out.send(c, e)
 		case session.Route:
-			reason, batch := sh.router.publish(c, sh.router.viewOf(c, &p.Publish))
-			do = c.s.Routed(sh.turn(), &p.Publish, reason, batch, do)
+			v := sh.router.publish(c, sh.router.viewOf(c, &p.Publish))
+			if v.why != nil {
+				do = c.s.Refused(&p.Publish, v.reason, v.why.Error(), do)
+			} else {
+				do = c.s.Routed(sh.turn(), &p.Publish, v.reason, v.batch, do)
+			}
 		case session.Keep:
 			sh.keepChange(c, e)
 		case session.Drop:
@@ -33,9 +37,11 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 			sh.router.keepSubscription(c, store.Subscribe, e.Sub)
 			sh.router.subscribed(c, e.Sub)
 		case session.RemoveSubscription:
-			sh.router.unsubscribe(c, e.Sub.Filter)
+			if !e.Flag {
+				sh.router.unsubscribe(c, e.Sub.Filter)
+				sh.replay.stop(c, e.Sub.Filter)
+			}
 			sh.router.keepSubscription(c, store.Unsubscribe, e.Sub)
-			sh.replay.stop(c, e.Sub.Filter)
 		case session.Close:
 			sh.close(c, e)
 		default:
@@ -56,6 +62,7 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 	case session.SendConnack:
 		if c.conn != nil {
 			sh.out.greet(c, e)
+			c.known = c.stored != 0
 			c.online.Store(true)
 		}
 	case session.Replay:
@@ -63,7 +70,7 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 	case session.Fetch:
 		sh.fetch(c, e)
 	case session.Requeue:
-		sh.router.requeue(e.Text, e.Msg, c)
+		sh.moveOn(c, e.Text, e.Msg)
 	case session.PublishWill:
 		sh.router.publishWill(c, e.Msg)
 	case session.End:
@@ -142,7 +149,7 @@ func (sh *shard) keepChange(c *client, e *session.Effect) {
 	case session.Complete:
 		r.Op, r.PacketID = store.Complete, e.ID
 	}
-	sh.commits.keep(r)
+	sh.commits.keep(c, r)
 }
 
 // fetchMessages and fetchBytes bound what is read of a queue at a time.
@@ -178,9 +185,11 @@ func (sh *shard) fetch(c *client, e *session.Effect) {
 }
 
 // drop counts a message that did not reach a client, with the reason.
-func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) {
+func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) { sh.dropFor(c.id, m, why) }
+
+func (sh *shard) dropFor(clientID string, m *mqtt.Message, why session.Why) {
 	sh.count.Dropped[why]++
 	if sh.b.opts.Events.Dropped != nil {
-		sh.b.opts.Events.Dropped(c.id, m, why)
+		sh.b.opts.Events.Dropped(clientID, m, why)
 	}
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
@@ -41,28 +42,46 @@ func (r *router) viewOf(c *client, p *mqtt.Publish) *mqtt.Message {
 	return &r.view
 }
 
+// verdict is what became of a message. reason is for the acknowledgement, batch the store batch that has to be kept
+// before it, 0 = none. why is set where the message was refused because the store takes nothing new: nothing happened.
+type verdict struct {
+	reason mqtt.ReasonCode
+	batch  uint64
+	why    error
+}
+
 // publish is the walk of one message through the broker: authorise, ask the gates, retain, match, store,
-// deliver. from is nil for the server's own messages. reason is for the acknowledgement, batch the
-// store batch that has to be kept before it, 0 = none. m may be a view.
-func (r *router) publish(from *client, m *mqtt.Message) (reason mqtt.ReasonCode, batch uint64) {
+// deliver. from is nil for the server's own messages. m may be a view.
+func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 	if from != nil {
-		if reason := r.allowed(from, m); reason != mqtt.Success {
-			return reason, 0
+		if v.reason = r.allowed(from, m); v.reason != mqtt.Success {
+			return v
+		}
+	}
+	retain := m.Retain
+	if m.QoS > 0 || retain {
+		if err := r.sh.health.why(); err != nil {
+			if r.refusable(from, m) && r.grows(from, m) {
+				v.reason, v.why = refusal(err), err
+				r.sh.count.NotStored[v.reason]++
+				return v
+			}
+			retain = retain && !r.forgoesRetain(from, m)
 		}
 	}
 	unretained := false
 	before := len(r.sh.commits.batch.Records)
-	if m.Retain {
+	if retain {
 		unretained = !r.retain(m)
 	}
 	r.found, r.ids = r.found[:0], nil
 	r.match(from, m)
 	reason, record := r.enqueue(m)
 	if record >= 0 || len(r.sh.commits.batch.Records) > before || from != nil && from.published > r.sh.commits.done {
-		batch = r.sh.commits.batch.number
+		v.batch = r.sh.commits.batch.number
 		r.deliverLater(m, record)
 		if from != nil {
-			from.published = batch
+			from.published = v.batch
 		}
 	} else {
 		r.sh.out.nextMessage()
@@ -73,7 +92,49 @@ func (r *router) publish(from *client, m *mqtt.Message) (reason mqtt.ReasonCode,
 	if unretained && reason != mqtt.QuotaExceeded {
 		reason = mqtt.QuotaExceeded
 	}
-	return reason, batch
+	v.reason = reason
+	return v
+}
+
+// refusable tells whether somebody hears when m is refused. Before MQTT 5 nobody does: such a message goes on, and
+// when the store does not keep it the connection ends.
+func (r *router) refusable(from *client, m *mqtt.Message) bool {
+	return m.QoS > 0 && (from == nil || from.s.Version() >= mqtt.V5)
+}
+
+// forgoesRetain tells, and counts, that a message is delivered but not retained because the store takes nothing new.
+func (r *router) forgoesRetain(from *client, m *mqtt.Message) bool {
+	if m.QoS > 0 || len(m.Payload) == 0 || !isStored(m.Topic) {
+		return false
+	}
+	id := ""
+	if from != nil {
+		id = from.id
+	}
+	r.sh.dropFor(id, m, session.StoreUnwell)
+	return true
+}
+
+// grows tells whether a QoS 1 or 2 message makes the store grow: by itself, or because a durable session gets it.
+func (r *router) grows(from *client, m *mqtt.Message) bool {
+	if m.Retain && len(m.Payload) > 0 || m.QoS == 2 && from != nil && from.stored != 0 {
+		return true
+	}
+	takes := func(c *client, options uint32) bool {
+		return c.stored != 0 && min(m.QoS, mqtt.QoS(options&optQoS)) > 0 && (options&optNoLocal == 0 || c != from)
+	}
+	for _, e := range r.matches.Match(m.Topic) {
+		if e.ID&groupBit == 0 {
+			if c := r.sh.b.clients.get(e.ID); c != nil && takes(c, e.Options) {
+				return true
+			}
+		} else if g := r.sh.b.groups.get(e.ID); g != nil { // it may go to any member
+			if slices.ContainsFunc(*g.members.Load(), func(m member) bool { return takes(m.client, m.options) }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // allowed tells whether a client may publish m: the topics of the server itself, the authorizer, the gates.
@@ -205,7 +266,7 @@ func (r *router) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
 		return mqtt.Success, -1
 	}
 	targets := b.targets[first:len(b.targets):len(b.targets)]
-	r.sh.commits.keep(store.Record{Op: store.Enqueue, Message: m.Keep(), Targets: targets})
+	r.sh.commits.keep(nil, store.Record{Op: store.Enqueue, Message: m.Keep(), Targets: targets})
 	return mqtt.Success, len(b.Records) - 1
 }
 
@@ -233,21 +294,63 @@ func (r *router) deliverLater(m *mqtt.Message, record int) {
 }
 
 // requeue gives a message of a shared subscription to another member than the one that has it now.
-func (r *router) requeue(group string, m *mqtt.Message, not *client) {
-	g := r.sh.b.groups.find(group)
-	if g == nil {
-		r.sh.drop(not, m, session.SessionEnded)
+func (r *router) requeue(a again) {
+	if r.requeued(&a) {
 		return
 	}
-	c, options := r.chooseBut(g, m, not)
+	if a.seq == 0 { // else it stays where it is
+		r.sh.drop(a.from, a.msg, session.SessionEnded)
+	}
+	r.sh.moved(&a)
+}
+
+// requeued is false when there is nobody else.
+func (r *router) requeued(a *again) bool {
+	g := r.sh.b.groups.find(a.group)
+	if g == nil {
+		return false
+	}
+	c, options := r.chooseBut(g, a.msg, a.from)
 	if c == nil {
-		r.sh.drop(not, m, session.SessionEnded)
-		return
+		return false
 	}
 	r.found, r.ids = r.found[:0], nil
-	r.find(c, m, options, g.name, false)
-	if _, record := r.enqueue(m); len(r.found) > 0 {
-		r.deliverLater(m, record)
+	r.find(c, a.msg, options, g.name, false)
+	if c.stored != 0 && r.found[0].d.QoS > 0 && r.sh.health.why() != nil {
+		r.sh.health.hold(*a)
+		return true
+	}
+	_, record := r.enqueue(a.msg)
+	if len(r.found) > 0 {
+		r.deliverLater(a.msg, record)
+	}
+	if a.seq != 0 {
+		r.sh.commits.keep(a.from, store.Record{Op: store.Settle, Session: a.from.stored, Seq: a.seq})
+	}
+	if record < 0 {
+		r.sh.moved(a)
+		return true
+	}
+	b := r.sh.commits.batch
+	b.again = append(b.again, *a)
+	b.routed[len(b.routed)-1].again = true
+	return true
+}
+
+// repeat does again what could not be kept.
+func (r *router) repeat(a again) {
+	switch {
+	case a.group == "":
+		if a.from.will == a.msg {
+			a.from.will = nil
+		}
+		r.sendWill(&a)
+		if a.from.stored != 0 && !a.from.s.Ended() {
+			r.sh.keepChange(a.from, &session.Effect{Change: session.PutSession})
+		}
+	case a.seq != 0 && a.from.s.Ended(): // its queue was looked through as it ended
+	default:
+		r.requeue(a)
 	}
 }
 
@@ -258,12 +361,40 @@ func (r *router) publishWill(c *client, w *mqtt.Message) {
 			r.sh.b.panicked(p, "client", c.id, "will", string(w.Topic))
 		}
 	}()
+	r.sh.count.Wills++
+	r.sendWill(&again{msg: w, from: c, tell: true})
+}
+
+// sendWill publishes a will, or holds what of it the store does not take.
+func (r *router) sendWill(a *again) {
+	c, w := a.from, a.msg
 	m := mqtt.Message{Topic: w.Topic, Payload: w.Payload, Forward: w.Forward, Publisher: w.Publisher, QoS: w.QoS, Retain: w.Retain}
 	if w.Expires != 0 {
 		m.Expires = r.sh.now + w.Expires // it counts from publication (MQTT5 3.1.3.2.4)
 	}
-	r.sh.count.Wills++
-	if reason, _ := r.publish(c, &m); reason.Failed() {
-		r.sh.b.log.Warn("a will was not published", "client", c.id, "topic", string(m.Topic), "reason", reason.String())
+	if (m.QoS > 0 || m.Retain) && r.sh.health.why() != nil && r.grows(c, &m) {
+		if m.QoS == 0 && a.tell {
+			a.tell = false
+			r.publish(c, &m)
+		}
+		r.sh.health.hold(*a)
+		return
+	}
+	b := r.sh.commits.batch
+	routed := len(b.routed)
+	if !a.tell {
+		r.retain(&m)
+		b.again = append(b.again, *a)
+		return
+	}
+	v := r.publish(c, &m)
+	if v.reason.Failed() {
+		r.sh.b.log.Warn("a will was not published", "client", c.id, "topic", string(m.Topic), "reason", v.reason.String())
+	}
+	if v.batch != 0 {
+		b.again = append(b.again, *a)
+		for i := routed; i < len(b.routed); i++ {
+			b.routed[i].again = true
+		}
 	}
 }

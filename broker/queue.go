@@ -3,6 +3,7 @@ package broker
 import (
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
 // readResult is one block of a queue.
@@ -48,12 +49,12 @@ func (sh *shard) readQueue(c *client, from, to uint64, do func(readResult) bool)
 // endStored removes an ended session from the store, after what waited in it for a shared subscription
 // has gone to another member. unsent is the first position never sent, lost how many messages wait there.
 func (sh *shard) endStored(c *client, unsent, lost uint64) {
-	end := func() { sh.commits.keep(store.Record{Op: store.EndSession, Session: c.stored}) }
 	if !c.shares(keepsOrIsOnline) {
 		for range lost {
 			sh.drop(c, nil, session.SessionEnded)
 		}
-		end()
+		c.leaving = true
+		sh.leave(c)
 		return
 	}
 	sh.readQueue(c, 1, ^uint64(0)-1, func(r readResult) bool {
@@ -62,7 +63,7 @@ func (sh *shard) endStored(c *client, unsent, lost uint64) {
 			switch g := it.Delivery.Group; {
 			case it.Released:
 			case g != "" && (it.Delivery.QoS == 1 || it.Seq >= unsent):
-				sh.router.requeue(g, it.Message, c)
+				sh.moveOn(c, g, it.Message)
 			case it.Seq >= unsent:
 				sh.drop(c, it.Message, session.SessionEnded)
 			}
@@ -71,8 +72,30 @@ func (sh *shard) endStored(c *client, unsent, lost uint64) {
 			sh.b.log.Error("an ended session's queue cannot be read", "client", c.id, "error", r.err)
 		}
 		if r.done {
-			end()
+			c.leaving = true
+			sh.leave(c)
 		}
 		return true
 	})
+}
+
+// moveOn gives a message of a shared subscription from an ending session to another member.
+func (sh *shard) moveOn(c *client, group string, m *mqtt.Message) {
+	c.moving++
+	sh.router.requeue(again{msg: m.Keep(), from: c, group: group})
+}
+
+// leave removes an ended session from the store once nothing of it moves any more.
+func (sh *shard) leave(c *client) {
+	if c.leaving && c.moving == 0 {
+		sh.commits.keep(c, store.Record{Op: store.EndSession, Session: c.stored})
+	}
+}
+
+// moved says that nothing more is to be done about a message on its way from one queue to another.
+func (sh *shard) moved(a *again) {
+	if c := a.from; a.group != "" && a.seq == 0 {
+		c.moving--
+		sh.leave(c)
+	}
 }

@@ -100,6 +100,8 @@ func (p *replays) takes(c *client) bool {
 	case c.conn.Pending() > replayOutput:
 		c.conn.WaitDrain()
 		return false
+	case c.stored != 0 && p.sh.health.why() != nil:
+		return false
 	}
 	return c.s.Ready() && c.replayed <= p.sh.commits.done
 }
@@ -152,6 +154,6 @@ func (p *replays) deliver(c *client, s *session.Subscription, m *mqtt.Message) {
 	}
 	c.replayed = p.sh.commits.batch.number
 	p.sh.router.found = append(p.sh.router.found[:0], receiver{client: c, d: d, target: 1})
-	p.sh.commits.keep(store.Record{Op: store.Enqueue, Message: m, Targets: []store.Target{{Session: c.stored, Delivery: d}}})
+	p.sh.commits.keep(nil, store.Record{Op: store.Enqueue, Message: m, Targets: []store.Target{{Session: c.stored, Delivery: d}}})
 	p.sh.router.deliverLater(m, len(p.sh.commits.batch.Records)-1)
 }

@@ -27,6 +27,7 @@ type shard struct {
 	replay  replays // retained messages on their way to new subscriptions
 	agenda  agenda  // what is due when
 	stalls  stalls  // clients that do not read
+	health  health  // what the store does not take
 
 	packet  mqtt.Packet        // the one being worked on
 	effects [][]session.Effect // spare lists
@@ -47,7 +48,8 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.now = b.clock(time.Now())
 	sh.lobby.sh, sh.out.sh, sh.mail.sh, sh.replay.sh, sh.agenda.sh = sh, sh, sh, sh, sh
 	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 4096)}
-	sh.commits.sh = sh
+	sh.commits.sh, sh.commits.paused = sh, make(map[*client]struct{})
+	sh.health = health{sh: sh, back: make(map[*client]struct{})}
 	sh.stalls = stalls{sh: sh, clients: make(map[*client]stall)}
 	sh.commits.batch = sh.commits.newBatch()
 	return sh, nil
@@ -79,6 +81,7 @@ func (sh *shard) Turn(now time.Time) {
 	sh.tick(now)
 	sh.mail.collect()
 	sh.agenda.run()
+	sh.health.check()
 	sh.replay.pump()
 	sh.commits.commit()
 	sh.mail.send()
@@ -114,12 +117,12 @@ func (sh *shard) give(do []session.Effect) {
 // restore makes a client of what the store knows, before the loop runs.
 func (sh *shard) restore(r *store.Recovered, now int64) {
 	m := &r.Session
-	if m.Disconnected == 0 {
-		m.Disconnected = now // it was connected when the broker ended
+	if m.Disconnected == 0 { // it was connected when the broker ended: nobody knows what was sent since
+		m.Disconnected, m.Unsent = now, 0
 	}
 	q := session.Restored{
 		Version: m.Version, Expiry: m.Expiry, Disconnected: m.Disconnected, Received: r.Received,
-		First: r.First, Next: r.Next, Messages: r.Messages, Bytes: int64(r.Bytes),
+		First: r.First, Next: r.Next, Unsent: m.Unsent, Messages: r.Messages, Bytes: int64(r.Bytes),
 	}
 	if m.Will != nil {
 		q.Will = &session.Will{Msg: m.Will.Message, Delay: m.Will.Delay}
@@ -129,14 +132,14 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 	}
 	if other := sh.byID[m.ClientID]; other != nil { // a crash came between the end of one and the next
 		if other.stored > m.ID {
-			sh.commits.keep(store.Record{Op: store.EndSession, Session: m.ID})
+			sh.commits.keep(nil, store.Record{Op: store.EndSession, Session: m.ID})
 			return
 		}
 		sh.end(other, true, 0, 0)
 	}
 	c := sh.newClient(m.ClientID, identityNamed(m.Owner))
 	c.s = *session.Restore(sh.b.rules, q)
-	c.stored = m.ID
+	c.stored, c.known = m.ID, true
 	for i := range c.s.Subscriptions() {
 		sh.router.subscribe(c, &c.s.Subscriptions()[i])
 	}

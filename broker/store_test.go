@@ -1,7 +1,6 @@
 package broker_test
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -112,18 +111,19 @@ func TestStoreFails(t *testing.T) {
 		a.expect("PUBACK id=1")
 		kept.expect(`PUBLISH qos=1 topic=t "before"`)
 
+		full := fmt.Errorf("the disk is full: %w", store.ErrFull)
 		h.Hold()
 		a.send(`PUBLISH qos=1 id=2 topic=t "lost"`)
 		h.Await(1)
-		h.Fail(errors.New("the disk is full"))
+		h.Fail(full)
 		a.expect(`PUBACK id=2 0x97 reason="the`)
 		a.send(`PUBLISH qos=2 id=3 topic=t "lost"`)
 		h.Await(1)
-		h.Fail(errors.New("the disk is full"))
+		h.Fail(full)
 		a.expect(`PUBREC id=3 0x97 reason="the`)
 		old.send(`PUBLISH qos=1 id=1 topic=t "lost"`)
 		h.Await(1)
-		h.Fail(errors.New("the disk is full"))
+		h.Fail(full)
 		old.expect("closed")
 		b.send(`PUBLISH qos=1 id=9 topic=free "on"`) // touches no store
 		b.expect("PUBLISH topic=free", "PUBACK id=9")
@@ -135,7 +135,7 @@ func TestStoreFails(t *testing.T) {
 		late := s.dial(mqtt.V5)
 		late.send("CONNECT id=late expiry=100")
 		h.Await(1)
-		h.Fail(errors.New("the disk is full"))
+		h.Fail(full)
 		late.expect("CONNACK 0x88", "closed")
 
 		h.Pass()

@@ -22,8 +22,19 @@ func indexOptions(s *session.Subscription) uint32 {
 	return uint32(s.Options&(optQoS|optNoLocal|optRetainAsPublished)) | s.ID<<optIDShift
 }
 
-// authorizeFilters puts refusals into codes.
+// authorizeFilters puts refusals into codes: of what the store does not take, and of what is not allowed.
 func (r *router) authorizeFilters(c *client, p *mqtt.Subscribe, codes []mqtt.ReasonCode) {
+	if c.stored != 0 {
+		if err := r.sh.health.why(); err != nil {
+			for i := range codes {
+				if !codes[i].Failed() {
+					codes[i] = refusal(err)
+					r.sh.count.NotStored[codes[i]]++
+				}
+			}
+			return
+		}
+	}
 	if r.sh.b.opts.Authz == nil {
 		return
 	}
@@ -75,7 +86,7 @@ func (r *router) unsubscribe(c *client, filter string) {
 
 func (r *router) keepSubscription(c *client, op store.Op, s *session.Subscription) {
 	if c.stored != 0 {
-		r.sh.commits.keep(store.Record{Op: op, Session: c.stored, Subscription: store.Subscription(*s)})
+		r.sh.commits.keep(c, store.Record{Op: op, Session: c.stored, Subscription: store.Subscription(*s)})
 	}
 }
 

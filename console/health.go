@@ -1,5 +1,5 @@
-// Package console is the HTTP side of Sapwood. In this version it answers health checks. It shows
-// nothing about clients, topics or the process: these two paths need no authentication.
+// Package console is the HTTP side of Sapwood: health checks here, the API in package api. What it answers itself
+// shows nothing about clients, topics or the process: these two paths need no authentication.
 package console
 
 import (
@@ -17,9 +17,10 @@ type problem struct {
 }
 
 // Handler answers /healthz with 200 while the process lives, and /readyz with 200 while ready
-// returns nil, else with 503 and the error's text. Everything else is a problem that says what
-// there is. ready is called from many goroutines at once.
-func Handler(ready func() error) http.Handler {
+// returns nil, else with 503 and the error's text. What is under /api/ it passes on to the handler that api returns,
+// with 503 while that is nil. Everything else is a problem that says what there is. ready and api are called
+// from many goroutines at once.
+func Handler(ready func() error, api func() http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -35,8 +36,15 @@ func Handler(ready func() error) http.Handler {
 			fail(w, http.StatusMethodNotAllowed, path+" answers GET and HEAD")
 		})
 	}
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		if h := api(); h != nil {
+			h.ServeHTTP(w, r)
+			return
+		}
+		fail(w, http.StatusServiceUnavailable, "the API comes when the start is done")
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, "there are /healthz and /readyz here")
+		fail(w, http.StatusNotFound, "there are /healthz, /readyz and /api/v1 here")
 	})
 	return mux
 }

@@ -13,7 +13,8 @@ import (
 
 func TestHealth(t *testing.T) {
 	var notReady error
-	h := console.Handler(func() error { return notReady })
+	var api http.Handler
+	h := console.Handler(func() error { return notReady }, func() http.Handler { return api })
 	f := func(method, path string, status int, detail string) {
 		t.Helper()
 		w := httptest.NewRecorder()
@@ -44,8 +45,12 @@ func TestHealth(t *testing.T) {
 	f("GET", "/healthz", 200, "")
 	f("GET", "/readyz", 200, "")
 	f("POST", "/readyz", 405, "GET")
-	f("GET", "/", 404, "/healthz and /readyz")
-	f("GET", "/metrics", 404, "/healthz and /readyz")
+	f("GET", "/", 404, "/healthz, /readyz and /api/v1")
+	f("GET", "/metrics", 404, "/healthz, /readyz and /api/v1")
+	f("GET", "/api/v1/status", 503, "when the start is done")
+	api = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
+	f("GET", "/api/v1/status", 200, "")
+	f("GET", "/debug/pprof/heap", 404, "") // F249: nobody fetches the heap, in which payloads are
 	notReady = errors.New("starting")
 	f("GET", "/healthz", 200, "")
 	f("GET", "/readyz", 503, "starting")

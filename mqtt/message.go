@@ -39,7 +39,14 @@ func (m *Message) Keep() *Message {
 	return &k
 }
 
-// Kept tells that m is a copy made by Keep and not a view.
+// Own tells that m is no view: nobody else writes to its memory, so that Keep returns it as it is. It
+// returns m.
+func (m *Message) Own() *Message {
+	m.kept = m
+	return m
+}
+
+// Kept tells that m is a copy made by Keep, or told to Own its memory, and not a view.
 func (m *Message) Kept() bool { return m.kept == m }
 
 // Bytes is what a held message weighs against a limit: topic, properties and

@@ -11,7 +11,9 @@ import (
 func Example(v any) string {
 	var b strings.Builder
 	value := reflect.ValueOf(v).Elem()
-	describe(value.Type()).example(&b, value, "")
+	n := describe(value.Type())
+	n.refer(value)
+	n.example(&b, value, "")
 	return strings.TrimPrefix(b.String(), "\n")
 }
 

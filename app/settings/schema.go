@@ -14,7 +14,9 @@ import (
 // v points to as the defaults.
 func Schema(v any, id, title string) *jsonschema.Schema {
 	value := reflect.ValueOf(v).Elem()
-	s := describe(value.Type()).schema(value)
+	n := describe(value.Type())
+	n.refer(value)
+	s := n.schema(value)
 	s.Schema, s.ID, s.Title = "https://json-schema.org/draft/2020-12/schema", id, title
 	return s
 }

@@ -2,7 +2,8 @@
 // remembers where each value came from, and can explain, check, describe and print them all.
 //
 // It knows nothing about Sapwood: everything it says it reads from struct tags. A field takes part
-// when it has a yaml tag; doc, unit, exceeded, enum, min and max say the rest. It opens no file and
+// when it has a yaml tag; doc, unit, exceeded, enum, min and max say the rest. A doc text may name another
+// setting in braces, {log.level}: its value stands there when the text is shown. It opens no file and
 // reads no environment of its own: both are handed in.
 package settings
 
@@ -61,6 +62,12 @@ type Checker interface {
 	Check(bad func(key, message, fix string))
 }
 
+// Documenter is implemented by the type of a setting whose text is kept elsewhere than in a doc tag. Doc is
+// asked of the zero value.
+type Documenter interface {
+	Doc() string
+}
+
 // Validator is the shorter form of a Checker: one error, or several joined, about the section.
 type Validator interface {
 	Validate() error
@@ -90,6 +97,7 @@ func Load(into any, src Source) (*Set, error) {
 	if len(l.problems) > 0 {
 		return nil, l.problems
 	}
+	s.root.refer(value)
 	return s, nil
 }
 
@@ -169,6 +177,9 @@ func describe(t reflect.Type) *node {
 			c := describe(f.Type)
 			c.name, c.field = name, i
 			c.doc, c.exceeded = f.Tag.Get("doc"), f.Tag.Get("exceeded")
+			if d, ok := reflect.Zero(f.Type).Interface().(Documenter); ok && c.doc == "" {
+				c.doc = d.Doc()
+			}
 			if unit := f.Tag.Get("unit"); unit != c.typeName() { // a duration counts in durations
 				c.unit = unit
 			}
@@ -228,6 +239,20 @@ func (n *node) leaves(v reflect.Value, path string, f func(path string, n *node,
 		}
 	default:
 		f(path, n, v)
+	}
+}
+
+// refer puts values in the place of the keys that texts name in braces. n describes the whole of v.
+func (n *node) refer(v reflect.Value) {
+	var pairs []string
+	n.leaves(v, "", func(path string, n *node, v reflect.Value) { pairs = append(pairs, "{"+path+"}", n.format(v)) })
+	n.rewrite(strings.NewReplacer(pairs...))
+}
+
+func (n *node) rewrite(r *strings.Replacer) {
+	n.doc, n.exceeded = r.Replace(n.doc), r.Replace(n.exceeded)
+	for _, c := range n.children {
+		c.rewrite(r)
 	}
 }
 

@@ -339,3 +339,30 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// level has its text elsewhere, and the text names another setting.
+type level string
+
+func (level) Doc() string { return "How far; {limits.count} at most, {nothing} else." }
+
+// A text that names another setting shows its value: the present one when asked, the default in the file.
+func TestDocNamesAnotherSetting(t *testing.T) {
+	cfg := struct {
+		Level  level  `yaml:"level"`
+		Limits limits `yaml:"limits" doc:"Some."`
+	}{"a", limits{Count: 5, Kind: "round"}}
+	const text = "How far; 5 at most, {nothing} else."
+	if got := settings.Example(&cfg); !strings.Contains(got, text) {
+		t.Error(got)
+	}
+	if got := settings.Schema(&cfg, "", "").Properties["level"].Description; got != text {
+		t.Error(got)
+	}
+	set, err := settings.Load(&cfg, settings.Source{Prefix: "T", Environ: []string{"T_LIMITS_COUNT=7"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := set.Explain("level"); err != nil || got[0].Doc != "How far; 7 at most, {nothing} else." {
+		t.Error(got, err)
+	}
+}

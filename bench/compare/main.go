@@ -20,7 +20,12 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sapwood-mqtt/sapwood/bench/peer"
 )
+
+// durability of the compared: nobody stores anything.
+const durability = "memory"
 
 // options are the command line.
 type options struct {
@@ -72,13 +77,13 @@ func run(ctx context.Context, o options) error {
 			return fmt.Errorf("build sapwood: %w\n%s", err, out)
 		}
 	}
-	var brokers []broker
+	var brokers []peer.Broker
 	for name := range strings.SplitSeq(o.brokers, ",") {
 		switch name {
 		case "sapwood":
-			brokers = append(brokers, sapwood(o.binary, o.config))
+			brokers = append(brokers, peer.Sapwood(o.binary, o.config, durability, "off"))
 		case "mosquitto":
-			brokers = append(brokers, mosquitto(o.peer))
+			brokers = append(brokers, peer.Mosquitto("Mosquitto", o.peer, "persistence false\n"))
 		default:
 			return fmt.Errorf("no broker %q", name)
 		}
@@ -94,22 +99,22 @@ func run(ctx context.Context, o options) error {
 
 // measure runs every row with every broker, round after round. The order of the
 // brokers turns with every round, so that a drift of the machine favours nobody.
-func (r *report) measure(ctx context.Context, o options, brokers []broker) error {
+func (r *report) measure(ctx context.Context, o options, brokers []peer.Broker) error {
 	var failed error
 	for round := range o.rounds {
 		for i := range r.Rows {
 			for k := range brokers {
 				b := brokers[(k+round)%len(brokers)]
-				res, err := b.run(ctx, o, r.Rows[i].row)
+				res, err := measureRow(ctx, b, o, r.Rows[i].row)
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
 				if err != nil {
-					failed = errors.Join(failed, fmt.Errorf("%s, %s: %w", b.name, r.Rows[i].Name, err))
-					fmt.Fprintf(os.Stderr, "%s, %s: %v\n", b.name, r.Rows[i].Name, err)
+					failed = errors.Join(failed, fmt.Errorf("%s, %s: %w", b.Name, r.Rows[i].Name, err))
+					fmt.Fprintf(os.Stderr, "%s, %s: %v\n", b.Name, r.Rows[i].Name, err)
 				}
-				r.Rows[i].add(b.name, res)
-				r.Rows[i].trace(os.Stderr, round, b.name)
+				r.Rows[i].add(b.Name, res)
+				r.Rows[i].trace(os.Stderr, round, b.Name)
 			}
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/bench/load"
+	"github.com/sapwood-mqtt/sapwood/bench/peer"
+	"github.com/sapwood-mqtt/sapwood/bench/section"
 )
 
 // report is everything measured, and what is made of it.
@@ -36,13 +38,13 @@ type rowData struct {
 	Out    map[string]int                  `json:"left_out,omitempty"`
 }
 
-func newReport(o options, brokers []broker) *report {
+func newReport(o options, brokers []peer.Broker) *report {
 	r := &report{When: time.Now().UTC().Truncate(time.Second), Rounds: o.rounds, Median: o.median, CPUs: runtime.NumCPU(), reporter: slices.Min[[]float64]}
 	if o.median {
 		r.reporter = median
 	}
 	for _, b := range brokers {
-		r.Brokers = append(r.Brokers, b.name)
+		r.Brokers = append(r.Brokers, b.Name)
 	}
 	for _, w := range rows() {
 		if o.only.MatchString(w.name) {
@@ -186,46 +188,29 @@ func (r *report) rate(d *rowData, broker string) string {
 	return load.Number(float64(int64(slices.Max(v))))
 }
 
-// The markers between which docs/performance.md holds the table.
-const (
-	tableBegin = "<!-- bench/compare: begin -->"
-	tableEnd   = "<!-- bench/compare: end -->"
-)
+// command names the section of the page.
+const command = "bench/compare"
 
 // page is docs/performance.md before the first comparison.
-const page = "# Performance\n\nMeasured by `go run ./bench/compare -write`: each broker alone on one core, the load on another,\n" +
-	"brokers in alternation, persistence and logging off, limits raised so that nobody drops.\n" +
-	"Absolute figures belong to the machine; ratios travel. The figures of every round are in performance.json.\n\n" +
-	tableBegin + "\n" + tableEnd + "\n"
+func page() string {
+	return "# Performance\n\nMeasured by `go run ./bench/compare -write`: each broker alone on one core, the load on another,\n" +
+		"brokers in alternation, persistence and logging off, limits raised so that nobody drops.\n" +
+		"Absolute figures belong to the machine; ratios travel. The figures of every round are in performance.json.\n\n" +
+		section.Begin(command) + "\n" + section.End(command) + "\n"
+}
 
 // save puts the table into dir/performance.md and everything into performance.json.
 func (r *report) save(dir string) error {
 	file := filepath.Join(dir, "performance.md")
-	text, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
-		text, err = []byte(page), os.MkdirAll(dir, 0o755)
-	}
-	if err != nil {
-		return fmt.Errorf("write the table: %w", err)
-	}
-	written, err := between(string(text), r.markdown())
-	if err != nil {
-		return fmt.Errorf("write the table: %s: %w", file, err)
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(file, []byte(page()), 0o644)); err != nil {
+			return fmt.Errorf("write the table: %w", err)
+		}
 	}
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(file, []byte(written), 0o644),
+	return errors.Join(section.Replace(file, command, r.markdown()),
 		os.WriteFile(filepath.Join(dir, "performance.json"), append(data, '\n'), 0o644))
-}
-
-// between replaces what stands between the markers.
-func between(text, table string) (string, error) {
-	head, rest, found := strings.Cut(text, tableBegin)
-	_, tail, closed := strings.Cut(rest, tableEnd)
-	if !found || !closed {
-		return "", fmt.Errorf("the markers %q and %q are missing", tableBegin, tableEnd)
-	}
-	return head + tableBegin + "\n" + table + tableEnd + tail, nil
 }

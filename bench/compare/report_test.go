@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/bench/load"
+	"github.com/sapwood-mqtt/sapwood/bench/peer"
 )
 
 func result(cpu, rate float64, lost uint64) *load.Result {
@@ -19,7 +20,7 @@ func result(cpu, rate float64, lost uint64) *load.Result {
 
 func fanInReport(median bool) *report {
 	o := options{only: regexp.MustCompile("^fan-in 100 → 1, QoS 0$"), rounds: 3, median: median}
-	r := newReport(o, []broker{{name: "Sapwood"}, {name: "Mosquitto"}})
+	r := newReport(o, []peer.Broker{{Name: "Sapwood"}, {Name: "Mosquitto"}})
 	for _, cpu := range []float64{0.6, 0.4, 0.5} {
 		r.Rows[0].add("Sapwood", result(cpu, 1e6*cpu, 0))
 	}

@@ -11,18 +11,19 @@ import (
 	"strconv"
 
 	"github.com/sapwood-mqtt/sapwood/bench/load"
+	"github.com/sapwood-mqtt/sapwood/bench/peer"
 )
 
 // run measures one row against a fresh process of the broker. A result may come
 // with an error: then the broker broke its promise and the result tells how.
-func (b broker) run(ctx context.Context, o options, w row) (*load.Result, error) {
-	r, err := b.start(ctx)
+func measureRow(ctx context.Context, b peer.Broker, o options, w row) (*load.Result, error) {
+	r, err := b.Start(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	defer r.stop()
-	args := append([]string{"-c", loadCore, o.binary, "bench"}, w.args...)
-	args = append(args, "--json", "--url="+r.address, "--pid="+strconv.Itoa(r.pid()))
+	defer r.Stop()
+	args := append([]string{"-c", peer.LoadCore, o.binary, "bench"}, w.args...)
+	args = append(args, "--json", "--url="+r.Address, "--pid="+strconv.Itoa(r.PID()))
 	if w.flow {
 		args = append(args, "--duration="+o.duration.String())
 	}

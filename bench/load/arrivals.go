@@ -68,7 +68,13 @@ type backlog struct {
 
 func (b *backlog) len() int { return len(b.times) - b.head }
 
-func (b *backlog) put(due time.Duration) { b.times = append(b.times, due) }
+func (b *backlog) put(due time.Duration) {
+	if len(b.times) == cap(b.times) && b.head > len(b.times)/2 { // a queue that never empties must not grow
+		b.times = b.times[:copy(b.times, b.times[b.head:])]
+		b.head = 0
+	}
+	b.times = append(b.times, due)
+}
 
 // take returns the first; the backlog must not be empty.
 func (b *backlog) take() time.Duration {

@@ -19,6 +19,7 @@ type client struct {
 	filters    []string // subscribed to after CONNACK; none = ready at once
 	plain      bool     // subscribe at QoS 0, whatever the run's is
 	wantResume bool     // CONNACK has to say that the session was present
+	counts     bool     // takes what comes unread: messages of another run
 
 	leaving bool // the rig closes it: its end is no error
 	pub     *publisher
@@ -44,6 +45,18 @@ type publisher struct {
 	turn    int     // index into frames
 	touched bool    // in rig.touched
 	due     backlog // open loop: due and not sent yet
+	asked   backlog // when those were due that are not acknowledged yet, if the rig measures answers
+
+	slack int      // deliveries that may be outstanding beyond the window
+	held  template // for a session that never takes it
+	every int      // every so many-th message is a held one, 0 = none
+	count int      // messages since the last held one
+}
+
+// absent sends every so many-th message to a topic whose subscriber stays away.
+func (p *publisher) absent(t template, every int) {
+	p.held, p.every = t, every
+	p.frameSize = max(p.frameSize, len(t.frame))
 }
 
 // subscriber is the receiving side: which publishers it hears and what it saw of them.
@@ -58,7 +71,7 @@ type subscriber struct {
 func (p *publisher) credit(qos mqtt.QoS) int {
 	n := p.window
 	if p.fan > 0 {
-		n -= (p.owed + p.fan - 1) / p.fan
+		n = min(n, n+p.slack-(p.owed+p.fan-1)/p.fan)
 	}
 	if qos > 0 || p.fan == 0 {
 		n = min(n, p.window-p.unacked)
@@ -75,7 +88,7 @@ func (cl *client) packet(head byte, body []byte, now time.Duration) error {
 	case mqtt.PUBLISH:
 		return cl.message(head, body, now)
 	case mqtt.PUBACK, mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP:
-		return cl.ack(mqtt.Type(head>>4), body)
+		return cl.ack(mqtt.Type(head>>4), body, now)
 	case mqtt.CONNACK:
 		return cl.accepted(head, body)
 	case mqtt.SUBACK:
@@ -103,6 +116,10 @@ func (cl *client) message(head byte, body []byte, now time.Duration) error {
 		r.acks = append(r.acks, byte(mqtt.PUBACK)<<4, 2, byte(id>>8), byte(id))
 	case 0x04:
 		r.acks = append(r.acks, byte(mqtt.PUBREC)<<4, 2, byte(id>>8), byte(id))
+	}
+	if cl.counts {
+		r.tally.Received++
+		return nil
 	}
 	s, ok := readStamp(payload)
 	if !ok || s.run != r.run || int(s.publisher) >= len(r.pubs) || cl.sub == nil {
@@ -134,7 +151,7 @@ func (cl *client) message(head byte, body []byte, now time.Duration) error {
 }
 
 // ack takes a PUBACK, PUBREC, PUBREL or PUBCOMP and answers what has to be answered.
-func (cl *client) ack(t mqtt.Type, body []byte) error {
+func (cl *client) ack(t mqtt.Type, body []byte, now time.Duration) error {
 	if len(body) < 2 {
 		return fmt.Errorf("malformed acknowledgement of type %d", t)
 	}
@@ -154,6 +171,9 @@ func (cl *client) ack(t mqtt.Type, body []byte) error {
 		return fmt.Errorf("acknowledgement of type %d for packet %d, which is not in flight", t, id)
 	}
 	cl.pub.unacked--
+	if r.answers != nil { // acknowledgements come in the order of what they are for (MQTT5 4.6.0-2)
+		r.answers.Record(now - cl.pub.asked.take())
+	}
 	r.acked++
 	r.touch(cl.pub)
 	return nil

@@ -41,6 +41,8 @@ type Options struct {
 	Arrivals Arrivals      `json:"arrivals"`    // open loop: uniform or poisson
 	Patience time.Duration `json:"patience_ns"` // how long to wait when nothing arrives
 	PID      int           `json:"pid"`         // the broker's process, 0 = not watched
+	Away     bool          `json:"away"`        // durable: the receiving sessions are offline meanwhile
+	Held     int           `json:"held"`        // durable: every so many-th message is for a session that never takes it, 0 = none
 
 	// Progress, if set, is called twice a second while a run is under way, from one
 	// goroutine.
@@ -82,15 +84,23 @@ func Scenarios() []Scenario {
 	}
 }
 
+// find looks a scenario up by its name, those of Durable too.
+func find(name string) (Scenario, bool) {
+	list := append(Scenarios(), Durable()...)
+	if i := slices.IndexFunc(list, func(s Scenario) bool { return s.Name == name }); i >= 0 {
+		return list[i], true
+	}
+	return Scenario{}, false
+}
+
 // Fill returns o with every zero value that has a default set, or says what is
 // wrong with it.
 func (o Options) Fill() (Options, error) {
-	list := Scenarios()
-	i := slices.IndexFunc(list, func(s Scenario) bool { return s.Name == o.Scenario })
-	if i < 0 {
+	s, known := find(o.Scenario)
+	if !known {
 		return o, fmt.Errorf("no scenario %q", o.Scenario)
 	}
-	d := list[i].defaults
+	d := s.defaults
 	setDefault(&o.Clients, d.Clients)
 	setDefault(&o.Group, d.Group)
 	setDefault(&o.Topics, d.Topics)
@@ -127,11 +137,11 @@ func (o Options) check() error {
 		return fmt.Errorf("payload of %d bytes: %d to 1,048,576 are possible", o.Payload, stampSize)
 	case o.QoS > 2:
 		return fmt.Errorf("QoS %d", o.QoS)
-	case o.QoS == 0 && o.Scenario == "offline":
-		return errors.New("an offline queue takes QoS 1 or 2")
+	case o.QoS == 0 && (o.Scenario == "offline" || o.Scenario == "durable"):
+		return errors.New("a queue that lasts takes QoS 1 or 2")
 	case o.Version != mqtt.V31 && o.Version != mqtt.V311 && o.Version != mqtt.V5:
 		return fmt.Errorf("MQTT version %d: 3, 4 (3.1.1) and 5 are possible", o.Version)
-	case o.Clients < 0 || o.Clients > 1_000_000 || o.Topics < 0 || o.Group < 0 || o.Rate < 0:
+	case o.Clients < 0 || o.Clients > 1_000_000 || o.Topics < 0 || o.Group < 0 || o.Held < 0 || o.Rate < 0:
 		return errors.New("a number of clients, topics, receivers or messages is out of range")
 	case o.Window < 0 || o.Window > 65_535:
 		return fmt.Errorf("window of %d: 1 to 65,535 are possible", o.Window)
@@ -148,8 +158,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := Scenarios()
-	s := list[slices.IndexFunc(list, func(s Scenario) bool { return s.Name == o.Scenario })]
+	s, _ := find(o.Scenario)
 	r, err := newRig(o)
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ func TestEveryScenario(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					owed := map[string]uint64{"fan-out": 1600, "retained": 40, "idle": 0, "connect": 0, "session": 0}
+					owed := map[string]uint64{"fan-out": 1600, "retained": 40, "offline": 800, "idle": 0, "connect": 0, "session": 0}
 					want, special := owed[s.Name]
 					if !special {
 						want = 400

@@ -7,19 +7,21 @@ import (
 
 // offline queues messages for sessions that are away, then lets them come back and
 // take them: every session has its publisher and must get all of its messages once
-// and in order.
+// and in order. With Group, so many sessions share a publisher: its messages are kept once and
+// wait for all of them.
 func offline(ctx context.Context, r *rig, res *Result) error {
-	sessions := r.silent(r.opts.Clients, "offline", false, true)
+	group := max(r.opts.Group, 1)
+	sessions := groups(r, r.opts.Clients, group)
 	if err := r.dial(ctx, sessions); err != nil {
 		return err
 	}
 	if err := r.depart(ctx, sessions); err != nil {
 		return err
 	}
-	feed := make([]*client, len(sessions))
-	for i, cl := range sessions {
-		p := r.publisher(i, cl.filters, false)
-		p.limit = max(r.opts.Messages/uint64(len(sessions)), 1)
+	feed := make([]*client, (len(sessions)+group-1)/group)
+	for i := range feed {
+		p := r.publisher(i, sessions[i*group].filters, false)
+		p.limit = max(r.opts.Messages/uint64(len(feed)), 1)
 		feed[i] = p.client
 	}
 	if err := r.dial(ctx, feed); err != nil {
@@ -28,18 +30,27 @@ func offline(ctx context.Context, r *rig, res *Result) error {
 	if err := r.fill(ctx, res, "in", "message queued"); err != nil {
 		return err
 	}
-	back := r.silent(r.opts.Clients, "offline", false, true)
+	back := groups(r, r.opts.Clients, group)
 	for i, cl := range back {
 		cl.wantResume = true
-		cl.sub = &subscriber{first: i, width: 1, seen: make([]sequence, 1)}
+		cl.sub = &subscriber{first: i / group, width: 1, seen: make([]sequence, 1)}
 		r.subs = append(r.subs, cl.sub)
 	}
-	err := r.collect(ctx, res, back, "out", "queued message delivered")
+	err := r.collect(ctx, res, back, func(p *publisher) int { return min(group, len(back)-p.index*group) }, "out", "queued message delivered")
 	r.settle(res)
 	if err != nil {
 		return err
 	}
 	return r.forget(ctx, back)
+}
+
+// groups makes n lasting sessions of which so many at a time subscribe to the same topic.
+func groups(r *rig, n, group int) []*client {
+	all := r.silent(n, "offline", false, true)
+	for i, cl := range all {
+		cl.filters = all[i-i%group].filters
+	}
+	return all
 }
 
 // retained sets retained topics, then has one subscriber take them all, at QoS 0 so
@@ -66,7 +77,7 @@ func retained(ctx context.Context, r *rig, res *Result) error {
 	}
 	r.pools = make([]pool, n)
 	taker := &client{rig: r, id: "bench-taker", cleanStart: true, filters: []string{"bench/retained/#"}, plain: true, sub: &subscriber{width: n}}
-	err := r.collect(ctx, res, []*client{taker}, "deliver", "retained message delivered")
+	err := r.collect(ctx, res, []*client{taker}, func(*publisher) int { return 1 }, "deliver", "retained message delivered")
 	r.settle(res)
 	if err != nil {
 		return err
@@ -126,12 +137,12 @@ func (r *rig) fill(ctx context.Context, res *Result, key, item string) error {
 }
 
 // collect connects the takers, waits until every message sent has arrived and adds
-// what that cost the broker.
-func (r *rig) collect(ctx context.Context, res *Result, takers []*client, key, item string) error {
+// what that cost the broker. audience is how many takers each of p's messages is owed to.
+func (r *rig) collect(ctx context.Context, res *Result, takers []*client, audience func(p *publisher) int, key, item string) error {
 	r.do(func() {
 		for _, p := range r.pubs {
-			p.owed = int(p.sent)
-			r.flying += int64(p.sent)
+			p.owed = int(p.sent) * audience(p)
+			r.flying += int64(p.owed)
 		}
 	})
 	s, err := measure(r.opts.PID, func() error {

@@ -17,6 +17,10 @@ type Result struct {
 	Options Options  `json:"options"`
 	Tally   Tally    `json:"tally"`
 	Figures []Figure `json:"figures"`
+
+	// From and To are when a flow's measurement began and ended; zero for other scenarios.
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
 }
 
 // Figure is one measured number. Key is stable, for programs; Text is for people.

@@ -40,11 +40,12 @@ type rig struct {
 	acked   uint64
 	flying  int64 // deliveries outstanding
 	latency Histogram
-	late    Histogram // how long after its due time a message was written
-	readied int       // clients that became ready, ever
-	closed  int       // connections that ended, ever
-	failure error     // the first one; ends the run
-	acks    []byte    // answers gathered during one Data
+	late    Histogram  // how long after its due time a message was written
+	answers *Histogram // from a message's due time to its acknowledgement; nil = not measured
+	readied int        // clients that became ready, ever
+	closed  int        // connections that ended, ever
+	failure error      // the first one; ends the run
+	acks    []byte     // answers gathered during one Data
 	waiting func() bool
 	met     chan struct{} // closed when waiting holds
 
@@ -246,7 +247,7 @@ func (r *rig) send(p *publisher) {
 	if n <= 0 || p.client.conn == nil {
 		return
 	}
-	now := r.clock()
+	now, before := r.clock(), p.sent
 	for left := n; left > 0; {
 		k := min(left, burst)
 		b := p.client.conn.Reserve(k * p.frameSize)
@@ -256,8 +257,9 @@ func (r *rig) send(p *publisher) {
 		p.client.conn.Commit(b)
 		left -= k
 	}
-	p.owed += n * p.fan
-	r.flying += int64(n * p.fan)
+	owed := int(p.sent-before) * p.fan
+	p.owed += owed
+	r.flying += int64(owed)
 	r.tally.Sent += uint64(n)
 	if r.opts.QoS > 0 {
 		p.unacked += n
@@ -276,10 +278,10 @@ func (r *rig) appendMessage(b []byte, p *publisher, now time.Duration) []byte {
 		due = p.due.take()
 		r.late.Record(now - due)
 	}
-	t := &p.frames[p.turn]
-	if p.turn++; p.turn == len(p.frames) {
-		p.turn = 0
+	if r.answers != nil {
+		p.asked.put(due)
 	}
+	t, held := p.next()
 	at := len(b)
 	b = append(b, t.frame...)
 	if t.id > 0 {
@@ -291,8 +293,26 @@ func (r *rig) appendMessage(b []byte, p *publisher, now time.Duration) []byte {
 	if t.stamp > 0 {
 		putStamp(b[at+t.stamp:], stamp{uint32(p.index), r.run, p.sent, due})
 	}
-	p.sent++
+	if !held {
+		p.sent++
+	}
 	return b
+}
+
+// next is the template of p's next message, and whether it is one that nobody takes:
+// those have no number.
+func (p *publisher) next() (t *template, held bool) {
+	if p.every > 0 {
+		if p.count++; p.count == p.every {
+			p.count = 0
+			return &p.held, true
+		}
+	}
+	t = &p.frames[p.turn]
+	if p.turn++; p.turn == len(p.frames) {
+		p.turn = 0
+	}
+	return t, false
 }
 
 // fence bounds QoS 0 messages that nobody hears: the broker works through a

@@ -153,8 +153,8 @@ func (r *rig) settle(res *Result) {
 
 // mark is a moment of a flow: the counters and the clocks, read together on the loop.
 type mark struct {
-	sent, received uint64
-	err            error
+	sent, received, acked uint64
+	err                   error
 }
 
 // flow warms up, measures and drains.
@@ -171,7 +171,11 @@ func (r *rig) flow(ctx context.Context, res *Result) error {
 	r.do(func() {
 		r.latency.Reset()
 		r.late.Reset()
-		from = mark{r.tally.Sent, r.tally.Received, m.begin()}
+		if r.answers != nil {
+			r.answers.Reset()
+		}
+		res.From = time.Now()
+		from = mark{r.tally.Sent, r.tally.Received, r.acked, m.begin()}
 	})
 	var err error
 	if r.opts.Messages == 0 {
@@ -180,15 +184,23 @@ func (r *rig) flow(ctx context.Context, res *Result) error {
 		err = r.await(ctx, "send and receive", r.complete)
 	}
 	r.do(func() {
-		to = mark{sent: r.tally.Sent, received: r.tally.Received}
+		to = mark{sent: r.tally.Sent, received: r.tally.Received, acked: r.acked}
 		s, to.err = m.end()
+		res.To = time.Now()
 		r.sending = false // what is under way still arrives
 	})
 	if err = errors.Join(err, from.err, to.err); err != nil {
 		return err
 	}
-	res.addFlow(s, to.sent-from.sent, to.received-from.received)
+	if r.answers != nil {
+		res.addDurable(s, to.acked-from.acked, to.received-from.received)
+	} else {
+		res.addFlow(s, to.sent-from.sent, to.received-from.received)
+	}
 	r.do(func() {
+		if r.answers != nil {
+			res.addLatency(r.answers, "ack", "publish to acknowledgement")
+		}
 		res.addLatency(&r.latency, "latency", "latency")
 		if r.timeline != nil {
 			res.addLatency(&r.late, "late", "generator late by")

@@ -90,9 +90,16 @@ func (c *Conn) checkDrained() {
 }
 
 // PauseRead stops Data calls for c; what was read already is kept and what
-// comes stays in the system. The peer's end is noticed only by writing or after
-// ResumeRead.
+// comes stays in the system. The peer's end is noticed only by writing, by Left or
+// after ResumeRead.
 func (c *Conn) PauseRead() { c.flags |= paused }
+
+// Left asks the system whether the peer has ended its side, whatever of its bytes is
+// still to be read; false where the system cannot tell.
+func (c *Conn) Left() bool {
+	t, asks := c.t.(interface{ left() bool })
+	return asks && c.flags&ended == 0 && t.left()
+}
 
 // ResumeRead ends PauseRead. In the next turn kept input is offered to Data.
 func (c *Conn) ResumeRead() {

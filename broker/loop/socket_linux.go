@@ -368,3 +368,10 @@ func tune(fd int, keepAlive time.Duration) error {
 	}
 	return nil
 }
+
+// left implements Conn.Left.
+func (x *socket) left() bool {
+	poll := []unix.PollFd{{Fd: x.fd, Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(poll, 0)
+	return err == nil && n > 0
+}

@@ -34,7 +34,7 @@ const (
 	Authorize
 	// AddSubscription enters Sub; Flag tells that the filter was subscribed before.
 	AddSubscription
-	// RemoveSubscription removes Sub.
+	// RemoveSubscription removes Sub; Flag tells that there was none as far as the session knows.
 	RemoveSubscription
 	// Replay sends the retained messages that match Sub.
 	Replay
@@ -84,6 +84,7 @@ const (
 	Denied                      // not authorised to receive it
 	StoreFailed                 // the store could not keep it
 	RetainedFull                // the limit on retained messages
+	StoreUnwell                 // the store takes nothing new: not retained, or not held until it does
 	whyEnd
 )
 
@@ -94,7 +95,7 @@ const Whys = int(whyEnd)
 func (w Why) String() string {
 	return [Whys]string{
 		"", "expired", "too_large", "queue_full", "slow_consumer", "offline",
-		"session_ended", "server_full", "denied", "store_failed", "retained_full",
+		"session_ended", "server_full", "denied", "store_failed", "retained_full", "store_unwell",
 	}[w]
 }
 

@@ -200,7 +200,8 @@ func (h *hostile) act(op byte) error {
 		if from, to := h.s.Unsent(); from <= to && op&32 != 0 {
 			seq := from + uint64(h.byte())%(to-from+1)
 			if i := slices.IndexFunc(h.store.queue, func(q keptMessage) bool { return q.seq == seq }); i >= 0 && !h.settled[seq] {
-				return h.effects(h.did(h.s.Withdraw(seq, nil)))
+				h.s.Withdraw(seq, h.store.queue[i].m)
+				return h.effects(h.did([]Effect{{Kind: Keep, Change: Settle, Seq: seq}}))
 			}
 		}
 	case 23:

@@ -138,7 +138,7 @@ func (l *Line) stored(batch uint64, do []Effect) []Effect {
 	return do
 }
 
-func (l *Line) failed(batch uint64, do []Effect) []Effect {
+func (l *Line) failed(batch uint64, reason mqtt.ReasonCode, do []Effect) []Effect {
 	if l.in == nil {
 		return do
 	}
@@ -149,17 +149,17 @@ func (l *Line) failed(batch uint64, do []Effect) []Effect {
 	}
 	for i := range l.in.waiting {
 		if l.in.waiting[i].batch == batch {
-			do = l.refuse(&l.in.waiting[i], do)
+			do = l.refuse(&l.in.waiting[i], reason, do)
 		}
 	}
 	return l.stored(batch, do)
 }
 
 // refuse makes of an answer what it is when its batch is not stored.
-func (l *Line) refuse(r *reply, do []Effect) []Effect {
+func (l *Line) refuse(r *reply, reason mqtt.ReasonCode, do []Effect) []Effect {
 	e := r.effect()
 	if l.version >= mqtt.V5 && e.Kind == Send && (e.Type == mqtt.PUBACK || e.Type == mqtt.PUBREC) {
-		e.Reason, e.Text = mqtt.QuotaExceeded, "the message could not be stored"
+		e.Reason, e.Text = reason, "the message could not be stored"
 		r.other = e
 		return do
 	}
@@ -167,6 +167,15 @@ func (l *Line) refuse(r *reply, do []Effect) []Effect {
 		l.expiry = 0
 	}
 	return l.close(mqtt.ImplementationSpecificError, "the change could not be stored", do)
+}
+
+// Receives tells that a QoS 2 message with a packet identifier was taken over and is not completed.
+func (l *Line) Receives(id uint16) bool {
+	if l.in == nil {
+		return false
+	}
+	_, had := l.in.received[id]
+	return had
 }
 
 // Waits tells that answers wait for a batch.
@@ -332,6 +341,17 @@ func (l *Line) Routed(t Turn, p *mqtt.Publish, reason mqtt.ReasonCode, batch uin
 		return l.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
 	}
 	return do
+}
+
+// Refused tells that the PUBLISH given last was refused and nothing of it happened: reason and, for people, why.
+func (l *Line) Refused(p *mqtt.Publish, reason mqtt.ReasonCode, why string, do []Effect) []Effect {
+	if p.QoS == 0 {
+		return do
+	}
+	if p.QoS == 2 {
+		l.in.release(p.ID) // [MQTT-4.3.3-9]
+	}
+	return l.reply(0, &Effect{Kind: Send, Type: ackOf(p.QoS), ID: p.ID, Reason: reason, Text: why}, do)
 }
 
 func (l *Line) pubrel(t Turn, p *mqtt.Ack, do []Effect) []Effect {

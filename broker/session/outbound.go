@@ -27,6 +27,7 @@ type outbound struct {
 	window
 	tail  uint64 // the highest position known
 	doubt uint64 // positions below it may have been sent before a crash
+	known uint64 // positions below it were in the store at a restart: they have no weights
 
 	front []queued // read from the store; goes first
 	rest  []queued // everything behind, in order

@@ -116,7 +116,7 @@ func (o *outbound) wants(seq uint64) bool {
 		return !o.isDone(seq)
 	}
 	w := o.weight(seq)
-	return w != nil && *w != gone || w == nil && seq < o.doubt
+	return w != nil && *w != gone || w == nil && seq < o.known
 }
 
 // doubtful tells that a position of a range sent before was, or may have been, sent itself.
@@ -186,6 +186,23 @@ func (o *outbound) freeze(do []Effect) []Effect {
 	return do
 }
 
+// restore takes the queue as the store has it.
+func (o *outbound) restore(r *Restored) {
+	o.tail, o.base, o.known = r.Next-1, r.First, r.Next
+	o.count, o.bytes = r.Messages, r.Bytes
+	o.doubt = r.Next
+	if r.Unsent != 0 {
+		o.doubt = min(r.Unsent, r.Next)
+	}
+	fresh := max(r.First, o.doubt)
+	if fresh > r.First {
+		o.appendRange(r.First, fresh-1, true)
+	}
+	if r.Next > fresh {
+		o.appendRange(fresh, r.Next-1, false)
+	}
+}
+
 // unsent is the first position of the queue that was never sent.
 func (o *outbound) unsent() uint64 {
 	if o == nil {
@@ -203,12 +220,14 @@ func (s *Session) Unsent() (from, to uint64) {
 	return s.out.unsent(), s.out.tail
 }
 
-// Withdraw takes a message that was never sent out of the offline session's queue.
-func (s *Session) Withdraw(seq uint64, do []Effect) []Effect {
+// Withdraw takes a message that was never sent out of the offline session's queue. Its owner settles it.
+func (s *Session) Withdraw(seq uint64, m *mqtt.Message) {
 	if w := s.out.weight(seq); w != nil {
 		s.out.leave(w)
+	} else { // in the totals alone since a restart
+		s.out.count--
+		s.out.bytes -= int64(m.Bytes())
 	}
-	return s.settle(seq, do)
 }
 
 // attach begins anew with what belongs to one connection: what the last one left unacknowledged

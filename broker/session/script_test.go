@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -183,6 +184,9 @@ func (sc *script) tell(word, rest string) ([]Effect, error) {
 			}
 		}
 		return w.did(s.Routed(w.turn, &sc.last.Publish, reason, batch, nil)), nil
+	case "refused":
+		reason, why, _ := strings.Cut(rest, " ")
+		return w.did(s.Refused(&sc.last.Publish, code(reason), why, nil)), nil
 	case "granted":
 		for i, f := range strings.Fields(strings.ReplaceAll(rest, ",", " ")) {
 			sc.ask[i] = code(f)
@@ -257,7 +261,9 @@ func (sc *script) control(word, rest string) ([]Effect, error) {
 		w.restart()
 	case "withdraw":
 		seq, _ := strconv.ParseUint(rest, 10, 64)
-		return w.did(s.Withdraw(seq, nil)), nil
+		at := slices.IndexFunc(w.store.queue, func(q keptMessage) bool { return q.seq == seq })
+		s.Withdraw(seq, w.store.queue[at].m)
+		w.keep(&Effect{Change: Settle, Seq: seq})
 	case "show":
 		n, b := s.Queued()
 		from, to := s.Unsent()
@@ -376,7 +382,11 @@ func (sc *script) write(e *Effect) {
 		}
 		sc.say("subscribe %s%s", subscription(e.Sub), again)
 	case RemoveSubscription:
-		sc.say("unsubscribe %s", subscription(e.Sub))
+		if e.Flag {
+			sc.say("unsubscribe %s, unknown", e.Sub.Filter)
+		} else {
+			sc.say("unsubscribe %s", subscription(e.Sub))
+		}
 	case Replay:
 		sc.say("replay %s", e.Sub.Filter)
 	case Keep:

@@ -197,10 +197,10 @@ func (s *Session) Stored(batch uint64, do []Effect) []Effect {
 }
 
 // Failed tells that batch could not be stored. What was to be acknowledged by it is not: a v5
-// publisher is told so, everybody else loses the connection and may try again.
-func (s *Session) Failed(batch uint64, do []Effect) []Effect {
+// publisher is told so with reason, everybody else loses the connection and may try again.
+func (s *Session) Failed(batch uint64, reason mqtt.ReasonCode, do []Effect) []Effect {
 	before := s.greeted
-	return s.begin(before, s.failed(batch, do))
+	return s.begin(before, s.failed(batch, reason, do))
 }
 
 // begin has what waits sent once CONNACK has gone out.
@@ -265,8 +265,10 @@ type Restored struct {
 	Subs         []Subscription
 	Received     []uint16
 	First, Next  uint64
-	Messages     int
-	Bytes        int64
+	// Unsent is the first position that was certainly never sent; 0 = any may have been.
+	Unsent   uint64
+	Messages int
+	Bytes    int64
 }
 
 // Restore returns a session as a store knew it: offline, with its queue still to be read.
@@ -283,12 +285,7 @@ func Restore(rules *Rules, r Restored) *Session {
 		}
 	}
 	if r.Next > 1 {
-		o := s.outbound()
-		o.tail, o.base, o.doubt = r.Next-1, r.First, r.Next
-		o.count, o.bytes = r.Messages, r.Bytes
-		if r.Next > r.First {
-			o.rest = append(o.rest, queued{seq: r.First, to: r.Next - 1, dup: true})
-		}
+		s.outbound().restore(&r)
 	}
 	if s.expiry != Never {
 		s.endAt = r.Disconnected + int64(s.expiry)*1000

@@ -74,18 +74,25 @@ func (s *Session) unsubscribe(t Turn, p *mqtt.Unsubscribe, do []Effect) []Effect
 	batch := uint64(0)
 	for i, f := range p.Filters {
 		at, had := s.findSub(string(f))
-		if !had {
-			codes[i] = mqtt.NoSubscriptionExisted
+		sub := Subscription{Filter: string(f)}
+		if had {
+			sub = s.subs[at]
+			s.subs = slices.Delete(s.subs, at, at+1)
+		} else if codes[i] = mqtt.NoSubscriptionExisted; !s.durable {
 			continue
-		}
-		sub := s.subs[at]
-		s.subs = slices.Delete(s.subs, at, at+1)
-		do = append(do, Effect{Kind: RemoveSubscription, Sub: &sub})
+		} // also an unknown one is removed from the store: the batch that was to remove it may have failed
+		do = append(do, Effect{Kind: RemoveSubscription, Sub: &sub, Flag: !had})
 		if s.durable {
 			batch = t.Batch
 		}
 	}
 	return s.reply(batch, &Effect{Kind: Send, Type: mqtt.UNSUBACK, ID: p.ID, Codes: codes}, do)
+}
+
+// Subscribes tells whether the session has a subscription to filter.
+func (s *Session) Subscribes(filter string) bool {
+	_, had := s.findSub(filter)
+	return had
 }
 
 func (s *Session) findSub(filter string) (int, bool) {

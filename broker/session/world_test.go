@@ -32,6 +32,7 @@ type kept struct {
 	subs     map[string]Subscription
 	expiry   uint32
 	gone     int64 // when the connection ended, 0 = connected
+	unsent   uint64
 	will     *Will
 	version  mqtt.Version
 }
@@ -120,11 +121,12 @@ func (w *world) keep(e *Effect) {
 	seq, id, s := e.Seq, e.ID, w.s
 	switch e.Change {
 	case PutSession:
-		expiry, will, version, gone := s.Expiry(), s.Will(), s.Version(), int64(0)
+		expiry, will, version, gone, unsent := s.Expiry(), s.Will(), s.Version(), int64(0), uint64(0)
 		if !s.Connected() {
 			gone = w.turn.Now
+			unsent, _ = s.Unsent()
 		}
-		w.later(func(k *kept) { k.expiry, k.will, k.version, k.gone = expiry, will, version, gone })
+		w.later(func(k *kept) { k.expiry, k.will, k.version, k.gone, k.unsent = expiry, will, version, gone, unsent })
 	case Settle:
 		w.later(func(k *kept) {
 			k.queue = slices.DeleteFunc(k.queue, func(q keptMessage) bool { return q.seq == seq })
@@ -154,7 +156,7 @@ func (w *world) outcome(ok bool) []Effect {
 func (w *world) settle(n uint64, ok bool) []Effect {
 	if !ok {
 		delete(w.batch, n)
-		return w.did(w.s.Failed(n, nil))
+		return w.did(w.s.Failed(n, mqtt.QuotaExceeded, nil))
 	}
 	for _, change := range w.batch[n] {
 		change(&w.store)
@@ -198,7 +200,7 @@ func (w *world) read(limit int) []Effect {
 func (w *world) restart() {
 	k := &w.store
 	r := Restored{
-		Version: k.version, Expiry: k.expiry, Disconnected: k.gone, Will: k.will, First: k.next, Next: k.next,
+		Version: k.version, Expiry: k.expiry, Disconnected: k.gone, Will: k.will, First: k.next, Next: k.next, Unsent: k.unsent,
 	}
 	if r.Disconnected == 0 {
 		r.Disconnected = w.turn.Now
@@ -280,7 +282,7 @@ func (w *world) check() error {
 		}
 	}
 	// What was restored and not sent again is in the totals alone.
-	if o.count < count || o.bytes < bytes || o.doubt == 0 && (o.count != count || o.bytes != bytes) {
+	if o.count < count || o.bytes < bytes || o.known == 0 && (o.count != count || o.bytes != bytes) {
 		return fmt.Errorf("count %d and bytes %d, found %d and %d", o.count, o.bytes, count, bytes)
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -121,11 +120,8 @@ func (c *benchCmd) print(w io.Writer, res *load.Result) error {
 
 // progressLine shows a run's progress on one line, if w is a terminal; end clears it.
 func progressLine(w io.Writer) (show func(load.Progress), end func()) {
-	f, ok := w.(*os.File)
-	if !ok {
-		return nil, nil
-	}
-	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	f := terminal(w)
+	if f == nil {
 		return nil, nil
 	}
 	var last load.Progress

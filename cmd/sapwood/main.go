@@ -21,6 +21,9 @@ type commands struct {
 	Pub     pubCmd     `cmd:"" help:"Publish messages."`
 	Sub     subCmd     `cmd:"" help:"Subscribe and print messages."`
 	Bench   benchCmd   `cmd:"" help:"Put load on a broker and measure it."`
+	Store   storeCmd   `cmd:"" help:"Check, measure, compact and export what is kept on disk."`
+	Backup  backupCmd  `cmd:"" help:"Write a copy of what is kept, of a running broker too."`
+	Restore restoreCmd `cmd:"" help:"Make a data directory from a backup."`
 	Config  configCmd  `cmd:"" help:"Check, describe and explain the configuration."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sapwood-mqtt/sapwood/app"
 )
 
 // update rewrites the golden files instead of comparing with them.
@@ -60,6 +63,17 @@ func TestGeneratedFiles(t *testing.T) {
 	}
 	f("sapwood.example.yaml", "config", "example")
 	f("docs/sapwood.schema.json", "config", "schema")
+
+	api, err := app.OpenAPI()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, api, "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	pretty.WriteByte('\n')
+	golden(t, "../../docs/openapi.json", pretty.String())
 }
 
 func golden(t *testing.T, file, got string) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,18 +9,30 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/app/settings"
 )
 
+// place are the flags that say which configuration and data directory are meant.
+type place struct {
+	Config string  `short:"c" placeholder:"FILE" env:"SAPWOOD_CONFIG" help:"Configuration file (YAML). Without one, the defaults hold."`
+	Data   *string `placeholder:"DIR" help:"Directory for what outlives the process (key data)."`
+}
+
+func (p *place) load() (app.Config, *settings.Set, error) {
+	return (&layers{place: *p}).load()
+}
+
 // layers are the flags that say which configuration is meant; serve and explain share them, so that
 // explain tells what serve would do.
 type layers struct {
-	Config string  `short:"c" placeholder:"FILE" env:"SAPWOOD_CONFIG" help:"Configuration file (YAML). Without one, the defaults hold."`
-	Data   *string `placeholder:"DIR" help:"Directory for what outlives the process (key data)."`
-	MQTT   *string `name:"mqtt" placeholder:"ADDR" help:"Address of the first MQTT listener, host:port or unix:/path; port 0 takes a free one (key listeners[0].address)."`
-	HTTP   *string `name:"http" placeholder:"ADDR" help:"Address of the HTTP listener, or off (key http.address)."`
+	place
+	MQTT *string `name:"mqtt" placeholder:"ADDR" help:"Address of the first MQTT listener, host:port or unix:/path; port 0 takes a free one (key listeners[0].address)."`
+	HTTP *string `name:"http" placeholder:"ADDR" help:"Address of the HTTP listener, or off (key http.address)."`
 }
 
 func (l *layers) load() (app.Config, *settings.Set, error) {
@@ -36,14 +49,17 @@ func (l *layers) load() (app.Config, *settings.Set, error) {
 // serveCmd is `sapwood serve`.
 type serveCmd struct {
 	layers
-	JSON bool `help:"Print the bound addresses as one line of JSON."`
+	JSON bool `help:"Print what it says at the start as one line of JSON."`
 }
 
 // Help is the long part of the help page.
 func (*serveCmd) Help() string {
-	return `Prints where it listens once clients can connect, and runs until SIGTERM or SIGINT; a second
-signal ends it at once. Logs go to standard error. A flag is stronger than a SAPWOOD_ variable,
-a variable stronger than the file.
+	return `Prints where it listens once clients can connect, and what it found in its data directory; runs
+until SIGTERM or SIGINT, a second signal ends it at once, SIGHUP changes nothing. Logs go to
+standard error. A flag is stronger than a SAPWOOD_ variable, a variable stronger than the file.
+
+The first start makes the user admin for the API, with the password in SAPWOOD_ADMIN_PASSWORD or
+else a random one, which it prints once.
 
 Exit status: 0 after a clean stop, 1 if it could not start or stop, 2 for a wrong command line.
 
@@ -60,7 +76,9 @@ func (c *serveCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	a := app.New(cfg, newLogger(cfg.Log, std.err))
+	log := newLogger(cfg.Log, std.err)
+	defer hangups(log)()
+	a := app.New(cfg, log)
 	if err := a.Start(ctx); err != nil {
 		var setting *app.SettingError
 		if errors.As(err, &setting) {
@@ -68,7 +86,7 @@ func (c *serveCmd) Run(ctx context.Context, std *streams) error {
 		}
 		return err
 	}
-	c.announce(std.out, cfg, a.Bound())
+	c.announce(std.out, cfg, a)
 
 	select {
 	case <-ctx.Done():
@@ -83,15 +101,19 @@ func (c *serveCmd) Run(ctx context.Context, std *streams) error {
 	return err
 }
 
-// announce says that clients can connect, and where.
-func (c *serveCmd) announce(w io.Writer, cfg app.Config, bound app.Bound) {
+// announce says that clients can connect, and where, and what the start found.
+func (c *serveCmd) announce(w io.Writer, cfg app.Config, a *app.App) {
+	bound, found := a.Bound(), a.Found()
 	if c.JSON {
 		json.NewEncoder(w).Encode(struct {
 			Version string `json:"version"`
 			app.Bound
-			Data       string `json:"data"`
-			Durability string `json:"durability"`
-		}{app.Version, bound, cfg.Data, cfg.Durability})
+			Data          string         `json:"data"`
+			Durability    app.Durability `json:"durability"`
+			Promise       string         `json:"promise"`
+			Found         app.Found      `json:"found"`
+			AdminPassword string         `json:"admin_password,omitempty"` // at the first start only
+		}{app.Version, bound, cfg.Data, cfg.Durability, cfg.Promise(), found, a.FirstPassword()})
 		return
 	}
 	fmt.Fprintf(w, "sapwood %s ready\n", app.Version)
@@ -101,7 +123,54 @@ func (c *serveCmd) announce(w io.Writer, cfg app.Config, bound app.Bound) {
 	if bound.HTTP != "" {
 		fmt.Fprintf(w, "  http  %s\n", bound.HTTP)
 	}
-	fmt.Fprintf(w, "  data  in memory only, a restart forgets it (durability: %s)\n", cfg.Durability)
+	if p := a.FirstPassword(); p != "" {
+		fmt.Fprintf(w, "  user  admin, password %s (made now and shown this once)\n", p)
+	}
+	if cfg.Durability == app.Memory {
+		fmt.Fprintf(w, "  data  %s: %s\n", cfg.Durability, cfg.Promise())
+		return
+	}
+	fmt.Fprintf(w, "  data  %s: %s, %s, %d retained, ready in %.1f s\n", cfg.Data,
+		count(found.Sessions, "session"), count(found.Messages, "queued message"), found.Retained, found.Took.Seconds())
+	fmt.Fprintf(w, "        %s: %s\n", cfg.Durability, cfg.Promise())
+	for _, warning := range found.Warnings {
+		fmt.Fprintf(w, "        but %s\n", warning)
+	}
+	if n := len(found.Damage); n > 0 {
+		d := found.Damage[n-1]
+		fmt.Fprintf(w, "        %s found, set aside in %s: %s\n", count(n, "damaged part"), cmp.Or(d.Aside, d.File), d.What)
+	}
+}
+
+// count is a number of things.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// hangups says what SIGHUP does here, nothing, until stop is called: a terminal that closes does not end the broker, and
+// many signals make few lines.
+func hangups(log *slog.Logger) (stop func()) {
+	signals, ended, gone := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		defer close(gone)
+		var last time.Time
+		for {
+			select {
+			case <-signals:
+				if time.Since(last) >= time.Second {
+					last = time.Now()
+					log.Info("SIGHUP changes nothing: a running broker reads no settings again; restart it")
+				}
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return func() { signal.Stop(signals); close(ended); <-gone }
 }
 
 func newLogger(cfg app.Log, w io.Writer) *slog.Logger {

@@ -13,13 +13,13 @@ type Config struct {
 	CommitInterval time.Duration `yaml:"commit_interval" doc:"How long a commit waits for company. 0s commits at once and collects only while a sync runs; 1ms to 5ms cut CPU and wear at middling rates and come on top of every acknowledgement's latency."`
 	SyncInterval   time.Duration `yaml:"sync_interval" doc:"With durability process, how often what was written is synced: what a power cut may lose at most. Not used with fsync."`
 	SegmentSize    int           `yaml:"segment_size" unit:"bytes" doc:"Size of one file of the log. Two more than are in use stand ready."`
-	Reserve        int           `yaml:"reserve" unit:"bytes" doc:"Free space that the store leaves on its disk: below it, publishes with QoS 1 and 2 are refused while there is still room to acknowledge, to clean up and to start."`
-	MaxBytes       int64         `yaml:"max_bytes" unit:"bytes" doc:"What the store may take on disk; 0 is all there is."`
+	Reserve        int           `yaml:"reserve" unit:"bytes" doc:"Space set aside in a file, so that acknowledging, cleaning up and starting cannot fail when the disk is full. While it cannot be had, publishes that would have to be stored are refused."`
+	MaxBytes       int64         `yaml:"max_bytes" unit:"bytes" doc:"What the store may take on disk; 0 is all there is." exceeded:"as when the reserve cannot be had"`
 }
 
 // DefaultConfig is the configuration of an engine that was told nothing.
 func DefaultConfig() Config {
-	return Config{SyncInterval: 100 * time.Millisecond, SegmentSize: 16 << 20, Reserve: 64 << 20}
+	return Config{SyncInterval: 100 * time.Millisecond, SegmentSize: 16 << 20, Reserve: 32 << 20}
 }
 
 // Check tells what cannot be.
@@ -34,7 +34,7 @@ func (c *Config) Check(bad func(key, message, fix string)) {
 		bad("segment_size", "must be from 1 MiB to 1 GiB", "leave it at 16MiB")
 	}
 	if c.Reserve < 0 {
-		bad("reserve", "must not be negative", "set 64MiB")
+		bad("reserve", "must not be negative", "set 32MiB")
 	}
 	if c.MaxBytes < 0 {
 		bad("max_bytes", "must not be negative", "set 0 for no limit")

@@ -1,6 +1,11 @@
 package disk
 
-import "time"
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // Status is what the engine tells about itself.
 type Status struct {
@@ -34,8 +39,8 @@ type Commits struct {
 	Records  uint64        `json:"records"`
 	Groups   uint64        `json:"groups"` // writes, and with fsync syncs
 	Bytes    uint64        `json:"bytes"`
-	Failed   uint64        `json:"failed"` // batches
-	SyncLast time.Duration `json:"sync_last_ns"`
+	Failed   uint64        `json:"failed"`       // batches
+	SyncLast time.Duration `json:"sync_last_ns"` // the time that a group's write took, with fsync that of its sync too
 	SyncMax  time.Duration `json:"sync_max_ns"`
 	SyncP50  time.Duration `json:"sync_p50_ns"` // of the last 1,024 groups
 	SyncP99  time.Duration `json:"sync_p99_ns"`
@@ -59,4 +64,80 @@ type Damage struct {
 	What   string    `json:"what"` // one sentence: what it was, what is lost
 	Aside  string    `json:"quarantine,omitempty"`
 	Found  time.Time `json:"found"`
+}
+
+// commits counts what the committer does.
+type commits struct {
+	batches, records, groups, bytes, failed, moved atomic.Uint64
+
+	unsynced atomic.Int64 // when the oldest write that is not synced happened, Unix ns; 0 = all is synced
+
+	mu    sync.Mutex
+	took  [1024]time.Duration // of the last groups, a ring
+	count int
+	max   time.Duration
+}
+
+// wrote counts a group that became durable.
+func (c *commits) wrote(g *group, took time.Duration) {
+	c.batches.Add(uint64(len(g.batches)))
+	c.records.Add(uint64(g.records))
+	c.groups.Add(1)
+	c.bytes.Add(uint64(g.wal.Len()))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.took[c.count%len(c.took)] = took
+	c.count++
+	c.max = max(c.max, took)
+}
+
+func (c *commits) figures() Commits {
+	f := Commits{Batches: c.batches.Load(), Records: c.records.Load(), Groups: c.groups.Load(), Bytes: c.bytes.Load(), Failed: c.failed.Load()}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := min(c.count, len(c.took)); n > 0 {
+		f.SyncLast, f.SyncMax = c.took[(c.count-1)%len(c.took)], c.max
+		sorted := slices.Sorted(slices.Values(c.took[:n]))
+		f.SyncP50, f.SyncP99 = sorted[n/2], sorted[n*99/100]
+	}
+	return f
+}
+
+// tail is how much log a restart would have to apply, in bytes.
+func (s *Store) tail() int64 {
+	return s.begun.Replayed + int64(s.commits.bytes.Load()) - s.upkeep.covered.Load()
+}
+
+// Status tells how the engine is. It may be called from any goroutine, after Close too.
+func (s *Store) Status() Status {
+	st := Status{Level: s.level, Health: "ok", Dir: s.dir, Commits: s.commits.figures(), Start: s.begun, Tail: s.tail()}
+	if err := s.Health(); err != nil {
+		st.Health = err.Error()
+	}
+	if at := s.upkeep.saved.Load(); at != 0 {
+		st.Saved = time.UnixMilli(at)
+	}
+	if since := s.commits.unsynced.Load(); since != 0 {
+		st.Lag = time.Since(time.Unix(0, since))
+	}
+	st.Damage, st.Damaged = s.damage.all()
+	st.Free, _ = s.sys.Free(storeDir(s.dir)) // 0 when the system does not tell
+	if files, err := s.sys.List(storeDir(s.dir)); err == nil {
+		for _, f := range files {
+			st.Bytes += f.Size
+		}
+	}
+	segments := s.wal.Segments()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range segments {
+		kind := "log"
+		if g.Cold {
+			kind = "cold"
+		}
+		live := s.index.Live(g.Number)
+		st.Live += live
+		st.Segments = append(st.Segments, Segment{Number: g.Number, Kind: kind, Bytes: g.End, Live: live})
+	}
+	return st
 }

@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/store/positions"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
@@ -23,6 +24,7 @@ type Store struct {
 	stats    store.Stats // all but Sessions and Retained, which the maps know
 	last     store.SessionID
 	past     store.Past
+	chunks   positions.Spare[item]
 	spare    spare
 	// plain are the deliveries without group and identifiers, by QoS and Retain:
 	// nearly all positions share these.
@@ -36,7 +38,7 @@ type session struct {
 	received []uint16             // ascending
 	// recent are the last few deliveries that are not plain, to be shared.
 	recent []*store.Delivery
-	queue  queue
+	queue  positions.Queue[item]
 }
 
 // maxRecent bounds session.recent, which is searched from end to end.
@@ -93,11 +95,11 @@ func (se *session) recovered() *store.Recovered {
 		Session:       se.meta,
 		Subscriptions: slices.Clone(se.subs),
 		Received:      slices.Clone(se.received),
-		First:         se.queue.last + 1,
-		Next:          se.queue.last + 1,
+		First:         se.queue.Last() + 1,
+		Next:          se.queue.Last() + 1,
 	}
 	r.Session.Will = clone(se.meta.Will)
-	for seq, it := range se.queue.items(1, se.queue.last) {
+	for seq, it := range se.queue.All(1, se.queue.Last()) {
 		r.First = min(r.First, seq)
 		if it.msg != nil {
 			r.Messages++
@@ -171,9 +173,9 @@ func (s *Store) apply(records []store.Record) (ended []*session, err error) {
 func (s *Store) change(se *session, r *store.Record) {
 	switch r.Op {
 	case store.Settle:
-		s.letGo(se.queue.remove(r.Seq, &s.spare).msg)
+		s.letGo(se.queue.Remove(r.Seq, &s.chunks).msg)
 	case store.Release:
-		if it := se.queue.find(r.Seq); it != nil {
+		if it := se.queue.Find(r.Seq); it != nil {
 			s.letGo(it.msg)
 			it.msg = nil
 		}
@@ -248,7 +250,7 @@ func (s *Store) enqueue(r *store.Record) {
 			s.stats.Bytes += int64(r.Message.Bytes())
 		}
 		h.refs++
-		t.Seq = se.queue.push(item{h, s.delivery(se, &t.Delivery)}, &s.spare)
+		t.Seq = se.queue.Push(item{h, s.delivery(se, &t.Delivery)}, &s.chunks)
 	}
 }
 
@@ -270,7 +272,7 @@ func (s *Store) delivery(se *session, d *store.Delivery) *store.Delivery {
 	if len(se.recent) < maxRecent {
 		se.recent = append(se.recent, &kept)
 	} else {
-		se.recent[se.queue.last%maxRecent] = &kept
+		se.recent[se.queue.Last()%maxRecent] = &kept
 	}
 	return &kept
 }
@@ -290,12 +292,12 @@ func (s *Store) letGo(h *held) {
 
 // empty lets go of all messages of a queue that nobody else can reach. It
 // leaves the lock now and then, so that the end of a long queue holds up nobody.
-func (s *Store) empty(q *queue) {
+func (s *Store) empty(q *positions.Queue[item]) {
 	const perTurn = 4096
-	for from := uint64(1); from <= q.last; {
+	for from := uint64(1); from <= q.Last(); {
 		s.mu.Lock()
-		n, next := 0, q.last+1
-		for seq, it := range q.items(from, q.last) {
+		n, next := 0, q.Last()+1
+		for seq, it := range q.All(from, q.Last()) {
 			if n == perTurn {
 				next = seq
 				break
@@ -321,7 +323,7 @@ func (s *Store) Read(id store.SessionID, from, to uint64, dst []store.Queued, ma
 		return dst, done, nil
 	}
 	start, bytes := len(dst), 0
-	for seq, it := range se.queue.items(from, to) {
+	for seq, it := range se.queue.All(from, to) {
 		if len(dst) == cap(dst) {
 			return dst, seq, nil
 		}

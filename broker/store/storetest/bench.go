@@ -146,10 +146,15 @@ func benchRetain(b *testing.B, e *benchEngine) {
 // position costs beyond the mqtt.Message.
 func benchOffline(b *testing.B, e *benchEngine, sessions int) {
 	const total = 1_000_000
-	queue := enqueue(message("t", "x"), e.sessions(b, sessions)...)
+	ids := e.sessions(b, sessions)
 	before := heap()
-	for range total / sessions {
-		e.commit(b, queue)
+	records := make([]store.Record, 0, 1000)
+	for i := range total / sessions {
+		records = append(records, enqueue(message("t", "x"), ids...))
+		if len(records)*sessions >= cap(records) || i == total/sessions-1 {
+			e.commit(b, records...)
+			records = records[:0]
+		}
 	}
 	perPosition := float64(int64(heap())-int64(before)) / total
 	dst := make([]store.Queued, 0, 100)

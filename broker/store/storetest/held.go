@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,6 +26,7 @@ type Held struct {
 	let     int  // so many commits more pass
 	pass    bool // all pass
 	busy    bool // somebody calls Done
+	health  error
 	// given are the last positions as the callers know them, kept as inner does.
 	given, kept map[store.SessionID]uint64
 }
@@ -79,6 +81,26 @@ func (h *Held) Fail(err error) int {
 	h.finish(failed, err)
 	h.pump()
 	return len(failed)
+}
+
+// SetHealth makes the store unwell, or well again (nil). While it is unwell a commit that would make it grow fails
+// with err, and with an err that is not store.ErrFull every one does; at once, unless commits before it wait.
+func (h *Held) SetHealth(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.health = err
+}
+
+// refuses tells whether the store fails a batch because it is unwell.
+func (h *Held) refuses(b *store.Batch) bool {
+	if h.health == nil {
+		return false
+	}
+	fresh := slices.ContainsFunc(b.Records, func(r store.Record) bool {
+		_, known := h.kept[r.Session]
+		return r.Op == store.PutSession && !known
+	})
+	return b.Grows() || fresh || !errors.Is(h.health, store.ErrFull)
 }
 
 // Waiting is how many commits wait.
@@ -150,6 +172,14 @@ func (h *Held) pump() {
 		b := h.waiting[0]
 		h.waiting = h.waiting[1:]
 		h.let = max(0, h.let-1)
+		if h.refuses(b) {
+			h.burn(b)
+			if len(h.waiting) == 0 { // else it was told to those behind
+				h.given = maps.Clone(h.kept)
+			}
+			h.finish([]*store.Batch{b}, fmt.Errorf("refused: %w", h.health))
+			continue
+		}
 		records := copyTargets(b.Records)
 		err := h.forward(records)
 		if err == nil {
@@ -237,7 +267,14 @@ func (h *Held) Read(id store.SessionID, from, to uint64, dst []store.Queued, max
 func (h *Held) Past() store.Past { return h.inner.Past() }
 
 // Health implements store.Store.
-func (h *Held) Health() error { return h.inner.Health() }
+func (h *Held) Health() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.health != nil {
+		return h.health
+	}
+	return h.inner.Health()
+}
 
 // Stats implements store.Store.
 func (h *Held) Stats() store.Stats { return h.inner.Stats() }

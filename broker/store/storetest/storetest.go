@@ -196,11 +196,12 @@ func (d *dump) sort() {
 	}
 }
 
-// plain is a message in a form that compares: empty and nil are the same.
+// plain is a message in a form that compares: empty and nil are the same, and whether it is kept is nothing of it.
 func plain(m *mqtt.Message) mqtt.Message {
-	p := *m
-	p.Topic, p.Payload, p.Forward = nilIfEmpty(p.Topic), nilIfEmpty(p.Payload), nilIfEmpty(p.Forward)
-	return p
+	return mqtt.Message{
+		Topic: nilIfEmpty(m.Topic), Payload: nilIfEmpty(m.Payload), Forward: nilIfEmpty(m.Forward),
+		Publisher: m.Publisher, Expires: m.Expires, QoS: m.QoS, Retain: m.Retain,
+	}
 }
 
 func nilIfEmpty[S ~[]E, E any](s S) S {

@@ -26,23 +26,25 @@ func (h *held) is(e *Event) bool { return h.message == e.Message && h.topic == e
 type ack struct {
 	at        int
 	processed bool // the broker has answered something that was sent after it
-	kept      bool // the broker has answered something that it had to store after it
+	kept      int  // when the broker answered something that it had to store after it
 }
 
 func newInbox() *inbox {
 	return &inbox{held: map[uint16]held{}, acked: map[Message]*ack{}, call: never, ping: never}
 }
 
-// processed notes that the broker has dealt with all that went out before moment i.
-func (in *inbox) processed(i int, kept bool) {
-	for _, a := range in.fresh {
-		if a.at < i {
-			a.processed, a.kept = true, a.kept || kept
+// processed notes at moment now that the broker has dealt with all that went out before moment i; kept, that it stored it.
+func (in *inbox) processed(now, i int, kept bool) {
+	in.fresh = slices.DeleteFunc(in.fresh, func(a *ack) bool {
+		if a.at >= i {
+			return false
 		}
-	}
-	if kept {
-		in.fresh = slices.DeleteFunc(in.fresh, func(a *ack) bool { return a.kept })
-	}
+		a.processed = true
+		if kept {
+			a.kept = now
+		}
+		return kept
+	})
 }
 
 // receive goes through what a client received and tells resends from what is new to it.
@@ -61,7 +63,7 @@ func (c *check) receive(cl *client) {
 			c.arrive(cl, in, i, e)
 		case Acking:
 			if h, ok := in.held[e.ID]; ok {
-				a := &ack{at: i}
+				a := &ack{at: i, kept: never}
 				in.acked[h.message] = a
 				in.fresh = append(in.fresh, a)
 				delete(in.held, e.ID)
@@ -73,7 +75,7 @@ func (c *check) receive(cl *client) {
 			}
 		case Released:
 			if h, ok := in.held[e.ID]; ok {
-				in.processed(h.recorded, true)
+				in.processed(i, h.recorded, true)
 				h.released = true
 				in.held[e.ID] = h
 			}
@@ -83,13 +85,13 @@ func (c *check) receive(cl *client) {
 			in.ping = i
 		case Pinged:
 			if in.ping != never {
-				in.processed(in.ping, false)
+				in.processed(i, in.ping, false)
 			}
 		case Subscribe, Unsubscribe:
 			in.call = i
 		case Subscribed, Unsubscribed:
 			if in.call != never {
-				in.processed(in.call, true)
+				in.processed(i, in.call, true)
 			}
 		}
 	}
@@ -120,7 +122,8 @@ func (c *check) arrive(cl *client, in *inbox, i int, e *Event) {
 			}
 		}
 	} else if a := in.acked[e.Message]; a != nil && e.QoS == 1 && c.events[a.at].Conn != e.Conn {
-		fresh = a.kept || a.processed && !c.down(a.at, i)
+		// A disk that failed may have kept what came after the acknowledgement, and not that.
+		fresh = a.kept != never && !c.faulty(a.at, a.kept) || a.processed && !c.down(a.at, i)
 	}
 	if e.QoS > 0 {
 		in.held[e.ID] = held{e.Message, e.Topic, i, never, false}

@@ -18,7 +18,7 @@ type System interface {
 	Rename(from, to string) error
 	// Remove removes a file. It lasts once SyncDir has returned.
 	Remove(name string) error
-	// MakeDir makes a directory and those above it, for the owner alone; one that exists is no error.
+	// MakeDir makes a directory and those above it, for the owner alone, and they last; one that exists is no error.
 	MakeDir(name string) error
 	// List lists the files of a directory by name; directories are left out.
 	List(dir string) ([]Info, error)

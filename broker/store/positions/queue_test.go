@@ -1,33 +1,30 @@
-package mem
+package positions
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
-
-	"github.com/sapwood-mqtt/sapwood/broker/store"
-	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
 // TestQueueSpace: whatever order positions are settled in, what a queue takes
 // stays proportional to what is in it, and it finds exactly that.
 func TestQueueSpace(t *testing.T) {
-	how := &store.Delivery{}
 	f := func(name string, settle func(r *rand.Rand, live []uint64) int) {
 		t.Run(name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, 2))
-			var q queue
-			var sp spare
+			var q Queue[int]
+			var sp Spare[int]
 			var live []uint64
 			remove := func(i int) {
-				if q.remove(live[i], &sp).how == nil || q.remove(live[i], &sp).how != nil {
+				if int(live[i]) != q.Remove(live[i], &sp) || q.Remove(live[i], &sp) != 0 {
 					t.Fatalf("position %d was not there, or is there for ever", live[i])
 				}
 				live = slices.Delete(live, i, i+1)
 			}
 			check := func() {
 				n := len(live)
-				if q.live+q.oldies != n {
+				if q.Len() != n {
 					t.Fatalf("%d + %d live, want %d", q.live, q.oldies, n)
 				}
 				if span := (len(q.chunks) - q.head) * perChunk; span > sparse*n+slack+perChunk {
@@ -40,7 +37,7 @@ func TestQueueSpace(t *testing.T) {
 					t.Fatalf("old: %d of %d for %d live", len(q.old), cap(q.old), n)
 				}
 				got := []uint64{}
-				for seq := range q.items(0, q.last) {
+				for seq := range q.All(0, q.last) {
 					got = append(got, seq)
 				}
 				if !slices.Equal(got, live) {
@@ -48,7 +45,7 @@ func TestQueueSpace(t *testing.T) {
 				}
 			}
 			for step := range 20000 {
-				live = append(live, q.push(item{how: how}, &sp))
+				live = append(live, q.Push(int(q.Last()+1), &sp))
 				for len(live) > 0 && r.IntN(100) < 48 {
 					i := settle(r, live)
 					if i < 0 {
@@ -83,20 +80,42 @@ func TestQueueSpace(t *testing.T) {
 	})
 }
 
-// TestAllocations: the flow of a live session allocates nothing.
-func TestAllocations(t *testing.T) {
-	s := New()
-	s.Commit(&store.Batch{Records: []store.Record{{Op: store.PutSession, Session: 1, Meta: &store.Session{ID: 1}}}})
-	enqueue := store.Batch{Records: []store.Record{{Op: store.Enqueue, Message: &mqtt.Message{}, Targets: []store.Target{
-		{Session: 1, Delivery: store.Delivery{QoS: 1, SubscriptionIDs: []uint32{7}}},
-	}}}}
-	settle := store.Batch{Records: []store.Record{{Op: store.Settle, Session: 1}}}
-	got := testing.AllocsPerRun(1000, func() {
-		s.Commit(&enqueue)
-		settle.Records[0].Seq = enqueue.Records[0].Targets[0].Seq
-		s.Commit(&settle)
-	})
-	if got != 0 {
-		t.Fatalf("%v allocations per message", got)
+// TestSkip: positions that were skipped hold nothing and take nothing, however many they are.
+func TestSkip(t *testing.T) {
+	var q Queue[int]
+	var sp Spare[int]
+	r := rand.New(rand.NewPCG(3, 4))
+	var want []uint64
+	for range 3000 {
+		q.Skip(q.Last() + r.Uint64N(1<<r.Uint64N(40)))
+		q.Skip(r.Uint64N(q.Last() + 1))
+		seq := q.Push(1, &sp)
+		if seq != q.Last() || len(want) > 0 && seq <= want[len(want)-1] {
+			t.Fatalf("position %d behind %v", seq, want[len(want)-1])
+		}
+		want = append(want, seq)
+		if q.Find(seq+1) != nil || q.Remove(seq-1, &sp) != 0 != (len(want) > 1 && want[len(want)-2] == seq-1) {
+			t.Fatalf("something is beside %d", seq)
+		}
+		if len(want) > 1 && want[len(want)-2] == seq-1 {
+			want = slices.Delete(want, len(want)-2, len(want)-1)
+		}
+		if r.IntN(3) == 0 {
+			i := r.IntN(len(want))
+			if q.Remove(want[i], &sp) != 1 {
+				t.Fatalf("nothing at %d", want[i])
+			}
+			want = slices.Delete(want, i, i+1)
+		}
+		if len(q.chunks) > 16*len(want)+64 {
+			t.Fatalf("%d places for %d positions", len(q.chunks), len(want))
+		}
+	}
+	var got []uint64
+	for seq := range q.All(0, math.MaxUint64) {
+		got = append(got, seq)
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("positions %v, want %v", got, want)
 	}
 }

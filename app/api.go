@@ -1,0 +1,98 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/console/api/access"
+)
+
+// EnvAdminPassword is the variable with the password that the user admin gets at the first start.
+const EnvAdminPassword = envPrefix + "_ADMIN_PASSWORD"
+
+// options are those of the API of a process whose engine is on disk, if it has one.
+type options = api.Options[disk.Status, disk.Report, disk.Compacted]
+
+// openAPI lets the API answer. What it keeps is in the data directory, which is ours by the store's lock.
+func (a *App) openAPI() error {
+	if a.bound.HTTP == "" {
+		return nil
+	}
+	dir := ""
+	if a.disk != nil {
+		dir = a.cfg.Data
+	}
+	var err error
+	a.access, err = access.Open(access.Options{Dir: dir, Password: os.Getenv(EnvAdminPassword), Logger: a.log})
+	if err != nil {
+		return CannotStore(a.cfg.Data, err)
+	}
+	o := options{Access: a.access, Status: a.overview, Logger: a.log}
+	if a.disk != nil {
+		o.Engine = a.disk
+	}
+	served := api.New(o)
+	a.api.Store(served)
+	a.onStop("api", served.Stop)
+	if a.disk == nil {
+		return nil
+	}
+	a.onStop("local key", func(context.Context) error { return a.access.CloseLocal(dir) })
+	err = errors.Join(a.access.OpenLocal(dir, a.bound.local()), a.disk.Announce(strings.TrimPrefix(a.bound.HTTP, "http://")))
+	if err != nil { // a full disk keeps no broker from starting
+		a.log.Warn("commands on this machine will not find the API by --data", "error", err)
+	}
+	return nil
+}
+
+// apiHandler is nil until openAPI is done.
+func (a *App) apiHandler() http.Handler {
+	if served := a.api.Load(); served != nil {
+		return served
+	}
+	return nil
+}
+
+// local is the address of the API as a command on the same machine reaches it.
+func (b Bound) local() string {
+	host, port, err := net.SplitHostPort(b.HTTP[len("http://"):])
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return "http://localhost:" + port
+	}
+	return b.HTTP
+}
+
+// overview answers GET /api/v1/status.
+func (a *App) overview() api.Overview {
+	now := time.Now()
+	v := api.Overview{
+		Version: Version, Started: a.began, Uptime: now.Sub(a.began).Seconds(),
+		Durability: string(a.cfg.Durability), Promise: a.cfg.Promise(), Warnings: a.found.Warnings,
+	}
+	if err := a.isReady(); err != nil {
+		v.Reason = err.Error()
+	}
+	v.Ready = v.Reason == ""
+	b, _ := a.broker.Stats()
+	v.Counts = api.Counts{
+		Connected: b.Connected, Sessions: b.Sessions, Subscriptions: b.Subscriptions,
+		Retained: b.Retained, RetainedBytes: b.RetainedBytes,
+		QueuedMessages: a.store.Stats().Messages, QueuedBytes: b.QueuedBytes,
+		StoreErrors: b.StoreErrors, WrongLogins: a.access.Failures(),
+	}
+	if a.disk != nil {
+		s := a.disk.Status()
+		v.Store = &api.Disk{Dir: s.Dir, Health: s.Health, Bytes: s.Bytes, Live: s.Live, Free: s.Free, Damaged: s.Damaged}
+	}
+	return v
+}
+
+// OpenAPI describes the API, as a file for other tools.
+func OpenAPI() ([]byte, error) { return api.New(options{}).OpenAPI() }

@@ -1,0 +1,313 @@
+package disk
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk/file"
+)
+
+// A backup is a tar archive with the marker, the newest checkpoint and the segments it needs, as far as they are
+// written, and as its last entry a manifest with the SHA-256 of every other one.
+
+const manifestName = "MANIFEST.json"
+
+// manifest is the last entry of a backup.
+type manifest struct {
+	Format int               `json:"format"`
+	ID     string            `json:"id"`
+	Taken  time.Time         `json:"taken"`
+	SHA256 map[string]string `json:"sha256"` // by name of the entry, in hexadecimal
+}
+
+// part is one entry of a backup.
+type part struct {
+	name string // in the archive
+	file file.File
+	size int64  // of what is written of it
+	full int64  // of the file, which ends in zeros
+	data []byte // instead of file
+}
+
+// fullSize is what an archive entry tells of a file that was made larger than what is in it.
+const fullSize = "SAPWOOD.size"
+
+// Backup writes the store as it is now. It goes on taking messages meanwhile, but gives back no space. What comes out can be
+// restored on another machine. progress, which may be nil, is told bytes.
+func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (err error) {
+	var parts []part
+	defer func() {
+		for _, p := range parts {
+			if p.file != nil {
+				err = errors.Join(err, p.file.Close())
+			}
+		}
+	}()
+	pin := s.wal.NewReader() // what is dropped from now on stays as it is until the end
+	defer pin.Close()
+	if err := s.upkeep.maintaining(ctx, func() (err error) {
+		parts, err = s.parts()
+		return err
+	}); err != nil {
+		return fmt.Errorf("back up: %w", err)
+	}
+	if err := s.writeBackup(ctx, w, parts, progress); err != nil {
+		return fmt.Errorf("back up: %w", err)
+	}
+	return nil
+}
+
+// parts opens what belongs to a backup, on the maintenance goroutine.
+func (s *Store) parts() (parts []part, err error) {
+	if err := s.upkeep.save(); err != nil {
+		return nil, err
+	}
+	id := s.id
+	id.Begun = true
+	b, err := json.Marshal(id)
+	if err != nil {
+		return nil, err
+	}
+	parts = append(parts, part{name: markerName, data: append(b, '\n'), size: int64(len(b)) + 1})
+	newest := s.upkeep.kept[0]
+	add := func(name string, size int64) error {
+		f, err := s.sys.Open(filepath.Join(storeDir(s.dir), name), false)
+		if err != nil {
+			return err
+		}
+		full, err := f.Size()
+		parts = append(parts, part{name: "store/" + name, file: f, size: min(size, full), full: full})
+		return err
+	}
+	if err := add(newest.name(), math.MaxInt64); err != nil {
+		return parts, err
+	}
+	s.mu.Lock()
+	applied := s.applied
+	s.mu.Unlock()
+	for _, g := range s.wal.Segments() {
+		s.mu.Lock()
+		live := s.index.Live(g.Number)
+		s.mu.Unlock()
+		needed := live > 0 || !g.Cold && g.Number >= newest.from.Segment
+		if !needed || !g.Cold && g.Number > applied.Segment {
+			continue
+		}
+		end := g.End
+		if g.Number == applied.Segment {
+			end = int64(applied.Offset)
+		}
+		if err := add(segmentFile(g.Number), end); err != nil {
+			return parts, err
+		}
+	}
+	return parts, nil
+}
+
+func (s *Store) writeBackup(ctx context.Context, w io.Writer, parts []part, progress func(done, total int64)) error {
+	var done, total int64
+	for _, p := range parts {
+		total += p.size
+	}
+	m := manifest{Format: Format, ID: s.id.ID, Taken: time.Now().UTC(), SHA256: map[string]string{}}
+	buffered := bufio.NewWriterSize(w, 256<<10)
+	t := tar.NewWriter(buffered)
+	buf := make([]byte, 256<<10)
+	for _, p := range parts {
+		var src io.Reader = strings.NewReader(string(p.data))
+		if p.file != nil {
+			src = io.NewSectionReader(p.file, 0, p.size)
+		}
+		h := &tar.Header{Name: p.name, Mode: 0o600, Size: p.size, ModTime: m.Taken, Format: tar.FormatPAX}
+		if p.full > p.size {
+			h.PAXRecords = map[string]string{fullSize: strconv.FormatInt(p.full, 10)}
+		}
+		if err := t.WriteHeader(h); err != nil {
+			return err
+		}
+		sum := sha256.New()
+		for left := p.size; left > 0; {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			n, err := io.ReadFull(src, buf[:min(left, int64(len(buf)))])
+			if err != nil {
+				return fmt.Errorf("read %s: %w", p.name, err)
+			}
+			sum.Write(buf[:n])
+			if _, err := t.Write(buf[:n]); err != nil {
+				return err
+			}
+			left -= int64(n)
+			done += int64(n)
+			report(progress, done, total)
+		}
+		m.SHA256[p.name] = hex.EncodeToString(sum.Sum(nil))
+	}
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := t.WriteHeader(&tar.Header{Name: manifestName, Mode: 0o600, Size: int64(len(b)), ModTime: m.Taken}); err != nil {
+		return err
+	}
+	if _, err := t.Write(b); err != nil {
+		return err
+	}
+	return errors.Join(t.Close(), buffered.Flush())
+}
+
+func report(progress func(done, total int64), done, total int64) {
+	if progress != nil {
+		progress(done, total)
+	}
+}
+
+// restoring is a backup on its way into a directory.
+type restoring struct {
+	sys  file.System
+	dir  string
+	sums map[string]string
+	mark []byte
+	done int64
+	tell func(done, total int64)
+}
+
+// Restore puts a backup into a data directory that holds no store. Before all of it is there and every checksum is
+// right, the directory is none either. sys is nil for the operating system's files. progress is told bytes; the total is not known (0).
+func Restore(ctx context.Context, r io.Reader, dir string, sys file.System, progress func(done, total int64)) error {
+	if sys == nil {
+		sys = file.OS()
+	}
+	if data, err := hasData(sys, dir); err != nil || data {
+		return errors.Join(err, fmt.Errorf("%s holds a store already: restore into another directory, or move this one away", dir))
+	}
+	if _, err := readMarker(sys, dir); !errors.Is(err, errNoMarker) {
+		return errors.Join(err, fmt.Errorf("%s belongs to a store already: restore into another directory, or move this one away", dir))
+	}
+	re := restoring{sys: sys, dir: dir, sums: map[string]string{}, tell: progress}
+	if err := sys.MakeDir(storeDir(dir)); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	if err := re.unpack(ctx, tar.NewReader(bufio.NewReaderSize(r, 256<<10))); err != nil {
+		return errors.Join(fmt.Errorf("restore: %w", err), re.remove())
+	}
+	if err := errors.Join(sys.SyncDir(storeDir(dir)), sys.SyncDir(dir)); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	if err := writeFile(sys, filepath.Join(dir, markerName), re.mark); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	return nil
+}
+
+// unpack writes the entries and compares them with the manifest.
+func (re *restoring) unpack(ctx context.Context, t *tar.Reader) error {
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return errors.New("the backup ends before its manifest: it is incomplete")
+		}
+		if err != nil {
+			return fmt.Errorf("this is no backup, or it is damaged: %w", err)
+		}
+		sum := sha256.New()
+		switch {
+		case h.Name == manifestName:
+			return re.compare(io.LimitReader(t, 64<<20))
+		case h.Name == markerName:
+			re.mark, err = io.ReadAll(io.TeeReader(io.LimitReader(t, 4096), sum))
+		case filepath.Dir(h.Name) == "store" && filepath.Base(h.Name) != "..":
+			err = re.file(filepath.Join(storeDir(re.dir), filepath.Base(h.Name)), h.PAXRecords[fullSize], t, sum)
+		default:
+			return fmt.Errorf("%q does not belong in a backup", h.Name)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", h.Name, err)
+		}
+		re.sums[h.Name] = hex.EncodeToString(sum.Sum(nil))
+	}
+}
+
+// file writes one file, which is full bytes long if that is not empty.
+func (re *restoring) file(name, full string, r io.Reader, sum hash.Hash) error {
+	f, err := re.sys.Create(name)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 256<<10)
+	for at := int64(0); err == nil; {
+		var n int
+		n, err = io.ReadFull(r, buf)
+		if n > 0 {
+			sum.Write(buf[:n])
+			if _, failed := f.WriteAt(buf[:n], at); failed != nil {
+				return errors.Join(failed, f.Close())
+			}
+			at += int64(n)
+			re.done += int64(n)
+			report(re.tell, re.done, 0)
+		}
+	}
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.Join(err, f.Close())
+	}
+	err = nil
+	if size, bad := strconv.ParseInt(full, 10, 64); bad == nil {
+		err = f.Truncate(size)
+	}
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// compare checks what was written against the manifest.
+func (re *restoring) compare(r io.Reader) error {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	var m manifest
+	if err := json.Unmarshal(b, &m); err != nil {
+		return fmt.Errorf("read its manifest: %w", err)
+	}
+	if m.Format > Format {
+		return fmt.Errorf("it was made by a newer Sapwood (storage format %d, and this one knows up to %d)", m.Format, Format)
+	}
+	if len(m.SHA256) != len(re.sums) || re.mark == nil {
+		return fmt.Errorf("its manifest names %d files, and it holds %d", len(m.SHA256), len(re.sums))
+	}
+	for name, want := range m.SHA256 {
+		if re.sums[name] != want {
+			return fmt.Errorf("%s fails its checksum", name)
+		}
+	}
+	return nil
+}
+
+// remove takes away what a restore that failed has written.
+func (re *restoring) remove() error {
+	files, err := re.sys.List(storeDir(re.dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, f := range files {
+		err = errors.Join(err, re.sys.Remove(filepath.Join(storeDir(re.dir), f.Name)))
+	}
+	return err
+}

@@ -1,0 +1,149 @@
+package index
+
+import (
+	"math"
+
+	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk/record"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// LoadChunk takes what Snapshot.Next wrote; all chunks in order, and nothing but them before Loaded. It fails
+// with record.ErrMalformed on what Next never writes; the index is of no use then.
+func (x *Index) LoadChunk(chunk []byte) error {
+	if x.shared == nil {
+		x.shared = make(map[Pos]uint32)
+	}
+	l := loader{Reader: record.NewReader(chunk), x: x}
+	for l.Len() > 0 {
+		switch l.Byte() {
+		case itemLast:
+			x.last = max(x.last, store.SessionID(l.Uvarint()))
+		case itemSession:
+			l.session()
+		case itemSubs:
+			l.subs(l.owner())
+		case itemReceived:
+			l.received(l.owner())
+		case itemQueue:
+			l.queue(l.owner())
+		case itemRetained:
+			l.retained()
+		default:
+			l.Fail()
+		}
+	}
+	return l.End()
+}
+
+// Loaded tells that all chunks are in, and that the log is applied from here on.
+func (x *Index) Loaded() {
+	x.shared = nil
+	for _, se := range x.sessions {
+		se.queue.Skip(se.given)
+	}
+}
+
+// loader reads one chunk.
+type loader struct {
+	record.Reader
+	x *Index
+}
+
+// owner reads the session that an item is of, which came before it.
+func (l *loader) owner() *session {
+	se := l.x.sessions[store.SessionID(l.Uvarint())]
+	if se == nil {
+		l.Fail()
+		se = new(session)
+	}
+	return se
+}
+
+func (l *loader) session() {
+	last := l.Uvarint()
+	var r store.Record
+	if err := record.Decode(l.Bytes(), &r); err != nil || r.Op != store.PutSession {
+		l.Fail()
+		return
+	}
+	l.x.putSession(&r)
+	l.x.sessions[r.Session].given = last
+}
+
+func (l *loader) subs(se *session) {
+	for n := l.Uvarint(); n > 0; n = l.Uvarint() {
+		sub := store.Subscription{Filter: string(l.Take(n - 1)), Options: mqtt.SubOptions(l.Byte()), ID: l.Uint32()}
+		if l.OK() {
+			l.x.subscribe(se, sub)
+		}
+	}
+}
+
+func (l *loader) received(se *session) {
+	id := uint64(math.MaxUint64)
+	for n := l.Uvarint(); n > 0; n = l.Uvarint() {
+		if id += n; id > math.MaxUint16 {
+			l.Fail()
+			return
+		}
+		l.x.change(se, &store.Record{Op: store.Receive, PacketID: uint16(id)})
+	}
+}
+
+func (l *loader) queue(se *session) {
+	var seq uint64
+	var at Pos
+	for n := l.Uvarint(); n > 0; n = l.Uvarint() {
+		seq += n
+		s := slot(l.Byte())
+		if seq <= se.queue.Last() || seq > se.given || s&slotTaken == 0 {
+			l.Fail()
+			return
+		}
+		if s&slotReleased == 0 {
+			at = l.pos(at)
+			bytes := l.Uint32()
+			if !l.OK() {
+				return
+			}
+			h := l.message(at, bytes, s&slotShared != 0)
+			l.x.bodies.at(h).refs++
+			s = slot(h)<<8 | s&^slotShared
+		}
+		se.queue.Skip(seq - 1)
+		se.queue.Push(s, &l.x.spare)
+	}
+}
+
+// message returns the handle of the message that lies at a place: one for all positions that share it.
+func (l *loader) message(at Pos, bytes uint32, shared bool) uint32 {
+	if !shared {
+		return l.x.bodies.hold(at, bytes)
+	}
+	h, ok := l.x.shared[at]
+	if !ok {
+		h = l.x.bodies.hold(at, bytes)
+		l.x.shared[at] = h
+	}
+	return h
+}
+
+// pos reads a place as its distance from another.
+func (l *loader) pos(from Pos) Pos {
+	segment, offset := int64(from.Segment)+l.Varint(), int64(from.Offset)+l.Varint()
+	if segment < 0 || segment > math.MaxUint32 || offset < 0 || offset > math.MaxUint32 {
+		l.Fail()
+		return Pos{}
+	}
+	return Pos{Segment: uint32(segment), Offset: uint32(offset)}
+}
+
+func (l *loader) retained() {
+	topic := l.Bytes()
+	at := l.pos(Pos{})
+	bytes := l.Uint32()
+	if l.OK() {
+		l.x.keep(view(topic), false, at, bytes)
+	}
+}

@@ -1,0 +1,145 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk/index"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk/record"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk/wal"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// loadAhead is how much of a segment is read at a time where all of it will be needed.
+const loadAhead = 256 << 10
+
+// Load implements store.Store. Sessions come from the index, retained messages from the disk in the order in which they lie there.
+func (s *Store) Load(session func(*store.Recovered) error, retained func(*mqtt.Message) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return store.ErrClosed
+	}
+	if err := s.index.Sessions(session); err != nil {
+		return err
+	}
+	places := s.index.RetainedByPos()
+	read := s.wal.NewReader()
+	defer read.Close()
+	for _, p := range places {
+		m, err := s.message(read, p.At, loadAhead)
+		if isDamage(err) {
+			s.index.LoseRetained(p.Name, p.At)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read the retained message of %q: %w", p.Name, err)
+		}
+		s.index.SetTopic(m)
+		if err := retained(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// message reads the message at a place. A damaged one is reported.
+func (s *Store) message(read *wal.Reader, at wal.Pos, ahead int) (*mqtt.Message, error) {
+	body, err := read.Read(at, ahead)
+	if err != nil {
+		s.met(err)
+		return nil, err
+	}
+	return record.Message(body)
+}
+
+func isDamage(err error) bool {
+	var d *wal.DamageError
+	return errors.As(err, &d)
+}
+
+// met reports a damage that a read came upon.
+func (s *Store) met(err error) {
+	var d *wal.DamageError
+	if errors.As(err, &d) {
+		s.damage.add(s.log, Damage{File: d.File, Offset: d.Offset, What: d.Error(), Found: time.Now()})
+	}
+}
+
+// gap is how many bytes are read for nothing rather than with another call.
+const gap = 16 << 10
+
+// Read implements store.Store. The index tells where the messages lie; they are read from there without its lock.
+func (s *Store) Read(id store.SessionID, from, to uint64, dst []store.Queued, maxBytes int) ([]store.Queued, uint64, error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return dst, from, store.ErrClosed
+	}
+	var places []index.Place
+	bytes := 0
+	next := s.index.Places(id, from, to, cap(dst)-len(dst), func(p index.Place) bool {
+		if !p.Released {
+			if bytes += int(p.Bytes); bytes > maxBytes && len(places) > 0 {
+				return false
+			}
+		}
+		places = append(places, p)
+		return true
+	})
+	read := s.wal.NewReader() // before the lock is gone: what was found stays where it is
+	s.mu.Unlock()
+	defer read.Close()
+	for i := range places {
+		q, err := s.queued(read, id, &places[i], ahead(places[i:]))
+		if places[i].Lost || isDamage(err) {
+			s.mu.Lock()
+			s.index.Lose(id, places[i].Seq)
+			s.mu.Unlock()
+			continue
+		}
+		if err != nil {
+			return dst, places[i].Seq, fmt.Errorf("read a queued message: %w", err)
+		}
+		dst = append(dst, q)
+	}
+	return dst, next, nil
+}
+
+// ahead is how many bytes from the first of some places on are worth reading at once.
+func ahead(places []index.Place) int {
+	first, end := places[0].At, places[0].At.Offset
+	for _, p := range places {
+		if p.Released || p.Lost {
+			continue
+		}
+		if p.At.Segment != first.Segment || p.At.Offset < first.Offset || p.At.Offset > end+gap || end-first.Offset > loadAhead {
+			break
+		}
+		end = max(end, p.At.Offset+p.Bytes)
+	}
+	return int(end - first.Offset)
+}
+
+// queued reads one position.
+func (s *Store) queued(read *wal.Reader, id store.SessionID, p *index.Place, ahead int) (store.Queued, error) {
+	if p.Released || p.Lost {
+		return store.Queued{Seq: p.Seq, Released: true}, nil
+	}
+	body, err := read.Read(p.At, ahead)
+	if err != nil {
+		s.met(err)
+		return store.Queued{}, err
+	}
+	q := store.Queued{Seq: p.Seq, Delivery: p.Delivery}
+	if p.Find {
+		var ok bool
+		if q.Delivery, ok = record.Delivery(body, id, p.Seq); !ok {
+			return store.Queued{}, fmt.Errorf("the record at %v does not name session %d", p.At, id)
+		}
+	}
+	q.Message, err = record.Message(body)
+	return q, err
+}

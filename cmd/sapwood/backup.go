@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+)
+
+// backupCmd is `sapwood backup`.
+type backupCmd struct {
+	storeFlags
+	File string `arg:"" help:"The file to write, - for standard output."`
+	JSON bool   `help:"Print what was written as JSON; not with standard output."`
+}
+
+// Help is the long part of the help page.
+func (*backupCmd) Help() string {
+	return `A consistent copy of sessions, queues and retained messages at one moment, with checksums; the
+broker goes on meanwhile. The user admin is not in it. A file appears under its name when it is
+complete and synced, and replaces one that is there. ` + whose + `
+Exit status: 0, 1 if it failed, 2 for a wrong command line.
+
+Examples:
+
+    sapwood backup sapwood-$(date +%F).backup
+    sapwood backup - --data /var/lib/sapwood | zstd > sapwood.backup.zst
+    sapwood backup remote.backup --url http://broker:8083 --password "$PASSWORD"`
+}
+
+// Run writes the backup.
+func (c *backupCmd) Run(ctx context.Context, std *streams) error {
+	tool, err := c.open()
+	if err != nil {
+		return err
+	}
+	return writeOut(std, c.File, "backup", c.JSON, func(w io.Writer) error { return tool.Backup(ctx, w, func(int64, int64) {}) })
+}
+
+// restoreCmd is `sapwood restore`.
+type restoreCmd struct {
+	place
+	File string `arg:"" help:"The backup to read, - for standard input."`
+	JSON bool   `help:"Print what is there afterwards as JSON."`
+}
+
+// Help is the long part of the help page.
+func (*restoreCmd) Help() string {
+	return `Only into a data directory that holds no store and that no broker runs on. Every part is compared
+with its checksum; when one is wrong, nothing is left behind.
+
+Exit status: 0, 1 if it failed, 2 for a wrong command line.
+
+Examples:
+
+    sapwood restore sapwood-2026-11-22.backup --data ./restored
+    zstdcat sapwood.backup.zst | sapwood restore - --data /var/lib/sapwood`
+}
+
+// Run restores and checks what came of it.
+func (c *restoreCmd) Run(ctx context.Context, std *streams) error {
+	cfg, in, err := c.into(c.File, std)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	show, end := progressBar(std.err, "restore", bytesText)
+	err = disk.Restore(ctx, in, cfg.Data, nil, show)
+	end()
+	if err != nil {
+		return err
+	}
+	r, err := disk.CheckDir(ctx, cfg.Data, cfg.Storage, func(int64, int64) {})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(std.out, r)
+	}
+	return printReport(std.out, r)
+}
+
+// writeOut writes a file, whole or not at all, or standard output, and shows how much it is.
+func writeOut(std *streams, name, task string, asJSON bool, f func(io.Writer) error) error {
+	if name == "-" {
+		return f(std.out)
+	}
+	show, end := progressBar(std.err, task, bytesText)
+	defer end()
+	part, err := os.OpenFile(name+".part", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	w := &counted{w: part, show: show}
+	err = f(w)
+	if err == nil {
+		err = part.Sync()
+	}
+	err = errors.Join(err, part.Close())
+	if err == nil {
+		err = os.Rename(part.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s %s: %w", task, name, err), os.Remove(part.Name()))
+	}
+	if err := syncDir(filepath.Dir(name)); err != nil {
+		return fmt.Errorf("%s %s: %w", task, name, err)
+	}
+	end()
+	if asJSON {
+		return printJSON(std.out, struct {
+			File  string `json:"file"`
+			Bytes int64  `json:"bytes"`
+		}{name, w.n})
+	}
+	_, err = fmt.Fprintf(std.out, "%s: %s\n", name, bytesText(w.n))
+	return err
+}
+
+// counted counts what is written through it.
+type counted struct {
+	w    io.Writer
+	n    int64
+	show func(done, total int64)
+}
+
+// Write implements io.Writer.
+func (c *counted) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	c.show(c.n, 0)
+	return n, err
+}
+
+// syncDir makes a new name in a directory last, where directories can be synced.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	_ = d.Sync() // some file systems and systems cannot
+	return d.Close()
+}

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+)
+
+// command runs one command line in this process.
+func command(t *testing.T, in string, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = run(context.Background(), args, &streams{strings.NewReader(in), &o, &e})
+	return code, o.String(), e.String()
+}
+
+// does runs a command that has to succeed and returns what it prints.
+func does(t *testing.T, args ...string) string {
+	t.Helper()
+	code, out, errs := command(t, "", args...)
+	if code != 0 {
+		t.Fatalf("%v: exit %d: %s", args, code, errs)
+	}
+	return out
+}
+
+// refuses runs a command that has to fail with words on standard error.
+func refuses(t *testing.T, code int, want string, args ...string) {
+	t.Helper()
+	if got, out, errs := command(t, "", args...); got != code || !strings.Contains(errs, want) {
+		t.Errorf("%v: exit %d, want %d with %q: %s%s", args, got, code, want, out, errs)
+	}
+}
+
+// filled makes a data directory of a stopped broker with two sessions that wait for three messages each, and four
+// retained ones. It returns what the broker said at its start.
+func filled(t *testing.T, data string) {
+	t.Helper()
+	p := startServe(t, data)
+	for _, id := range []string{"a", "b"} {
+		code, _, errs := command(t, "", "sub", "--url", p.MQTT[0], "-i", id, "--no-clean-start", "-t", "q/#", "-q", "1", "-W", "100ms")
+		if code != 27 {
+			t.Fatalf("sub: exit %d: %s", code, errs)
+		}
+	}
+	for i := range 3 {
+		does(t, "pub", "--url", p.MQTT[0], "-q", "1", "-t", fmt.Sprint("q/", i), "-m", strings.Repeat("x", 100))
+	}
+	for i := range 4 {
+		does(t, "pub", "--url", p.MQTT[0], "-q", "1", "-r", "-t", fmt.Sprint("r/", i), "-m", "kept")
+	}
+	p.stop(syscall.SIGTERM)
+}
+
+const holds = ": 2 sessions, 3 queued messages, 4 retained; "
+
+// The tools on a stopped store; a backup and an export make another one of the same contents.
+func TestStoppedStore(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	filled(t, data)
+	has := func(data string) {
+		t.Helper()
+		if out := does(t, "store", "check", "--data", data); !strings.HasPrefix(out, "ok"+holds) {
+			t.Errorf("%s: %s", data, out)
+		}
+	}
+	has(data)
+	if out := does(t, "store", "stats", "--data", data, "--segments"); !strings.Contains(out, "health      ok\n") || !strings.Contains(out, "SEGMENT") {
+		t.Error(out)
+	}
+	var s disk.Status
+	if err := json.Unmarshal([]byte(does(t, "store", "stats", "--data", data, "--json")), &s); err != nil || s.Dir != data {
+		t.Errorf("%+v %v", s, err)
+	}
+	if out := does(t, "store", "compact", "--data", data); !strings.Contains(out, " before, ") {
+		t.Error(out)
+	}
+	has(data)
+
+	backup, export := filepath.Join(dir, "b"), filepath.Join(dir, "e")
+	if out := does(t, "backup", backup, "--data", data); !strings.HasPrefix(out, backup+": ") {
+		t.Error(out)
+	}
+	if out := does(t, "restore", backup, "--data", filepath.Join(dir, "restored")); !strings.HasPrefix(out, "ok"+holds) {
+		t.Error(out)
+	}
+	has(filepath.Join(dir, "restored"))
+	does(t, "store", "export", export, "--data", data)
+	if out := does(t, "store", "import", export, "--data", filepath.Join(dir, "imported")); !strings.HasPrefix(out, "ok"+holds) {
+		t.Error(out)
+	}
+	has(filepath.Join(dir, "imported"))
+	has(data)
+
+	whole, err := os.ReadFile(backup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := command(t, string(whole[:len(whole)/2]), "restore", "-", "--data", filepath.Join(dir, "half"))
+	if code != exitFailed || !strings.Contains(errs, "restore") {
+		t.Errorf("half a backup: exit %d, %s", code, errs)
+	}
+	refuses(t, exitFailed, "holds no store", "store", "check", "--data", filepath.Join(dir, "half"))
+	refuses(t, exitFailed, data, "restore", backup, "--data", data)
+	refuses(t, exitFailed, "not empty", "store", "import", export, "--data", data)
+	refuses(t, exitFailed, "no such file", "restore", filepath.Join(dir, "missing"), "--data", filepath.Join(dir, "new"))
+	for _, args := range [][]string{{"store", "check"}, {"store", "stats"}, {"store", "compact"}, {"store", "export"}, {"backup", filepath.Join(dir, "none")}} {
+		refuses(t, exitFailed, "holds no store", append(args, "--data", filepath.Join(dir, "new"))...)
+	}
+	for _, name := range []string{"new", "none", "none.part", "b.part", "e.part"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s was left behind: %v", name, err)
+		}
+	}
+
+	p := startServe(t, filepath.Join(dir, "restored"))
+	if p.Found.Sessions != 2 || p.Found.Retained != 4 {
+		t.Errorf("the broker on the restored store found %+v", p.Found)
+	}
+	p.stop(syscall.SIGTERM)
+}
+
+// The tools through a running broker, found by its directory, and from elsewhere.
+func TestRunningStore(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	filled(t, data)
+	t.Setenv("SAPWOOD_ADMIN_PASSWORD", "")
+	p := startServe(t, data)
+	if out := does(t, "store", "check", "--data", data); !strings.HasPrefix(out, "ok"+holds) {
+		t.Error(out)
+	}
+	if out := does(t, "store", "stats", "--data", data); !strings.Contains(out, "durability fsync") {
+		t.Error(out)
+	}
+	does(t, "store", "compact", "--data", data)
+	backup := filepath.Join(dir, "b")
+	does(t, "backup", backup, "--data", data)
+	if out := does(t, "restore", backup, "--data", filepath.Join(dir, "restored")); !strings.HasPrefix(out, "ok"+holds) {
+		t.Error(out)
+	}
+	if out := does(t, "store", "export", "--data", data); strings.Count(out, `"retained"`) < 4 {
+		t.Error(out)
+	}
+	refuses(t, exitFailed, "has "+data+": stop it", "restore", backup, "--data", data)
+	refuses(t, exitFailed, "has "+data+": stop it", "store", "import", backup, "--data", data)
+	refuses(t, exitFailed, "--url needs", "store", "check", "--url", p.HTTP)
+	refuses(t, exitFailed, "credentials are wrong", "store", "check", "--url", p.HTTP, "--password", "wrong")
+	p.stop(syscall.SIGTERM)
+	refuses(t, exitFailed, "refused", "store", "check", "--url", p.HTTP, "--password", "any")
+}
+
+// The user admin of another machine's broker, and a broker that keeps nothing.
+func TestElsewhere(t *testing.T) {
+	t.Setenv("SAPWOOD_ADMIN_PASSWORD", "given")
+	p := startServe(t, filepath.Join(t.TempDir(), "data"))
+	if out := does(t, "store", "check", "--url", p.HTTP); !strings.HasPrefix(out, "ok: 0 sessions") {
+		t.Error(out)
+	}
+	p.stop(syscall.SIGTERM)
+	t.Setenv("SAPWOOD_DURABILITY", "memory")
+	p = startServe(t, filepath.Join(t.TempDir(), "data"))
+	refuses(t, exitFailed, "durability is memory", "backup", "-", "--url", p.HTTP)
+	p.stop(syscall.SIGTERM)
+}
+
+// Damage gives a check its own status; the broker starts all the same and says so.
+func TestDamagedStore(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	filled(t, data)
+	segments, err := filepath.Glob(filepath.Join(data, "store", "*.seg"))
+	if err != nil || len(segments) == 0 {
+		t.Fatal(segments, err)
+	}
+	text, err := os.ReadFile(segments[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(text, []byte("xxxxxxxxxx"))
+	if at < 0 {
+		t.Fatalf("%s holds no message", segments[0])
+	}
+	text[at] ^= 1
+	if err := os.WriteFile(segments[0], text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := command(t, "", "store", "check", "--data", data)
+	if code != exitDamaged || !strings.HasPrefix(out, "1 damaged part: ") || !strings.Contains(out, segments[0]) && !strings.Contains(out, filepath.Base(segments[0])) {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	p := startServe(t, data)
+	p.stop(syscall.SIGTERM)
+}
+
+// F221: a store of a newer format is refused, and left as it is.
+func TestNewerFormat(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	filled(t, data)
+	name := filepath.Join(data, marker)
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := bytes.Replace(text, []byte(`"format":1`), []byte(`"format":99`), 1)
+	if err := os.WriteFile(name, newer, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, data)
+	for _, args := range [][]string{
+		{"serve", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"},
+		{"store", "check"}, {"store", "compact"}, {"store", "stats"}, {"store", "export"}, {"backup", "-"},
+	} {
+		refuses(t, exitFailed, "newer Sapwood", append(args, "--data", data)...)
+	}
+	if after := contents(t, data); after != before {
+		t.Errorf("it was changed from\n%s\nto\n%s", before, after)
+	}
+}
+
+// contents lists the files of a directory with their sums.
+func contents(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || d.Name() == "lock" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		fmt.Fprintf(&b, "%s %d %x\n", path, len(text), sha256.Sum256(text))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/sapwood-mqtt/sapwood/app"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk/lock"
+	"github.com/sapwood-mqtt/sapwood/console/api/access"
+)
+
+// storeFlags say which store is meant.
+type storeFlags struct {
+	place
+	URL      string `name:"url" placeholder:"URL" help:"API of a broker elsewhere: http://host:port."`
+	User     string `default:"admin" help:"User for the API."`
+	Password string `env:"SAPWOOD_ADMIN_PASSWORD" placeholder:"TEXT" help:"Its password. A broker on the same machine needs none."`
+	Key      string `env:"SAPWOOD_API_KEY" placeholder:"TEXT" help:"Key for the API, in place of user and password."`
+}
+
+// storeTool is a store, of a running or of a stopped broker.
+type storeTool interface {
+	Status(ctx context.Context) (disk.Status, error)
+	Check(ctx context.Context, progress func(done, total int64)) (disk.Report, error)
+	Compact(ctx context.Context, progress func(done, total int64)) (disk.Compacted, error)
+	Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) error
+	Export(ctx context.Context, w io.Writer, progress func(done, total int64)) error
+}
+
+// open finds the store that the flags mean.
+func (f *storeFlags) open() (storeTool, error) {
+	if f.URL != "" {
+		if f.Key == "" && f.Password == "" {
+			return nil, errors.New("--url needs --password or --key (or SAPWOOD_ADMIN_PASSWORD, SAPWOOD_API_KEY)")
+		}
+		return &remote{url: f.URL, user: f.User, password: f.Password, key: f.Key}, nil
+	}
+	cfg, _, err := f.load()
+	if err != nil {
+		return nil, err
+	}
+	holder, held, err := lock.Who(cfg.Data)
+	if held {
+		return f.running(cfg.Data, holder)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return atRest{cfg}, nil
+}
+
+// running reaches the broker that has the directory.
+func (f *storeFlags) running(dir string, holder lock.Holder) (storeTool, error) {
+	local, err := access.ReadLocal(dir)
+	switch {
+	case err == nil:
+		return &remote{url: local.URL, key: local.Key}, nil
+	case holder.HTTP != "" && (f.Key != "" || f.Password != ""):
+		return &remote{url: "http://" + holder.HTTP, user: f.User, password: f.Password, key: f.Key}, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("a broker (pid %d) has %s, and its key cannot be read: %w; run this as its user, or give --password", holder.PID, dir, err)
+	}
+	return nil, fmt.Errorf("a broker (pid %d) has %s and offers no API: stop it, or start it with http.address", holder.PID, dir)
+}
+
+// into opens what is to be read into a data directory, and makes sure that nobody else is there.
+func (p *place) into(file string, std *streams) (app.Config, io.ReadCloser, error) {
+	cfg, _, err := p.load()
+	if err != nil {
+		return cfg, nil, err
+	}
+	holder, held, err := lock.Who(cfg.Data)
+	if held {
+		return cfg, nil, fmt.Errorf("a broker (pid %d) has %s: stop it, or name another directory with --data", holder.PID, cfg.Data)
+	}
+	if err != nil {
+		return cfg, nil, err
+	}
+	if file == "-" {
+		return cfg, io.NopCloser(std.in), nil
+	}
+	in, err := os.Open(file)
+	return cfg, in, err
+}
+
+// atRest is the store of a broker that does not run.
+type atRest struct{ cfg app.Config }
+
+// marker is the file that a data directory with a store has (docs/storage-format.md).
+const marker = "store.json"
+
+// there says so when there is no store, before anything would make one.
+func (s atRest) there() error {
+	if _, err := os.Stat(filepath.Join(s.cfg.Data, marker)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s holds no store; name the data directory of a broker with --data, or one elsewhere with --url", s.cfg.Data)
+	}
+	return nil
+}
+
+// with opens the store for f, at the safe level: a tool has no acknowledgements to be quick about.
+func (s atRest) with(f func(*disk.Store) error) error {
+	d, err := disk.Open(s.cfg.Data, disk.Fsync, s.cfg.Storage, disk.Options{})
+	if err != nil {
+		return app.CannotStore(s.cfg.Data, err)
+	}
+	return errors.Join(f(d), d.Close())
+}
+
+// Status implements storeTool.
+func (s atRest) Status(context.Context) (v disk.Status, err error) {
+	if err := s.there(); err != nil {
+		return v, err
+	}
+	err = s.with(func(d *disk.Store) error { v = d.Status(); return nil })
+	return v, err
+}
+
+// Check implements storeTool.
+func (s atRest) Check(ctx context.Context, progress func(done, total int64)) (disk.Report, error) {
+	if err := s.there(); err != nil {
+		return disk.Report{}, err
+	}
+	return disk.CheckDir(ctx, s.cfg.Data, s.cfg.Storage, progress)
+}
+
+// Compact implements storeTool.
+func (s atRest) Compact(ctx context.Context, progress func(done, total int64)) (v disk.Compacted, err error) {
+	if err := s.there(); err != nil {
+		return v, err
+	}
+	err = s.with(func(d *disk.Store) (err error) { v, err = d.Compact(ctx, progress); return err })
+	return v, err
+}
+
+// Backup implements storeTool.
+func (s atRest) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) error {
+	if err := s.there(); err != nil {
+		return err
+	}
+	return s.with(func(d *disk.Store) error { return d.Backup(ctx, w, progress) })
+}
+
+// Export implements storeTool.
+func (s atRest) Export(ctx context.Context, w io.Writer, progress func(done, total int64)) error {
+	if err := s.there(); err != nil {
+		return err
+	}
+	return disk.ExportDir(ctx, s.cfg.Data, s.cfg.Storage, w, progress)
+}
