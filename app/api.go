@@ -44,7 +44,12 @@ func (a *App) openAPI() error {
 	if a.disk == nil {
 		return nil
 	}
-	a.onStop("local key", func(context.Context) error { return a.access.CloseLocal(dir) })
+	a.onStop("local key", func(context.Context) error {
+		if err := a.access.CloseLocal(dir); err != nil { // it is worth nothing any more
+			a.log.Warn("the key for local commands stays", "error", err)
+		}
+		return nil
+	})
 	err = errors.Join(a.access.OpenLocal(dir, a.bound.local()), a.disk.Announce(strings.TrimPrefix(a.bound.HTTP, "http://")))
 	if err != nil { // a full disk keeps no broker from starting
 		a.log.Warn("commands on this machine will not find the API by --data", "error", err)
@@ -81,10 +86,11 @@ func (a *App) overview() api.Overview {
 	}
 	v.Ready = v.Reason == ""
 	b, _ := a.broker.Stats()
+	kept := a.store.Stats()
 	v.Counts = api.Counts{
 		Connected: b.Connected, Sessions: b.Sessions, Subscriptions: b.Subscriptions,
-		Retained: b.Retained, RetainedBytes: b.RetainedBytes,
-		QueuedMessages: a.store.Stats().Messages, QueuedBytes: b.QueuedBytes,
+		Retained: kept.Retained, RetainedBytes: kept.RetainedBytes,
+		QueuedMessages: kept.Messages, QueuedBytes: b.QueuedBytes,
 		StoreErrors: b.StoreErrors, WrongLogins: a.access.Failures(),
 	}
 	if a.disk != nil {

@@ -93,27 +93,22 @@ func (a *App) start() error {
 	if err := a.openHTTP(); err != nil {
 		return err
 	}
-	if err := a.openStore(); err != nil {
+	if err := a.openKept(); err != nil {
 		return err
 	}
-	b, err := openBroker(a.cfg, a.store, a.log)
-	if err != nil {
-		return fmt.Errorf("open the broker: %w", err)
-	}
-	a.broker = b
-	a.onStop("broker", b.Close)
 	if err := a.openAPI(); err != nil {
 		return err
 	}
 
 	listeners := make([]net.Listener, len(a.cfg.Listeners))
 	for i, l := range a.cfg.Listeners {
+		var err error
 		if listeners[i], err = a.openListener(fmt.Sprintf("listeners[%d]", i), l); err != nil {
 			return err
 		}
 	}
 	for _, l := range listeners {
-		go a.serve("mqtt "+l.Addr().String(), func() error { return b.Serve(l) })
+		go a.serve("mqtt "+l.Addr().String(), func() error { return a.broker.Serve(l) })
 	}
 	return nil
 }

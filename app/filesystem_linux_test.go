@@ -17,4 +17,3 @@ func TestFileSystems(t *testing.T) {
 		}
 	}
 }
-

@@ -9,19 +9,36 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/lock"
 )
 
+// openKept opens the store, and the broker that reads it.
+func (a *App) openKept() error {
+	defer a.sayThatItTakesLong()()
+	if err := a.openStore(); err != nil {
+		return err
+	}
+	b, err := openBroker(a.cfg, a.store, a.log)
+	if err != nil {
+		return fmt.Errorf("open the broker: %w", err)
+	}
+	a.broker = b
+	a.onStop("broker", b.Close)
+	return nil
+}
+
 // openStore opens what keeps, and notes what was found there.
 func (a *App) openStore() error {
-	done := a.sayThatItTakesLong()
 	kept, onDisk, err := openStore(a.cfg, a.log)
-	done()
 	if err != nil {
 		return CannotStore(a.cfg.Data, err)
 	}
 	a.store, a.disk = kept, onDisk
 	a.onStop("store", func(context.Context) error { return kept.Close() })
+	if err := readOnly(kept); err != nil {
+		return CannotStore(a.cfg.Data, err)
+	}
 	s := kept.Stats()
 	a.found.Sessions, a.found.Messages, a.found.Retained = s.Sessions, s.Messages, s.Retained
 	if onDisk == nil {
@@ -31,6 +48,14 @@ func (a *App) openStore() error {
 	if what := unsafeFor(a.cfg.Data); what != "" {
 		a.found.Warnings = append(a.found.Warnings, "the data directory "+a.cfg.Data+" is on "+what)
 		a.log.Warn("the durability cannot be promised here", "data", a.cfg.Data, "because", "it is on "+what)
+	}
+	return nil
+}
+
+// readOnly is why a store will keep nothing however long one waits; nil when it does, or may again: a full disk gets room.
+func readOnly(s store.Store) error {
+	if err := s.Health(); errors.Is(err, syscall.EROFS) {
+		return err
 	}
 	return nil
 }

@@ -153,6 +153,21 @@ func TestReadyFollowsTheStore(t *testing.T) {
 	f("/readyz", 200, "ok")
 }
 
+// F214: a store that is read-only for good keeps the process from starting; one that is full does not.
+func TestReadOnly(t *testing.T) {
+	s := &sick{Store: mem.New()}
+	f := func(why error, want bool) {
+		t.Helper()
+		s.why.Store(&why)
+		if err := readOnly(s); (err != nil) != want {
+			t.Errorf("%v: got %v", why, err)
+		}
+	}
+	f(fmt.Errorf("reserve: %w", &fs.PathError{Op: "open", Path: "d", Err: syscall.EROFS}), true)
+	f(fmt.Errorf("reserve: %w", syscall.ENOSPC), false)
+	f(nil, false)
+}
+
 func status(t *testing.T, a *App, authorize func(*http.Request)) (int, api.Overview) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "GET", a.Bound().HTTP+"/api/v1/status", nil)

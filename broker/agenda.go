@@ -108,7 +108,7 @@ func (a *agenda) run() {
 // attend does what is due for c.
 func (a *agenda) attend(c *client) {
 	defer a.sh.rescue(c)
-	if a.sh.waits(c) {
+	if a.sh.health.waits(c) {
 		c.s.Heard(a.sh.turn())
 	}
 	a.sh.perform(c, nil, c.s.Tick(a.sh.turn(), a.sh.take()))

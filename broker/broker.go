@@ -24,7 +24,6 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
-	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
 
@@ -254,20 +253,4 @@ func (b *Broker) shardOf(clientID string) *shard {
 		return b.shards[0]
 	}
 	return b.shards[maphash.String(b.seed, clientID)%uint64(len(b.shards))]
-}
-
-// load takes over what the store kept.
-func (b *Broker) load() error {
-	now := b.clock(time.Now())
-	highest := b.store.Past().Session
-	err := b.store.Load(func(r *store.Recovered) error {
-		highest = max(highest, r.Session.ID)
-		b.shardOf(r.Session.ClientID).restore(r, now)
-		return nil
-	}, func(m *mqtt.Message) error {
-		b.retained.set(m) // what has expired meanwhile leaves the store as it would have
-		return nil
-	})
-	b.nextSession.Store(uint64(highest))
-	return err
 }

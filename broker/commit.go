@@ -208,7 +208,7 @@ func (k *commits) carryOut(b *batch) {
 	}
 	for i := range b.again {
 		if b.err == nil {
-			k.sh.moved(&b.again[i])
+			k.sh.router.moved(&b.again[i])
 		}
 	}
 	for _, c := range b.waiters {

@@ -26,7 +26,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 		return
 	case req.Expiry > 0 && (old == nil || req.CleanStart || old.s.Expiry() == 0): // a new session for the store
 		if err := sh.health.why(); err != nil {
-			sh.refuseUnstored(conn, p, err)
+			sh.lobby.refuseUnstored(conn, p, err)
 			return
 		}
 	}
@@ -61,16 +61,6 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 	if sh.b.opts.Events.Connected != nil {
 		sh.b.opts.Events.Connected(sh.describe(c))
 	}
-}
-
-// refuseUnstored refuses a client whose session could not be kept.
-func (sh *shard) refuseUnstored(conn *loop.Conn, p *pending, err error) {
-	reason := refusal(err)
-	if reason != mqtt.QuotaExceeded {
-		reason = mqtt.ServerUnavailable
-	}
-	sh.count.NotStored[reason]++
-	sh.lobby.refuse(conn, p, &session.Refusal{Reason: reason, Text: err.Error()})
 }
 
 // enter counts one more connected client, if the limit allows it; one that takes another's place is always allowed.
@@ -151,7 +141,7 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	sh.b.sessions.Add(-1)
 	sh.b.clients.remove(c.handle)
 	if durable {
-		sh.endStored(c, unsent, lost)
+		sh.router.endStored(c, unsent, lost)
 	}
 	if sh.b.opts.Events.SessionEnded != nil {
 		sh.b.opts.Events.SessionEnded(c.id)

@@ -150,9 +150,9 @@ func (c *client) read(sh *shard) {
 }
 
 // waits tells that nothing is read from c at present.
-func (sh *shard) waits(c *client) bool {
-	_, back := sh.health.back[c]
-	_, paused := sh.commits.paused[c]
+func (h *health) waits(c *client) bool {
+	_, back := h.back[c]
+	_, paused := h.sh.commits.paused[c]
 	return back || paused
 }
 
@@ -161,7 +161,7 @@ func (h *health) hold(a again) {
 	size := int64(a.msg.Bytes())
 	if len(h.held) >= maxHeld || h.bytes+size > maxHeldBytes {
 		h.sh.drop(a.from, a.msg, session.StoreUnwell)
-		h.sh.moved(&a)
+		h.sh.router.moved(&a)
 		return
 	}
 	if a.group == "" {

@@ -169,3 +169,13 @@ func (l *lobby) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
 	conn.State = nil
 	conn.Close()
 }
+
+// refuseUnstored refuses a client whose session could not be kept.
+func (l *lobby) refuseUnstored(conn *loop.Conn, p *pending, err error) {
+	reason := refusal(err)
+	if reason != mqtt.QuotaExceeded {
+		reason = mqtt.ServerUnavailable
+	}
+	l.sh.count.NotStored[reason]++
+	l.refuse(conn, p, &session.Refusal{Reason: reason, Text: err.Error()})
+}

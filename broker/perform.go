@@ -70,7 +70,7 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 	case session.Fetch:
 		sh.fetch(c, e)
 	case session.Requeue:
-		sh.moveOn(c, e.Text, e.Msg)
+		sh.router.moveOn(c, e.Text, e.Msg)
 	case session.PublishWill:
 		sh.router.publishWill(c, e.Msg)
 	case session.End:
@@ -162,7 +162,7 @@ const (
 func (sh *shard) fetch(c *client, e *session.Effect) {
 	from, to, epoch, id := e.Seq, e.To, e.ID, c.stored
 	go func() {
-		items, next, err := sh.b.store.Read(id, from, to, make([]store.Queued, 0, fetchMessages), fetchBytes)
+		items, next, err := sh.b.read(id, from, to)
 		sh.post(c, func() {
 			if c.s.Ended() {
 				return
@@ -182,6 +182,17 @@ func (sh *shard) fetch(c *client, e *session.Effect) {
 			sh.perform(c, nil, c.s.Fetched(sh.turn(), epoch, fetched, next, sh.take()))
 		})
 	}()
+}
+
+// read reads a block of a queue. A panic in it is an error like another: nobody waits in vain.
+func (b *Broker) read(id store.SessionID, from, to uint64) (items []store.Queued, next uint64, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			b.panicked(r, "task", "read a queue")
+			err = errPanic
+		}
+	}()
+	return b.store.Read(id, from, to, make([]store.Queued, 0, fetchMessages), fetchBytes)
 }
 
 // drop counts a message that did not reach a client, with the reason.

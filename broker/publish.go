@@ -301,7 +301,7 @@ func (r *router) requeue(a again) {
 	if a.seq == 0 { // else it stays where it is
 		r.sh.drop(a.from, a.msg, session.SessionEnded)
 	}
-	r.sh.moved(&a)
+	r.moved(&a)
 }
 
 // requeued is false when there is nobody else.
@@ -328,7 +328,7 @@ func (r *router) requeued(a *again) bool {
 		r.sh.commits.keep(a.from, store.Record{Op: store.Settle, Session: a.from.stored, Seq: a.seq})
 	}
 	if record < 0 {
-		r.sh.moved(a)
+		r.moved(a)
 		return true
 	}
 	b := r.sh.commits.batch

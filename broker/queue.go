@@ -20,7 +20,7 @@ func (sh *shard) readQueue(c *client, from, to uint64, do func(readResult) bool)
 	sh.reading++
 	go func() {
 		for {
-			items, next, err := sh.b.store.Read(id, from, to, make([]store.Queued, 0, fetchMessages), fetchBytes)
+			items, next, err := sh.b.read(id, from, to)
 			r := readResult{items: items, done: next > to || err != nil, err: err}
 			more := make(chan bool, 1)
 			sh.post(c, func() {
@@ -48,54 +48,54 @@ func (sh *shard) readQueue(c *client, from, to uint64, do func(readResult) bool)
 
 // endStored removes an ended session from the store, after what waited in it for a shared subscription
 // has gone to another member. unsent is the first position never sent, lost how many messages wait there.
-func (sh *shard) endStored(c *client, unsent, lost uint64) {
+func (r *router) endStored(c *client, unsent, lost uint64) {
 	if !c.shares(keepsOrIsOnline) {
 		for range lost {
-			sh.drop(c, nil, session.SessionEnded)
+			r.sh.drop(c, nil, session.SessionEnded)
 		}
 		c.leaving = true
-		sh.leave(c)
+		r.leave(c)
 		return
 	}
-	sh.readQueue(c, 1, ^uint64(0)-1, func(r readResult) bool {
-		for _, it := range r.items {
+	r.sh.readQueue(c, 1, ^uint64(0)-1, func(block readResult) bool {
+		for _, it := range block.items {
 			// QoS 2 that was sent goes to nobody else [MQTT-4.8.2-5].
 			switch g := it.Delivery.Group; {
 			case it.Released:
 			case g != "" && (it.Delivery.QoS == 1 || it.Seq >= unsent):
-				sh.moveOn(c, g, it.Message)
+				r.moveOn(c, g, it.Message)
 			case it.Seq >= unsent:
-				sh.drop(c, it.Message, session.SessionEnded)
+				r.sh.drop(c, it.Message, session.SessionEnded)
 			}
 		}
-		if r.err != nil {
-			sh.b.log.Error("an ended session's queue cannot be read", "client", c.id, "error", r.err)
+		if block.err != nil {
+			r.sh.b.log.Error("an ended session's queue cannot be read", "client", c.id, "error", block.err)
 		}
-		if r.done {
+		if block.done {
 			c.leaving = true
-			sh.leave(c)
+			r.leave(c)
 		}
 		return true
 	})
 }
 
 // moveOn gives a message of a shared subscription from an ending session to another member.
-func (sh *shard) moveOn(c *client, group string, m *mqtt.Message) {
+func (r *router) moveOn(c *client, group string, m *mqtt.Message) {
 	c.moving++
-	sh.router.requeue(again{msg: m.Keep(), from: c, group: group})
+	r.requeue(again{msg: m.Keep(), from: c, group: group})
 }
 
 // leave removes an ended session from the store once nothing of it moves any more.
-func (sh *shard) leave(c *client) {
+func (r *router) leave(c *client) {
 	if c.leaving && c.moving == 0 {
-		sh.commits.keep(c, store.Record{Op: store.EndSession, Session: c.stored})
+		r.sh.commits.keep(c, store.Record{Op: store.EndSession, Session: c.stored})
 	}
 }
 
 // moved says that nothing more is to be done about a message on its way from one queue to another.
-func (sh *shard) moved(a *again) {
+func (r *router) moved(a *again) {
 	if c := a.from; a.group != "" && a.seq == 0 {
 		c.moving--
-		sh.leave(c)
+		r.leave(c)
 	}
 }

@@ -71,6 +71,7 @@ func (s *Session) Deliver(t Turn, m *mqtt.Message, d *mqtt.Delivery, seq uint64,
 	case d.QoS == 0:
 		return s.out.deliver0(&s.Line, t, m, d, do)
 	case s.durable:
+		s.thaw()
 		return s.outbound().deliverStored(&s.Line, t, m, d, seq, do)
 	}
 	return s.outbound().deliver(&s.Line, t, m, d, do)
@@ -151,6 +152,7 @@ func (o *outbound) arrive(seq uint64, size uint32) bool {
 
 // Lost tells that the position seq, given for a message to this session, was not stored: nothing will come.
 func (s *Session) Lost(t Turn, seq uint64, do []Effect) []Effect {
+	s.thaw()
 	o := s.out
 	if o == nil || !s.durable {
 		return do
@@ -357,7 +359,10 @@ func (s *Session) Room() int {
 // Queued is the number of QoS 1 and 2 messages waiting or in flight, and the weight of all that waits or is
 // in flight.
 func (s *Session) Queued() (messages int, bytes int64) {
-	if s.out == nil {
+	switch {
+	case s.cold != nil:
+		return int(s.cold.count), s.cold.bytes
+	case s.out == nil:
 		return 0, 0
 	}
 	return s.out.count, s.out.bytes
@@ -366,10 +371,10 @@ func (s *Session) Queued() (messages int, bytes int64) {
 // Full tells that the queue is at its limit (of bytes: that no more of the usual size fit) and that further QoS 1
 // and 2 messages are to be refused. Where the policy is Disconnect that is so once the client is gone.
 func (s *Session) Full() bool {
-	o := s.out
 	refuse := s.rules.Overflow == RefuseNewest || s.rules.Overflow == Disconnect && !s.connected
-	if o == nil || !refuse || o.count == 0 {
+	count, bytes := s.Queued()
+	if !refuse || count == 0 {
 		return false
 	}
-	return o.count >= s.rules.QueuedMessages || o.bytes+o.bytes/int64(o.count) > s.rules.QueuedBytes
+	return count >= s.rules.QueuedMessages || bytes+bytes/int64(count) > s.rules.QueuedBytes
 }

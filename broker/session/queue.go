@@ -186,20 +186,34 @@ func (o *outbound) freeze(do []Effect) []Effect {
 	return do
 }
 
-// restore takes the queue as the store has it.
-func (o *outbound) restore(r *Restored) {
-	o.tail, o.base, o.known = r.Next-1, r.First, r.Next
-	o.count, o.bytes = r.Messages, r.Bytes
-	o.doubt = r.Next
-	if r.Unsent != 0 {
-		o.doubt = min(r.Unsent, r.Next)
+// cold is a queue in the store of which nothing is known but what the store said at a restart: the small form for
+// the many sessions that stay away.
+type cold struct {
+	first, next uint64 // positions
+	bytes       int64
+	count       int32
+	doubt       uint32 // positions from first on that may have been sent: no more than the window held
+}
+
+// unsent is the first position that was certainly never sent.
+func (c *cold) unsent() uint64 { return c.first + uint64(c.doubt) }
+
+// thaw makes of what a restart found a queue to work with.
+func (s *Session) thaw() {
+	c := s.cold
+	if c == nil {
+		return
 	}
-	fresh := max(r.First, o.doubt)
-	if fresh > r.First {
-		o.appendRange(r.First, fresh-1, true)
+	s.cold = nil
+	o := s.outbound()
+	o.tail, o.base, o.known, o.doubt = c.next-1, c.first, c.next, c.unsent()
+	o.count, o.bytes = int(c.count), c.bytes
+	fresh := o.doubt
+	if fresh > c.first {
+		o.appendRange(c.first, fresh-1, true)
 	}
-	if r.Next > fresh {
-		o.appendRange(fresh, r.Next-1, false)
+	if c.next > fresh {
+		o.appendRange(fresh, c.next-1, false)
 	}
 }
 
@@ -214,6 +228,9 @@ func (o *outbound) unsent() uint64 {
 // Unsent returns the positions of the store's queue that were never sent, while the session is
 // offline; from > to when there are none.
 func (s *Session) Unsent() (from, to uint64) {
+	if c := s.cold; c != nil {
+		return c.unsent(), c.next - 1
+	}
 	if s.out == nil || !s.durable || s.connected {
 		return 1, 0
 	}
@@ -222,6 +239,7 @@ func (s *Session) Unsent() (from, to uint64) {
 
 // Withdraw takes a message that was never sent out of the offline session's queue. Its owner settles it.
 func (s *Session) Withdraw(seq uint64, m *mqtt.Message) {
+	s.thaw()
 	if w := s.out.weight(seq); w != nil {
 		s.out.leave(w)
 	} else { // in the totals alone since a restart

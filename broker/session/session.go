@@ -59,6 +59,7 @@ type Session struct {
 	Line
 	subs []Subscription // sorted by filter
 	out  *outbound      // nil until a QoS 1 or 2 message or a queued one went out
+	cold *cold          // the queue as it was found at a restart, until it is needed; then out is nil
 
 	willAt int64 // offline: when the will is due, 0 = no will pending
 	endAt  int64 // offline: when the session ends, 0 = connected or never
@@ -87,6 +88,7 @@ func (s *Session) Attach(t Turn, p Params, fresh bool, do []Effect) []Effect {
 	if fresh {
 		s.durable = p.Expiry > 0
 	}
+	s.thaw()
 	s.version, s.keepAlive, s.expiry, s.maxPacket = p.Version, p.KeepAlive, p.Expiry, p.MaximumPacketSize
 	s.will, s.willAt, s.endAt = p.Will, 0, 0
 	s.connected, s.blocked, s.closing, s.problem = true, false, false, !p.NoProblemInfo
@@ -148,6 +150,7 @@ func (s *Session) End(_ Turn, do []Effect) []Effect {
 		return do
 	}
 	do = s.publishWill(do)
+	s.thaw()
 	unsent, lost := s.out.unsent(), s.lost()
 	do = s.out.abandon(&s.Line, do)
 	s.ended, s.connected, s.greeted = true, false, false
@@ -285,7 +288,11 @@ func Restore(rules *Rules, r Restored) *Session {
 		}
 	}
 	if r.Next > 1 {
-		s.outbound().restore(&r)
+		unsent := r.Next
+		if r.Unsent != 0 {
+			unsent = max(r.First, min(r.Unsent, r.Next))
+		}
+		s.cold = &cold{first: r.First, next: r.Next, bytes: r.Bytes, count: int32(r.Messages), doubt: uint32(unsent - r.First)}
 	}
 	if s.expiry != Never {
 		s.endAt = r.Disconnected + int64(s.expiry)*1000

@@ -21,7 +21,7 @@ type Counts struct {
 	Connected      int64  `json:"connected" doc:"Clients."`
 	Sessions       int64  `json:"sessions" doc:"Connected or waiting to be resumed."`
 	Subscriptions  int    `json:"subscriptions"`
-	Retained       int    `json:"retained"`
+	Retained       int    `json:"retained" doc:"Messages, without $SYS."`
 	RetainedBytes  int64  `json:"retained_bytes"`
 	QueuedMessages int    `json:"queued_messages" doc:"Kept for sessions that last; one that waits for many is counted once."`
 	QueuedBytes    int64  `json:"queued_bytes" doc:"Of all sessions, counted for each."`

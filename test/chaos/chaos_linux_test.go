@@ -66,7 +66,8 @@ func sapwood(t *testing.T, level string) process.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return process.Sapwood(file, "durability: "+level+"\nlog: {level: warn}\n")
+	// Small segments, so that much of what the store does with them happens in seconds.
+	return process.Sapwood(file, "durability: "+level+"\nstorage: {segment_size: 1MiB, reserve: 4MiB}\nlog: {level: warn}\n")
 }
 
 // perform is one run of a test; it says where its history is when something was found.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/file"
@@ -56,7 +57,15 @@ func CheckDir(ctx context.Context, dir string, cfg Config, progress func(done, t
 	defer func() { err = errors.Join(err, im.wal.Close()) }()
 	r.Damage = im.damage
 	r.count(im.index)
-	return r, r.scan(ctx, im.wal, progress)
+	err = r.scan(ctx, im.wal, progress)
+	return r, err
+}
+
+// add takes a damage into the report, each place once.
+func (r *Report) add(d Damage) {
+	if !slices.ContainsFunc(r.Damage, d.same) {
+		r.Damage = append(r.Damage, d)
+	}
 }
 
 func (r *Report) count(x *index.Index) {
@@ -80,7 +89,7 @@ func (r *Report) scan(ctx context.Context, log *wal.Log, progress func(done, tot
 			return fmt.Errorf("read segment %d: %w", g.Number, err)
 		}
 		for _, d := range damage {
-			r.Damage = append(r.Damage, found(d))
+			r.add(found(d))
 		}
 		r.Segments++
 		r.Bytes += g.End

@@ -276,6 +276,8 @@ const applyStep = 1024
 
 // apply brings the index to what is durable now.
 func (s *Store) apply(g *group, base, end wal.Pos) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rels, done := g.rels, 0

@@ -86,11 +86,16 @@ func (u *upkeep) evacuate(ctx context.Context, g wal.Segment) error {
 	if err == nil {
 		err = m.change()
 	}
-	for _, d := range damage {
-		s.damage.add(s.log, found(d))
-	}
 	if err != nil {
 		return err
+	}
+	if len(damage) > 0 { // what is still alive there cannot be read
+		for _, d := range damage {
+			s.damage.add(s.log, found(d))
+		}
+		s.mu.Lock()
+		s.index.Forget(g.Number)
+		s.mu.Unlock()
 	}
 	next := uint32(1)
 	if len(u.kept) > 0 {
@@ -105,8 +110,8 @@ func (m *mover) look(r wal.Record) error {
 	if !record.IsBody(r.Body) {
 		return nil
 	}
-	if err := record.Decode(r.Body, &m.rec); err != nil {
-		return err
+	if record.Decode(r.Body, &m.rec) != nil {
+		return nil // the start said so when it left it out
 	}
 	m.s.mu.Lock()
 	alive := m.s.index.Holds(&m.rec, r.At)

@@ -9,6 +9,9 @@ import (
 // maxDamage is how many damages are remembered.
 const maxDamage = 100
 
+// same tells whether d and o are about one place.
+func (d Damage) same(o Damage) bool { return d.File == o.File && d.Offset == o.Offset }
+
 // damages are what was found wrong.
 type damages struct {
 	mu    sync.Mutex
@@ -20,8 +23,7 @@ type damages struct {
 func (d *damages) add(log *slog.Logger, found Damage) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	known := func(k Damage) bool { return k.File == found.File && k.Offset == found.Offset }
-	if slices.ContainsFunc(d.list, known) {
+	if slices.ContainsFunc(d.list, found.same) {
 		return
 	}
 	d.total++

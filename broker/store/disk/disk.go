@@ -36,7 +36,9 @@ type Store struct {
 
 	wal *wal.Log
 
-	mu      sync.Mutex // guards what follows, and the index
+	applying sync.Mutex // held while a group is applied: a checkpoint begins between two
+
+	mu      sync.Mutex // guards what follows, and the index; taken after applying
 	index   *index.Index
 	queue   []*group // to be written; the last one still takes batches
 	spare   []*group

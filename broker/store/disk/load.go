@@ -73,6 +73,16 @@ const gap = 16 << 10
 
 // Read implements store.Store. The index tells where the messages lie; they are read from there without its lock.
 func (s *Store) Read(id store.SessionID, from, to uint64, dst []store.Queued, maxBytes int) ([]store.Queued, uint64, error) {
+	for begin := len(dst); ; {
+		var err error
+		if dst, from, err = s.page(id, from, to, dst, maxBytes); err != nil || len(dst) > begin || from > to {
+			return dst, from, err
+		}
+	}
+}
+
+// page is a Read that may find nothing but what is lost.
+func (s *Store) page(id store.SessionID, from, to uint64, dst []store.Queued, maxBytes int) ([]store.Queued, uint64, error) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -93,15 +103,16 @@ func (s *Store) Read(id store.SessionID, from, to uint64, dst []store.Queued, ma
 	s.mu.Unlock()
 	defer read.Close()
 	for i := range places {
-		q, err := s.queued(read, id, &places[i], ahead(places[i:]))
-		if places[i].Lost || isDamage(err) {
+		p := &places[i]
+		q, err := s.queued(read, id, p, ahead(places[i:]))
+		if p.Lost || isDamage(err) {
 			s.mu.Lock()
-			s.index.Lose(id, places[i].Seq)
+			s.index.Lose(id, p.Seq)
 			s.mu.Unlock()
 			continue
 		}
 		if err != nil {
-			return dst, places[i].Seq, fmt.Errorf("read a queued message: %w", err)
+			return dst, p.Seq, fmt.Errorf("read a queued message: %w", err)
 		}
 		dst = append(dst, q)
 	}

@@ -75,6 +75,7 @@ func (u *upkeep) snapshot(w *checkpointWriter, number uint32) (h head, bytes int
 	if h.id, err = s.id.id(); err != nil {
 		return h, 0, err
 	}
+	s.applying.Lock()
 	s.mu.Lock()
 	bytes = s.begun.Replayed + int64(s.commits.bytes.Load())
 	h.checkpoint = checkpoint{number, s.applied}
@@ -82,6 +83,7 @@ func (u *upkeep) snapshot(w *checkpointWriter, number uint32) (h head, bytes int
 	h.stamp = max(time.Now().UnixMilli(), s.past.Commit)
 	slices := s.index.Snapshot()
 	s.mu.Unlock()
+	s.applying.Unlock()
 	if err := w.head(&h); err != nil {
 		return h, 0, err
 	}

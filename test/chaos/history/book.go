@@ -58,7 +58,8 @@ type span struct {
 	plain   string // without $share
 	group   string // the filter, of a shared subscription
 	qos     mqtt.QoS
-	calling int // SUBSCRIBE
+	calling int // SUBSCRIBE, the first
+	calls   int // how many
 	sure    int // SUBACK
 	ending  int // UNSUBSCRIBE, or a CONNECT for a new session
 	over    int // UNSUBACK, or the CONNACK of the new session
@@ -194,11 +195,12 @@ func (c *client) subscription(i int, e *Event) {
 	switch e.Kind {
 	case Subscribe:
 		for _, s := range c.spans {
-			if s.filter == e.Topic && s.ending == never {
-				return // asked for again: the same subscription
+			if s.filter == e.Topic && s.ending == never { // asked for again: the same subscription
+				s.calls++
+				return
 			}
 		}
-		s := &span{filter: e.Topic, plain: e.Topic, qos: e.QoS, calling: i, sure: never, ending: never, over: never}
+		s := &span{filter: e.Topic, plain: e.Topic, qos: e.QoS, calling: i, calls: 1, sure: never, ending: never, over: never}
 		if _, plain, shared, err := topic.ParseShared(e.Topic); shared && err == nil {
 			s.group, s.plain = e.Topic, plain
 		}
@@ -208,7 +210,9 @@ func (c *client) subscription(i int, e *Event) {
 			switch {
 			case s.filter != e.Topic || s.ending != never:
 			case e.Reason.Failed():
-				s.ending, s.over = i, i
+				if s.calls == 1 { // otherwise the one before, the answer to which was lost, may have been granted
+					s.ending, s.over = i, i
+				}
 			default:
 				s.sure = min(s.sure, i)
 			}

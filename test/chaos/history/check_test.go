@@ -201,6 +201,20 @@ func TestCheck(t *testing.T) {
 		s.publish(1, "m/a", 1)
 		s.get("s", 1, 1, 1, false)
 	})
+	f("refused, but granted before", "", func(s *story) {
+		s.add(Event{Kind: Subscribe, Client: "s", Topic: "m/#", QoS: 1})
+		s.back("s")
+		s.add(Event{Kind: Subscribe, Client: "s", Topic: "m/#", QoS: 1})
+		s.add(Event{Kind: Subscribed, Client: "s", Topic: "m/#", Reason: mqtt.QuotaExceeded})
+		s.publish(1, "m/a", 1)
+		s.get("s", 1, 1, 1, false)
+	})
+	f("refused", Ghost, func(s *story) {
+		s.add(Event{Kind: Subscribe, Client: "s", Topic: "m/#", QoS: 1})
+		s.add(Event{Kind: Subscribed, Client: "s", Topic: "m/#", Reason: mqtt.QuotaExceeded})
+		s.publish(1, "m/a", 1)
+		s.get("s", 1, 1, 1, false)
+	})
 	f("came from the old session", Ghost, func(s *story) {
 		s.subscribe("s", "m/#", 1)
 		s.connect("s", true, false)

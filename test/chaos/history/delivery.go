@@ -173,9 +173,10 @@ func (c *check) strays() {
 				continue
 			}
 			proof := []int{w.from, i}
-			for _, s := range cl.spans {
-				if s.plainly(e.Topic) {
-					proof = append(proof, s.calling, s.ending, s.over)
+			for _, s := range slices.Backward(cl.spans) {
+				if s.plainly(e.Topic) && s.calling < i {
+					proof = append(proof, s.calling, s.sure, s.ending, s.over)
+					break
 				}
 			}
 			c.say(Ghost, []Message{e.Message}, proof, "%s got %s, for which it had no subscription", cl.id, e.Message)

@@ -205,6 +205,10 @@ func (c *client) connect(conn net.Conn) bool {
 // leave ends the connection on purpose, politely or not.
 func (c *client) leave() {
 	if c.rng.IntN(2) == 0 {
+		for c.window > len(c.out) { // much is under way as it breaks off
+			c.publish()
+		}
+		c.flush()
 		c.log(history.Event{Kind: history.Closed})
 		return
 	}

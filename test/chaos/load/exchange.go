@@ -35,7 +35,7 @@ func (c *client) send(f *flight) {
 	}
 	p := mqtt.Publish{Topic: []byte(f.topic), ID: f.id, QoS: f.qos, Retain: f.retain, Dup: f.sent}
 	if !f.erase {
-		p.Payload = history.AppendPayload(nil, f.topic, f.message, f.size)
+		p.Payload = history.AppendPayload(nil, f.topic, f.message, f.size+c.l.o.Bulk)
 	}
 	c.log(history.Event{Kind: history.Publish, ID: f.id, QoS: f.qos, Retain: f.retain, Dup: f.sent, Deleted: f.erase, Topic: f.topic, Message: f.message})
 	f.sent = true

@@ -21,6 +21,7 @@ type Options struct {
 	Log  *history.Log
 	Seed uint64        // of all that is left to chance
 	Pace time.Duration // from one message of a publisher to its next; 0 = 3 ms
+	Bulk int           // bytes by which every payload is larger, to fill a disk
 }
 
 // Load is a running crowd. It is made by Start; its methods are for one goroutine.

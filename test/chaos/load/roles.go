@@ -68,11 +68,11 @@ const ms = time.Millisecond
 // roles is the whole crowd.
 func roles() []role {
 	return []role{
-		{id: "pub-1", version: mqtt.V5, window: 16, next: message, on: span{300 * ms, 3000 * ms}},
-		{id: "pub-2", version: mqtt.V311, window: 16, next: message, on: span{300 * ms, 3000 * ms}},
+		{id: "pub-1", version: mqtt.V5, window: 16, next: message, on: span{200 * ms, 1000 * ms}, off: span{0, 400 * ms}},
+		{id: "pub-2", version: mqtt.V311, window: 16, next: message, on: span{200 * ms, 1000 * ms}, off: span{0, 400 * ms}},
 		{id: "pub-3", version: mqtt.V5, window: 16, next: message},
 		{id: "ret-1", version: mqtt.V5, window: 3, next: retained},
-		{id: "ret-2", version: mqtt.V311, window: 3, next: retained, on: span{300 * ms, 3000 * ms}},
+		{id: "ret-2", version: mqtt.V311, window: 3, next: retained, on: span{200 * ms, 1000 * ms}, off: span{0, 200 * ms}},
 		{id: "sub-stays", version: mqtt.V311, filters: []string{"m/#"}, qos: 2},
 		{id: "sub-goes-1", version: mqtt.V5, filters: []string{"m/#"}, qos: 1, on: span{50 * ms, 400 * ms}, off: span{10 * ms, 200 * ms}},
 		{id: "sub-goes-2", version: mqtt.V5, filters: []string{"m/+"}, qos: 2, on: span{100 * ms, 600 * ms}, off: span{10 * ms, 300 * ms}, receive: 20},

@@ -15,6 +15,7 @@ type Mode struct {
 	Name   string
 	What   string // in words
 	Small  bool   // the data are on a small disk
+	Bulk   int    // load.Options.Bulk
 	Denies bool   // a broker that stores anything has to refuse messages
 	fault  func(*run) error
 }
@@ -34,13 +35,16 @@ func Modes() []Mode {
 		return modes
 	}
 	return append(modes,
-		Mode{Name: "full", What: "disk full for a while", Small: true, Denies: true, fault: (*run).full},
-		Mode{Name: "full-kill", What: "disk full, SIGKILL and start meanwhile", Small: true, Denies: true, fault: (*run).fullKill},
+		Mode{Name: "full", What: "disk full for a while", Small: true, Bulk: bulk, Denies: true, fault: (*run).full},
+		Mode{Name: "full-kill", What: "disk full, SIGKILL and start meanwhile", Small: true, Bulk: bulk, Denies: true, fault: (*run).fullKill},
 		Mode{Name: "read-only", What: "SIGKILL, start on a disk that is read-only for a while", Small: true, Denies: true, fault: (*run).readOnly},
 	)
 }
 
 const ms = time.Millisecond
+
+// bulk is so much that what a store has set aside for itself is full in less than a second.
+const bulk = 10000
 
 func (r *run) kill() error { return errors.Join(r.broker.Kill(), r.restart()) }
 
@@ -84,7 +88,7 @@ func (r *run) faulty(what string, begin, meanwhile, end func() error) error {
 	if err := begin(); err != nil {
 		return err
 	}
-	r.wait(150*ms, 500*ms)
+	r.wait(200*ms, 1000*ms)
 	err := meanwhile()
 	if err := errors.Join(err, end()); err != nil {
 		return fmt.Errorf("while the disk fails (%s): %w", what, err)

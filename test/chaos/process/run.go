@@ -89,7 +89,7 @@ func Run(ctx context.Context, c Config) (result Result, err error) {
 	if err := r.restart(); err != nil {
 		return result, err
 	}
-	r.load = load.Start(load.Options{Dial: r.broker.Dial, Log: r.log, Seed: c.Seed, Pace: c.Pace})
+	r.load = load.Start(load.Options{Dial: r.broker.Dial, Log: r.log, Seed: c.Seed, Pace: c.Pace, Bulk: c.Mode.Bulk})
 	result.Failure = r.cycles(&c, &result.Cycles)
 	r.log.Add(history.Event{Kind: history.End})
 	r.load.Stop()

@@ -8,8 +8,9 @@ import (
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
-// LoadChunk takes what Snapshot.Next wrote; all chunks in order, and nothing but them before Loaded. It fails
-// with record.ErrMalformed on what Next never writes; the index is of no use then.
+// LoadChunk takes what Snapshot.Next wrote; all chunks in order, before anything is applied. When a damaged one is left out,
+// what the others say of the sessions in it is ignored. It fails with record.ErrMalformed on what Next never writes; the index is
+// of no use then.
 func (x *Index) LoadChunk(chunk []byte) error {
 	if x.shared == nil {
 		x.shared = make(map[Pos]uint32)
@@ -36,7 +37,8 @@ func (x *Index) LoadChunk(chunk []byte) error {
 	return l.End()
 }
 
-// Loaded tells that all chunks are in, and that the log is applied from here on.
+// Loaded tells that all chunks are in. It comes before the first Give; what of the log is to be applied again may come
+// before or after it.
 func (x *Index) Loaded() {
 	x.shared = nil
 	for _, se := range x.sessions {
@@ -50,15 +52,8 @@ type loader struct {
 	x *Index
 }
 
-// owner reads the session that an item is of, which came before it.
-func (l *loader) owner() *session {
-	se := l.x.sessions[store.SessionID(l.Uvarint())]
-	if se == nil {
-		l.Fail()
-		se = new(session)
-	}
-	return se
-}
+// owner reads the session that an item is of; nil when its own item, which comes before, is missing.
+func (l *loader) owner() *session { return l.x.sessions[store.SessionID(l.Uvarint())] }
 
 func (l *loader) session() {
 	last := l.Uvarint()
@@ -74,7 +69,7 @@ func (l *loader) session() {
 func (l *loader) subs(se *session) {
 	for n := l.Uvarint(); n > 0; n = l.Uvarint() {
 		sub := store.Subscription{Filter: string(l.Take(n - 1)), Options: mqtt.SubOptions(l.Byte()), ID: l.Uint32()}
-		if l.OK() {
+		if se != nil && l.OK() {
 			l.x.subscribe(se, sub)
 		}
 	}
@@ -87,7 +82,9 @@ func (l *loader) received(se *session) {
 			l.Fail()
 			return
 		}
-		l.x.change(se, &store.Record{Op: store.Receive, PacketID: uint16(id)})
+		if se != nil {
+			l.x.change(se, &store.Record{Op: store.Receive, PacketID: uint16(id)})
+		}
 	}
 }
 
@@ -96,17 +93,19 @@ func (l *loader) queue(se *session) {
 	var at Pos
 	for n := l.Uvarint(); n > 0; n = l.Uvarint() {
 		seq += n
-		s := slot(l.Byte())
-		if seq <= se.queue.Last() || seq > se.given || s&slotTaken == 0 {
+		s, bytes := slot(l.Byte()), uint32(0)
+		if s&slotReleased == 0 {
+			at = l.pos(at)
+			bytes = l.Uint32()
+		}
+		if se == nil {
+			continue
+		}
+		if !l.OK() || seq <= se.queue.Last() || seq > se.given || s&slotTaken == 0 {
 			l.Fail()
 			return
 		}
 		if s&slotReleased == 0 {
-			at = l.pos(at)
-			bytes := l.Uint32()
-			if !l.OK() {
-				return
-			}
 			h := l.message(at, bytes, s&slotShared != 0)
 			l.x.bodies.at(h).refs++
 			s = slot(h)<<8 | s&^slotShared

@@ -57,6 +57,7 @@ func (d *folder) setAside(from file.File, number uint32, off, end int64) string 
 	return name
 }
 
+// copyBytes copies [off, end) into a file of its own, and syncs that.
 func copyBytes(to, from file.File, off, end int64) error {
 	w := window{file: from, size: end}
 	for at := off; at < end; {

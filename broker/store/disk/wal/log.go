@@ -124,6 +124,7 @@ func (l *Log) Start() error {
 	var stale []*segment // the youngest first
 	if before == opened {
 		l.state = started
+		l.supply.sort(l.segments)
 		for n, s := range l.segments {
 			if s.stale {
 				stale = append(stale, s)
@@ -136,7 +137,7 @@ func (l *Log) Start() error {
 		return errors.New("start log: it was started before")
 	}
 	slices.SortFunc(stale, func(a, b *segment) int { return cmp.Compare(b.number, a.number) })
-	l.settle()
+	l.supply.debt = l.unsure()
 	l.supply.after = l.End().Segment
 	go l.supply.keep(stale)
 	if l.supply.first() {
@@ -145,19 +146,31 @@ func (l *Log) Start() error {
 	return nil
 }
 
-// settle syncs the segment that the log ended in: what Replay read may have been in memory only, and counts from now on.
-func (l *Log) settle() {
-	name := l.segmentPath(l.End().Segment)
-	f, err := l.sys.Open(name, true)
-	if errors.Is(err, fs.ErrNotExist) {
-		return
+// unsure is what Replay found at the end of the log and no group says to be durable. It may have been read from memory,
+// though it never came to the disk: it has to be written once more, as it is, because a sync alone proves nothing after
+// one that failed.
+func (l *Log) unsure() *debt {
+	tail := l.End()
+	seg := l.segments[tail.Segment]
+	if seg == nil || seg.foreign {
+		return nil
 	}
-	if err == nil {
-		err = errors.Join(f.Sync(), f.Close())
-	}
+	h, err := l.files.get(tail.Segment)
 	if err != nil {
-		l.log.Warn("the end of the log could not be synced", "file", name, "error", err)
+		return nil // Replay has reported it
 	}
+	defer l.files.put(h)
+	s := l.scan(seg, h, nil, &Found{})
+	end := int64(tail.Offset)
+	var durable uint64
+	s.groups(end, func(_ int64, g groupHeader) { durable = max(durable, g.durable) })
+	off := end
+	s.groups(end, func(at int64, g groupHeader) {
+		if g.number > durable {
+			off = min(off, at)
+		}
+	})
+	return &debt{name: l.segmentPath(tail.Segment), off: off, bytes: slices.Clone(s.at(off, int(end-off)))}
 }
 
 // End is the end of the last group that counts: a Replay from there sees only groups appended after.

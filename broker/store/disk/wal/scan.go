@@ -213,6 +213,18 @@ func (s *scan) find(off, end int64) (h groupHeader, at int64, ok bool) {
 	return h, 0, false
 }
 
+// groups visits the headers of the groups that begin before limit.
+func (s *scan) groups(limit int64, visit func(off int64, h groupHeader)) {
+	for off := int64(headerSize); ; {
+		h, at, ok := s.find(off, limit)
+		if !ok {
+			return
+		}
+		visit(at, h)
+		off = at + groupSize + int64(h.bytes)
+	}
+}
+
 // witness tells whether a group behind off was written when group n was already synced. Were none, what stands there
 // came out of order before a crash and was never acknowledged as synced.
 func (s *scan) witness(off int64, n uint64) bool {

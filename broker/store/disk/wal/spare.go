@@ -13,7 +13,8 @@ const fillStep = 1 << 20
 // spare is a file without meaning, to become a segment. Its bytes are those of its last life.
 type spare struct {
 	name   string
-	usable bool // of the right size, and known not to hold what would parse again
+	was    uint32 // the segment it was
+	usable bool   // of the right size, and known not to hold what would parse again
 }
 
 // found learns which segment a spare was: that number must not come again, because under it the old bytes would parse.
@@ -33,32 +34,65 @@ func (p *supply) found(n int, info file.Info) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.named = max(p.named, n)
-	p.spares = append(p.spares, spare{info.Name, err == nil && info.Size == p.o.SegmentSize})
+	p.spares = append(p.spares, spare{info.Name, h.number, err == nil && info.Size == p.o.SegmentSize})
 }
 
-// sweep frees what is no part of the log. The youngest segment goes first, and for good before the next: each is the
-// witness that the one before it existed.
-func (p *supply) sweep(stale []*segment) {
-	for _, s := range stale {
-		p.release(s)
-	}
+// sort gives up the spares that may be one file with a segment or another spare, under two names: a crash can leave a
+// rename like that.
+func (p *supply) sort(segments map[uint32]*segment) {
 	p.mu.Lock()
-	spares := p.spares
-	p.spares = nil
-	p.mu.Unlock()
-	for i, s := range spares {
-		if s.usable && i < maxSpares {
-			p.keepSpare(s.name)
-		} else if err := p.sys.Remove(p.path(s.name)); err != nil {
-			p.log.Warn("a spare file that is of no use stays", "file", s.name, "error", err)
+	defer p.mu.Unlock()
+	names := map[uint32]int{}
+	for _, s := range p.spares {
+		names[s.was]++
+	}
+	kept := 0
+	for i := range p.spares {
+		s := &p.spares[i]
+		s.usable = s.usable && segments[s.was] == nil && names[s.was] == 1 && kept < maxSpares
+		if s.usable {
+			kept++
 		}
 	}
 }
 
-func (p *supply) keepSpare(name string) {
+// sweep frees what is no part of the log: first the spares that are of no use, for good, then the stale segments. Of
+// those the youngest goes first, and for good before the next: each is the witness that the one before it existed. So
+// where one fails the rest stays until the next start.
+func (p *supply) sweep(stale []*segment) {
+	p.mu.Lock()
+	spares := p.spares
+	p.spares = nil
+	p.mu.Unlock()
+	var err error
+	for _, s := range spares {
+		if !s.usable {
+			err = errors.Join(err, p.sys.Remove(p.path(s.name)))
+		}
+	}
+	if len(spares) > 0 && err == nil {
+		err = p.sys.SyncDir(p.dir)
+	}
+	if err != nil {
+		p.log.Warn("spare files that are of no use stay", "error", err)
+		return
+	}
+	for _, s := range spares {
+		if s.usable {
+			p.keepSpare(s)
+		}
+	}
+	for _, s := range stale {
+		if !p.release(s) {
+			return
+		}
+	}
+}
+
+func (p *supply) keepSpare(s spare) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.spares = append(p.spares, spare{name, true})
+	p.spares = append(p.spares, s)
 }
 
 // recycle frees the dropped segments that nobody reads any more.
@@ -70,7 +104,7 @@ func (p *supply) recycle() {
 
 // release makes a segment a spare, or removes it. What fails leaves a file that nobody needs, to be found again by the
 // next start.
-func (p *supply) release(s *segment) {
+func (p *supply) release(s *segment) bool {
 	p.files.forget(s.number)
 	p.mu.Lock()
 	keep := len(p.spares) < maxSpares && !s.poisoned && s.wrong == "" && s.size.Load() == p.o.SegmentSize
@@ -89,11 +123,12 @@ func (p *supply) release(s *segment) {
 	}
 	if err != nil {
 		p.log.Warn("a segment that is not needed stays", "file", segmentName(s.number), "error", err)
-		return
+		return false
 	}
 	if keep {
-		p.keepSpare(name)
+		p.keepSpare(spare{name, s.number, true})
 	}
+	return true
 }
 
 // make makes a file with a header, a log segment out of a spare if there is one, and gives it its name for good.
@@ -140,7 +175,7 @@ func (p *supply) blank(h *header) (name string, f file.File, err error) {
 	}
 	if err != nil {
 		if reused {
-			p.keepSpare(name)
+			p.keepSpare(spare{name, 0, true})
 		}
 		return "", nil, err
 	}

@@ -30,6 +30,7 @@ type supply struct {
 
 	mu      sync.Mutex
 	number  uint32     // the highest of a segment ever
+	debt    *debt      // to be written before anything else; of the keeper
 	after   uint32     // of the log segment prepared last
 	pool    []*segment // prepared, by number
 	idle    bool       // no segment is being appended to
@@ -44,6 +45,13 @@ type supply struct {
 
 // outage is why growing groups are refused.
 type outage struct{ err error }
+
+// debt is the end of the log as Replay found it.
+type debt struct {
+	name  string
+	off   int64
+	bytes []byte
+}
 
 // errMax is why no file is made though the disk has room.
 var errMax = errors.New("the limit of the store's size is reached")
@@ -102,18 +110,16 @@ func (p *supply) fill() bool {
 			p.mu.Unlock()
 			return true
 		}
-		p.number++
-		h := header{kind: kindLog, number: p.number, after: p.after, store: p.o.Store, size: p.o.SegmentSize}
 		p.mu.Unlock()
-		s, err := p.make(h)
+		s, err := p.prepare()
 
 		p.mu.Lock()
 		if err == nil {
-			p.after = h.number
+			p.after = s.number
 			p.pool = append(p.pool, s)
 			p.refused = p.refused && len(p.pool) < ready
 		} else {
-			err = full(fmt.Errorf("prepare segment: %w", err))
+			err = full(err)
 			if p.failing == nil {
 				p.log.Warn("no segment can be prepared", "error", err)
 			}
@@ -126,6 +132,42 @@ func (p *supply) fill() bool {
 			return false
 		}
 	}
+}
+
+// prepare makes one segment ready, once the end of the log has been made to last.
+func (p *supply) prepare() (*segment, error) {
+	if err := p.settle(); err != nil {
+		return nil, fmt.Errorf("make the end of the log last: %w", err)
+	}
+	p.mu.Lock()
+	p.number++
+	h := header{kind: kindLog, number: p.number, after: p.after, store: p.o.Store, size: p.o.SegmentSize}
+	p.mu.Unlock()
+	s, err := p.make(h)
+	if err != nil {
+		return nil, fmt.Errorf("prepare segment: %w", err)
+	}
+	return s, nil
+}
+
+// settle writes what is owed. It may be tried again: every time all of it is written.
+func (p *supply) settle() error {
+	d := p.debt
+	if d == nil {
+		return nil
+	}
+	f, err := p.sys.Open(d.name, true)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(d.bytes, d.off)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		p.debt = nil
+	}
+	return err
 }
 
 // judge settles what Health says; mu is held. When no more can be prepared, growing groups are refused once only the

@@ -531,10 +531,11 @@ func TestRepeatable(t *testing.T) {
 		}
 		return all.String()
 	}
-	if run(7) != run(7) {
+	first, again := run(7), run(7)
+	if first != again {
 		t.Error("one seed, two disks")
 	}
-	if run(7) == run(8) {
+	if first == run(8) {
 		t.Error("two seeds, one disk")
 	}
 }
