@@ -316,8 +316,8 @@ func TestStoreBeforeAck(t *testing.T) {
 		}
 	}
 	g.set(false, errors.New("no space left on device"))
-	five.exchange(`PUBLISH qos=1 id=3 topic=t "lost"`, "PUBACK id=3 0x97")
-	five.exchange(`PUBLISH qos=2 id=4 topic=t "lost"`, "PUBREC id=4 0x97")
+	five.exchange(`PUBLISH qos=1 id=3 topic=t "lost"`, "PUBACK id=3 0x83")
+	five.exchange(`PUBLISH qos=2 id=4 topic=t "lost"`, "PUBREC id=4 0x83")
 	four.send(`PUBLISH qos=1 id=2 topic=t "lost"`)
 	four.expectClosed()
 	g.set(false, nil)
