@@ -57,7 +57,8 @@ func CheckDir(ctx context.Context, dir string, cfg Config, progress func(done, t
 	defer func() { err = errors.Join(err, im.wal.Close()) }()
 	r.Damage = im.damage
 	r.count(im.index)
-	return r, r.scan(ctx, im.wal, progress)
+	err = r.scan(ctx, im.wal, progress)
+	return r, err
 }
 
 // add takes a damage into the report, each place once.
