@@ -410,6 +410,19 @@ func TestCheck(t *testing.T) {
 		s.add(Event{Kind: Released, Client: "s", ID: 1})
 		s.get("s", 2, 1, 2, false)
 	})
+	f("identifier of a session that was given up, without an answer", "", func(s *story) {
+		s.subscribe("s", "m/#", 2)
+		s.publish(1, "m/a", 2)
+		s.get("s", 1, 1, 2, false)
+		s.conn["s"]++
+		s.add(Event{Kind: Connecting, Client: "s", Clean: true})
+		s.kill()
+		s.back("s")
+		s.subscribe("s", "m/#", 2)
+		s.publish(2, "m/a", 2)
+		s.get("s", 2, 1, 2, false)
+		s.finish("s", 1)
+	})
 	f("identifier free again", "", func(s *story) {
 		s.subscribe("s", "m/#", 2)
 		s.publish(1, "m/a", 2)

@@ -55,8 +55,7 @@ func (c *check) receive(cl *client) {
 		switch e.Kind {
 		case Connecting:
 			in.fresh, in.call, in.ping = nil, never, never
-		case Connected:
-			if e.Clean {
+			if e.Clean { // answered or not: the client has forgotten
 				in = newInbox()
 			}
 		case Received:
