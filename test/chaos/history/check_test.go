@@ -410,7 +410,7 @@ func TestCheck(t *testing.T) {
 		s.add(Event{Kind: Released, Client: "s", ID: 1})
 		s.get("s", 2, 1, 2, false)
 	})
-	f("identifier of a session that was given up, without an answer", "", func(s *story) {
+	givenUp := func(s *story) { // for a new session, and no answer comes
 		s.subscribe("s", "m/#", 2)
 		s.publish(1, "m/a", 2)
 		s.get("s", 1, 1, 2, false)
@@ -418,6 +418,14 @@ func TestCheck(t *testing.T) {
 		s.add(Event{Kind: Connecting, Client: "s", Clean: true})
 		s.kill()
 		s.back("s")
+	}
+	f("the session that was given up is still there", "", func(s *story) {
+		givenUp(s)
+		s.get("s", 1, 1, 2, true)
+		s.finish("s", 1)
+	})
+	f("the session that was given up is another", "", func(s *story) {
+		givenUp(s)
 		s.subscribe("s", "m/#", 2)
 		s.publish(2, "m/a", 2)
 		s.get("s", 2, 1, 2, false)
