@@ -220,7 +220,11 @@ func TestNewerFormat(t *testing.T) {
 	before := contents(t, data)
 	for _, args := range [][]string{
 		{"serve", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"},
-		{"store", "check"}, {"store", "compact"}, {"store", "stats"}, {"store", "export"}, {"backup", "-"},
+		{"store", "check"},
+		{"store", "compact"},
+		{"store", "stats"},
+		{"store", "export"},
+		{"backup", "-"},
 	} {
 		refuses(t, exitFailed, "newer Sapwood", append(args, "--data", data)...)
 	}

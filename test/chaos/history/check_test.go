@@ -526,6 +526,9 @@ func TestCheck(t *testing.T) {
 		s.publish(2, "r/1", 1)
 		s.look("r/1", 1, false)
 	})
+	f("retained and corrupted", Retained, func(s *story) {
+		s.add(Event{Kind: Read, Client: "r", Topic: "r/1", Fault: "fails its checksum"})
+	})
 	f("retained deletion forgotten", Retained, func(s *story) {
 		s.publish(1, "r/1", 1)
 		s.remove(2, "r/1")
