@@ -131,8 +131,19 @@ func ofEngine() []Mutant {
 			[]Try{denied()},
 		},
 		{
-			"checksums are not looked at", "broker/store/disk/wal/frame.go",
-			"	if n == 0 || order.Uint32(b) != crc32.Update(seed, castagnoli, b[4:n]) {\n", "	if n == 0 {\n",
+			"half of a batch counts", "broker/store/disk/wal/scan.go",
+			"		if last {\n			batches = at\n		}\n", "		batches = at\n		_ = last\n",
+			[]Try{powerless()},
+		},
+		{
+			"a failed fsync is tried again", "broker/store/disk/wal/append.go",
+			"		if err := c.file.Sync(); err != nil {\n			l.poison(err, l.group, false)\n			return base, full(err)\n",
+			"		if err := c.file.Sync(); err != nil && c.file.Sync() != nil {\n			l.poison(err, l.group, false)\n			return base, full(err)\n",
+			[]Try{powerless()},
+		},
+		{
+			"a new segment is not in its directory for good", "broker/store/disk/wal/spare.go",
+			"		name = segmentName(h.number)\n		err = p.sys.SyncDir(p.dir)\n", "		name = segmentName(h.number)\n",
 			[]Try{powerless()},
 		},
 		{
@@ -142,7 +153,7 @@ func ofEngine() []Mutant {
 		},
 		{
 			"a checkpoint says that the log counts from a later place", "broker/store/disk/save.go",
-			"	h.checkpoint = checkpoint{number, s.applied}\n", "	h.checkpoint = checkpoint{number, wal.Pos{Segment: s.applied.Segment + 1}}\n",
+			"	h.checkpoint = checkpoint{number, s.applied}\n", "	later := s.applied\n	later.Segment++\n	h.checkpoint = checkpoint{number, later}\n",
 			[]Try{powerless()},
 		},
 		{
@@ -151,13 +162,8 @@ func ofEngine() []Mutant {
 			[]Try{powerless()},
 		},
 		{
-			"what is applied again counts again", "broker/store/disk/index/index.go",
-			"		if se == nil || t.Seq <= se.queue.Last() { // not given, or applied before\n", "		if se == nil {\n",
-			[]Try{powerless()},
-		},
-		{
 			"segments go while something of them is needed", "broker/store/disk/maintain.go",
-			"		if live > 0 || oldest.number < u.moved[g.Number] {\n", "		if oldest.number < u.moved[g.Number] {\n",
+			"		if live > 0 || oldest.number < u.moved[g.Number] {\n", "		if live < 0 || oldest.number < u.moved[g.Number] {\n",
 			[]Try{powerless()},
 		},
 		{
