@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,10 +108,22 @@ func (a *App) start() error {
 			return err
 		}
 	}
+	a.onStop("memory", a.giveBack())
 	for _, l := range listeners {
 		go a.serve("mqtt "+l.Addr().String(), func() error { return a.broker.Serve(l) })
 	}
 	return nil
+}
+
+// giveBack gives the system the memory that reading the store took and nobody needs any more, which may be as much as what
+// is kept. What it returns waits until that is done.
+func (a *App) giveBack() func(context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		debug.FreeOSMemory()
+	}()
+	return func(context.Context) error { <-done; return nil }
 }
 
 func (a *App) openListener(key string, cfg Listener) (net.Listener, error) {

@@ -29,15 +29,18 @@ func (s *Store) Load(session func(*store.Recovered) error, retained func(*mqtt.M
 	read := s.wal.NewReader()
 	defer read.Close()
 	for _, p := range places {
-		m, err := s.message(read, p.At, loadAhead)
-		if isDamage(err) {
+		m, err := s.retained(read, p)
+		switch {
+		case isDamage(err) || errors.Is(err, record.ErrMalformed):
 			s.index.LoseRetained(p.Name, p.At)
 			continue
+		case err != nil: // the disk fails there now, and may not the next time: nothing keeps the broker from starting
+			s.damage.add(s.log, Damage{
+				File: segmentFile(p.At.Segment), Offset: int64(p.At.Offset), Found: time.Now(),
+				What: fmt.Sprintf("the retained message of %q cannot be read: %v", p.Name, err),
+			})
+			continue
 		}
-		if err != nil {
-			return fmt.Errorf("read the retained message of %q: %w", p.Name, err)
-		}
-		s.index.SetTopic(m)
 		if err := retained(m); err != nil {
 			return err
 		}
@@ -45,14 +48,14 @@ func (s *Store) Load(session func(*store.Recovered) error, retained func(*mqtt.M
 	return nil
 }
 
-// message reads the message at a place. A damaged one is reported.
-func (s *Store) message(read *wal.Reader, at wal.Pos, ahead int) (*mqtt.Message, error) {
-	body, err := read.Read(at, ahead)
+// retained reads a retained message. A damaged one is reported.
+func (s *Store) retained(read *wal.Reader, t index.Topic) (*mqtt.Message, error) {
+	body, err := read.Read(t.At, loadAhead)
 	if err != nil {
 		s.met(err)
 		return nil, err
 	}
-	return record.Message(body)
+	return record.Retained(body, t.Name)
 }
 
 func isDamage(err error) bool {

@@ -313,8 +313,11 @@ func (x *Index) enqueue(r *store.Record, at Pos) {
 }
 
 func (x *Index) retain(m *mqtt.Message, at Pos) {
-	x.keep(view(m.Topic), m.Kept(), at, uint32(m.Bytes()))
-	x.SetTopic(m)
+	name := view(m.Topic)
+	x.keep(name, m.Kept(), at, uint32(m.Bytes()))
+	if m.Kept() { // the key is replaced too, though it is equal: the message before need not be held for it
+		x.retained[name] = x.retained[name]
+	}
 }
 
 // keep makes the message that lies at a place the retained one of its topic, whose name may be held or not.

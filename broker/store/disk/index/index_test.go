@@ -232,15 +232,6 @@ func TestTopicMemory(t *testing.T) {
 	if name() != &kept.Topic[0] {
 		t.Error("the name of a topic is not held")
 	}
-	x = copyOf(t, x, 10)
-	x.SetTopic(kept)
-	if name() != &kept.Topic[0] {
-		t.Error("SetTopic did nothing")
-	}
-	x.SetTopic(message("other"))
-	if x.Stats().Retained != 1 {
-		t.Error("SetTopic made a topic")
-	}
 }
 
 // TestSlices: neither a long queue nor many subscriptions or identifiers make a slice of a snapshot large.

@@ -404,11 +404,10 @@ func (w *world) compare() {
 			w.t.Fatal("retained messages are out of order")
 		}
 		before = at
-		m, err := record.Message(w.disk[at])
+		m, err := record.Retained(w.disk[at], topic)
 		if err != nil {
 			return err
 		}
-		w.x.SetTopic(m)
 		out = append(out, fmt.Sprintf("retained %s %s", topic, tellMessage(m)))
 		return nil
 	})

@@ -124,15 +124,6 @@ func (x *Index) Retained(f func(topic string, at Pos) error) error {
 	return nil
 }
 
-// SetTopic lets the index use the memory of a kept message for the name of its topic, if there is a retained message.
-func (x *Index) SetTopic(m *mqtt.Message) {
-	if name := view(m.Topic); m.Kept() {
-		if h, found := x.retained[name]; found {
-			x.retained[name] = h // replaces the key too, though it is equal
-		}
-	}
-}
-
 // Stats are the figures of what is durable.
 func (x *Index) Stats() store.Stats {
 	st := x.stats

@@ -222,14 +222,9 @@ func (at *targets) next(d *Reader, t *store.Target) {
 // Message returns the message of an Enqueue or a Retain as a kept one, that shares no memory with body: two
 // allocations, the value and one for all its bytes.
 func Message(body []byte) (*mqtt.Message, error) {
-	if !IsBody(body) {
-		return nil, ErrMalformed
-	}
-	d := NewReader(body[1:])
-	var at mqtt.Message
-	readMessage(&d, &at)
-	if !d.OK() {
-		return nil, ErrMalformed
+	at, err := see(body)
+	if err != nil {
+		return nil, err
 	}
 	t, f := len(at.Topic), len(at.Topic)+len(at.Forward)
 	p := f + len(at.Payload)
@@ -241,6 +236,38 @@ func Message(body []byte) (*mqtt.Message, error) {
 	m := at
 	m.Topic, m.Forward, m.Payload, m.Publisher = block[:t:t], block[t:f:f], block[f:p:p], view(block[p:])
 	return m.Own(), nil
+}
+
+// Retained is Message for a retained message whose topic is known: it shares the memory of that string. A body with
+// another topic is malformed.
+func Retained(body []byte, topic string) (*mqtt.Message, error) {
+	at, err := see(body)
+	if err != nil || string(at.Topic) != topic {
+		return nil, ErrMalformed
+	}
+	f := len(at.Forward)
+	p := f + len(at.Payload)
+	block := make([]byte, 0, p+len(at.Publisher))
+	block = append(block, at.Forward...)
+	block = append(block, at.Payload...)
+	block = append(block, at.Publisher...)
+	m := at
+	m.Topic = unsafe.Slice(unsafe.StringData(topic), len(topic)) // what is kept is changed by nobody
+	m.Forward, m.Payload, m.Publisher = block[:f:f], block[f:p:p], view(block[p:])
+	return m.Own(), nil
+}
+
+// see is the message of an Enqueue or a Retain where it lies.
+func see(body []byte) (m mqtt.Message, err error) {
+	if !IsBody(body) {
+		return m, ErrMalformed
+	}
+	d := NewReader(body[1:])
+	readMessage(&d, &m)
+	if !d.OK() {
+		return m, ErrMalformed
+	}
+	return m, nil
 }
 
 // Delivery returns how the target at a position gets the message of an Enqueue; false when body has no
