@@ -34,6 +34,7 @@ type reading struct {
 	cfg    Config
 	repair bool // make a store where there is none, and set aside what is damaged; else nothing is changed
 	log    *slog.Logger
+	hold   func() error // why the log makes no new file; nil = it may
 }
 
 // image reads a store. Only what makes it impossible to go on is an error; damage is reported in the image.
@@ -46,7 +47,7 @@ func (r *reading) image() (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := wal.Options{SegmentSize: int64(r.cfg.SegmentSize), MaxBytes: r.cfg.MaxBytes, Store: id, Logger: r.log}
+	o := wal.Options{SegmentSize: int64(r.cfg.SegmentSize), MaxBytes: r.cfg.MaxBytes, Hold: r.hold, Store: id, Logger: r.log}
 	if r.repair {
 		o.Quarantine = quarantineDir(r.dir)
 	}

@@ -1,0 +1,171 @@
+package disk_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk/file/faulty"
+)
+
+// TestIdle: a store that nothing happens to is soon left in peace, whatever is in it: no checkpoint and no compaction
+// is done again and again. F226
+func TestIdle(t *testing.T) {
+	fill := map[string]func(t *testing.T, s onDisk){
+		"small messages for many": func(t *testing.T, s onDisk) {
+			var ids []store.SessionID
+			for id := range store.SessionID(1000) {
+				ids = append(ids, id+1)
+				s.commit(t, put(id+1))
+			}
+			for range 100 {
+				s.commit(t, enqueue(message("t", "x"), ids...))
+			}
+		},
+		"small messages for one": func(t *testing.T, s onDisk) {
+			s.commit(t, put(1))
+			for range 4000 {
+				s.commit(t, enqueue(message("t", "x"), 1))
+			}
+		},
+		"two of three settled": func(t *testing.T, s onDisk) {
+			s.commit(t, put(1))
+			for i := range 2000 {
+				r := enqueue(message("t", strings.Repeat("x", i%997)), 1)
+				s.commit(t, r)
+				if i%3 > 0 {
+					s.commit(t, store.Record{Op: store.Settle, Session: 1, Seq: r.Targets[0].Seq})
+				}
+			}
+		},
+	}
+	for name, fill := range fill {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := faulty.New(1)
+				for range 2 { // the second time it has been opened only
+					s := openFaulty(t, d)
+					if s.Stats().Sessions == 0 {
+						fill(t, onDisk{Store: s})
+					}
+					time.Sleep(10 * time.Minute)
+					before := d.Done(faulty.OpChange)
+					time.Sleep(time.Hour)
+					if n := d.Done(faulty.OpChange) - before; n > 0 {
+						t.Errorf("%d operations in an idle hour", n)
+					}
+					st := s.Status()
+					used := int64(0)
+					for _, g := range st.Segments {
+						used += g.Bytes
+					}
+					t.Logf("%d bytes in segments, %d live, %d segments", used, st.Live, len(st.Segments))
+					d = d.Kill()
+					s.Close()
+				}
+			})
+		})
+	}
+}
+
+// TestFullDrains: on a disk that stays full what waits can be acknowledged to its end, in any order: the log that the
+// acknowledgements take is given back, and so is the room of what they freed. F212, F213, F226
+func TestFullDrains(t *testing.T) {
+	for _, limit := range []bool{false, true} {
+		t.Run(fmt.Sprint("limit ", limit), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { fullDrains(t, limit) })
+		})
+	}
+}
+
+func fullDrains(t *testing.T, limit bool) {
+	d := faulty.New(1)
+	cfg := tiny()
+	if limit {
+		cfg.MaxBytes = 4 << 20
+	} else {
+		d.SetFree(4 << 20)
+	}
+	fs, err := disk.Open(data, disk.Fsync, cfg, disk.Options{System: d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := onDisk{Store: fs}
+	defer s.Close()
+	s.commit(t, put(1))
+	var seqs []uint64
+	for {
+		time.Sleep(time.Millisecond)
+		r := enqueue(message("t", strings.Repeat("x", 200)), 1)
+		if err := s.try(r); err != nil {
+			if !errors.Is(err, store.ErrFull) {
+				t.Fatal(err)
+			}
+			break
+		}
+		seqs = append(seqs, r.Targets[0].Seq)
+	}
+	rand.New(rand.NewPCG(1, 1)).Shuffle(len(seqs), func(i, j int) { seqs[i], seqs[j] = seqs[j], seqs[i] })
+	taken := -1
+	for i, seq := range seqs {
+		var err error
+		for tries := 0; ; tries++ {
+			if err = s.try(store.Record{Op: store.Settle, Session: 1, Seq: seq}); err == nil {
+				break
+			}
+			if tries == 100 {
+				t.Fatalf("message %d of %d cannot be acknowledged: %v", i, len(seqs), err)
+			}
+			time.Sleep(time.Second)
+		}
+		if s.Health() == nil && taken < 0 {
+			taken = i
+		}
+	}
+	time.Sleep(10 * time.Second)
+	if err := s.Health(); err != nil {
+		t.Fatalf("all is acknowledged, and health is %v", err)
+	}
+	t.Logf("%d messages; growth was taken again after %d", len(seqs), taken)
+}
+
+// TestColdFails: a compaction that the disk fails once is done later, with nothing lost.
+func TestColdFails(t *testing.T) {
+	for _, op := range []faulty.Op{faulty.OpWrite, faulty.OpSync, faulty.OpAllocate, faulty.OpCreate, faulty.OpRename, faulty.OpRead, faulty.OpOpen, faulty.OpSyncDir, faulty.OpRemove} {
+		for nth := 1; nth < 8; nth++ {
+			d := faulty.New(uint64(nth))
+			s := openFaulty(t, d)
+			st := newStory(s)
+			for i := range 200 {
+				if err := st.step(i); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d.Fail(faulty.Match{Op: op, Nth: nth}, syscall.EIO, 20)
+			var err error
+			for range 40 {
+				if _, err = s.Compact(t.Context(), nil); err == nil {
+					break
+				}
+			}
+			if err != nil {
+				t.Errorf("op %d, %d: it still fails: %v", op, nth, err)
+			}
+			if st := s.Status(); st.Damaged != 0 {
+				t.Errorf("op %d, %d: taken for damage: %+v", op, nth, st.Damage)
+			}
+			d = d.PowerCut()
+			s.Close()
+			s = openFaulty(t, d)
+			st.check(t, s)
+			s.Close()
+		}
+	}
+}
