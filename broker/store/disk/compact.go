@@ -126,11 +126,7 @@ func (u *upkeep) evacuate(ctx context.Context, g wal.Segment) error {
 		s.index.Forget(g.Number)
 		s.mu.Unlock()
 	}
-	next := uint32(1)
-	if len(u.kept) > 0 {
-		next = u.kept[0].number + 1
-	}
-	u.moved[g.Number] = next
+	u.moved[g.Number] = u.number + 1
 	return nil
 }
 

@@ -22,6 +22,7 @@ type image struct {
 	end    wal.Pos // the index is the state as of here
 	past   store.Past
 	kept   []checkpoint // that are whole, the newest first
+	number uint32       // the highest, of those too that cannot be used
 	size   int64        // of the newest
 	begun  Start
 	damage []Damage
@@ -105,6 +106,9 @@ func (r *reading) fill(im *image, id [16]byte) error {
 	numbers, err := listCheckpoints(r.sys, r.dir)
 	if err != nil {
 		return err
+	}
+	if len(numbers) > 0 {
+		im.number = numbers[0]
 	}
 	var from wal.Pos
 	h, ok, err := r.checkpoint(im, id, numbers)

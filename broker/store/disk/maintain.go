@@ -16,9 +16,10 @@ type upkeep struct {
 	store *Store
 	asks  chan ask
 
-	kept  []checkpoint // the newest first, two at most
-	size  int64        // of the newest, bytes
-	floor uint32       // no segment goes while a checkpoint before this one is kept
+	kept   []checkpoint // the newest first, two at most
+	number uint32       // the highest of one that was ever written, as far as it is known
+	size   int64        // of the newest, bytes
+	floor  uint32       // no segment goes while a checkpoint before this one is kept
 	// moved tells from which checkpoint on a segment is not needed whose survivors were moved.
 	moved map[uint32]uint32
 	// packed tells what was alive in a cold segment when it was full of survivors; 0 = not looked at yet.
@@ -40,7 +41,7 @@ type upkeep struct {
 func (u *upkeep) begins(s *Store, im *image) {
 	u.store, u.asks = s, make(chan ask)
 	u.moved, u.packed, u.torn = map[uint32]uint32{}, map[uint32]int64{}, map[uint32]time.Time{}
-	u.kept, u.size = im.kept, im.size
+	u.kept, u.size, u.number = im.kept, im.size, im.number
 	if len(im.kept) > 0 { // who knows what was moved before it
 		u.floor = im.kept[0].number
 	}

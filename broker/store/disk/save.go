@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -29,10 +30,7 @@ func (u *upkeep) save() error {
 
 func (u *upkeep) writeCheckpoint() error {
 	s := u.store
-	number := uint32(1)
-	if len(u.kept) > 0 {
-		number = u.kept[0].number + 1
-	}
+	number := u.number + 1
 	part := filepath.Join(storeDir(s.dir), checkpointPart)
 	if err := s.sys.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -55,18 +53,24 @@ func (u *upkeep) writeCheckpoint() error {
 	if err := s.sys.SyncDir(storeDir(s.dir)); err != nil {
 		return err
 	}
-	u.size = w.at
+	u.size, u.number = w.at, number
 	u.covered.Store(bytes)
 	u.kept = append([]checkpoint{h.checkpoint}, u.kept...)
 	u.saved.Store(time.Now().UnixMilli())
-	for len(u.kept) > 2 {
-		last := u.kept[len(u.kept)-1]
-		if err := ignoreMissing(s.sys.Remove(filepath.Join(storeDir(s.dir), last.name()))); err != nil {
-			return err
+	u.kept = u.kept[:min(len(u.kept), 2)]
+	return u.clear()
+}
+
+// clear removes the checkpoints that are not kept, those that could not be used too.
+func (u *upkeep) clear() error {
+	s := u.store
+	numbers, err := listCheckpoints(s.sys, s.dir)
+	for _, n := range numbers {
+		if !slices.ContainsFunc(u.kept, func(c checkpoint) bool { return c.number == n }) {
+			err = errors.Join(err, ignoreMissing(s.sys.Remove(filepath.Join(storeDir(s.dir), checkpoint{number: n}.name()))))
 		}
-		u.kept = u.kept[:len(u.kept)-1]
 	}
-	return nil
+	return err
 }
 
 // snapshot writes the index, slice by slice, and tells how many bytes of log had been written before.
@@ -81,7 +85,7 @@ func (u *upkeep) snapshot(w *checkpointWriter, number uint32) (h head, bytes int
 	h.checkpoint = checkpoint{number, s.applied}
 	h.last = max(s.index.Last(), s.past.Session)
 	h.stamp = max(time.Now().UnixMilli(), s.past.Commit)
-	slices := s.index.Snapshot()
+	slice := s.index.Snapshot()
 	s.mu.Unlock()
 	s.applying.Unlock()
 	if err := w.head(&h); err != nil {
@@ -93,7 +97,7 @@ func (u *upkeep) snapshot(w *checkpointWriter, number uint32) (h head, bytes int
 			return h, 0, store.ErrClosed
 		}
 		s.mu.Lock()
-		chunk, more = slices.Next(chunk[:0], chunkBytes)
+		chunk, more = slice.Next(chunk[:0], chunkBytes)
 		s.mu.Unlock()
 		if len(chunk) == 0 {
 			continue

@@ -1,10 +1,16 @@
 package disk_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -134,6 +140,180 @@ func fullDrains(t *testing.T, limit bool) {
 		t.Fatalf("all is acknowledged, and health is %v", err)
 	}
 	t.Logf("%d messages; growth was taken again after %d", len(seqs), taken)
+}
+
+// TestDropSynced: with durability process a segment is given back only when what let go of its last message has been synced:
+// after a power cut nothing is missing that somebody still names.
+func TestDropSynced(t *testing.T) {
+	for seed := range uint64(20) {
+		d := faulty.New(seed)
+		cfg := tiny()
+		cfg.SyncInterval = time.Minute
+		fs, err := disk.Open(data, disk.Process, cfg, disk.Options{System: d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := onDisk{Store: fs}
+		s.commit(t, put(1))
+		for i := range 200 {
+			s.commit(t, enqueue(message("t", fmt.Sprint(i, strings.Repeat("x", 500))), 1))
+		}
+		n := 0
+		d.Slow(faulty.Match{Op: faulty.OpRename, Name: "part-checkpoint"}, func() {
+			if n++; n != 3 { // the last that Compact writes
+				return
+			}
+			for seq := uint64(1); seq <= 150; seq++ {
+				s.commit(t, store.Record{Op: store.Settle, Session: 1, Seq: seq})
+			}
+		})
+		if _, err := s.Compact(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		for d.Done(faulty.OpRename) < 40 && len(s.Status().Segments) > 8 { // files go a moment later
+			runtime.Gosched()
+		}
+		d = d.PowerCut()
+		s.Close()
+		after, err := disk.Open(data, disk.Process, cfg, disk.Options{System: d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := after.Status(); st.Damaged > 0 {
+			t.Fatalf("seed %d: %+v", seed, st.Damage)
+		}
+		after.Close()
+	}
+}
+
+// TestCheckpointUnderLoad: with durability process a checkpoint gets its sync though there is always something to write.
+func TestCheckpointUnderLoad(t *testing.T) {
+	d := faulty.New(1)
+	s, err := disk.Open(data, disk.Process, tiny(), disk.Options{System: d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	(onDisk{Store: s}).commit(t, put(1))
+	var ended atomic.Bool
+	var done sync.WaitGroup
+	for range 2 { // while one is written the other waits
+		done.Add(1)
+		b := &store.Batch{Records: []store.Record{{Op: store.Settle, Session: 1, Seq: 1}}}
+		b.Done = func(error) {
+			if ended.Load() {
+				done.Done()
+				return
+			}
+			s.Commit(b)
+		}
+		s.Commit(b)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	compacted := make(chan error, 1)
+	go func() {
+		_, err := s.Compact(ctx, nil)
+		compacted <- err
+	}()
+	select {
+	case err = <-compacted:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	ended.Store(true)
+	done.Wait()
+	if err != nil {
+		t.Fatalf("Compact: %v", err)
+	}
+}
+
+// TestStaleCheckpoints: checkpoints that could not be read at one start do not count at a later one, when they can.
+func TestStaleCheckpoints(t *testing.T) {
+	d := faulty.New(1)
+	s := openFaulty(t, d)
+	st := newStory(s)
+	play := func(from, to int) {
+		for i := from; i < to; i++ {
+			if err := st.step(i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	play(0, 1)
+	for range 2 { // there is nothing behind the log yet
+		if _, err := s.Compact(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d = d.Kill()
+	s.Close()
+	stop := d.Fail(faulty.Match{Op: faulty.OpRead, Name: "checkpoint-*"}, syscall.EIO, 0)
+	s = openFaulty(t, d)
+	st.s = s
+	stop()
+	(onDisk{Store: s}).try(put(1)) // had it been lost
+	play(1, 300)
+	if _, err := s.Compact(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	for slices.Contains(d.Names(), filepath.Join(data, "store", "00000009.seg")) { // what is given back goes a moment later
+		runtime.Gosched()
+	}
+	d = d.Kill()
+	s.Close()
+	s = openFaulty(t, d)
+	defer s.Close()
+	st.check(t, s)
+	if got := s.Status(); got.Damaged > 0 {
+		t.Errorf("damage: %+v", got.Damage)
+	}
+}
+
+// TestOlderCheckpoint: when the newest checkpoint is damaged, the one before it and the log behind that have everything, whatever was
+// moved and given back.
+func TestOlderCheckpoint(t *testing.T) {
+	d := faulty.New(1)
+	s := openFaulty(t, d)
+	st := newStory(s)
+	for i := range 600 {
+		if err := st.step(i); err != nil {
+			t.Fatal(err)
+		}
+		if i%37 != 36 {
+			continue
+		}
+		if _, err := s.Compact(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		bad := d.Clone()
+		newest := ""
+		for _, name := range bad.Names() {
+			if strings.Contains(name, "/checkpoint-") {
+				newest = max(newest, name)
+			}
+		}
+		if err := bad.Flip(newest, fileSize(t, bad, newest)/2, 3); err != nil {
+			t.Fatal(err)
+		}
+		after := openFaulty(t, bad)
+		st.check(t, after)
+		if got := after.Status(); got.Damaged != 1 {
+			t.Fatalf("step %d: %+v", i, got.Damage)
+		}
+		if _, err := after.Compact(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		bad = bad.Kill()
+		after.Close()
+		after = openFaulty(t, bad)
+		st.check(t, after)
+		if got := after.Status(); got.Damaged != 0 {
+			t.Fatalf("step %d, healed: %+v", i, got.Damage)
+		}
+		after.Close()
+	}
+	s.Close()
 }
 
 // TestColdFails: a compaction that the disk fails once is done later, with nothing lost.
