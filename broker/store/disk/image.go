@@ -67,6 +67,10 @@ func (r *reading) mark(im *image) error {
 	if err != nil {
 		return fmt.Errorf("look into the data directory: %w", err)
 	}
+	half, err := interrupted(r.sys, r.dir)
+	if err != nil {
+		return fmt.Errorf("look into the data directory: %w", err)
+	}
 	marker := filepath.Join(r.dir, markerName)
 	im.marker, err = readMarker(r.sys, r.dir)
 	switch {
@@ -76,6 +80,8 @@ func (r *reading) mark(im *image) error {
 	case err == nil:
 	case !errors.Is(err, errNoMarker):
 		return err
+	case data && half:
+		return fmt.Errorf("a restore into %s did not come to its end: run it again, or empty the directory", r.dir)
 	case data:
 		return fmt.Errorf("%s holds a store, but %s is missing: put it back from a backup", storeDir(r.dir), marker)
 	case !r.repair:
@@ -92,11 +98,15 @@ func (r *reading) mark(im *image) error {
 	if err := errors.Join(r.sys.SyncDir(r.dir), r.sys.SyncDir(filepath.Dir(r.dir))); err != nil {
 		return fmt.Errorf("sync the data directory: %w", err)
 	}
-	if err == nil {
-		return nil
+	if err != nil {
+		if err := im.marker.write(r.sys, r.dir); err != nil {
+			return fmt.Errorf("write %s: %w", marker, err)
+		}
 	}
-	if err := im.marker.write(r.sys, r.dir); err != nil {
-		return fmt.Errorf("write %s: %w", marker, err)
+	if half {
+		if err := ignoreMissing(r.sys.Remove(filepath.Join(r.dir, restoringName))); err != nil {
+			return fmt.Errorf("end a restore: %w", err)
+		}
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 const loadAhead = 256 << 10
 
 // Load implements store.Store. Sessions come from the index, retained messages from the disk in the order in which they lie there.
+// One that cannot be read is reported and left out: nothing keeps a store from starting.
 func (s *Store) Load(session func(*store.Recovered) error, retained func(*mqtt.Message) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,8 +35,15 @@ func (s *Store) Load(session func(*store.Recovered) error, retained func(*mqtt.M
 			s.index.LoseRetained(p.Name, p.At)
 			continue
 		}
-		if err != nil {
-			return fmt.Errorf("read the retained message of %q: %w", p.Name, err)
+		if errors.Is(err, store.ErrClosed) {
+			return err
+		}
+		if err != nil { // it stays where it is: another start may be luckier
+			s.damage.add(s.log, Damage{
+				File: segmentFile(p.At.Segment), Offset: int64(p.At.Offset), Bytes: int64(p.Bytes), Found: time.Now(),
+				What: fmt.Sprintf("the retained message of %q cannot be read and is left out: %v", p.Name, err),
+			})
+			continue
 		}
 		s.index.SetTopic(m)
 		if err := retained(m); err != nil {

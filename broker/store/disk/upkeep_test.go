@@ -1,6 +1,7 @@
 package disk_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/file/faulty"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
 // TestIdle: a store that nothing happens to is soon left in peace, whatever is in it: no checkpoint and no compaction
@@ -314,6 +316,93 @@ func TestOlderCheckpoint(t *testing.T) {
 		after.Close()
 	}
 	s.Close()
+}
+
+// TestBadSector: a part of the disk that cannot be read costs what lies there, is told, and keeps nothing from starting. F218
+func TestBadSector(t *testing.T) {
+	d := faulty.New(1)
+	s := openFaulty(t, d)
+	st := newStory(s)
+	for i := range 100 {
+		if err := st.step(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d = d.Kill()
+	s.Close()
+	s = openFaulty(t, d)
+	stop := d.Fail(faulty.Match{Op: faulty.OpRead, Name: "*.seg"}, syscall.EIO, 1)
+	n := 0
+	err := s.Load(func(*store.Recovered) error { return nil }, func(*mqtt.Message) error { n++; return nil })
+	if err != nil || n == 0 || n == 5 {
+		t.Fatalf("%d retained messages of 5, %v", n, err)
+	}
+	if st := s.Status(); st.Damaged != 5-n || st.Health != "ok" {
+		t.Fatalf("health %s, damage %+v", st.Health, st.Damage)
+	}
+	stop()
+	d = d.Kill()
+	s.Close()
+	s = openFaulty(t, d) // it was passing trouble
+	defer s.Close()
+	st.check(t, s)
+}
+
+// TestRestoreCut: a restore that was killed at any time, or lost its power, leaves no store but can be run again.
+func TestRestoreCut(t *testing.T) {
+	s := openFaulty(t, faulty.New(1))
+	st := newStory(s)
+	for i := range 100 {
+		if err := st.step(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var backup bytes.Buffer
+	if err := s.Backup(t.Context(), &backup, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	restore := func(d *faulty.Disk) error {
+		return disk.Restore(t.Context(), bytes.NewReader(backup.Bytes()), data, d, nil)
+	}
+	whole := faulty.New(1)
+	if err := restore(whole); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= whole.Done(faulty.OpChange); n++ {
+		for _, way := range []func(*faulty.Disk) *faulty.Disk{(*faulty.Disk).PowerCut, (*faulty.Disk).Kill} {
+			d := faulty.New(uint64(n))
+			var left *faulty.Disk
+			d.Slow(faulty.Match{Op: faulty.OpChange, Nth: n}, sync.OnceFunc(func() { left = way(d) }))
+			_ = restore(d)
+			if left == nil {
+				t.Fatalf("operation %d never came", n)
+			}
+			if again := left.Clone(); true {
+				s, err := disk.Open(data, disk.Fsync, tiny(), disk.Options{System: again})
+				if err == nil {
+					if got := s.Stats(); got.Sessions == 1 {
+						st.check(t, s) // it was complete
+					} else if got.Messages > 0 || s.Status().Damaged > 0 {
+						t.Fatalf("a cut at %d: half a store is taken for one: %+v", n, got)
+					}
+					complete := s.Stats().Sessions == 1
+					s.Close()
+					if complete {
+						continue
+					}
+				} else if !strings.Contains(err.Error(), "run it again") {
+					t.Fatalf("a cut at %d: %v", n, err)
+				}
+			}
+			if err := restore(left); err != nil {
+				t.Fatalf("a cut at %d: the second restore: %v", n, err)
+			}
+			s := openFaulty(t, left)
+			st.check(t, s)
+			s.Close()
+		}
+	}
 }
 
 // TestColdFails: a compaction that the disk fails once is done later, with nothing lost.

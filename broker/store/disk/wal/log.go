@@ -80,7 +80,7 @@ func Open(sys file.System, dir string, o Options) (*Log, error) {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
 	for _, f := range infos {
-		if err := l.discover(f); err != nil {
+		if err := l.discover(f); err != nil && !errors.Is(err, fs.ErrNotExist) { // gone since: who looks on while a log works
 			return nil, fmt.Errorf("open log: %s: %w", l.path(f.Name), err)
 		}
 	}
