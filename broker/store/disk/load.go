@@ -113,7 +113,7 @@ func (s *Store) page(id store.SessionID, from, to uint64, dst []store.Queued, ma
 	for i := range places {
 		p := &places[i]
 		q, err := s.queued(read, id, p, ahead(places[i:]))
-		if p.Lost || isDamage(err) {
+		if p.Lost || isDamage(err) || err != nil && !errors.Is(err, store.ErrClosed) && s.giveUp(read, p.At, err) {
 			s.mu.Lock()
 			s.index.Lose(id, p.Seq)
 			s.mu.Unlock()
@@ -152,6 +152,7 @@ func (s *Store) queued(read *wal.Reader, id store.SessionID, p *index.Place, ahe
 		s.met(err)
 		return store.Queued{}, err
 	}
+	s.damage.passed(p.At)
 	q := store.Queued{Seq: p.Seq, Delivery: p.Delivery}
 	if p.Find {
 		var ok bool

@@ -331,7 +331,7 @@ func TestBadSector(t *testing.T) {
 	d = d.Kill()
 	s.Close()
 	s = openFaulty(t, d)
-	stop := d.Fail(faulty.Match{Op: faulty.OpRead, Name: "*.seg"}, syscall.EIO, 1)
+	stop := d.Fail(faulty.Match{Op: faulty.OpRead, Name: "*.seg"}, syscall.EIO, 2)
 	n := 0
 	err := s.Load(func(*store.Recovered) error { return nil }, func(*mqtt.Message) error { n++; return nil })
 	if err != nil || n == 0 || n == 5 {
@@ -346,6 +346,48 @@ func TestBadSector(t *testing.T) {
 	s = openFaulty(t, d) // it was passing trouble
 	defer s.Close()
 	st.check(t, s)
+}
+
+// TestUnreadable: what the disk fails to read is tried again, and holds up a queue for a while but not for ever. F218
+func TestUnreadable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := faulty.New(1)
+		s := onDisk{Store: openFaulty(t, d)}
+		defer s.Close()
+		s.commit(t, put(1))
+		for i := range 100 {
+			s.commit(t, enqueue(message("t", fmt.Sprint(i, strings.Repeat("x", 800))), 1))
+		}
+		read := func() (n int, err error) {
+			for from := uint64(1); from <= 100; {
+				var items []store.Queued
+				items, from, err = s.Read(1, from, 100, make([]store.Queued, 0, 10), 1<<20)
+				n += len(items)
+				if err != nil {
+					return n, err
+				}
+			}
+			return n, nil
+		}
+		stop := d.Fail(faulty.Match{Op: faulty.OpRead, Name: "00000002.seg"}, syscall.EIO, 0)
+		if n, err := read(); err == nil || n == 0 || n == 100 {
+			t.Fatalf("%d read, %v", n, err)
+		}
+		stop()
+		time.Sleep(2 * time.Minute)
+		if n, err := read(); err != nil || n != 100 {
+			t.Fatalf("after the trouble passed: %d read, %v", n, err)
+		}
+		d.Fail(faulty.Match{Op: faulty.OpRead, Name: "00000002.seg"}, syscall.EIO, 0)
+		if _, err := read(); err == nil {
+			t.Fatal("no error")
+		}
+		time.Sleep(2 * time.Minute)
+		n, err := read()
+		if st := s.Status(); err != nil || n < 50 || n == 100 || st.Damaged != 100-n {
+			t.Fatalf("with a bad segment %d are read, %v; damage %d", n, err, st.Damaged)
+		}
+	})
 }
 
 // TestRestoreCut: a restore that was killed at any time, or lost its power, leaves no store but can be run again.
