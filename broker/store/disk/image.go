@@ -22,6 +22,7 @@ type image struct {
 	end    wal.Pos // the index is the state as of here
 	past   store.Past
 	kept   []checkpoint // that are whole, the newest first
+	number uint32       // the highest, of those too that cannot be used
 	size   int64        // of the newest
 	begun  Start
 	damage []Damage
@@ -34,6 +35,7 @@ type reading struct {
 	cfg    Config
 	repair bool // make a store where there is none, and set aside what is damaged; else nothing is changed
 	log    *slog.Logger
+	hold   func() error // why the log makes no new file; nil = it may
 }
 
 // image reads a store. Only what makes it impossible to go on is an error; damage is reported in the image.
@@ -46,7 +48,7 @@ func (r *reading) image() (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := wal.Options{SegmentSize: int64(r.cfg.SegmentSize), MaxBytes: r.cfg.MaxBytes, Store: id, Logger: r.log}
+	o := wal.Options{SegmentSize: int64(r.cfg.SegmentSize), MaxBytes: r.cfg.MaxBytes, Hold: r.hold, Store: id, Logger: r.log}
 	if r.repair {
 		o.Quarantine = quarantineDir(r.dir)
 	}
@@ -65,6 +67,10 @@ func (r *reading) mark(im *image) error {
 	if err != nil {
 		return fmt.Errorf("look into the data directory: %w", err)
 	}
+	half, err := interrupted(r.sys, r.dir)
+	if err != nil {
+		return fmt.Errorf("look into the data directory: %w", err)
+	}
 	marker := filepath.Join(r.dir, markerName)
 	im.marker, err = readMarker(r.sys, r.dir)
 	switch {
@@ -74,6 +80,8 @@ func (r *reading) mark(im *image) error {
 	case err == nil:
 	case !errors.Is(err, errNoMarker):
 		return err
+	case data && half:
+		return fmt.Errorf("a restore into %s did not come to its end: run it again, or empty the directory", r.dir)
 	case data:
 		return fmt.Errorf("%s holds a store, but %s is missing: put it back from a backup", storeDir(r.dir), marker)
 	case !r.repair:
@@ -90,11 +98,15 @@ func (r *reading) mark(im *image) error {
 	if err := errors.Join(r.sys.SyncDir(r.dir), r.sys.SyncDir(filepath.Dir(r.dir))); err != nil {
 		return fmt.Errorf("sync the data directory: %w", err)
 	}
-	if err == nil {
-		return nil
+	if err != nil {
+		if err := im.marker.write(r.sys, r.dir); err != nil {
+			return fmt.Errorf("write %s: %w", marker, err)
+		}
 	}
-	if err := im.marker.write(r.sys, r.dir); err != nil {
-		return fmt.Errorf("write %s: %w", marker, err)
+	if half {
+		if err := ignoreMissing(r.sys.Remove(filepath.Join(r.dir, restoringName))); err != nil {
+			return fmt.Errorf("end a restore: %w", err)
+		}
 	}
 	return nil
 }
@@ -104,6 +116,9 @@ func (r *reading) fill(im *image, id [16]byte) error {
 	numbers, err := listCheckpoints(r.sys, r.dir)
 	if err != nil {
 		return err
+	}
+	if len(numbers) > 0 {
+		im.number = numbers[0]
 	}
 	var from wal.Pos
 	h, ok, err := r.checkpoint(im, id, numbers)
