@@ -105,6 +105,9 @@ func (s *Store) open() error {
 	for _, d := range im.damage {
 		s.damage.add(s.log, d)
 	}
+	if im.begun.Cut > 0 {
+		s.log.Info("a torn tail was cut", "bytes", im.begun.Cut, "segment", im.end.Segment, "offset", im.end.Offset)
+	}
 	if err := s.wal.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start the log: %w", err), s.wal.Close())
 	}
