@@ -40,7 +40,10 @@ func (a *App) openAPI() error {
 	}
 	served := api.New(o)
 	a.api.Store(served)
-	a.onStop("api", served.Stop)
+	a.onStop("api", func(ctx context.Context) error {
+		a.api.Store(nil) // what it shows closes next
+		return served.Stop(ctx)
+	})
 	if a.disk == nil {
 		return nil
 	}
@@ -57,7 +60,7 @@ func (a *App) openAPI() error {
 	return nil
 }
 
-// apiHandler is nil until openAPI is done.
+// apiHandler is nil until openAPI is done, and when the stop has begun.
 func (a *App) apiHandler() http.Handler {
 	if served := a.api.Load(); served != nil {
 		return served

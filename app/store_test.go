@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/lock"
@@ -151,6 +152,26 @@ func TestReadyFollowsTheStore(t *testing.T) {
 	f("/healthz", 200, "ok")
 	s.why.Store(nil)
 	f("/readyz", 200, "ok")
+}
+
+// A start that takes long says from time to time that it goes on; with memory there is nothing to read.
+func TestLongStart(t *testing.T) {
+	f := func(d Durability, want int) {
+		synctest.Test(t, func(t *testing.T) {
+			var logged strings.Builder
+			cfg := testConfig(t)
+			cfg.Durability = d
+			a := New(cfg, slog.New(slog.NewTextHandler(&logged, nil)))
+			done := a.sayThatItTakesLong()
+			time.Sleep(2*long + time.Second)
+			done()
+			if n := strings.Count(logged.String(), "reading the store"); n != want {
+				t.Errorf("%s: %d lines:\n%s", d, n, &logged)
+			}
+		})
+	}
+	f(Fsync, 2)
+	f(Memory, 0)
 }
 
 // F214: a store that is read-only for good keeps the process from starting; one that is full does not.

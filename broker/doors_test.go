@@ -369,6 +369,7 @@ func TestAuthorization(t *testing.T) {
 		pub.expect("PUBACK id=7 0x10")
 		sub.subscribe("yes qos=0")
 		sub.idle()
+		s.until("what waited is read, and denied", func(st broker.Stats) bool { return st.QueuedBytes == 0 })
 		revoked.Store(false)
 		// The identity is read by publishers while the client reconnects.
 		var all sync.WaitGroup

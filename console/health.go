@@ -41,7 +41,7 @@ func Handler(ready func() error, api func() http.Handler) http.Handler {
 			h.ServeHTTP(w, r)
 			return
 		}
-		fail(w, http.StatusServiceUnavailable, "the API comes when the start is done")
+		fail(w, http.StatusServiceUnavailable, "the API is there from the end of the start until the stop")
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		fail(w, http.StatusNotFound, "there are /healthz, /readyz and /api/v1 here")

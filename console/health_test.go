@@ -47,7 +47,7 @@ func TestHealth(t *testing.T) {
 	f("POST", "/readyz", 405, "GET")
 	f("GET", "/", 404, "/healthz, /readyz and /api/v1")
 	f("GET", "/metrics", 404, "/healthz, /readyz and /api/v1")
-	f("GET", "/api/v1/status", 503, "when the start is done")
+	f("GET", "/api/v1/status", 503, "from the end of the start")
 	api = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
 	f("GET", "/api/v1/status", 200, "")
 	f("GET", "/debug/pprof/heap", 404, "") // F249: nobody fetches the heap, in which payloads are

@@ -142,14 +142,17 @@ func loadBound(res *load.Result) bool {
 // steady is the part of an asked rate that has to arrive.
 const steady = 0.98
 
-// unusable says why a run says nothing about the broker; "" when it does: nothing lost, repeated or out of order, and
-// at a fixed rate that rate reached.
+// unusable says why a run says nothing about the broker; "" when it does: something acknowledged, nothing lost, repeated or out
+// of order, and at a fixed rate that rate reached.
 func unusable(res *load.Result, err error) string {
 	switch {
 	case err != nil:
 		return err.Error()
 	case res.Broken():
 		return fmt.Sprintf("messages went wrong: %+v", res.Tally)
+	}
+	if acked, asked := res.Value("acked_per_s"); asked && acked == 0 {
+		return "nothing was acknowledged in the whole measurement"
 	}
 	if rate, _ := res.Value("rate"); rate < steady*res.Options.Rate {
 		return fmt.Sprintf("only %.0f of %.0f messages/s arrived", rate, res.Options.Rate)

@@ -7,27 +7,34 @@ import (
 	"os"
 
 	"github.com/sapwood-mqtt/sapwood/bench/load"
+	"github.com/sapwood-mqtt/sapwood/bench/peer"
 )
 
 // heldEvery makes 4 % of the messages wait for ever: enough that hardly a segment of the log dies by itself.
 const heldEvery = 25
 
 // compactAll measures what publishers feel of compaction: the same load with and without messages that
-// nobody takes, for six times the duration of other flows.
+// nobody takes, with segments as they are set and with small ones that are compacted all the time, for six times
+// the duration of other flows.
 func (b *bench) compactAll(ctx context.Context) (failed error) {
 	for _, payload := range []int{64, 1024} {
-		for _, held := range []int{0, heldEvery} {
-			f := flow{100, payload, 1, false}
-			name := "compaction " + f.name() + ", every message taken"
-			if held > 0 {
-				name = fmt.Sprintf("compaction %s, %d %% never taken", f.name(), 100/held)
-			}
+		f := flow{100, payload, 1, false}
+		for _, c := range []struct {
+			text    string
+			held    int
+			storage []string // settings as environment variables
+		}{
+			{"every message taken", 0, nil},
+			{fmt.Sprintf("%d %% never taken", 100/heldEvery), heldEvery, nil},
+			{fmt.Sprintf("%d %% never taken, segments of 1 MiB", 100/heldEvery), heldEvery, []string{"SAPWOOD_STORAGE_SEGMENT_SIZE=1MiB"}},
+		} {
+			name := "compaction " + f.name() + ", " + c.text
 			if !b.only.MatchString(name) {
 				continue
 			}
 			o := f.options()
-			o.Held, o.Duration = held, 6*b.duration
-			failed = errors.Join(failed, b.compact(ctx, name, o))
+			o.Held, o.Duration = c.held, 6*b.duration
+			failed = errors.Join(failed, b.compact(ctx, b.sapwood.With(c.storage...), name, o))
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -36,9 +43,9 @@ func (b *bench) compactAll(ctx context.Context) (failed error) {
 	return failed
 }
 
-func (b *bench) compact(ctx context.Context, name string, o load.Options) error {
-	e := b.report.entry("compaction", name, b.sapwood.Name)
-	res, w, err := b.fresh(ctx, b.sapwood, o)
+func (b *bench) compact(ctx context.Context, broker peer.Broker, name string, o load.Options) error {
+	e := b.report.entry("compaction", name, broker.Name)
+	res, w, err := b.fresh(ctx, broker, o)
 	if unusable(res, err) != "" {
 		return b.leaveOut(e, res, err)
 	}

@@ -123,3 +123,14 @@ func blocks(name string) int64 {
 	}
 	return st.Blocks * 512
 }
+
+// machineLoad is the mean number of tasks that ran or waited for the disk in the last minute.
+func machineLoad() float64 {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(b), " ")
+	v, _ := strconv.ParseFloat(first, 64) // 0 where it is not a number: nobody knows
+	return v
+}

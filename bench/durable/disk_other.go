@@ -19,3 +19,4 @@ func diskOf(string) (string, error)             { return "?", errLinux }
 func flushes(string) (uint64, bool)             { return 0, false }
 func resident(int) (now, peak int64, err error) { return 0, 0, errLinux }
 func blocks(string) int64                       { return 0 }
+func machineLoad() float64                      { return 0 }

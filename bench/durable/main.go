@@ -95,6 +95,12 @@ func run(ctx context.Context, o options) error {
 	if b.report.Disk, err = describe(dir); err != nil {
 		return err
 	}
+	if b.report.Load = machineLoad(); b.report.Load > quiet {
+		fmt.Fprintf(os.Stderr, "durable: the machine is busy, its load is %.1f: what is measured now are not the brokers\n", b.report.Load)
+		if o.write {
+			return fmt.Errorf("a load above %v is not written down", quiet)
+		}
+	}
 	if b.binary, err = b.build(ctx, o.binary, "sapwood", "", "github.com/sapwood-mqtt/sapwood/cmd/sapwood"); err != nil {
 		return err
 	}
@@ -118,6 +124,9 @@ func run(ctx context.Context, o options) error {
 	}
 	return errors.Join(failed, err)
 }
+
+// quiet is the load up to which a machine is quiet enough to measure on.
+const quiet = 0.7
 
 // loadMode is the argument that makes this program the load of another one of itself.
 const loadMode = "generate-load"

@@ -21,7 +21,8 @@ type report struct {
 	When       time.Time     `json:"when"`
 	CPUs       int           `json:"cpus"`
 	Disk       string        `json:"disk"`
-	Durability string        `json:"durability"` // Sapwood's
+	Load       float64       `json:"load_at_start"` // of the machine, mean of the last minute
+	Durability string        `json:"durability"`    // Sapwood's
 	Rounds     int           `json:"rounds"`
 	Duration   time.Duration `json:"duration_ns"`
 	Entries    []*entry      `json:"entries"`
@@ -246,7 +247,7 @@ func (r *report) publishTable(b *strings.Builder) {
 	header(b, "Durable QoS 1 publishes: publishers × payload, one message in flight each unless said otherwise", heads...)
 	for _, row := range r.rows("publish") {
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s", strings.TrimPrefix(row, "publish "),
-			r.cell(row, bareName, "acked_per_s"), r.ratio(row, bareName, "**%.2f**"),
+			r.cell(row, bareName, "acked_per_s"), r.ratio(row, bareName, "**%.3f**"),
 			r.cell(row, bareServerName, "acked_per_s"), r.cell(row, bareServerName, "cpu"), r.ratio(row, bareServerName, "**%.2f**"))
 		for _, name := range names {
 			fmt.Fprintf(b, " | %s%s | %s", r.cell(row, name, "acked_per_s"), r.beside(row, name), r.cell(row, name, "cpu"))

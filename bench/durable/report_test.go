@@ -31,7 +31,7 @@ func TestTables(t *testing.T) {
 			t.Errorf("the section lacks\n%s\nin\n%s", want, got)
 		}
 	}
-	f("| 100 × 64 B | 100,000 | **0.80** | – | – | – | 80,000 | – | 2,000 (Sapwood: 40.00 ×) | – |")
+	f("| 100 × 64 B | 100,000 | **0.800** | – | – | – | 80,000 | – | 2,000 (Sapwood: 40.00 ×) | – |")
 	f("Disk use, MiB, second by second, a: 16 32\n")
 	r.lookup("publish 100 × 64 B", "Sapwood").LoadBound = 1
 	f("| 100 × 64 B | 100,000 | – | – | – | – | 80,000 ‡ | – | 2,000 | – |")

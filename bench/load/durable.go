@@ -34,7 +34,7 @@ func toSessions(o Options) topology {
 }
 
 // durable measures publishes that are acknowledged when they are kept. The receivers are sessions
-// that last; with Away they are not there meanwhile, and take everything at the end.
+// that last; with Away they are not there meanwhile, and take everything at the end. The sessions stay.
 func durable(ctx context.Context, r *rig, res *Result) error {
 	t := toSessions(r.opts)
 	all := r.build(t)
@@ -70,16 +70,13 @@ func durable(ctx context.Context, r *rig, res *Result) error {
 	}
 	err := r.flow(ctx, res)
 	if err == nil && r.opts.Away {
-		receivers, err = comeBack(ctx, r, res, receivers)
+		err = comeBack(ctx, r, res, receivers)
 	}
 	r.settle(res)
-	if err != nil {
-		if errors.Is(err, errStalled) && res.Broken() {
-			return nil // the verdict says it better
-		}
-		return err
+	if errors.Is(err, errStalled) && res.Broken() {
+		return nil // the verdict says it better
 	}
-	return r.forget(ctx, append(receivers, absent...))
+	return err
 }
 
 // leaveBehind makes sessions of clients that are gone again.
@@ -91,12 +88,12 @@ func (r *rig) leaveBehind(ctx context.Context, clients []*client) error {
 }
 
 // comeBack reconnects the receivers, which take what waits for them.
-func comeBack(ctx context.Context, r *rig, res *Result, gone []*client) ([]*client, error) {
+func comeBack(ctx context.Context, r *rig, res *Result, gone []*client) error {
 	back := make([]*client, len(gone))
 	for i, cl := range gone {
 		back[i] = &client{rig: r, id: cl.id, filters: cl.filters, sub: cl.sub, wantResume: true}
 	}
-	return back, r.collect(ctx, res, back, func(*publisher) int { return 1 }, "out", "queued message delivered")
+	return r.collect(ctx, res, back, func(*publisher) int { return 1 }, "out", "queued message delivered")
 }
 
 func (r *Result) addDurable(s stretch, acked, received uint64) {

@@ -53,6 +53,16 @@ func Sapwood(binary, config, durability, http string) Broker {
 	}}
 }
 
+// With is the broker with more in its environment.
+func (b Broker) With(variables ...string) Broker {
+	command := b.Command
+	b.Command = func(dir string, port int) (args, env []string, err error) {
+		args, env, err = command(dir, port)
+		return args, append(env, variables...), err
+	}
+	return b
+}
+
 // mosquittoConf: nothing is logged or dropped.
 const mosquittoConf = `listener %d 127.0.0.1
 allow_anonymous true

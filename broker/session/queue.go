@@ -176,6 +176,7 @@ func (o *outbound) freeze(do []Effect) []Effect {
 		}
 	}
 	o.front, o.rest = nil, nil
+	o.shrink()
 	first := o.unsent()
 	for seq := o.base; seq <= o.tail; seq++ { // what is still on its way comes by itself
 		sl, w := o.slot(seq), o.weight(seq)

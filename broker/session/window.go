@@ -1,6 +1,10 @@
 package session
 
-import "github.com/sapwood-mqtt/sapwood/mqtt"
+import (
+	"slices"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
 
 // window is what is in flight: the positions from the oldest that awaits an acknowledgement to the
 // newest that was sent.
@@ -74,6 +78,15 @@ func (w *window) advance() {
 		return
 	}
 	w.slots = w.slots[n:]
+}
+
+// shrink gives back the memory that the slots do not need, for a session that stays away.
+func (w *window) shrink() {
+	w.room = slices.Clone(w.slots)
+	w.slots = w.room[:len(w.slots):len(w.slots)]
+	if len(w.slots) == 0 {
+		w.slots, w.room = nil, nil
+	}
 }
 
 // wasSent tells whether a position was sent on this connection or an earlier one.

@@ -38,7 +38,9 @@ func (c *backupCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	return writeOut(std, c.File, "backup", c.JSON, func(w io.Writer) error { return tool.Backup(ctx, w, func(int64, int64) {}) })
+	return writeOut(std, c.File, "backup", c.JSON, func(w io.Writer, show func(done, total int64)) error {
+		return tool.Backup(ctx, w, show)
+	})
 }
 
 // restoreCmd is `sapwood restore`.
@@ -74,7 +76,7 @@ func (c *restoreCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	r, err := disk.CheckDir(ctx, cfg.Data, cfg.Storage, func(int64, int64) {})
+	r, err := disk.CheckDir(ctx, cfg.Data, cfg.Storage, nil)
 	if err != nil {
 		return err
 	}
@@ -84,19 +86,20 @@ func (c *restoreCmd) Run(ctx context.Context, std *streams) error {
 	return printReport(std.out, r)
 }
 
-// writeOut writes a file, whole or not at all, or standard output, and shows how much it is.
-func writeOut(std *streams, name, task string, asJSON bool, f func(io.Writer) error) error {
-	if name == "-" {
-		return f(std.out)
-	}
+// writeOut writes a file, whole or not at all, or standard output, and tells how much it is. f may show how far it is.
+func writeOut(std *streams, name, task string, asJSON bool, f func(w io.Writer, show func(done, total int64)) error) error {
 	show, end := progressBar(std.err, task, bytesText)
-	defer end()
+	if name == "-" {
+		defer end()
+		return f(std.out, show)
+	}
 	part, err := os.OpenFile(name+".part", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	w := &counted{w: part, show: show}
-	err = f(w)
+	w := &counted{w: part}
+	err = f(w, show)
+	end()
 	if err == nil {
 		err = part.Sync()
 	}
@@ -110,7 +113,6 @@ func writeOut(std *streams, name, task string, asJSON bool, f func(io.Writer) er
 	if err := syncDir(filepath.Dir(name)); err != nil {
 		return fmt.Errorf("%s %s: %w", task, name, err)
 	}
-	end()
 	if asJSON {
 		return printJSON(std.out, struct {
 			File  string `json:"file"`
@@ -121,18 +123,20 @@ func writeOut(std *streams, name, task string, asJSON bool, f func(io.Writer) er
 	return err
 }
 
-// counted counts what is written through it.
+// counted counts what is written through it, and shows it if it can.
 type counted struct {
 	w    io.Writer
 	n    int64
-	show func(done, total int64)
+	show func(done, total int64) // nil = nobody looks
 }
 
 // Write implements io.Writer.
 func (c *counted) Write(b []byte) (int, error) {
 	n, err := c.w.Write(b)
 	c.n += int64(n)
-	c.show(c.n, 0)
+	if c.show != nil {
+		c.show(c.n, 0)
+	}
 	return n, err
 }
 

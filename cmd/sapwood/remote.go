@@ -94,12 +94,12 @@ func task[T any](ctx context.Context, r *remote, path string, progress func(done
 }
 
 // Backup implements storeTool.
-func (r *remote) Backup(ctx context.Context, w io.Writer, _ func(done, total int64)) error {
-	return r.copy(ctx, w, "/backup")
+func (r *remote) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) error {
+	return r.copy(ctx, &counted{w: w, show: progress}, "/backup")
 }
 
 // Export implements storeTool.
-func (r *remote) Export(ctx context.Context, w io.Writer, _ func(done, total int64)) error {
+func (r *remote) Export(ctx context.Context, w io.Writer) error {
 	return r.copy(ctx, w, "/store/export")
 }
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/sapwood-mqtt/sapwood/app"
 )
 
 // process is a broker that serves.
@@ -28,7 +30,7 @@ type announced struct {
 	MQTT          []string
 	Promise       string
 	AdminPassword string `json:"admin_password"`
-	Found         struct{ Sessions, Retained int }
+	Found         app.Found
 }
 
 // startServe starts `sapwood serve` on a data directory and free ports, and reads what it says at the start.

@@ -234,7 +234,9 @@ func (c *storeExportCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	return writeOut(std, c.File, "export", c.JSON, func(w io.Writer) error { return tool.Export(ctx, w, func(int64, int64) {}) })
+	return writeOut(std, c.File, "export", c.JSON, func(w io.Writer, show func(done, total int64)) error {
+		return tool.Export(ctx, &counted{w: w, show: show})
+	})
 }
 
 // storeImportCmd is `sapwood store import`.
@@ -270,7 +272,7 @@ func (c *storeImportCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	r, err := disk.CheckDir(ctx, cfg.Data, cfg.Storage, func(int64, int64) {})
+	r, err := disk.CheckDir(ctx, cfg.Data, cfg.Storage, nil)
 	if err != nil {
 		return err
 	}

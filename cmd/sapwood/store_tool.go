@@ -24,13 +24,13 @@ type storeFlags struct {
 	Key      string `env:"SAPWOOD_API_KEY" placeholder:"TEXT" help:"Key for the API, in place of user and password."`
 }
 
-// storeTool is a store, of a running or of a stopped broker.
+// storeTool is a store, of a running or of a stopped broker. Progress is in bytes.
 type storeTool interface {
 	Status(ctx context.Context) (disk.Status, error)
 	Check(ctx context.Context, progress func(done, total int64)) (disk.Report, error)
 	Compact(ctx context.Context, progress func(done, total int64)) (disk.Compacted, error)
 	Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) error
-	Export(ctx context.Context, w io.Writer, progress func(done, total int64)) error
+	Export(ctx context.Context, w io.Writer) error
 }
 
 // open finds the store that the flags mean.
@@ -147,9 +147,9 @@ func (s atRest) Backup(ctx context.Context, w io.Writer, progress func(done, tot
 }
 
 // Export implements storeTool.
-func (s atRest) Export(ctx context.Context, w io.Writer, progress func(done, total int64)) error {
+func (s atRest) Export(ctx context.Context, w io.Writer) error {
 	if err := s.there(); err != nil {
 		return err
 	}
-	return disk.ExportDir(ctx, s.cfg.Data, s.cfg.Storage, w, progress)
+	return disk.ExportDir(ctx, s.cfg.Data, s.cfg.Storage, w, nil)
 }

@@ -59,7 +59,7 @@ func registerStore[S, R, C any](a *API, h huma.API, e Engine[S, R, C]) {
 
 	export := op("store-export", http.MethodGet, "/store/export", "Everything that is kept, as lines of JSON")
 	export.Description = broken
-	export.Responses = bytes("application/x-ndjson", "Lines of JSON.")
+	export.Responses = raw("application/x-ndjson", "Lines of JSON.")
 	huma.Register(h, export, func(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
 		if err := there(); err != nil {
 			return nil, err
@@ -68,7 +68,7 @@ func registerStore[S, R, C any](a *API, h huma.API, e Engine[S, R, C]) {
 	})
 	backup := op("backup", http.MethodGet, "/backup", "A consistent copy of the store, for sapwood restore")
 	backup.Description = broken + " A backup ends in a checksum of its own too."
-	backup.Responses = bytes("application/octet-stream", "The backup.")
+	backup.Responses = raw("application/octet-stream", "The backup.")
 	huma.Register(h, backup, func(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
 		if err := there(); err != nil {
 			return nil, err
@@ -88,7 +88,7 @@ func lines[T any](h huma.API) map[string]*huma.Response {
 	}}
 }
 
-func bytes(kind, what string) map[string]*huma.Response {
+func raw(kind, what string) map[string]*huma.Response {
 	return map[string]*huma.Response{"200": {
 		Description: what,
 		Content:     map[string]*huma.MediaType{kind: {Schema: &huma.Schema{Type: "string", Format: "binary"}}},

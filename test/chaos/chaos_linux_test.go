@@ -77,7 +77,7 @@ func perform(t *testing.T, s process.Server, m process.Mode, cycles int, seed ui
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s %s, seed %d: %d cycles, %+v", s.Name, m.Name, seed, r.Cycles, r.Figures)
+	t.Logf("%s %s, seed %d: %d cycles, tidied %d times, %+v", s.Name, m.Name, seed, r.Cycles, r.Tidied, r.Figures)
 	return r
 }
 

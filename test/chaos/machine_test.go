@@ -27,7 +27,7 @@ type machine struct {
 
 	disk   *faulty.Disk // the one in use, or to be used next
 	store  *disk.Store
-	broker *broker.Broker
+	broker *broker.Broker // nil while none runs
 	served chan error
 }
 
@@ -127,6 +127,7 @@ func (m *machine) stop(patience time.Duration) (fromBroker, fromStore error) {
 	}()
 	select {
 	case <-ended:
+		m.broker = nil
 		return fromBroker, fromStore
 	case <-time.After(closing):
 		return errors.New("the broker does not end"), nil
@@ -155,5 +156,7 @@ func (m *machine) quit(well bool) error {
 func (m *machine) abandon() {
 	m.sever()
 	m.disk.Kill()
-	_, _ = m.stop(0)
+	if m.broker != nil {
+		_, _ = m.stop(0)
+	}
 }

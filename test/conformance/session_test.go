@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -314,9 +315,9 @@ func TestStoreBeforeAck(t *testing.T) {
 			t.Errorf("got %s, %v, want %s", a.line, err, want)
 		}
 	}
-	g.set(false, store.ErrFull)
-	five.exchange(`PUBLISH qos=1 id=3 topic=t "lost"`, "PUBACK id=3 0x97")
-	five.exchange(`PUBLISH qos=2 id=4 topic=t "lost"`, "PUBREC id=4 0x97")
+	g.set(false, errors.New("no space left on device"))
+	five.exchange(`PUBLISH qos=1 id=3 topic=t "lost"`, "PUBACK id=3 0x83")
+	five.exchange(`PUBLISH qos=2 id=4 topic=t "lost"`, "PUBREC id=4 0x83")
 	four.send(`PUBLISH qos=1 id=2 topic=t "lost"`)
 	four.expectClosed()
 	g.set(false, nil)

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"math"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store"
@@ -57,7 +58,16 @@ func (s *Store) take(b *store.Batch, give bool) {
 		none(b)
 	}
 	g.batches = append(g.batches, outcome{b, err})
+	s.records += len(b.Records)
+	wake := s.records >= s.want || len(s.queue) > 1 || len(b.Records) == 0
 	s.mu.Unlock()
+	if wake {
+		s.rouse()
+	}
+}
+
+// rouse wakes the committer.
+func (s *Store) rouse() {
 	select {
 	case s.wake <- struct{}{}:
 	default: // it is awake
@@ -142,62 +152,70 @@ func (s *Store) reap() {
 }
 
 // gather waits for company: for as long as the configuration says, or, by itself, for those who were told of the last
-// groups and are about to come again. Without that, two halves of a crowd take turns, each waiting for the sync of the other.
+// group and are about to come again. Without that two halves of a crowd take turns, each waiting for the sync of the other.
 func (s *Store) gather() {
-	if s.cfg.CommitInterval > 0 {
-		select {
-		case <-time.After(s.cfg.CommitInterval):
-		case <-s.ending.Done():
-		}
-		return
-	}
-	s.crowd.await(s.pending)
-}
-
-// crowd is how many records come at a time, as far as it is known. It belongs to the committer.
-type crowd struct {
-	size int           // of the last group, and of what came while it was written
-	took time.Duration // by a write and a sync, lately
-	skip int           // so many groups go without waiting
-	vain int           // times in a row that waiting brought nobody
-}
-
-// await waits for the crowd, for half the time that a sync takes at most. Where that was in vain it is tried less and
-// less often: those who come are others each time.
-func (c *crowd) await(pending func() int) {
-	n := pending()
-	if c.skip > 0 {
-		c.skip--
-		return
-	}
-	if n >= c.size-c.size/8 {
-		return
-	}
-	for began := time.Now(); time.Since(began) < c.took/2; {
-		nap()
-		if n = pending(); n >= c.size-c.size/8 {
-			c.vain = 0
+	want, patience := math.MaxInt, s.cfg.CommitInterval
+	if patience == 0 {
+		if want, patience = s.crowd.awaited(); patience == 0 {
 			return
 		}
 	}
-	c.vain = min(c.vain+1, 6)
-	c.skip = 1<<c.vain - 2
+	if !s.wakeAt(want) {
+		enough := time.NewTimer(patience)
+		defer enough.Stop()
+		for waiting := true; waiting; {
+			select {
+			case <-s.wake:
+				waiting = !s.wakeAt(want)
+			case <-enough.C:
+				waiting = false
+				s.crowd.vain()
+			case <-s.ending.Done():
+				waiting = false
+			}
+		}
+	}
+	s.wakeAt(1)
+}
+
+// wakeAt has the committer woken when so many records wait or a group is full, and tells whether that is so already.
+func (s *Store) wakeAt(records int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want = records
+	return s.records >= records || len(s.queue) > 1
+}
+
+// crowd is how many records come at a time, as far as that is known. It belongs to the committer.
+type crowd struct {
+	size  int           // of the last group, and of what came while it was written
+	took  time.Duration // by a write and a sync, lately
+	skip  int           // so many groups go without waiting
+	vains int           // times in a row that waiting was in vain
+}
+
+// awaited is how many records to wait for, and for how long at most: half a sync. 0 is not at all.
+func (c *crowd) awaited() (records int, patience time.Duration) {
+	if c.skip > 0 {
+		c.skip--
+		return 0, 0
+	}
+	return c.size - c.size/8, c.took / 2
+}
+
+// vain notes that too few came: it is tried less and less often while those who come are others each time.
+func (c *crowd) vain() {
+	c.vains = min(c.vains+1, 6)
+	c.skip = 1<<c.vains - 2
 }
 
 // wrote learns from a group that was written while others came.
 func (c *crowd) wrote(records, came int, took time.Duration) {
+	if records >= c.size-c.size/8 {
+		c.vains = 0
+	}
 	c.size = records + came
 	c.took += (min(took, 20*time.Millisecond) - c.took) / 8
-}
-
-// pending is how many records wait to be written.
-func (s *Store) pending() (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, g := range s.queue {
-		n += g.records
-	}
-	return n
 }
 
 // syncLater has what was written synced when its time has come, and tells when that will be.
@@ -243,6 +261,9 @@ func (s *Store) next() *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.queue[0]
+	for _, b := range g.batches {
+		s.records -= len(b.Records)
+	}
 	copy(s.queue, s.queue[1:])
 	s.queue[len(s.queue)-1] = nil
 	s.queue = s.queue[:len(s.queue)-1]
@@ -266,7 +287,10 @@ func (s *Store) write(g *group) {
 	}
 	took := time.Since(began)
 	s.commits.wrote(g, took)
-	s.crowd.wrote(g.records, s.pending(), took)
+	s.mu.Lock()
+	came := s.records
+	s.mu.Unlock()
+	s.crowd.wrote(g.records, came, took)
 	s.apply(g, base, s.wal.End())
 	s.tell(g, nil)
 }
@@ -309,7 +333,7 @@ func (s *Store) apply(g *group, base, end wal.Pos) {
 func (s *Store) fail(g *group, err error) {
 	s.mu.Lock()
 	failed := append([]*group{g}, s.queue...)
-	s.queue = nil
+	s.queue, s.records = nil, 0
 	for _, g := range failed {
 		for _, b := range g.batches {
 			if b.err == nil {

@@ -42,6 +42,8 @@ type Store struct {
 	index   *index.Index
 	queue   []*group // to be written; the last one still takes batches
 	spare   []*group
+	records int     // in queue
+	want    int     // the committer is woken when so many are
 	applied wal.Pos // the index is the state as of here
 	closed  bool
 

@@ -124,3 +124,37 @@ func TestHeldAwait(t *testing.T) {
 		}
 	})
 }
+
+// TestHeldHealth: an unwell Held fails what makes it grow, and one that is ill for another reason than space everything.
+func TestHeldHealth(t *testing.T) {
+	h := storetest.NewHeld(mem.New())
+	h.Pass()
+	commit := func(want error, records ...store.Record) {
+		t.Helper()
+		h.Commit(&store.Batch{Records: records, Done: func(err error) {
+			if !errors.Is(err, want) {
+				t.Errorf("outcome %v, want %v", err, want)
+			}
+		}})
+	}
+	commit(nil, put(1), enqueue(1))
+	h.SetHealth(store.ErrFull)
+	if err := h.Health(); !errors.Is(err, store.ErrFull) {
+		t.Errorf("Health: %v", err)
+	}
+	commit(store.ErrFull, enqueue(1))
+	commit(store.ErrFull, put(2))
+	commit(nil, put(1))
+	commit(nil, store.Record{Op: store.Settle, Session: 1, Seq: 1})
+	ill := errors.New("ill")
+	h.SetHealth(ill)
+	commit(ill, put(1))
+	h.SetHealth(nil)
+	commit(nil, put(2), enqueue(1), enqueue(2))
+	if got := positions(t, h, 1); !slices.Equal(got, []uint64{3}) { // 2 was lost
+		t.Errorf("positions %v", got)
+	}
+	if err := h.Health(); err != nil {
+		t.Errorf("Health: %v", err)
+	}
+}

@@ -410,6 +410,27 @@ func TestCheck(t *testing.T) {
 		s.add(Event{Kind: Released, Client: "s", ID: 1})
 		s.get("s", 2, 1, 2, false)
 	})
+	givenUp := func(s *story) { // for a new session, and no answer comes
+		s.subscribe("s", "m/#", 2)
+		s.publish(1, "m/a", 2)
+		s.get("s", 1, 1, 2, false)
+		s.conn["s"]++
+		s.add(Event{Kind: Connecting, Client: "s", Clean: true})
+		s.kill()
+		s.back("s")
+	}
+	f("the session that was given up is still there", "", func(s *story) {
+		givenUp(s)
+		s.get("s", 1, 1, 2, true)
+		s.finish("s", 1)
+	})
+	f("the session that was given up is another", "", func(s *story) {
+		givenUp(s)
+		s.subscribe("s", "m/#", 2)
+		s.publish(2, "m/a", 2)
+		s.get("s", 2, 1, 2, false)
+		s.finish("s", 1)
+	})
 	f("identifier free again", "", func(s *story) {
 		s.subscribe("s", "m/#", 2)
 		s.publish(1, "m/a", 2)
@@ -504,6 +525,9 @@ func TestCheck(t *testing.T) {
 		s.publish(1, "r/1", 1)
 		s.publish(2, "r/1", 1)
 		s.look("r/1", 1, false)
+	})
+	f("retained and corrupted", Retained, func(s *story) {
+		s.add(Event{Kind: Read, Client: "r", Topic: "r/1", Fault: "fails its checksum"})
 	})
 	f("retained deletion forgotten", Retained, func(s *story) {
 		s.publish(1, "r/1", 1)

@@ -7,6 +7,7 @@ type inbox struct {
 	held  map[uint16]held // by identifier: not yet acknowledged, or not yet completed
 	acked map[Message]*ack
 	fresh []*ack // of this connection, not yet known to be on disk
+	gone  bool   // a new session was asked for, and nobody knows whether it was made: what is held may be forgotten
 	call  int    // the last SUBSCRIBE or UNSUBSCRIBE
 	ping  int    // the last PINGREQ
 }
@@ -55,6 +56,7 @@ func (c *check) receive(cl *client) {
 		switch e.Kind {
 		case Connecting:
 			in.fresh, in.call, in.ping = nil, never, never
+			in.gone = in.gone || e.Clean
 		case Connected:
 			if e.Clean {
 				in = newInbox()
@@ -109,6 +111,7 @@ func (c *check) arrive(cl *client, in *inbox, i int, e *Event) {
 	if h, busy := in.held[e.ID]; busy && e.QoS > 0 {
 		same := h.is(e)
 		switch {
+		case !same && in.gone && c.events[h.at].Conn != e.Conn:
 		case !same:
 			c.say(PacketID, []Message{h.message, e.Message}, []int{h.at, i}, "%s got %s under #%d, which belonged to %s still", cl.id, e.Message, e.ID, h.message)
 		case h.released:

@@ -67,6 +67,10 @@ func (c *check) registers() (list []*register) {
 		case Reading:
 			asked[e.Client+" "+e.Topic] = i
 		case Read:
+			if e.Fault != "" {
+				c.say(Retained, nil, []int{i}, "%s was given something retained on %s: %s", e.Client, e.Topic, e.Fault)
+				continue
+			}
 			r := of(e.Topic)
 			r.reads = append(r.reads, read{e.Message, window{asked[e.Client+" "+e.Topic], i}, e.Settled})
 		}

@@ -177,6 +177,9 @@ func (c *client) connect(conn net.Conn) bool {
 		p.Props.SessionExpiry, p.Props.ReceiveMaximum = 24*3600, c.receive
 	}
 	c.log(history.Event{Kind: history.Connecting, Clean: clean})
+	if clean {
+		c.forget() // also if no answer comes: the broker may have forgotten
+	}
 	ack, err := handshake(conn, &p)
 	if err != nil {
 		return false

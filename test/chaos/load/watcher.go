@@ -96,6 +96,9 @@ func (w *watcher) collect(packets <-chan *mqtt.Packet, ping func() error) (map[s
 				}
 			case p.Type == mqtt.PUBLISH && p.Publish.Retain:
 				m, fault := history.ParsePayload(string(p.Publish.Topic), p.Publish.Payload)
+				if len(p.Publish.Payload) == 0 {
+					fault = "an empty message is retained"
+				}
 				found[string(p.Publish.Topic)] = history.Event{Message: m, Fault: fault}
 			}
 		}

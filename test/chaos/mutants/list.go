@@ -14,14 +14,24 @@ type Mutant struct {
 // Try is a way to treat a broker.
 type Try struct {
 	Test string   // of test/chaos
-	Args []string // its flags
+	Args []string // its flags; {seed} stands for another number each time
 }
 
-// killed is a real process that is killed; so is early, while it starts, too.
+// killed is a real process that is killed.
 func killed() Try { return Try{"TestModes", []string{"-modes=kill", "-cycles=6"}} }
 
-// Mutants lists them all.
-func Mutants() []Mutant {
+// denied is a real process whose disk takes nothing for a while.
+func denied() Try { return Try{"TestModes", []string{"-modes=writes-fail-kill", "-cycles=6"}} }
+
+// powerless is a broker on a simulated disk that loses its power, fails and is tidied up.
+func powerless() Try {
+	return Try{"TestPowerLoss/fsync", []string{"-power.cycles=20", "-power.seed={seed}"}}
+}
+
+// Mutants lists them all: those of the broker, then those of the engine.
+func Mutants() []Mutant { return append(ofBroker(), ofEngine()...) }
+
+func ofBroker() []Mutant {
 	return []Mutant{
 		{
 			"PUBACK before the message is stored", "broker/session/inbound.go",
@@ -85,13 +95,13 @@ func Mutants() []Mutant {
 			[]Try{killed()},
 		},
 		{
-			"a retained message is not stored", "broker/retained.go",
-			"	r.keepRetained(store.Retain, kept)\n", "",
+			"a retained message is stored as removed", "broker/retained.go",
+			"	op := store.Retain\n", "	op := store.Unretain\n",
 			[]Try{killed()},
 		},
 		{
-			"a retained message is not removed from the store", "broker/retained.go",
-			"		r.keepRetained(store.Unretain, m) // also if there is none: the batch that was to remove it may have failed\n", "",
+			"a retained message is not removed from the store", "broker/store/disk/index/index.go",
+			"		x.unretain(view(r.Message.Topic))\n", "",
 			[]Try{killed()},
 		},
 		{
@@ -102,6 +112,72 @@ func Mutants() []Mutant {
 		{
 			"what is sent again is not marked", "broker/session/queue.go",
 			"dup: h.dup && o.doubtful(it.Seq), ", "",
+			[]Try{killed()},
+		},
+	}
+}
+
+func ofEngine() []Mutant {
+	return []Mutant{
+		{
+			"no fsync", "broker/store/disk/wal/append.go",
+			"		if err := c.file.Sync(); err != nil {\n			l.poison(err, l.group, false)\n			return base, full(err)\n",
+			"		if err := error(nil); err != nil {\n			l.poison(err, l.group, false)\n			return base, full(err)\n",
+			[]Try{powerless()},
+		},
+		{
+			"what could not be written is acknowledged", "broker/store/disk/commit.go",
+			"		s.fail(g, err)\n", "		s.tell(g, nil)\n",
+			[]Try{denied()},
+		},
+		{
+			"checksums are not looked at", "broker/store/disk/wal/frame.go",
+			"	if n == 0 || order.Uint32(b) != crc32.Update(seed, castagnoli, b[4:n]) {\n", "	if n == 0 {\n",
+			[]Try{powerless()},
+		},
+		{
+			"the log begins anew without what it held", "broker/store/disk/image.go",
+			"	replayed, err := im.wal.Replay(from, func(w wal.Record) error {\n", "	replayed, err := im.wal.Replay(from, func(w wal.Record) error {\n		if w.At.Segment%3 == 2 {\n			return nil\n		}\n",
+			[]Try{killed()},
+		},
+		{
+			"a checkpoint says that the log counts from a later place", "broker/store/disk/save.go",
+			"	h.checkpoint = checkpoint{number, s.applied}\n", "	h.checkpoint = checkpoint{number, wal.Pos{Segment: s.applied.Segment + 1}}\n",
+			[]Try{powerless()},
+		},
+		{
+			"positions are given again after a checkpoint", "broker/store/disk/index/load.go",
+			"	l.x.sessions[r.Session].given = last\n", "	l.x.sessions[r.Session].given = max(last, 1) - 1\n",
+			[]Try{powerless()},
+		},
+		{
+			"what is applied again counts again", "broker/store/disk/index/index.go",
+			"		if se == nil || t.Seq <= se.queue.Last() { // not given, or applied before\n", "		if se == nil {\n",
+			[]Try{powerless()},
+		},
+		{
+			"segments go while something of them is needed", "broker/store/disk/maintain.go",
+			"		if live > 0 || oldest.number < u.moved[g.Number] {\n", "		if oldest.number < u.moved[g.Number] {\n",
+			[]Try{powerless()},
+		},
+		{
+			"survivors change places before they are on disk", "broker/store/disk/compact.go",
+			"	if err := m.s.upkeep.cold.Sync(); err != nil {\n		return err\n	}\n", "",
+			[]Try{powerless()},
+		},
+		{
+			"survivors are moved to the place of another", "broker/store/disk/compact.go",
+			"		m.s.index.Move(&m.rec, p.from, p.to)\n", "		m.s.index.Move(&m.rec, p.from, m.places[0].to)\n",
+			[]Try{powerless()},
+		},
+		{
+			"packet identifiers are not in the checkpoint", "broker/store/disk/index/snapshot.go",
+			"	if se == nil || s.packet == math.MaxUint16 {\n", "	if se == nil || s.packet < math.MaxUint16 {\n",
+			[]Try{powerless()},
+		},
+		{
+			"the end of a message's exchange is forgotten in the log", "broker/store/disk/index/index.go",
+			"			*it = slotTaken | slotReleased\n", "			_ = it\n",
 			[]Try{killed()},
 		},
 	}

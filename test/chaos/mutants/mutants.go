@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/test/chaos/history"
@@ -42,8 +44,11 @@ func (m *Mutant) Overlay(root, dir string) (string, error) {
 
 // Run has test/chaos treat the broker, broken by an overlay unless that is "". It returns the first promise found
 // broken, "" when the broker passes. A mutant that does not compile is an error.
-func (t *Try) Run(ctx context.Context, root, overlay string) (found string, err error) {
-	args := append([]string{"test", "-count=1", "-timeout=10m", "-run=^" + t.Test + "$", "./test/chaos", "-args"}, t.Args...)
+func (t *Try) Run(ctx context.Context, root, overlay string, seed int) (found string, err error) {
+	args := []string{"test", "-count=1", "-timeout=10m", "-run=^" + t.Test + "$", "./test/chaos", "-args"}
+	for _, a := range t.Args {
+		args = append(args, strings.ReplaceAll(a, "{seed}", strconv.Itoa(seed)))
+	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
 	cmd.Env = os.Environ()
@@ -67,14 +72,27 @@ func (t *Try) Run(ctx context.Context, root, overlay string) (found string, err 
 			first, found = i, string(rule)
 		}
 	}
-	for _, failure := range []string{"settle: ", "the broker did not", "the broker ended", "the broker is not ready"} {
-		if i := strings.Index(text, failure); i >= 0 && i < first {
-			line, _, _ := strings.Cut(text[i:], "\n")
-			first, found = i, line
+	if found != "" {
+		return found, nil
+	}
+	for _, sign := range []string{"[build failed]", "[setup failed]", "build the broker: "} {
+		if strings.Contains(text, sign) {
+			return "", fmt.Errorf("the mutant does not compile:\n%s", text)
 		}
 	}
-	if found == "" {
-		return "", fmt.Errorf("test/chaos failed without finding a promise broken:\n%s", text)
+	if _, after, crashed := strings.Cut(text, "\npanic: "); crashed {
+		line, _, _ := strings.Cut(after, "\n")
+		return "panic: " + line, nil
 	}
+	// The broker did not start, stop, recover or answer: the first complaint says it.
+	if found = complaint().FindString(text); found == "" {
+		return "", fmt.Errorf("test/chaos failed without a word:\n%s", text)
+	}
+	_, found, _ = strings.Cut(found, ": ")
 	return found, nil
+}
+
+// complaint is how a test complains: file, line and text.
+func complaint() *regexp.Regexp {
+	return regexp.MustCompile(`_test\.go:[0-9]+: (?:settle|start|open|read-only|kill|the broker|the disk|the end|an end|panic|full|term|early|pause|writes)[^\n]*`)
 }

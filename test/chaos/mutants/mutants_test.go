@@ -50,7 +50,7 @@ func hunt(t *testing.T, m *Mutant) string {
 	for range *rounds {
 		for _, try := range m.Try {
 			tries++
-			found, err := try.Run(t.Context(), root, overlay)
+			found, err := try.Run(t.Context(), root, overlay, tries)
 			if err != nil {
 				t.Fatal(err)
 			}

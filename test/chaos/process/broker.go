@@ -27,23 +27,25 @@ type Server struct {
 	// Command writes what configuration the program needs into conf and returns its command line. It keeps
 	// its data in data and listens on port of 127.0.0.1.
 	Command func(conf, data string, port int) ([]string, error)
+	// Tidy has the running program tidy up its data, as an operator may at any moment; nil = it has no such thing.
+	Tidy func(ctx context.Context, data string) error
 }
 
 // Sapwood is our own binary with a configuration, in YAML, beside what the run itself sets.
 func Sapwood(binary, config string) Server {
-	return Server{"sapwood", func(conf, data string, port int) ([]string, error) {
+	return Server{Name: "sapwood", Tidy: compact, Command: func(conf, data string, port int) ([]string, error) {
 		file := filepath.Join(conf, "sapwood.yaml")
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			return nil, err
 		}
-		return []string{binary, "serve", "--config", file, "--data", data, "--mqtt", fmt.Sprintf("127.0.0.1:%d", port), "--http", "off"}, nil
+		return []string{binary, "serve", "--config", file, "--data", data, "--mqtt", fmt.Sprintf("127.0.0.1:%d", port), "--http", "127.0.0.1:0"}, nil
 	}}
 }
 
 // Mosquitto is Eclipse Mosquitto with persistence as it comes: a broker known to lose messages when killed, by which the
 // checker is checked.
 func Mosquitto(binary string) Server {
-	return Server{"mosquitto", func(conf, data string, port int) ([]string, error) {
+	return Server{Name: "mosquitto", Command: func(conf, data string, port int) ([]string, error) {
 		if err := os.MkdirAll(data, 0o700); err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/test/chaos/history"
@@ -37,7 +38,7 @@ func Modes() []Mode {
 	return append(modes,
 		Mode{Name: "full", What: "disk full for a while", Small: true, Bulk: bulk, Denies: true, fault: (*run).full},
 		Mode{Name: "full-kill", What: "disk full, SIGKILL and start meanwhile", Small: true, Bulk: bulk, Denies: true, fault: (*run).fullKill},
-		Mode{Name: "read-only", What: "SIGKILL, start on a disk that is read-only for a while", Small: true, Denies: true, fault: (*run).readOnly},
+		Mode{Name: "read-only", What: "SIGKILL, disk read-only as it starts", Small: true, fault: (*run).readOnly},
 	)
 }
 
@@ -124,12 +125,22 @@ func (r *run) fullKill() error {
 	}, r.disk.free)
 }
 
+// readOnly: a broker on a disk that nobody can write to starts, or says why not.
 func (r *run) readOnly() error {
-	begin := func() error {
-		if err := r.broker.Kill(); err != nil {
-			return err
+	begin := func() error { return errors.Join(r.broker.Kill(), r.disk.readOnly(true), r.broker.Start()) }
+	ended := false
+	meanwhile := func() error {
+		err := r.broker.Alive()
+		if ended = err != nil; ended && strings.Contains(r.broker.Output(), "read-only") {
+			return nil
 		}
-		return errors.Join(r.disk.readOnly(true), r.restart())
+		return err
 	}
-	return r.faulty("read-only", begin, r.broker.Alive, func() error { return r.disk.readOnly(false) })
+	return r.faulty("read-only", begin, meanwhile, func() error {
+		err := r.disk.readOnly(false)
+		if err == nil && ended {
+			err = r.restart()
+		}
+		return err
+	})
 }

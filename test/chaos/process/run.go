@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/test/chaos/history"
@@ -29,6 +30,7 @@ type Config struct {
 type Result struct {
 	history.Figures
 	Cycles     int // that were gone through
+	Tidied     int // times that the broker was had to tidy up and came to an end with it
 	Violations []history.Violation
 	Failure    error // the broker did not start, stop, recover or answer
 	Log        *history.Log
@@ -64,6 +66,10 @@ type run struct {
 	broker *Broker
 	disk   *smallDisk
 	load   *load.Load
+
+	tidy    func(context.Context) error
+	tidying sync.WaitGroup
+	tidied  int // times that tidying came to its end
 }
 
 // smallDiskBytes is room for a run, and little enough to be filled at once.
@@ -86,11 +92,16 @@ func Run(ctx context.Context, c Config) (result Result, err error) {
 		return result, err
 	}
 	defer r.broker.Close()
+	if c.Server.Tidy != nil {
+		r.tidy = func(ctx context.Context) error { return c.Server.Tidy(ctx, filepath.Join(data, "broker")) }
+	}
 	if err := r.restart(); err != nil {
 		return result, err
 	}
 	r.load = load.Start(load.Options{Dial: r.broker.Dial, Log: r.log, Seed: c.Seed, Pace: c.Pace, Bulk: c.Mode.Bulk})
 	result.Failure = r.cycles(&c, &result.Cycles)
+	r.tidying.Wait()
+	result.Tidied = r.tidied
 	r.log.Add(history.Event{Kind: history.End})
 	r.load.Stop()
 	if result.Failure == nil {
@@ -108,6 +119,9 @@ const settleEvery = 3
 func (r *run) cycles(c *Config, done *int) error {
 	for i := range c.Cycles {
 		r.load.Resume()
+		if i%2 == 0 {
+			r.tidyUp()
+		}
 		r.wait(150*ms, 600*ms)
 		if err := errors.Join(r.broker.Alive(), r.ctx.Err()); err != nil {
 			return err
@@ -123,6 +137,26 @@ func (r *run) cycles(c *Config, done *int) error {
 		}
 	}
 	return r.settle()
+}
+
+// tidyTime bounds one tidying.
+const tidyTime = 5 * time.Second
+
+// tidyUp has the broker tidy up, beside everything else, and at a moment when anything may happen to it.
+func (r *run) tidyUp() {
+	if r.tidy == nil {
+		return
+	}
+	r.tidying.Wait() // the one before
+	ctx, cancel := context.WithTimeout(r.ctx, tidyTime)
+	delay := time.Duration(r.rng.Int64N(int64(300 * ms)))
+	r.tidying.Go(func() {
+		defer cancel()
+		<-time.After(delay)
+		if r.tidy(ctx) == nil { // it fails with the broker
+			r.tidied++
+		}
+	})
 }
 
 // settleTime is how long everybody may take to finish, and the broker to recover.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -34,7 +35,7 @@ type plug struct {
 	seed  uint64
 	rand  *rand.Rand
 	disk  *faulty.Disk
-	next  *faulty.Disk // what the last cut left
+	next  atomic.Pointer[faulty.Disk] // what the last cut left
 	sync  bool
 	count int
 	from  Pos        // of an End
@@ -47,15 +48,17 @@ type plug struct {
 // life is one process: it recovers, checks, appends and ends in a cut.
 func (p *plug) life() {
 	l := p.recover()
-	p.next = nil
-	left := p.rand.IntN(200)
+	p.next.Store(nil)
+	var left atomic.Int64
+	left.Store(1 + p.rand.Int64N(200))
+	kill := p.rand.IntN(4) == 0
 	p.disk.Slow(faulty.Match{}, func() {
-		if left--; left == 0 {
-			if p.rand.IntN(4) == 0 {
-				p.next = p.disk.Kill()
-			} else {
-				p.next = p.disk.PowerCut()
-			}
+		switch {
+		case left.Add(-1) != 0:
+		case kill:
+			p.next.Store(p.disk.Kill())
+		default:
+			p.next.Store(p.disk.PowerCut())
 		}
 	})
 	if p.sync && p.rand.IntN(3) == 0 {
@@ -65,14 +68,12 @@ func (p *plug) life() {
 	if err := l.Start(); err != nil {
 		p.Fatal(p.seed, err)
 	}
-	for i := 0; p.next == nil && i < 100; i++ {
+	for i := 0; p.next.Load() == nil && i < 100; i++ {
 		p.step(l)
 	}
-	if p.next == nil {
-		p.next = p.disk.PowerCut()
-	}
+	p.next.CompareAndSwap(nil, p.disk.PowerCut())
 	_ = l.Close() // as a process that is gone: its disk does nothing any more
-	p.disk = p.next
+	p.disk = p.next.Load()
 }
 
 func (p *plug) recover() *Log {

@@ -67,9 +67,6 @@ func (d *folder) segment(number uint32, size int64) (*segment, error) {
 	default:
 		s.head = h
 		s.cold = h.kind == kindCold
-		if size < h.size {
-			s.wrong = fmt.Sprintf("it is %d bytes shorter than it was made", h.size-size)
-		}
 	}
 	if s.cold {
 		s.end.Store(size)

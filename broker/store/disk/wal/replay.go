@@ -80,6 +80,7 @@ func (r *replay) chain() []link {
 		switch {
 		case len(links) == 0 && !groups && (s.number != r.from.Segment || r.from.Offset <= headerSize):
 			r.missing(s.head.after) // it is the witness that the one before it existed
+			r.short(s, headerSize)
 			r.stale(s)
 			continue
 		case known && s.number > want.Segment:
@@ -144,6 +145,9 @@ func (r *replay) read(k *link) (tail Pos, err error) {
 	if err != nil {
 		return tail, err
 	}
+	if !k.known {
+		r.short(seg, end)
+	}
 	r.last = max(r.last, s.last)
 	seg.end.Store(end)
 	seg.ended = true
@@ -153,6 +157,17 @@ func (r *replay) read(k *link) (tail Pos, err error) {
 		return seg.first.prev, nil
 	}
 	return Pos{seg.number, uint32(end)}, nil
+}
+
+// short reports a segment whose end somebody cut off, so that nobody knows what it ended with. One that ends with its
+// last group is as a backup has it.
+func (r *replay) short(seg *segment, end int64) {
+	if size := seg.size.Load(); size < seg.head.size && (size > end || end == headerSize) {
+		r.found.Damage = append(r.found.Damage, Damage{
+			File: r.segmentPath(seg.number), Offset: size, Bytes: seg.head.size - size,
+			What: "the file is shorter than it was made: what it ended with may be missing",
+		})
+	}
 }
 
 // before is the number and the stamp of the last group that ends at from or before; 0 = there is none to be found.
@@ -191,8 +206,6 @@ func (r *replay) report() {
 		switch size := s.size.Load(); {
 		case s.foreign:
 			d.Bytes = size
-		case s.head.number != 0:
-			d.Offset, d.Bytes = size, s.head.size-size
 		default:
 			d.Bytes = min(size, headerSize)
 			if h, err := r.files.get(s.number); err == nil {

@@ -33,10 +33,10 @@ func (d *Disk) PowerCut() *Disk {
 // Kill ends every use of this disk with ErrKilled and returns it as the next process finds it: nothing is lost, but
 // for what a failed Sync dropped and the page cache has let go since, and nothing is synced that was not.
 func (d *Disk) Kill() *Disk {
-	fresh := d.Clone()
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.dead = cmp.Or(d.dead, ErrKilled)
+	d.dead = cmp.Or(d.dead, ErrKilled) // first: what succeeds is in the copy
+	d.mu.Unlock()
+	fresh := d.Clone()
 	for _, path := range sorted(fresh.entries) {
 		n := fresh.entries[path]
 		for _, i := range sorted(n.lost) {

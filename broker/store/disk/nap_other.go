@@ -1,8 +1,0 @@
-//go:build !linux
-
-package disk
-
-import "time"
-
-// nap sleeps as short as the runtime can.
-func nap() { time.Sleep(10 * time.Microsecond) }
