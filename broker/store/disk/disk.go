@@ -108,6 +108,9 @@ func (s *Store) open() error {
 		s.damage.add(s.log, d)
 	}
 	s.upkeep.keepReserve()
+	if im.begun.Cut > 0 {
+		s.log.Info("a torn tail was cut", "bytes", im.begun.Cut, "segment", im.end.Segment, "offset", im.end.Offset)
+	}
 	if err := s.wal.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start the log: %w", err), s.wal.Close())
 	}
