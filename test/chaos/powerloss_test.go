@@ -26,6 +26,7 @@ import (
 var (
 	powerCycles = flag.Int("power.cycles", 10, "how often TestPowerLoss ends a broker, by a power cut or otherwise")
 	powerSeed   = flag.Uint64("power.seed", 1, "of all that TestPowerLoss leaves to chance")
+	powerReport = flag.Bool("power.report", false, "write what TestPowerLoss came to into docs/reliability.md")
 )
 
 // roundCycles is how many ends one disk and one history see.
@@ -35,6 +36,7 @@ const roundCycles = 20
 // well, full, failing, read-only or slow, under load, and looks whether a promise was broken. F209, F210, F212, F213,
 // F216, F224.
 func TestPowerLoss(t *testing.T) {
+	var rows []string
 	for _, level := range []disk.Level{disk.Fsync, disk.Process} {
 		t.Run(string(level), func(t *testing.T) {
 			cycles := *powerCycles
@@ -51,7 +53,11 @@ func TestPowerLoss(t *testing.T) {
 				all.add(o.tally)
 			}
 			t.Log(all.String())
+			rows = append(rows, all.row(level))
 		})
+	}
+	if *powerReport {
+		writeTable(t, "power", powerTable(rows))
 	}
 }
 
@@ -127,6 +133,7 @@ func (a *tally) add(b tally) {
 	a.compactions += b.compactions
 	a.Published += b.Published
 	a.Acknowledged += b.Acknowledged
+	a.Refused += b.Refused
 	a.Received += b.Received
 	a.Kills += b.Kills
 	a.Lost += b.Lost
@@ -134,10 +141,31 @@ func (a *tally) add(b tally) {
 	a.Other += b.Other
 }
 
-// String is the result as docs/reliability.md has it.
+// String is everything in one line.
 func (a *tally) String() string {
-	return fmt.Sprintf("%d ends %v, disk faults %v, %d compactions; messages: %d published, %d acknowledged, %d received; lost %d, doubled %d, other violations %d",
-		a.Kills, a.ends, a.faults, a.compactions, a.Published, a.Acknowledged, a.Received, a.Lost, a.Doubled, a.Other)
+	return fmt.Sprintf("ends %v, disk faults %v, %d compactions; messages: %+v", a.ends, a.faults, a.compactions, a.Figures)
+}
+
+// row is a line of powerTable.
+func (a *tally) row(level disk.Level) string {
+	faults := 0
+	for _, n := range a.faults {
+		faults += n
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "| %s |", level)
+	for _, n := range []int{
+		a.ends["power"], a.ends["kill"], a.ends["quit"], a.ends["in recovery"], faults, int(a.compactions),
+		a.Acknowledged, a.Refused, a.Received, a.Lost, a.Doubled, a.Other,
+	} {
+		fmt.Fprintf(&b, " %s |", thousands(n))
+	}
+	return b.String() + "\n"
+}
+
+func powerTable(rows []string) string {
+	return "| durability | power cuts | kills | ends in order | again in recovery | disk faults | compactions | acknowledged | refused | received | lost | doubled | other promises broken |\n" +
+		"|" + strings.Repeat("---|", 13) + "\n" + strings.Join(rows, "")
 }
 
 // ordeal is one disk with a broker that goes through a number of ends.
@@ -218,10 +246,16 @@ func (o *ordeal) live(cycles int) (err error) {
 	return nil
 }
 
-// failure ends a round.
-type failure struct{ error }
+// failure ends a round. It keeps what everybody was doing.
+type failure struct {
+	error
+	stacks []byte
+}
 
-func (o *ordeal) fatal(format string, args ...any) { panic(failure{fmt.Errorf(format, args...)}) }
+func (o *ordeal) fatal(format string, args ...any) {
+	stacks := make([]byte, 1<<20)
+	panic(failure{fmt.Errorf(format, args...), stacks[:runtime.Stack(stacks, true)]})
+}
 
 // complain fails a test for which nothing should have been found, and tells how to repeat it.
 func (o *ordeal) complain(t *testing.T, cycles int) {
@@ -230,9 +264,10 @@ func (o *ordeal) complain(t *testing.T, cycles int) {
 		return
 	}
 	if o.failure != nil {
-		stacks := make([]byte, 1<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		t.Errorf("%v; stacks in %s", o.failure, o.save("stacks", string(stacks)))
+		t.Error(o.failure)
+		if f, stuck := o.failure.(failure); stuck {
+			t.Errorf("stacks in %s", o.save("stacks", string(f.stacks)))
+		}
 	}
 	for i, v := range o.found {
 		if i == 10 {
