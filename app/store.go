@@ -25,6 +25,7 @@ func (a *App) openKept() error {
 	}
 	a.broker = b
 	a.onStop("broker", b.Close)
+	a.count() // now that everything was read, what is damaged does not count
 	return nil
 }
 
@@ -39,17 +40,23 @@ func (a *App) openStore() error {
 	if err := readOnly(kept); err != nil {
 		return CannotStore(a.cfg.Data, err)
 	}
-	s := kept.Stats()
-	a.found.Sessions, a.found.Messages, a.found.Retained = s.Sessions, s.Messages, s.Retained
 	if onDisk == nil {
 		return nil
 	}
-	a.found.Damage = onDisk.Status().Damage
 	if what := unsafeFor(a.cfg.Data); what != "" {
 		a.found.Warnings = append(a.found.Warnings, "the data directory "+a.cfg.Data+" is on "+what)
 		a.log.Warn("the durability cannot be promised here", "data", a.cfg.Data, "because", "it is on "+what)
 	}
 	return nil
+}
+
+// count notes what the store holds and what of it is damaged.
+func (a *App) count() {
+	s := a.store.Stats()
+	a.found.Sessions, a.found.Messages, a.found.Retained = s.Sessions, s.Messages, s.Retained
+	if a.disk != nil {
+		a.found.Damage = a.disk.Status().Damage
+	}
 }
 
 // readOnly is why a store will keep nothing however long one waits; nil when it does, or may again: a full disk gets room.

@@ -155,7 +155,7 @@ func (r *report) markdown() string {
 		{"", "disk_mib", "disk at most, MiB"}, {"", "owed", "owed"}, {"", "received", "received"}, {"", "wrong", "lost, doubled or out of order"},
 	})
 	r.table(&b, "restart", "Restart after kill -9, on all cores", []column{
-		{"", "warm_s", "ready, cached, s"}, {"", "cold_s", "ready, not cached, s"}, {"", "ready_cpu_s", "CPU until ready, s"}, {"", "rss_mib", "memory when ready, MiB"}, {"", "rss_peak_mib", "at most, MiB"},
+		{"", "warm_s", "ready, cached, s"}, {"", "cold_s", "ready, not cached, s"}, {"", "ready_cpu_s", "CPU until ready, s"}, {"", "rss_mib", "memory at rest, MiB"}, {"", "rss_peak_mib", "at most, MiB"},
 		{"", "session_memory", "memory per offline session, B"}, {"", "queued_disk", "disk per queued message, B"},
 		{"", "retained_disk", "disk per retained topic, B"}, {"", "checked", "messages taken afterwards"},
 	})

@@ -104,13 +104,17 @@ func (b *bench) restart(ctx context.Context, e *entry, filled string, cold bool,
 	if err != nil {
 		return err
 	}
-	now, peak, err := resident(r.PID())
+	_, peak, err := resident(r.PID())
+	if err != nil {
+		return err
+	}
+	now, err := memoryAtRest(ctx, r)
 	if err != nil {
 		return err
 	}
 	e.add(key, r.Took.Seconds())
 	e.add("ready_cpu_s", used.CPU.Seconds())
-	e.add("rss_mib", float64(now)/(1<<20))
+	e.add("rss_mib", now/(1<<20))
 	e.add("rss_peak_mib", float64(peak)/(1<<20))
 	if !check {
 		return nil

@@ -45,9 +45,18 @@ type arrival struct {
 // dial connects. v is the version in which what comes is read.
 func dial(t testing.TB, addr, name string, v mqtt.Version) *client {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr)
+	c, err := tryDial(t, addr, name, v)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return c
+}
+
+// tryDial connects to a broker that may be gone.
+func tryDial(t testing.TB, addr, name string, v mqtt.Version) (*client, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
 	}
 	c := &client{t: t, name: name, conn: conn, v: v, done: make(chan struct{})}
 	c.change = sync.NewCond(&c.mu)
@@ -56,7 +65,7 @@ func dial(t testing.TB, addr, name string, v mqtt.Version) *client {
 		conn.Close()
 		<-c.done
 	})
-	return c
+	return c, nil
 }
 
 func (c *client) read() {

@@ -3,7 +3,9 @@
 package conformance
 
 import (
+	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"testing"
 )
@@ -14,5 +16,21 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "64"); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "test/conformance:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// scratch is a directory for as long as the tests run.
+var scratch string
+
+func run(m *testing.M) (code int, err error) {
+	if scratch, err = os.MkdirTemp("", "conformance-"); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	return m.Run(), nil
 }

@@ -3,6 +3,7 @@ package disk
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,10 +13,8 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"math"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/file"
@@ -36,11 +35,12 @@ type manifest struct {
 
 // part is one entry of a backup.
 type part struct {
-	name string // in the archive
-	file file.File
-	size int64  // of what is written of it
-	full int64  // of the file, which ends in zeros
-	data []byte // instead of file
+	name string    // in the archive
+	path string    // of the file; "" = data
+	file file.File // it may be gone later, and is open; nil = it is opened when its turn comes
+	size int64     // of what is written of it
+	full int64     // of the file, which ends in zeros
+	data []byte
 }
 
 // fullSize is what an archive entry tells of a file that was made larger than what is in it.
@@ -49,6 +49,7 @@ const fullSize = "SAPWOOD.size"
 // Backup writes the store as it is now. It goes on taking messages meanwhile, but gives back no space. What comes out can be
 // restored on another machine. progress, which may be nil, is told bytes.
 func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (err error) {
+	var m manifest
 	var parts []part
 	defer func() {
 		for _, p := range parts {
@@ -60,18 +61,20 @@ func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, tot
 	pin := s.wal.NewReader() // what is dropped from now on stays as it is until the end
 	defer pin.Close()
 	if err := s.upkeep.maintaining(ctx, func() (err error) {
+		m = manifest{Format: Format, ID: s.id.ID, Taken: time.Now().UTC(), SHA256: map[string]string{}}
 		parts, err = s.parts()
 		return err
 	}); err != nil {
 		return fmt.Errorf("back up: %w", err)
 	}
-	if err := s.writeBackup(ctx, w, parts, progress); err != nil {
+	if err := s.writeBackup(ctx, w, m, parts, progress); err != nil {
 		return fmt.Errorf("back up: %w", err)
 	}
 	return nil
 }
 
-// parts opens what belongs to a backup, on the maintenance goroutine.
+// parts tells what belongs to a backup, on the maintenance goroutine. Segments are pinned and opened one by one; the checkpoint is
+// open.
 func (s *Store) parts() (parts []part, err error) {
 	if err := s.upkeep.save(); err != nil {
 		return nil, err
@@ -84,54 +87,42 @@ func (s *Store) parts() (parts []part, err error) {
 	}
 	parts = append(parts, part{name: markerName, data: append(b, '\n'), size: int64(len(b)) + 1})
 	newest := s.upkeep.kept[0]
-	add := func(name string, size int64) error {
-		f, err := s.sys.Open(filepath.Join(storeDir(s.dir), name), false)
-		if err != nil {
-			return err
-		}
-		full, err := f.Size()
-		parts = append(parts, part{name: "store/" + name, file: f, size: min(size, full), full: full})
-		return err
-	}
-	if err := add(newest.name(), math.MaxInt64); err != nil {
+	path := filepath.Join(storeDir(s.dir), newest.name())
+	f, err := s.sys.Open(path, false)
+	if err != nil {
 		return parts, err
 	}
-	s.mu.Lock()
-	applied := s.applied
-	s.mu.Unlock()
+	size, err := f.Size()
+	parts = append(parts, part{name: "store/" + newest.name(), path: path, file: f, size: size, full: size})
+	if err != nil {
+		return parts, err
+	}
+	s.mu.Lock() // what is needed is needed as of one place in the log
+	defer s.mu.Unlock()
 	for _, g := range s.wal.Segments() {
-		s.mu.Lock()
-		live := s.index.Live(g.Number)
-		s.mu.Unlock()
-		needed := live > 0 || !g.Cold && g.Number >= newest.from.Segment
-		if !needed || !g.Cold && g.Number > applied.Segment {
+		needed := s.index.Live(g.Number) > 0 || !g.Cold && g.Number >= newest.from.Segment
+		if !needed || !g.Cold && g.Number > s.applied.Segment {
 			continue
 		}
 		end := g.End
-		if g.Number == applied.Segment {
-			end = int64(applied.Offset)
+		if g.Number == s.applied.Segment {
+			end = int64(s.applied.Offset)
 		}
-		if err := add(segmentFile(g.Number), end); err != nil {
-			return parts, err
-		}
+		name := segmentFile(g.Number)
+		parts = append(parts, part{name: "store/" + name, path: filepath.Join(storeDir(s.dir), name), size: min(end, g.Size), full: g.Size})
 	}
 	return parts, nil
 }
 
-func (s *Store) writeBackup(ctx context.Context, w io.Writer, parts []part, progress func(done, total int64)) error {
+func (s *Store) writeBackup(ctx context.Context, w io.Writer, m manifest, parts []part, progress func(done, total int64)) error {
 	var done, total int64
 	for _, p := range parts {
 		total += p.size
 	}
-	m := manifest{Format: Format, ID: s.id.ID, Taken: time.Now().UTC(), SHA256: map[string]string{}}
 	buffered := bufio.NewWriterSize(w, 256<<10)
 	t := tar.NewWriter(buffered)
 	buf := make([]byte, 256<<10)
 	for _, p := range parts {
-		var src io.Reader = strings.NewReader(string(p.data))
-		if p.file != nil {
-			src = io.NewSectionReader(p.file, 0, p.size)
-		}
 		h := &tar.Header{Name: p.name, Mode: 0o600, Size: p.size, ModTime: m.Taken, Format: tar.FormatPAX}
 		if p.full > p.size {
 			h.PAXRecords = map[string]string{fullSize: strconv.FormatInt(p.full, 10)}
@@ -140,21 +131,12 @@ func (s *Store) writeBackup(ctx context.Context, w io.Writer, parts []part, prog
 			return err
 		}
 		sum := sha256.New()
-		for left := p.size; left > 0; {
-			if err := context.Cause(ctx); err != nil {
-				return err
-			}
-			n, err := io.ReadFull(src, buf[:min(left, int64(len(buf)))])
-			if err != nil {
-				return fmt.Errorf("read %s: %w", p.name, err)
-			}
-			sum.Write(buf[:n])
-			if _, err := t.Write(buf[:n]); err != nil {
-				return err
-			}
-			left -= int64(n)
+		err := s.copyPart(ctx, io.MultiWriter(sum, t), &p, buf, func(n int) {
 			done += int64(n)
 			report(progress, done, total)
+		})
+		if err != nil {
+			return err
 		}
 		m.SHA256[p.name] = hex.EncodeToString(sum.Sum(nil))
 	}
@@ -169,6 +151,37 @@ func (s *Store) writeBackup(ctx context.Context, w io.Writer, parts []part, prog
 		return err
 	}
 	return errors.Join(t.Close(), buffered.Flush())
+}
+
+// copyPart writes what an entry holds.
+func (s *Store) copyPart(ctx context.Context, w io.Writer, p *part, buf []byte, wrote func(n int)) error {
+	var src io.ReaderAt = bytes.NewReader(p.data)
+	switch {
+	case p.file != nil:
+		src = p.file
+	case p.path != "":
+		f, err := s.sys.Open(p.path, false)
+		if err != nil {
+			return err
+		}
+		defer f.Close() // it was read only
+		src = f
+	}
+	for at := int64(0); at < p.size; {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		b := buf[:min(p.size-at, int64(len(buf)))]
+		if n, err := src.ReadAt(b, at); n < len(b) {
+			return fmt.Errorf("read %s: %w", p.name, err)
+		}
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+		at += int64(len(b))
+		wrote(len(b))
+	}
+	return nil
 }
 
 func report(progress func(done, total int64), done, total int64) {
@@ -193,18 +206,15 @@ func Restore(ctx context.Context, r io.Reader, dir string, sys file.System, prog
 	if sys == nil {
 		sys = file.OS()
 	}
-	if data, err := hasData(sys, dir); err != nil || data {
-		return errors.Join(err, fmt.Errorf("%s holds a store already: restore into another directory, or move this one away", dir))
-	}
 	if _, err := readMarker(sys, dir); !errors.Is(err, errNoMarker) {
 		return errors.Join(err, fmt.Errorf("%s belongs to a store already: restore into another directory, or move this one away", dir))
 	}
 	re := restoring{sys: sys, dir: dir, sums: map[string]string{}, tell: progress}
-	if err := sys.MakeDir(storeDir(dir)); err != nil {
+	if err := re.begin(); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	if err := re.unpack(ctx, tar.NewReader(bufio.NewReaderSize(r, 256<<10))); err != nil {
-		return errors.Join(fmt.Errorf("restore: %w", err), re.remove())
+		return errors.Join(fmt.Errorf("restore: %w", err), re.remove(), re.end())
 	}
 	if err := errors.Join(sys.SyncDir(storeDir(dir)), sys.SyncDir(dir)); err != nil {
 		return fmt.Errorf("restore: %w", err)
@@ -212,7 +222,49 @@ func Restore(ctx context.Context, r io.Reader, dir string, sys file.System, prog
 	if err := writeFile(sys, filepath.Join(dir, markerName), re.mark); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
+	if err := re.end(); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
 	return nil
+}
+
+// restoringName is a file that is there while a restore is under way. With no marker beside it what the directory holds is part of
+// a store at best.
+const restoringName = "restoring"
+
+// interrupted tells whether a restore into a directory without a marker did not come to its end.
+func interrupted(sys file.System, dir string) (bool, error) {
+	f, err := sys.Open(filepath.Join(dir, restoringName), false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, f.Close()
+}
+
+// begin makes the directory ready, and takes away what an interrupted restore left there.
+func (re *restoring) begin() error {
+	again, err := interrupted(re.sys, re.dir)
+	if err != nil {
+		return err
+	}
+	if again {
+		return re.remove()
+	}
+	if data, err := hasData(re.sys, re.dir); err != nil || data {
+		return errors.Join(err, fmt.Errorf("%s holds a store already: restore into another directory, or move this one away", re.dir))
+	}
+	if err := re.sys.MakeDir(storeDir(re.dir)); err != nil {
+		return err
+	}
+	return writeFile(re.sys, filepath.Join(re.dir, restoringName), []byte("a restore is under way\n"))
+}
+
+// end tells that nothing is half done any more.
+func (re *restoring) end() error {
+	return errors.Join(ignoreMissing(re.sys.Remove(filepath.Join(re.dir, restoringName))), re.sys.SyncDir(re.dir))
 }
 
 // unpack writes the entries and compares them with the manifest.
@@ -309,5 +361,5 @@ func (re *restoring) remove() error {
 	for _, f := range files {
 		err = errors.Join(err, re.sys.Remove(filepath.Join(storeDir(re.dir), f.Name)))
 	}
-	return err
+	return errors.Join(err, re.sys.SyncDir(storeDir(re.dir)))
 }

@@ -2,6 +2,8 @@ package disk_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -57,5 +59,56 @@ func publish(b *testing.B, s onDisk, m *mqtt.Message, p, rounds int) {
 			b.Errorf("Commit: %v", err)
 			return
 		}
+	}
+}
+
+// BenchmarkOpen is a start with a million messages for a thousand sessions, out of the log alone and out of a checkpoint. F225
+func BenchmarkOpen(b *testing.B) {
+	const messages, sessions, perBatch = 1 << 20, 1000, 1024
+	for _, size := range []int{16, 1000} {
+		dir := b.TempDir()
+		s := loaded(b, dir, disk.DefaultConfig())
+		var records []store.Record
+		for id := range store.SessionID(sessions) {
+			records = append(records, put(id+1))
+		}
+		s.commit(b, records...)
+		m := message("sensors/room/17/temperature", strings.Repeat("x", size))
+		for i := range messages / perBatch {
+			records = records[:0]
+			for j := range perBatch {
+				records = append(records, enqueue(m, store.SessionID(1+(i*perBatch+j)%sessions)))
+			}
+			s.commit(b, records...)
+		}
+		for _, saved := range []bool{false, true} {
+			if saved {
+				if _, err := s.Compact(b.Context(), nil); err != nil {
+					b.Fatal(err)
+				}
+			} else {
+				checkpoints, err := filepath.Glob(filepath.Join(dir, "store", "checkpoint-*"))
+				if err != nil {
+					b.Fatal(err)
+				}
+				s.Close()
+				for _, name := range checkpoints {
+					os.Remove(name)
+				}
+				s = open(b, dir, disk.Fsync, disk.DefaultConfig())
+			}
+			s.Close()
+			b.Run(fmt.Sprintf("%dB/checkpoint=%t", size, saved), func(b *testing.B) {
+				for b.Loop() {
+					s = open(b, dir, disk.Fsync, disk.DefaultConfig())
+					s.Close()
+				}
+			})
+			s = open(b, dir, disk.Fsync, disk.DefaultConfig())
+			if got := s.Stats().Messages; got != messages {
+				b.Fatalf("%d messages", got)
+			}
+		}
+		s.Close()
 	}
 }

@@ -3,7 +3,10 @@ package disk
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
+	"syscall"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/record"
@@ -24,7 +27,16 @@ func (u *upkeep) compact(ctx context.Context, progress func(done, total int64)) 
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := u.evacuate(ctx, g); err != nil {
+		err := u.evacuate(ctx, g)
+		if errors.Is(err, syscall.ENOSPC) {
+			if u.releaseReserve() {
+				err = u.evacuate(ctx, g)
+			}
+			if err == nil || errors.Is(err, syscall.ENOSPC) {
+				return nil // the rest of the reserve is for the checkpoint, which gives back what it can
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -47,16 +59,27 @@ func (u *upkeep) sparse() []wal.Segment {
 		if !g.Cold && g.Number >= u.kept[0].from.Segment || u.cold != nil && g.Number == u.cold.Number() || g.End == 0 {
 			continue
 		}
-		s.mu.Lock()
-		live := s.index.Live(g.Number)
-		s.mu.Unlock()
-		if live > 0 && 2*live < g.End {
+		if live := u.live(g.Number); u.leavable(g, live) {
 			share[g.Number] = float64(live) / float64(g.End)
 			list = append(list, g)
 		}
 	}
 	slices.SortFunc(list, func(a, b wal.Segment) int { return cmp.Compare(share[a.Number], share[b.Number]) })
 	return list
+}
+
+// leavable tells whether less than half of a segment is alive. What is alive is known about only: survivors that were put together
+// are left in peace until half of them are gone, whatever that says.
+func (u *upkeep) leavable(g wal.Segment, live int64) bool {
+	full := g.End
+	if packed, ok := u.packed[g.Number]; ok {
+		if packed == 0 {
+			packed = live
+			u.packed[g.Number] = live
+		}
+		full = min(full, packed)
+	}
+	return live > 0 && 2*live < full
 }
 
 // mover copies survivors, a step at a time.
@@ -86,8 +109,14 @@ func (u *upkeep) evacuate(ctx context.Context, g wal.Segment) error {
 	if err == nil {
 		err = m.change()
 	}
+	if err != nil && ctx.Err() == nil {
+		err = errors.Join(err, u.seal()) // it says the same
+	}
 	if err != nil {
 		return err
+	}
+	if len(damage) > 0 && u.passing(g.Number) {
+		return nil
 	}
 	if len(damage) > 0 { // what is still alive there cannot be read
 		for _, d := range damage {
@@ -97,12 +126,17 @@ func (u *upkeep) evacuate(ctx context.Context, g wal.Segment) error {
 		s.index.Forget(g.Number)
 		s.mu.Unlock()
 	}
-	next := uint32(1)
-	if len(u.kept) > 0 {
-		next = u.kept[0].number + 1
-	}
-	u.moved[g.Number] = next
+	u.moved[g.Number] = u.number + 1
 	return nil
+}
+
+// passing tells whether a part of a segment that cannot be read is to be tried again later.
+func (u *upkeep) passing(number uint32) bool {
+	since, ok := u.torn[number]
+	if !ok {
+		u.torn[number] = time.Now()
+	}
+	return !ok || time.Since(since) < tidyEvery
 }
 
 // look copies one record if somebody needs it.
@@ -159,17 +193,25 @@ func (m *mover) change() error {
 	return nil
 }
 
+// seal ends the open cold segment. After an error it is not written any more either: what moved there was synced before,
+// and the rest stays where it was.
+func (u *upkeep) seal() error {
+	if u.cold == nil {
+		return nil
+	}
+	c := u.cold
+	u.cold = nil
+	u.packed[c.Number()] = 0
+	return c.Close()
+}
+
 // settle appends a body to the open cold segment, and opens one if there is none or it is full.
 func (u *upkeep) settle(body []byte) (wal.Pos, error) {
 	s := u.store
 	if u.cold != nil && u.cold.Len() >= int64(s.cfg.SegmentSize) {
-		if err := u.cold.Sync(); err != nil {
+		if err := u.seal(); err != nil {
 			return wal.Pos{}, err
 		}
-		if err := u.cold.Close(); err != nil {
-			return wal.Pos{}, err
-		}
-		u.cold = nil
 	}
 	if u.cold == nil {
 		var err error

@@ -6,14 +6,17 @@
 // and where), record (what a batch looks like in bytes).
 package disk
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Config is how the engine uses its disk. Its zero value is not usable: start from DefaultConfig.
 type Config struct {
 	CommitInterval time.Duration `yaml:"commit_interval" doc:"How long a commit waits for company. 0s commits at once and collects only while a sync runs; 1ms to 5ms cut CPU and wear at middling rates and come on top of every acknowledgement's latency."`
 	SyncInterval   time.Duration `yaml:"sync_interval" doc:"With durability process, how often what was written is synced: what a power cut may lose at most. Not used with fsync."`
-	SegmentSize    int           `yaml:"segment_size" unit:"bytes" doc:"Size of one file of the log. Two more than are in use stand ready."`
-	Reserve        int           `yaml:"reserve" unit:"bytes" doc:"Space set aside in a file, so that acknowledging, cleaning up and starting cannot fail when the disk is full. While it cannot be had, publishes that would have to be stored are refused."`
+	SegmentSize    int           `yaml:"segment_size" unit:"bytes" doc:"Size of one file of the log. Three more than are in use stand ready."`
+	Reserve        int           `yaml:"reserve" unit:"bytes" doc:"Space set aside in a file, so that acknowledging, cleaning up and starting cannot fail when the disk is full; a large store sets aside a multiple of it. While it cannot be had, publishes that would have to be stored are refused."`
 	MaxBytes       int64         `yaml:"max_bytes" unit:"bytes" doc:"What the store may take on disk; 0 is all there is." exceeded:"as when the reserve cannot be had"`
 }
 
@@ -36,8 +39,8 @@ func (c *Config) Check(bad func(key, message, fix string)) {
 	if c.Reserve < 0 {
 		bad("reserve", "must not be negative", "set 32MiB")
 	}
-	if c.MaxBytes < 0 {
-		bad("max_bytes", "must not be negative", "set 0 for no limit")
+	if least := int64(c.Reserve) + 6*int64(c.SegmentSize); c.MaxBytes < 0 || c.MaxBytes > 0 && c.MaxBytes < least {
+		bad("max_bytes", fmt.Sprintf("must be 0 or hold the reserve and six segments: at least %d bytes", least), "set 0 for no limit")
 	}
 }
 

@@ -96,7 +96,7 @@ func (s *Store) open() error {
 			return err
 		}
 	}
-	r := reading{sys: s.sys, dir: s.dir, cfg: s.cfg, repair: true, log: s.log}
+	r := reading{sys: s.sys, dir: s.dir, cfg: s.cfg, repair: true, log: s.log, hold: s.upkeep.hold}
 	im, err := r.image()
 	if err != nil {
 		return err
@@ -107,11 +107,14 @@ func (s *Store) open() error {
 	for _, d := range im.damage {
 		s.damage.add(s.log, d)
 	}
+	s.upkeep.keepReserve()
+	if im.begun.Cut > 0 {
+		s.log.Info("a torn tail was cut", "bytes", im.begun.Cut, "segment", im.end.Segment, "offset", im.end.Offset)
+	}
 	if err := s.wal.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start the log: %w", err), s.wal.Close())
 	}
 	s.upkeep.begin()
-	s.upkeep.keepReserve()
 	return nil
 }
 

@@ -179,7 +179,7 @@ func (st *story) check(t testing.TB, s *disk.Store) {
 }
 
 // TestCutEverywhere cuts the power before every single operation that changes something, through segments, checkpoints and a
-// compaction, and once more during the start that follows. F209, F210, F217, F222, F224, F228
+// compaction, and once more during the start that follows. F209, F210, F217, F224, F228
 func TestCutEverywhere(t *testing.T) {
 	const steps = 120
 	play := func(d *faulty.Disk, st *story) error {

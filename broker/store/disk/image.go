@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,7 @@ type image struct {
 	end    wal.Pos // the index is the state as of here
 	past   store.Past
 	kept   []checkpoint // that are whole, the newest first
+	number uint32       // the highest, of those too that cannot be used
 	size   int64        // of the newest
 	begun  Start
 	damage []Damage
@@ -34,6 +36,7 @@ type reading struct {
 	cfg    Config
 	repair bool // make a store where there is none, and set aside what is damaged; else nothing is changed
 	log    *slog.Logger
+	hold   func() error // why the log makes no new file; nil = it may
 }
 
 // image reads a store. Only what makes it impossible to go on is an error; damage is reported in the image.
@@ -46,7 +49,7 @@ func (r *reading) image() (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := wal.Options{SegmentSize: int64(r.cfg.SegmentSize), MaxBytes: r.cfg.MaxBytes, Store: id, Logger: r.log}
+	o := wal.Options{SegmentSize: int64(r.cfg.SegmentSize), MaxBytes: r.cfg.MaxBytes, Hold: r.hold, Store: id, Logger: r.log}
 	if r.repair {
 		o.Quarantine = quarantineDir(r.dir)
 	}
@@ -65,37 +68,84 @@ func (r *reading) mark(im *image) error {
 	if err != nil {
 		return fmt.Errorf("look into the data directory: %w", err)
 	}
-	marker := filepath.Join(r.dir, markerName)
+	half, err := interrupted(r.sys, r.dir)
+	if err != nil {
+		return fmt.Errorf("look into the data directory: %w", err)
+	}
+	path := filepath.Join(r.dir, markerName)
 	im.marker, err = readMarker(r.sys, r.dir)
+	if data && !half && (err == nil || errors.Is(err, errNoMarker) || errors.Is(err, errMarker)) {
+		err = r.confirm(im, err)
+	}
+	write := false
 	switch {
 	case err == nil && im.marker.Begun && !data:
 		return fmt.Errorf("%s says that a store was made here on %s, but %s is empty: mount or restore the data, or remove that file to begin with nothing",
-			marker, im.marker.Created.Format(time.DateOnly), storeDir(r.dir))
+			path, im.marker.Created.Format(time.DateOnly), storeDir(r.dir))
 	case err == nil:
+		write = len(im.damage) > 0
+	case errors.Is(err, errMarker):
+		return fmt.Errorf("%w: put %s back from a backup", err, path)
 	case !errors.Is(err, errNoMarker):
 		return err
+	case data && half:
+		return fmt.Errorf("a restore into %s did not come to its end: run it again, or empty the directory", r.dir)
 	case data:
-		return fmt.Errorf("%s holds a store, but %s is missing: put it back from a backup", storeDir(r.dir), marker)
+		return fmt.Errorf("%s holds a store, but %s is missing: put it back from a backup", storeDir(r.dir), path)
 	case !r.repair:
 		return fmt.Errorf("%s holds no store", r.dir)
 	default:
-		im.marker = newMarker()
+		im.marker, write = newMarker(), true
 	}
 	if !r.repair {
 		return nil
 	}
+	return r.settle(im, write, half)
+}
+
+// settle makes what mark found out last: the directories, the marker if it is to be written, and the end of a restore.
+func (r *reading) settle(im *image, write, restored bool) error {
 	if err := r.sys.MakeDir(storeDir(r.dir)); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
 	if err := errors.Join(r.sys.SyncDir(r.dir), r.sys.SyncDir(filepath.Dir(r.dir))); err != nil {
 		return fmt.Errorf("sync the data directory: %w", err)
 	}
-	if err == nil {
-		return nil
+	if write {
+		if err := im.marker.write(r.sys, r.dir); err != nil {
+			return fmt.Errorf("write %s: %w", filepath.Join(r.dir, markerName), err)
+		}
 	}
-	if err := im.marker.write(r.sys, r.dir); err != nil {
-		return fmt.Errorf("write %s: %w", marker, err)
+	if restored {
+		if err := ignoreMissing(r.sys.Remove(filepath.Join(r.dir, restoringName))); err != nil {
+			return fmt.Errorf("end a restore: %w", err)
+		}
 	}
+	return nil
+}
+
+// confirm compares the marker, or why there is none, with the segments. When these agree about a store that it does not
+// name, it is the marker that is wrong, and is made again; else everything that is kept would be taken for another's.
+func (r *reading) confirm(im *image, wrong error) error {
+	stores, err := wal.Stores(r.sys, storeDir(r.dir))
+	if err != nil {
+		return fmt.Errorf("look into the log: %w", err)
+	}
+	if wrong == nil {
+		id, err := im.marker.id()
+		if err != nil || len(stores) == 0 || stores[id] > 0 {
+			return err
+		}
+		wrong = fmt.Errorf("%w: it names another store than the segments", errMarker)
+	}
+	if len(stores) != 1 {
+		return wrong
+	}
+	for id := range stores {
+		im.marker = newMarker()
+		im.marker.ID, im.marker.Begun = hex.EncodeToString(id[:]), true
+	}
+	im.damaged(Damage{File: markerName, What: fmt.Sprintf("%v; it is made again from what the segments say", wrong)})
 	return nil
 }
 
@@ -104,6 +154,9 @@ func (r *reading) fill(im *image, id [16]byte) error {
 	numbers, err := listCheckpoints(r.sys, r.dir)
 	if err != nil {
 		return err
+	}
+	if len(numbers) > 0 {
+		im.number = numbers[0]
 	}
 	var from wal.Pos
 	h, ok, err := r.checkpoint(im, id, numbers)

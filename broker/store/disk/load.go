@@ -16,6 +16,7 @@ import (
 const loadAhead = 256 << 10
 
 // Load implements store.Store. Sessions come from the index, retained messages from the disk in the order in which they lie there.
+// One that cannot be read is reported and left out: nothing keeps a store from starting.
 func (s *Store) Load(session func(*store.Recovered) error, retained func(*mqtt.Message) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,10 +35,12 @@ func (s *Store) Load(session func(*store.Recovered) error, retained func(*mqtt.M
 		case isDamage(err) || errors.Is(err, record.ErrMalformed):
 			s.index.LoseRetained(p.Name, p.At)
 			continue
+		case errors.Is(err, store.ErrClosed):
+			return err
 		case err != nil: // the disk fails there now, and may not the next time: nothing keeps the broker from starting
 			s.damage.add(s.log, Damage{
-				File: segmentFile(p.At.Segment), Offset: int64(p.At.Offset), Found: time.Now(),
-				What: fmt.Sprintf("the retained message of %q cannot be read: %v", p.Name, err),
+				File: segmentFile(p.At.Segment), Offset: int64(p.At.Offset), Bytes: int64(p.Bytes), Found: time.Now(),
+				What: fmt.Sprintf("the retained message of %q cannot be read and is left out: %v", p.Name, err),
 			})
 			continue
 		}
@@ -108,7 +111,7 @@ func (s *Store) page(id store.SessionID, from, to uint64, dst []store.Queued, ma
 	for i := range places {
 		p := &places[i]
 		q, err := s.queued(read, id, p, ahead(places[i:]))
-		if p.Lost || isDamage(err) {
+		if p.Lost || isDamage(err) || err != nil && !errors.Is(err, store.ErrClosed) && s.giveUp(read, p.At, err) {
 			s.mu.Lock()
 			s.index.Lose(id, p.Seq)
 			s.mu.Unlock()
@@ -147,6 +150,7 @@ func (s *Store) queued(read *wal.Reader, id store.SessionID, p *index.Place, ahe
 		s.met(err)
 		return store.Queued{}, err
 	}
+	s.damage.passed(p.At)
 	q := store.Queued{Seq: p.Seq, Delivery: p.Delivery}
 	if p.Find {
 		var ok bool

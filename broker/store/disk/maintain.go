@@ -16,14 +16,21 @@ type upkeep struct {
 	store *Store
 	asks  chan ask
 
-	kept  []checkpoint // the newest first, two at most
-	size  int64        // of the newest, bytes
-	floor uint32       // no segment goes while a checkpoint before this one is kept
+	kept   []checkpoint // the newest first, two at most
+	number uint32       // the highest of one that was ever written, as far as it is known
+	size   int64        // of the newest, bytes
+	floor  uint32       // no segment goes while a checkpoint before this one is kept
 	// moved tells from which checkpoint on a segment is not needed whose survivors were moved.
-	moved    map[uint32]uint32
-	cold     *wal.Cold // takes survivors; nil = none is open
-	tidied   time.Time
-	reserved bool // the reserve is set aside
+	moved map[uint32]uint32
+	// packed tells what was alive in a cold segment when it was full of survivors; 0 = not looked at yet.
+	packed map[uint32]int64
+	// torn tells since when a part of a segment cannot be read. It may be the disk's passing trouble: what is alive there is given
+	// up when it cannot be read a while later either.
+	torn   map[uint32]time.Time
+	cold   *wal.Cold // takes survivors; nil = none is open
+	tidied time.Time
+
+	reserved atomic.Int64 // bytes of the reserve; 0 = it is not set aside
 
 	health  atomic.Pointer[error] // why nothing may grow for want of the reserve; nil = it may
 	saved   atomic.Int64          // when the newest checkpoint was written, Unix ms; 0 = by an earlier process
@@ -32,8 +39,9 @@ type upkeep struct {
 
 // begins takes over what the files told.
 func (u *upkeep) begins(s *Store, im *image) {
-	u.store, u.asks, u.moved = s, make(chan ask), map[uint32]uint32{}
-	u.kept, u.size = im.kept, im.size
+	u.store, u.asks = s, make(chan ask)
+	u.moved, u.packed, u.torn = map[uint32]uint32{}, map[uint32]int64{}, map[uint32]time.Time{}
+	u.kept, u.size, u.number = im.kept, im.size, im.number
 	if len(im.kept) > 0 { // who knows what was moved before it
 		u.floor = im.kept[0].number
 	}
@@ -93,27 +101,52 @@ func (u *upkeep) look() error {
 	u.begin()
 	u.keepReserve()
 	due := s.tail() >= max(tailAtLeast, 2*u.size)
-	if !due && u.wasteful() {
-		due = time.Since(u.tidied) >= tidyEvery || errors.Is(s.Health(), store.ErrFull)
+	if !due {
+		much, full := u.wasteful()
+		due = full || much && time.Since(u.tidied) >= tidyEvery
 	}
 	if !due {
 		return nil
 	}
+	err := u.tidy(s.ending, nil)
 	u.tidied = time.Now()
-	return u.tidy(s.ending, nil)
+	return err
 }
 
-// wasteful tells whether much of what is on disk is dead, and a checkpoint would bring it nearer to its end.
-func (u *upkeep) wasteful() bool {
+// wasteful tells whether much of what is on disk can be given back: more than is worth the work, or anything when
+// there is no room.
+func (u *upkeep) wasteful() (much, full bool) {
 	s := u.store
 	s.mu.Lock()
 	applied := s.applied
 	s.mu.Unlock()
 	if n := len(u.kept); n == 2 && u.kept[n-1].from == applied && len(u.moved) == 0 {
-		return false
+		return false, false // a checkpoint would bring nothing nearer to its end
 	}
-	used, live := u.use()
-	return used-live > max(2*int64(s.cfg.SegmentSize), live/2)
+	var waste, kept int64
+	for _, g := range s.wal.Segments() {
+		if g.Number == applied.Segment || u.cold != nil && g.Number == u.cold.Number() {
+			continue // it goes on being written
+		}
+		switch live := u.live(g.Number); {
+		case live == 0:
+			waste += g.End
+		case u.leavable(g, live):
+			waste += g.End - live
+			kept += live
+		default:
+			kept += live
+		}
+	}
+	full = waste > 0 && errors.Is(s.Health(), store.ErrFull)
+	return full || waste > max(2*int64(s.cfg.SegmentSize), kept/2), full
+}
+
+// live is about how many bytes of a segment are needed.
+func (u *upkeep) live(number uint32) int64 {
+	u.store.mu.Lock()
+	defer u.store.mu.Unlock()
+	return u.store.index.Live(number)
 }
 
 // use tells how many bytes lie in segments, and about how many of them are needed.
@@ -151,19 +184,26 @@ func (u *upkeep) drop() error {
 	if oldest.number < u.floor {
 		return nil
 	}
-	var errs []error
+	var dead []uint32
 	for _, g := range s.wal.Segments() {
 		if !g.Cold && g.Number >= oldest.from.Segment || u.cold != nil && g.Number == u.cold.Number() {
 			continue
 		}
-		s.mu.Lock()
-		live := s.index.Live(g.Number)
-		s.mu.Unlock()
-		if live > 0 || oldest.number < u.moved[g.Number] {
-			continue
+		if u.live(g.Number) == 0 && oldest.number >= u.moved[g.Number] {
+			dead = append(dead, g.Number)
 		}
-		delete(u.moved, g.Number)
-		errs = append(errs, s.wal.Drop(g.Number))
+	}
+	if len(dead) > 0 && s.level == Process {
+		if err := s.syncNow(); err != nil { // what let go of the last message there has to last first
+			return err
+		}
+	}
+	var errs []error
+	for _, number := range dead {
+		delete(u.moved, number)
+		delete(u.packed, number)
+		delete(u.torn, number)
+		errs = append(errs, s.wal.Drop(number))
 	}
 	return errors.Join(errs...)
 }

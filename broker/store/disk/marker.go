@@ -37,8 +37,11 @@ func (m *marker) id() (id [16]byte, err error) {
 	return [16]byte(b), nil
 }
 
-// errNoMarker tells that a directory has no marker.
-var errNoMarker = errors.New("no store")
+// What readMarker finds beside markers: a directory has none, or it is not what was written.
+var (
+	errNoMarker = errors.New("there is no " + markerName)
+	errMarker   = errors.New(markerName + " is wrong")
+)
 
 // readMarker reads the marker of a data directory.
 func readMarker(sys file.System, dir string) (m marker, err error) {
@@ -54,8 +57,11 @@ func readMarker(sys file.System, dir string) (m marker, err error) {
 	if err == nil {
 		_, err = m.id()
 	}
+	if err == nil && m.Format < 1 {
+		err = errors.New("it names no format")
+	}
 	if err != nil {
-		return m, fmt.Errorf("%s is damaged (%w): put it back from a backup", name, err)
+		return m, fmt.Errorf("%w: %w", errMarker, err)
 	}
 	if m.Format > Format {
 		return m, fmt.Errorf("%s was written by a newer Sapwood (storage format %d, and this one knows up to %d): use that version; nothing was changed",

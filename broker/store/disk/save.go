@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -29,10 +30,7 @@ func (u *upkeep) save() error {
 
 func (u *upkeep) writeCheckpoint() error {
 	s := u.store
-	number := uint32(1)
-	if len(u.kept) > 0 {
-		number = u.kept[0].number + 1
-	}
+	number := u.number + 1
 	part := filepath.Join(storeDir(s.dir), checkpointPart)
 	if err := s.sys.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -55,18 +53,24 @@ func (u *upkeep) writeCheckpoint() error {
 	if err := s.sys.SyncDir(storeDir(s.dir)); err != nil {
 		return err
 	}
-	u.size = w.at
+	u.size, u.number = w.at, number
 	u.covered.Store(bytes)
 	u.kept = append([]checkpoint{h.checkpoint}, u.kept...)
 	u.saved.Store(time.Now().UnixMilli())
-	for len(u.kept) > 2 {
-		last := u.kept[len(u.kept)-1]
-		if err := ignoreMissing(s.sys.Remove(filepath.Join(storeDir(s.dir), last.name()))); err != nil {
-			return err
+	u.kept = u.kept[:min(len(u.kept), 2)]
+	return u.clear()
+}
+
+// clear removes the checkpoints that are not kept, those that could not be used too.
+func (u *upkeep) clear() error {
+	s := u.store
+	numbers, err := listCheckpoints(s.sys, s.dir)
+	for _, n := range numbers {
+		if !slices.ContainsFunc(u.kept, func(c checkpoint) bool { return c.number == n }) {
+			err = errors.Join(err, ignoreMissing(s.sys.Remove(filepath.Join(storeDir(s.dir), checkpoint{number: n}.name()))))
 		}
-		u.kept = u.kept[:len(u.kept)-1]
 	}
-	return nil
+	return err
 }
 
 // snapshot writes the index, slice by slice, and tells how many bytes of log had been written before.
@@ -81,7 +85,7 @@ func (u *upkeep) snapshot(w *checkpointWriter, number uint32) (h head, bytes int
 	h.checkpoint = checkpoint{number, s.applied}
 	h.last = max(s.index.Last(), s.past.Session)
 	h.stamp = max(time.Now().UnixMilli(), s.past.Commit)
-	slices := s.index.Snapshot()
+	slice := s.index.Snapshot()
 	s.mu.Unlock()
 	s.applying.Unlock()
 	if err := w.head(&h); err != nil {
@@ -93,7 +97,7 @@ func (u *upkeep) snapshot(w *checkpointWriter, number uint32) (h head, bytes int
 			return h, 0, store.ErrClosed
 		}
 		s.mu.Lock()
-		chunk, more = slices.Next(chunk[:0], chunkBytes)
+		chunk, more = slice.Next(chunk[:0], chunkBytes)
 		s.mu.Unlock()
 		if len(chunk) == 0 {
 			continue
@@ -118,8 +122,28 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// The reserve is a file of the size that Config.Reserve asks for. It is given up when a checkpoint has no other
-// space, and set aside again before anything may grow.
+// The reserve is a file of the size that Config.Reserve asks for, and at least as large as a checkpoint. It is given up when a
+// checkpoint or survivors have no other space, and set aside again before anything may grow. Until then the log makes no new
+// file, which could take away what was given up.
+
+// hold tells why no new file of the log is made.
+func (u *upkeep) hold() error {
+	if u.store.cfg.Reserve == 0 || u.reserved.Load() > 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: the reserve is not set aside", store.ErrFull)
+}
+
+// wanted is how large the reserve has to be: so many times what the configuration says that the next checkpoint goes in,
+// with what came since the last one.
+func (u *upkeep) wanted() int64 {
+	one := int64(u.store.cfg.Reserve)
+	if one == 0 {
+		return 0
+	}
+	next := u.size + u.size/2 + u.store.tail()/2
+	return max(1, (next+one-1)/one) * one
+}
 
 func (u *upkeep) reserveName() string { return filepath.Join(storeDir(u.store.dir), "reserve") }
 
@@ -135,7 +159,7 @@ func (u *upkeep) keepReserve() {
 	}
 	cause := fmt.Errorf("the store's disk fails: %w", err)
 	if errors.Is(err, syscall.ENOSPC) {
-		cause = fmt.Errorf("%w: the reserve of %d bytes cannot be set aside: %w", store.ErrFull, s.cfg.Reserve, err)
+		cause = fmt.Errorf("%w: the reserve of %d bytes cannot be set aside: %w", store.ErrFull, u.wanted(), err)
 	}
 	if u.health.Swap(&cause) == nil {
 		s.log.Error("the store takes nothing new", "error", cause)
@@ -144,7 +168,8 @@ func (u *upkeep) keepReserve() {
 
 func (u *upkeep) makeReserve() error {
 	s := u.store
-	if s.cfg.Reserve == 0 || u.reserved {
+	want, have := u.wanted(), u.reserved.Load()
+	if want <= have {
 		return nil
 	}
 	f, err := s.sys.Open(u.reserveName(), true)
@@ -153,7 +178,7 @@ func (u *upkeep) makeReserve() error {
 		if err != nil {
 			return err
 		}
-		if free < int64(s.cfg.Reserve) {
+		if free < want {
 			return fmt.Errorf("%d bytes are free: %w", free, syscall.ENOSPC)
 		}
 		if f, err = s.sys.Create(u.reserveName()); err != nil {
@@ -162,18 +187,21 @@ func (u *upkeep) makeReserve() error {
 	} else if err != nil {
 		return err
 	}
-	if err = errors.Join(f.Allocate(int64(s.cfg.Reserve)), f.Close()); err != nil {
-		return errors.Join(err, ignoreMissing(s.sys.Remove(u.reserveName()))) // what it took already is needed elsewhere
+	if err = f.Allocate(want); err != nil && have > 0 {
+		err = errors.Join(err, f.Truncate(have))
 	}
-	u.reserved = true
-	return nil
+	if err = errors.Join(err, f.Close()); err == nil {
+		u.reserved.Store(want)
+	} else if have == 0 {
+		err = errors.Join(err, ignoreMissing(s.sys.Remove(u.reserveName()))) // what it took already is needed elsewhere
+	}
+	return err
 }
 
 // releaseReserve gives the reserve up, and tells whether there was one.
 func (u *upkeep) releaseReserve() bool {
 	s := u.store
-	had := u.reserved
-	u.reserved = false
+	had := u.reserved.Swap(0) > 0
 	if err := ignoreMissing(s.sys.Remove(u.reserveName())); err != nil {
 		s.log.Error("the reserve could not be given up", "error", err)
 		return false

@@ -2,7 +2,8 @@ package index
 
 import "github.com/sapwood-mqtt/sapwood/broker/store"
 
-// Live is how many bytes of a segment are needed, about: the mqtt.Message.Bytes of its messages.
+// Live is how many bytes of a segment are needed, about: what the records of its messages take, with those targets that
+// still wait. It is 0 when nothing is.
 func (x *Index) Live(segment uint32) int64 { return x.bodies.live.of(segment) }
 
 // Segments lists those of which something is needed, in ascending order.

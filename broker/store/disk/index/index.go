@@ -304,7 +304,7 @@ func (x *Index) enqueue(r *store.Record, at Pos) {
 		if !held {
 			handle, held = x.bodies.hold(at, uint32(r.Message.Bytes())), true
 		}
-		x.bodies.at(handle).refs++
+		x.bodies.refer(handle)
 		se.changed(x.epoch)
 		se.queue.Skip(t.Seq - 1)
 		se.queue.Push(newSlot(handle, &t.Delivery), &x.spare)

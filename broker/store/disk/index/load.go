@@ -107,7 +107,7 @@ func (l *loader) queue(se *session) {
 		}
 		if s&slotReleased == 0 {
 			h := l.message(at, bytes, s&slotShared != 0)
-			l.x.bodies.at(h).refs++
+			l.x.bodies.refer(h)
 			s = slot(h)<<8 | s&^slotShared
 		}
 		se.queue.Skip(seq - 1)

@@ -16,7 +16,7 @@ import (
 
 // TestPowerCuts cuts the power (or kills) at random moments, over many lives of one log, on a disk that keeps of the rest what
 // it likes and whose operations fail now and then: what was synced is there, in order, once; of the rest whole batches
-// from the front, or nothing; and what a cut leaves is never called damage [F217] [F228] [F240].
+// from the front, or nothing; and what a cut leaves is never called damage [F217] [F228].
 func TestPowerCuts(t *testing.T) {
 	for seed := range uint64(40) {
 		synctest.Test(t, func(t *testing.T) {

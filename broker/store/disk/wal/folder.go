@@ -102,7 +102,15 @@ func (d *folder) scan(seg *segment, h *handle, f func(Record) error, found *Foun
 
 // room tells whether size more bytes keep to the limit.
 func (d *folder) room(size int64) error {
-	if d.o.MaxBytes == 0 || size == 0 {
+	if size == 0 {
+		return nil
+	}
+	if d.o.Hold != nil {
+		if err := d.o.Hold(); err != nil {
+			return err
+		}
+	}
+	if d.o.MaxBytes == 0 {
 		return nil
 	}
 	infos, err := d.sys.List(d.dir)

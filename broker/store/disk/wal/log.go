@@ -18,7 +18,10 @@ import (
 type Options struct {
 	SegmentSize int64 // of one file, in bytes, header included; above 8 KiB
 	// MaxBytes is what all files of the directory together may take before no new segment is made; 0 = no limit.
-	MaxBytes   int64
+	MaxBytes int64
+	// Hold tells why no new file of the log is made at present, nil when it may be: spares are used all the same. It
+	// keeps what is free for those who give back space. nil = always.
+	Hold       func() error
 	Store      [16]byte     // the store that the log belongs to: the files of another one are left alone
 	Quarantine string       // directory for copies of damaged bytes, made when needed; "" = none are kept
 	Logger     *slog.Logger // nil = silent
@@ -77,7 +80,7 @@ func Open(sys file.System, dir string, o Options) (*Log, error) {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
 	for _, f := range infos {
-		if err := l.discover(f); err != nil {
+		if err := l.discover(f); err != nil && !errors.Is(err, fs.ErrNotExist) { // gone since: who looks on while a log works
 			return nil, fmt.Errorf("open log: %s: %w", l.path(f.Name), err)
 		}
 	}

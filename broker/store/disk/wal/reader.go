@@ -12,6 +12,9 @@ import (
 // maxAhead is how much a Reader reads at once, but for a record that is larger.
 const maxAhead = 256 << 10
 
+// little is how much a Reader reads at least.
+const little = 512
+
 // Reader reads single records. It belongs to one goroutine. While it is not closed, no segment that was dropped since
 // it was made is recycled.
 type Reader struct {
@@ -94,7 +97,11 @@ func (r *Reader) Read(at Pos, ahead int) ([]byte, error) {
 		return body, nil
 	}
 	// Not at hand, or not as it was when the buffer was filled.
-	if err := r.load(off, min(max(ahead, 512), maxAhead)); err != nil {
+	err := r.load(off, min(max(ahead, little), maxAhead))
+	if err != nil && ahead > little { // what fails may lie ahead
+		err = r.load(off, little)
+	}
+	if err != nil {
 		return nil, err
 	}
 	n := frameLength(r.has(off), maxOffset-off)

@@ -13,7 +13,7 @@ import (
 
 // How the keeper works.
 const (
-	ready     = 2 // segments that stand ready: the next one and the reserve
+	ready     = 3 // segments that stand ready: the next one and the reserve, of which one can be freed while the other is filled
 	maxSpares = 4
 	retryMin  = 100 * time.Millisecond
 	retryMax  = 2 * time.Second
@@ -171,10 +171,10 @@ func (p *supply) settle() error {
 }
 
 // judge settles what Health says; mu is held. When no more can be prepared, growing groups are refused once only the
-// reserve is left and one of them would need it, or it is in use.
+// reserve is left and one of them would need it, or some of it is in use.
 func (p *supply) judge() {
 	n := len(p.pool)
-	sick := p.failing != nil && (n == 0 || n < ready && (p.refused || p.idle))
+	sick := p.failing != nil && (n < ready-1 || n < ready && (p.refused || p.idle))
 	switch before := p.health.Load(); {
 	case !sick && before != nil:
 		p.health.Store(nil)
