@@ -141,6 +141,9 @@ func (c *check) sessions(cl *client) {
 		switch e := &c.events[i]; e.Kind {
 		case Connecting:
 			calling, first = i, min(first, i)
+			if e.Clean { // whether it was answered or not: the old one may be gone
+				granted = never
+			}
 		case Connected:
 			switch {
 			case e.Clean && e.Present:

@@ -390,6 +390,17 @@ func TestCheck(t *testing.T) {
 			s.get("s", 2, 3, 1, false)
 		}
 	}
+	f("sent again by its publisher, and subscribed to in between", "", func(s *story) {
+		s.send(1, "m/a", 1)
+		s.subscribe("s", "m/#", 1)
+		s.send(2, "m/a", 1)
+		s.get("s", 2, 1, 1, false)
+		s.back("p")
+		s.publish(1, "m/a", 1)
+		s.publish(2, "m/a", 1)
+		s.get("s", 1, 2, 1, false)
+		s.get("s", 2, 3, 1, false)
+	})
 	f("sent again by its publisher: no excuse", Order, refusedOnce(false))
 	f("sent again by its publisher, for the disk was full", "", refusedOnce(true))
 
@@ -448,6 +459,10 @@ func TestCheck(t *testing.T) {
 		s.kill()
 		s.connect("s", false, true)
 		s.connect("s", true, false)
+	})
+	f("a new session was asked for, without an answer", "", func(s *story) {
+		s.add(Event{Kind: Connecting, Client: "s", Clean: true})
+		s.connect("s", false, false)
 	})
 	f("session that should be new", Session, func(s *story) { s.connect("s", true, true) })
 	f("session from nowhere", Session, func(s *story) { s.connect("t", false, true) })

@@ -296,7 +296,7 @@ func (c *check) order(cl *client) {
 		}
 		before, ok := last[key]
 		if prior := c.events[before].Message; ok && prior.Number > m.name.Number {
-			if !c.reordered(m, c.messages[prior]) {
+			if !c.reordered(cl, m, c.messages[prior]) {
 				c.say(Order, []Message{prior, m.name}, []int{c.messages[prior].sends[0], m.sends[0], before, r.at}, "%s got %s after %s, which was published later on the same topic", cl.id, m.name, prior)
 			}
 			continue
@@ -306,11 +306,16 @@ func (c *check) order(cl *client) {
 	}
 }
 
-// reordered tells whether the publisher itself may have changed the order: a failing disk refused the earlier
-// message, took the later one, and the earlier was sent again.
-func (c *check) reordered(earlier, later *message) bool {
+// reordered tells whether the publisher itself may have changed the order, by sending the earlier message again after
+// the later one: a failing disk had refused it, or the client was not yet subscribed when it came first.
+func (c *check) reordered(cl *client, earlier, later *message) bool {
 	last := earlier.sends[len(earlier.sends)-1]
-	return last > later.sends[0] && c.faulty(earlier.sends[0], last)
+	if last < later.sends[0] {
+		return false
+	}
+	return c.faulty(earlier.sends[0], last) || !slices.ContainsFunc(cl.spans, func(s *span) bool {
+		return s.sure < earlier.sends[0] && last < s.ending && s.plainly(earlier.topic)
+	})
 }
 
 // groups: what a shared subscription gets reaches one of its members, at QoS 2 exactly one.
