@@ -13,11 +13,10 @@ import (
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
-// F216: while a sync takes two seconds, nobody is taken for dead who is not, QoS 0 goes on and what nobody has to wait
+// F216: while a sync takes four seconds, nobody is taken for dead who is not, QoS 0 goes on and what nobody has to wait
 // for is answered; then all that came meanwhile is acknowledged with one sync or a few, and the time it took is shown.
 func TestSlowSync(t *testing.T) {
-	t.Parallel()
-	const publishers, each = 50, 10
+	const publishers, each = 20, 25 // not beside others: whoever is late with its PINGREQ is dead
 	d := faulty.New(1)
 	cfg := disk.DefaultConfig()
 	cfg.SegmentSize, cfg.Reserve = 4<<20, 1<<20
@@ -29,7 +28,7 @@ func TestSlowSync(t *testing.T) {
 	clients := make([]*client, publishers)
 	for i := range clients {
 		clients[i] = dial(t, b.addr, fmt.Sprint("p", i), mqtt.V311)
-		clients[i].exchange(fmt.Sprintf("CONNECT id=p%d clean keepalive=1", i), "CONNACK 0x00")
+		clients[i].exchange(fmt.Sprintf("CONNECT id=p%d clean keepalive=2", i), "CONNACK 0x00")
 	}
 	away := dial(t, b.addr, "away", mqtt.V5)
 	away.exchange("CONNECT id=away expiry=3600", "CONNACK 0x00")
@@ -39,6 +38,8 @@ func TestSlowSync(t *testing.T) {
 	watcher.exchange("SUBSCRIBE id=1 live qos=0", "SUBACK id=1 0x00")
 
 	goOn, waiting := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release)
 	var once sync.Once
 	stop := d.Slow(faulty.Match{Op: faulty.OpSync}, func() {
 		once.Do(func() { close(waiting) })
@@ -55,17 +56,22 @@ func TestSlowSync(t *testing.T) {
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	for time.Since(began) < 2*time.Second { // longer than one and a half times the keep-alive
+	pinged := began
+	for time.Since(began) < 4*time.Second { // longer than one and a half times the keep-alive
 		for _, c := range clients {
 			c.exchange("PINGREQ", "PINGRESP") // and no PUBACK
 		}
 		watcher.send(`PUBLISH topic=live "x"`)
 		watcher.expect(`PUBLISH topic=live "x"`)
+		if late := time.Since(pinged); late > 2*time.Second {
+			t.Fatalf("this machine is too busy: %v between two PINGREQs", late)
+		}
+		pinged = time.Now()
 		<-tick.C
 	}
 	took := time.Since(began)
 	stop()
-	close(goOn)
+	release()
 	clients[0].expect("PUBACK id=1")
 	for _, c := range clients {
 		for n := range each {
@@ -76,7 +82,7 @@ func TestSlowSync(t *testing.T) {
 	if groups := after.Groups - before.Groups; groups > 10 {
 		t.Errorf("%d messages took %d syncs", publishers*each+1, groups)
 	}
-	if after.SyncMax < took {
+	if after.SyncMax < took-time.Second { // another sync may have been the first to wait
 		t.Errorf("a sync took %v, and %v is shown", took, after.SyncMax)
 	}
 	for range publishers*each + 1 {
