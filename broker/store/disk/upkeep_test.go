@@ -390,6 +390,55 @@ func TestUnreadable(t *testing.T) {
 	})
 }
 
+// TestStartFails: an operation that fails once during a start, whichever, costs nothing that was acknowledged: neither when
+// the store opens all the same, nor when it is opened again. F218, F228
+func TestStartFails(t *testing.T) {
+	d := faulty.New(1)
+	s := openFaulty(t, d)
+	st := newStory(s)
+	for i := range 200 {
+		if err := st.step(i); err != nil {
+			t.Fatal(err)
+		}
+		if i == 100 {
+			if _, err := s.Compact(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	d = d.PowerCut()
+	s.Close()
+	whole := d.Clone()
+	openFaulty(t, whole).Close()
+	total := whole.Done(^faulty.Op(0))
+	refused := 0
+	for n := 1; n <= total; n++ {
+		d := d.Clone()
+		d.Fail(faulty.Match{Nth: n}, syscall.EIO, 1)
+		s, err := disk.Open(data, disk.Fsync, tiny(), disk.Options{System: d})
+		if err != nil {
+			refused++
+		} else {
+			st.check(t, s)
+			_, err := s.Compact(t.Context(), nil)
+			if err != nil { // it may be what fails
+				_, err = s.Compact(t.Context(), nil)
+			}
+			if err != nil {
+				t.Fatalf("operation %d failed: Compact: %v", n, err)
+			}
+			s.Close()
+		}
+		s = openFaulty(t, d.PowerCut())
+		st.check(t, s)
+		s.Close()
+		if t.Failed() {
+			t.Fatalf("operation %d failed", n)
+		}
+	}
+	t.Logf("%d operations, of which %d kept the store from opening", total, refused)
+}
+
 // TestRestoreCut: a restore that was killed at any time, or lost its power, leaves no store but can be run again.
 func TestRestoreCut(t *testing.T) {
 	s := openFaulty(t, faulty.New(1))
