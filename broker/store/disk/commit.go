@@ -149,9 +149,12 @@ func (s *Store) reap() {
 // gather waits for company: for as long as the configuration says, or, by itself, for those who were told of the last
 // groups and are about to come again. Without that, two halves of a crowd take turns, each waiting for the sync of the other.
 func (s *Store) gather() {
-	if s.cfg.CommitInterval > 0 {
+	if wait := s.cfg.CommitInterval; wait > 0 {
+		if since := s.commits.unsynced.Load(); since != 0 { // what is written already is to be synced in time
+			wait = min(wait, s.cfg.SyncInterval-time.Since(time.Unix(0, since)))
+		}
 		select {
-		case <-time.After(s.cfg.CommitInterval):
+		case <-time.After(wait):
 		case <-s.ending.Done():
 		}
 		return

@@ -275,6 +275,7 @@ func TestStaleCheckpoints(t *testing.T) {
 // TestOlderCheckpoint: when the newest checkpoint is damaged, the one before it and the log behind that have everything, whatever was
 // moved and given back.
 func TestOlderCheckpoint(t *testing.T) {
+	t.Parallel()
 	d := faulty.New(1)
 	s := openFaulty(t, d)
 	st := newStory(s)
@@ -393,6 +394,7 @@ func TestUnreadable(t *testing.T) {
 // TestStartFails: an operation that fails once during a start, whichever, costs nothing that was acknowledged: neither when
 // the store opens all the same, nor when it is opened again. F218, F228
 func TestStartFails(t *testing.T) {
+	t.Parallel()
 	d := faulty.New(1)
 	s := openFaulty(t, d)
 	st := newStory(s)
@@ -441,6 +443,7 @@ func TestStartFails(t *testing.T) {
 
 // TestRestoreCut: a restore that was killed at any time, or lost its power, leaves no store but can be run again.
 func TestRestoreCut(t *testing.T) {
+	t.Parallel()
 	s := openFaulty(t, faulty.New(1))
 	st := newStory(s)
 	for i := range 100 {
@@ -498,6 +501,7 @@ func TestRestoreCut(t *testing.T) {
 
 // TestColdFails: a compaction that the disk fails once is done later, with nothing lost.
 func TestColdFails(t *testing.T) {
+	t.Parallel()
 	for _, op := range []faulty.Op{faulty.OpWrite, faulty.OpSync, faulty.OpAllocate, faulty.OpCreate, faulty.OpRename, faulty.OpRead, faulty.OpOpen, faulty.OpSyncDir, faulty.OpRemove} {
 		for nth := 1; nth < 8; nth++ {
 			d := faulty.New(uint64(nth))
