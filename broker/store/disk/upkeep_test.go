@@ -441,6 +441,55 @@ func TestStartFails(t *testing.T) {
 	t.Logf("%d operations, of which %d kept the store from opening", total, refused)
 }
 
+// TestStrangers: files with the names of segments and checkpoints that are none, and with numbers that leave none behind them,
+// cost nothing.
+func TestStrangers(t *testing.T) {
+	d := faulty.New(1)
+	s := openFaulty(t, d)
+	st := newStory(s)
+	play := func(from, to int) {
+		for i := from; i < to; i++ {
+			if err := st.step(i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	play(0, 50)
+	s.Close()
+	strangers := []string{"4294967295.seg", "checkpoint-4294967295", "spare-7", "99999999999.seg", "checkpoint-x", "notes.txt"}
+	for _, name := range strangers {
+		f, err := d.Create(filepath.Join(data, "store", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(bytes.Repeat([]byte("stranger"), 5000), 0); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	s = openFaulty(t, d)
+	st.check(t, s)
+	if err := st.s.Health(); err != nil && !strings.Contains(err.Error(), "move it away") {
+		t.Fatal(err)
+	}
+	s.Close()
+	if err := d.Remove(filepath.Join(data, "store", strangers[0])); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		st.s = openFaulty(t, d)
+		play(50, 150)
+		if _, err := st.s.Compact(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		d = d.Kill()
+		st.s.Close()
+		s = openFaulty(t, d)
+		st.check(t, s)
+		s.Close()
+	}
+}
+
 // TestRestoreCut: a restore that was killed at any time, or lost its power, leaves no store but can be run again.
 func TestRestoreCut(t *testing.T) {
 	t.Parallel()
