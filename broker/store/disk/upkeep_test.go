@@ -83,6 +83,44 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// TestKillCycles: what a process leaves that is killed after a few seconds is given back by those after it. F226
+func TestKillCycles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := faulty.New(1)
+		var most int64
+		for i := range 120 {
+			s := onDisk{Store: openFaulty(t, d)}
+			if i == 0 {
+				s.commit(t, put(1))
+			}
+			for j := range 10 {
+				r := enqueue(message("t", fmt.Sprint(i)), 1)
+				s.commit(t, r)
+				if j > 0 { // one stays
+					s.commit(t, store.Record{Op: store.Settle, Session: 1, Seq: r.Targets[0].Seq})
+				}
+			}
+			time.Sleep(3 * time.Second)
+			size := s.Status().Bytes
+			if i < 50 {
+				most = max(most, size)
+			} else if size > 2*most {
+				t.Errorf("after %d cycles it has %d bytes, in the first 50 it had %d at most", i, size, most)
+			}
+			d = d.Kill()
+			s.Close()
+			if t.Failed() {
+				return
+			}
+		}
+		s := onDisk{Store: openFaulty(t, d)}
+		defer s.Close()
+		if n := len(s.queue(t, 1)); n != 120 {
+			t.Fatalf("%d messages of 120", n)
+		}
+	})
+}
+
 // TestFullDrains: on a disk that stays full what waits can be acknowledged to its end, in any order: the log that the
 // acknowledgements take is given back, and so is the room of what they freed. F212, F213, F226
 func TestFullDrains(t *testing.T) {
@@ -319,7 +357,7 @@ func TestOlderCheckpoint(t *testing.T) {
 	s.Close()
 }
 
-// TestBadSector: a part of the disk that cannot be read costs what lies there, is told, and keeps nothing from starting. F218
+// TestBadSector: a part of the disk that cannot be read costs what lies there, is told, and keeps nothing from starting.
 func TestBadSector(t *testing.T) {
 	d := faulty.New(1)
 	s := openFaulty(t, d)
@@ -349,7 +387,7 @@ func TestBadSector(t *testing.T) {
 	st.check(t, s)
 }
 
-// TestUnreadable: what the disk fails to read is tried again, and holds up a queue for a while but not for ever. F218
+// TestUnreadable: what the disk fails to read is tried again, and holds up a queue for a while but not for ever.
 func TestUnreadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := faulty.New(1)
@@ -392,7 +430,7 @@ func TestUnreadable(t *testing.T) {
 }
 
 // TestStartFails: an operation that fails once during a start, whichever, costs nothing that was acknowledged: neither when
-// the store opens all the same, nor when it is opened again. F218, F228
+// the store opens all the same, nor when it is opened again.
 func TestStartFails(t *testing.T) {
 	t.Parallel()
 	d := faulty.New(1)
