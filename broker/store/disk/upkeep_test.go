@@ -88,7 +88,7 @@ func TestKillCycles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := faulty.New(1)
 		var most int64
-		for i := range 120 {
+		for i := range 60 {
 			s := onDisk{Store: openFaulty(t, d)}
 			if i == 0 {
 				s.commit(t, put(1))
@@ -102,10 +102,10 @@ func TestKillCycles(t *testing.T) {
 			}
 			time.Sleep(3 * time.Second)
 			size := s.Status().Bytes
-			if i < 50 {
+			if i < 20 {
 				most = max(most, size)
 			} else if size > 2*most {
-				t.Errorf("after %d cycles it has %d bytes, in the first 50 it had %d at most", i, size, most)
+				t.Errorf("after %d cycles it has %d bytes, in the first 20 it had %d at most", i, size, most)
 			}
 			d = d.Kill()
 			s.Close()
@@ -115,8 +115,8 @@ func TestKillCycles(t *testing.T) {
 		}
 		s := onDisk{Store: openFaulty(t, d)}
 		defer s.Close()
-		if n := len(s.queue(t, 1)); n != 120 {
-			t.Fatalf("%d messages of 120", n)
+		if n := len(s.queue(t, 1)); n != 60 {
+			t.Fatalf("%d messages of 60", n)
 		}
 	})
 }
