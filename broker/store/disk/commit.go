@@ -160,10 +160,13 @@ func (s *Store) reap() {
 // group and are about to come again. Without that two halves of a crowd take turns, each waiting for the sync of the other.
 func (s *Store) gather() {
 	want, patience := math.MaxInt, s.cfg.CommitInterval
-	if patience == 0 {
+	switch since := s.commits.unsynced.Load(); {
+	case patience == 0:
 		if want, patience = s.crowd.awaited(); patience == 0 {
 			return
 		}
+	case since != 0: // what is written already is to be synced in time
+		patience = min(patience, s.cfg.SyncInterval-time.Since(time.Unix(0, since)))
 	}
 	if !s.wakeAt(want) {
 		enough := time.NewTimer(patience)
