@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ import (
 var (
 	powerCycles = flag.Int("power.cycles", 10, "how often TestPowerLoss ends a broker, by a power cut or otherwise")
 	powerSeed   = flag.Uint64("power.seed", 1, "of all that TestPowerLoss leaves to chance")
+	powerFaults = flag.String("power.faults", "", "the one fault of its disk; empty = all of them")
 	powerReport = flag.Bool("power.report", false, "write what TestPowerLoss came to into docs/reliability.md")
 )
 
@@ -229,7 +231,8 @@ func (o *ordeal) live(cycles int) (err error) {
 	if err := o.m.start(); err != nil {
 		return err
 	}
-	o.load = load.Start(load.Options{Dial: o.m.dial, Log: o.log, Seed: o.seed})
+	// Large messages make groups of many sectors, each of which may be lost or torn.
+	o.load = load.Start(load.Options{Dial: o.m.dial, Log: o.log, Seed: o.seed, Bulk: int(o.seed%3) * 2000})
 	defer o.load.Stop()
 	for i := range cycles {
 		o.cycle()
@@ -450,6 +453,9 @@ type fault struct {
 func (o *ordeal) begin() {
 	all := o.faults()
 	f := &all[o.rand.IntN(len(all))]
+	if *powerFaults != "" {
+		f = &all[slices.IndexFunc(all, func(f fault) bool { return f.name == *powerFaults })]
+	}
 	o.fault = f
 	o.tally.faults[f.name]++
 	o.log.Add(history.Event{Kind: history.Faulty, Topic: f.name})

@@ -28,6 +28,11 @@ func powerless() Try {
 	return Try{"TestPowerLoss/fsync", []string{"-power.cycles=20", "-power.seed={seed}"}}
 }
 
+// unsynced is the same where nothing but Sync fails.
+func unsynced() Try {
+	return Try{"TestPowerLoss/fsync", []string{"-power.cycles=20", "-power.seed={seed}", "-power.faults=sync error"}}
+}
+
 // Mutants lists them all: those of the broker, then those of the engine.
 func Mutants() []Mutant { return append(ofBroker(), ofEngine()...) }
 
@@ -136,13 +141,24 @@ func ofEngine() []Mutant {
 			[]Try{powerless()},
 		},
 		{
+			"a failed fsync is tried again", "broker/store/disk/wal/append.go",
+			"		if err := c.file.Sync(); err != nil {\n			l.poison(err, l.group, false)\n			return base, full(err)\n",
+			"		if err := c.file.Sync(); err != nil && c.file.Sync() != nil {\n			l.poison(err, l.group, false)\n			return base, full(err)\n",
+			[]Try{unsynced()},
+		},
+		{
+			"a new segment is not in its directory for good", "broker/store/disk/wal/spare.go",
+			"		name = segmentName(h.number)\n		err = p.sys.SyncDir(p.dir)\n", "		name = segmentName(h.number)\n",
+			[]Try{powerless()},
+		},
+		{
 			"the log begins anew without what it held", "broker/store/disk/image.go",
 			"	replayed, err := im.wal.Replay(from, func(w wal.Record) error {\n", "	replayed, err := im.wal.Replay(from, func(w wal.Record) error {\n		if w.At.Segment%3 == 2 {\n			return nil\n		}\n",
 			[]Try{killed()},
 		},
 		{
 			"a checkpoint says that the log counts from a later place", "broker/store/disk/save.go",
-			"	h.checkpoint = checkpoint{number, s.applied}\n", "	h.checkpoint = checkpoint{number, wal.Pos{Segment: s.applied.Segment + 1}}\n",
+			"	h.checkpoint = checkpoint{number, s.applied}\n", "	later := s.applied\n	later.Segment++\n	h.checkpoint = checkpoint{number, later}\n",
 			[]Try{powerless()},
 		},
 		{
@@ -151,13 +167,8 @@ func ofEngine() []Mutant {
 			[]Try{powerless()},
 		},
 		{
-			"what is applied again counts again", "broker/store/disk/index/index.go",
-			"		if se == nil || t.Seq <= se.queue.Last() { // not given, or applied before\n", "		if se == nil {\n",
-			[]Try{powerless()},
-		},
-		{
 			"segments go while something of them is needed", "broker/store/disk/maintain.go",
-			"		if live > 0 || oldest.number < u.moved[g.Number] {\n", "		if oldest.number < u.moved[g.Number] {\n",
+			"		if live > 0 || oldest.number < u.moved[g.Number] {\n", "		if live < 0 || oldest.number < u.moved[g.Number] {\n",
 			[]Try{powerless()},
 		},
 		{
