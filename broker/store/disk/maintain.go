@@ -193,7 +193,7 @@ func (u *upkeep) drop() error {
 		}
 	}
 	if len(dead) > 0 && s.level == Process {
-		if err := s.syncNow(); err != nil { // what let go of the last message there has to last first
+		if err := s.committer.syncNow(); err != nil { // what let go of the last message there has to last first
 			return err
 		}
 	}

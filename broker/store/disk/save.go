@@ -108,7 +108,7 @@ func (u *upkeep) snapshot(w *checkpointWriter, number uint32) (h head, bytes int
 	}
 	// What the slices hold may have been written after the checkpoint began: it has to be on disk before they count.
 	if s.level == Process {
-		if err := s.syncNow(); err != nil {
+		if err := s.committer.syncNow(); err != nil {
 			return h, 0, err
 		}
 	}

@@ -148,7 +148,7 @@ func fullDrains(t *testing.T, limit bool) {
 	s.commit(t, put(1))
 	var seqs []uint64
 	for {
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond) // in a bubble: no real time
 		r := enqueue(message("t", strings.Repeat("x", 200)), 1)
 		if err := s.try(r); err != nil {
 			if !errors.Is(err, store.ErrFull) {
@@ -169,13 +169,13 @@ func fullDrains(t *testing.T, limit bool) {
 			if tries == 100 {
 				t.Fatalf("message %d of %d cannot be acknowledged: %v", i, len(seqs), err)
 			}
-			time.Sleep(time.Second)
+			<-time.After(time.Second) // in a bubble: no real time
 		}
 		if s.Health() == nil && taken < 0 {
 			taken = i
 		}
 	}
-	time.Sleep(10 * time.Second)
+	<-time.After(10 * time.Second) // in a bubble: no real time
 	if err := s.Health(); err != nil {
 		t.Fatalf("all is acknowledged, and health is %v", err)
 	}
