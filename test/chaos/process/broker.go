@@ -64,7 +64,6 @@ type Broker struct {
 
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process is gone
-
 }
 
 // New prepares a server. conf and data are directories of its own.
