@@ -95,6 +95,7 @@ func (c *committer) gather() {
 		patience = min(patience, s.cfg.SyncInterval-time.Since(time.Unix(0, since)))
 	}
 	if !c.wakeAt(want) {
+		began := time.Now()
 		enough := time.NewTimer(patience)
 		defer enough.Stop()
 		for waiting := true; waiting; {
@@ -103,11 +104,11 @@ func (c *committer) gather() {
 				waiting = !c.wakeAt(want)
 			case <-enough.C:
 				waiting = false
-				c.crowd.vain()
 			case <-s.ending.Done():
 				waiting = false
 			}
 		}
+		c.crowd.waited(time.Since(began) <= patience)
 	}
 	c.wakeAt(1)
 }
@@ -139,17 +140,19 @@ func (c *crowd) awaited() (records int, patience time.Duration) {
 	return c.size - c.size/8, c.took / 2
 }
 
-// vain notes that too few came: it is tried less and less often while those who come are others each time.
-func (c *crowd) vain() {
+// waited notes whether all came in time: that is not judged by the timer, which may be a millisecond late. Where it is in vain
+// it is tried less and less often.
+func (c *crowd) waited(inTime bool) {
+	if inTime {
+		c.vains = 0
+		return
+	}
 	c.vains = min(c.vains+1, 6)
 	c.skip = 1<<c.vains - 2
 }
 
 // wrote learns from a group that was written while others came.
 func (c *crowd) wrote(records, came int, took time.Duration) {
-	if records >= c.size-c.size/8 {
-		c.vains = 0
-	}
 	c.size = records + came
 	if took < c.took || c.took == 0 {
 		c.took -= (c.took - took) / 4
