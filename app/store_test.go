@@ -154,7 +154,7 @@ func TestReadyFollowsTheStore(t *testing.T) {
 	f("/readyz", 200, "ok")
 }
 
-// A start that takes long says from time to time that it goes on; with memory there is nothing to read.
+// F225: a start that takes long says from time to time that it goes on; with memory there is nothing to read.
 func TestLongStart(t *testing.T) {
 	f := func(d Durability, want int) {
 		synctest.Test(t, func(t *testing.T) {

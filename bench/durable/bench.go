@@ -13,6 +13,9 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/bench/load"
 	"github.com/sapwood-mqtt/sapwood/bench/peer"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+	"github.com/sapwood-mqtt/sapwood/mqtt/client"
 )
 
 // bench is one run of the command.
@@ -115,10 +118,37 @@ func (b *bench) fresh(ctx context.Context, broker peer.Broker, o load.Options) (
 		return nil, nil, err
 	}
 	defer r.Stop()
+	if broker.Name == b.sapwood.Name {
+		if err := fillSegment(ctx, r.Address); err != nil {
+			return nil, nil, err
+		}
+	}
 	w := observe(r)
 	res, err := b.load(ctx, r, o)
 	w.end()
 	return res, w, err
+}
+
+// fillSegment takes Sapwood past the first segment of its log, the only one that is not written full before it is used: the
+// bare loop writes where something was written before, too.
+func fillSegment(ctx context.Context, address string) error {
+	c, err := client.Dial(ctx, client.Options{Address: address, CleanStart: true})
+	if err != nil {
+		return fmt.Errorf("fill the first segment: %w", err)
+	}
+	const piece = 128 << 10
+	m := mqtt.Publish{Topic: []byte("fill"), Payload: make([]byte, piece), QoS: 1, Retain: true}
+	for written := 0; written < disk.DefaultConfig().SegmentSize+piece && err == nil; written += piece {
+		_, err = c.Publish(ctx, &m)
+	}
+	if err == nil {
+		m.Payload = nil
+		_, err = c.Publish(ctx, &m)
+	}
+	if err = errors.Join(err, c.Close(ctx)); err != nil {
+		return fmt.Errorf("fill the first segment: %w", err)
+	}
+	return nil
 }
 
 // cores says how busy both sides were.

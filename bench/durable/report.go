@@ -142,8 +142,15 @@ func (r *report) markdown() string {
 	r.ownTable(&b)
 	r.latencyTable(&b)
 	r.table(&b, "compaction", "Compaction, publish to acknowledgement", []column{
-		{"", "acked_per_s", "messages/s"}, {"", "cpu", "CPU, µs"}, {"", "ack_p50", "p50, µs"}, {"", "ack_p99", "p99, µs"}, {"", "ack_p99.9", "p99.9, µs"}, {"", "ack_max", "max, µs"},
-		{"", "written_mib", "log written, MiB"}, {"", "live_mib", "never taken, MiB"}, {"", "disk_mib", "disk at most, MiB"},
+		{"", "acked_per_s", "messages/s"},
+		{"", "cpu", "CPU, µs"},
+		{"", "ack_p50", "p50, µs"},
+		{"", "ack_p99", "p99, µs"},
+		{"", "ack_p99.9", "p99.9, µs"},
+		{"", "ack_max", "max, µs"},
+		{"", "written_mib", "log written, MiB"},
+		{"", "live_mib", "never taken, MiB"},
+		{"", "disk_mib", "disk at most, MiB"},
 	})
 	for _, e := range r.Entries {
 		if len(e.Disk) > 0 {
@@ -151,13 +158,27 @@ func (r *report) markdown() string {
 		}
 	}
 	r.table(&b, "offline", "Long offline, then all at once", []column{
-		{"", "in_rate", "publishes/s"}, {"", "in_cpu", "CPU, µs"}, {"", "out_rate", "drained/s"}, {"", "out_cpu", "CPU, µs"}, {"", "rss_filled_mib", "memory when queued, MiB"}, {"", "rss_peak_mib", "at most while drained, MiB"},
-		{"", "disk_mib", "disk at most, MiB"}, {"", "owed", "owed"}, {"", "received", "received"}, {"", "wrong", "lost, doubled or out of order"},
+		{"", "in_rate", "publishes/s"},
+		{"", "in_cpu", "CPU, µs"},
+		{"", "out_rate", "drained/s"},
+		{"", "out_cpu", "CPU, µs"},
+		{"", "rss_filled_mib", "memory when queued, MiB"},
+		{"", "rss_peak_mib", "at most while drained, MiB"},
+		{"", "disk_mib", "disk at most, MiB"},
+		{"", "owed", "owed"},
+		{"", "received", "received"},
+		{"", "wrong", "lost, doubled or out of order"},
 	})
 	r.table(&b, "restart", "Restart after kill -9, on all cores", []column{
-		{"", "warm_s", "ready, cached, s"}, {"", "cold_s", "ready, not cached, s"}, {"", "ready_cpu_s", "CPU until ready, s"}, {"", "rss_mib", "memory at rest, MiB"}, {"", "rss_peak_mib", "at most, MiB"},
-		{"", "session_memory", "memory per offline session, B"}, {"", "queued_disk", "disk per queued message, B"},
-		{"", "retained_disk", "disk per retained topic, B"}, {"", "checked", "messages taken afterwards"},
+		{"", "warm_s", "ready, cached, s"},
+		{"", "cold_s", "ready, not cached, s"},
+		{"", "ready_cpu_s", "CPU until ready, s"},
+		{"", "rss_mib", "memory at rest, MiB"},
+		{"", "rss_peak_mib", "at most, MiB"},
+		{"", "session_memory", "memory per offline session, B"},
+		{"", "queued_disk", "disk per queued message, B"},
+		{"", "retained_disk", "disk per retained topic, B"},
+		{"", "checked", "messages taken afterwards"},
 	})
 	return b.String()
 }
@@ -279,9 +300,17 @@ func (r *report) beside(row, broker string) string {
 // ownTable is what stands behind Sapwood's and the bare loop's rates.
 func (r *report) ownTable(b *strings.Builder) {
 	columns := []column{
-		{bareName, "flushes_per_s", "bare loop: syncs/s"}, {bareName, "cpu", "CPU per message, µs"}, {bareName, "single_acked_per_s", "a sync per message: messages/s"},
-		{bareName, "single_cpu", "CPU, µs"}, {"Sapwood", "bytes_per_message", "Sapwood: log bytes per message"}, {"Sapwood", "syncs_per_s", "syncs/s"}, {"Sapwood", "messages_per_sync", "messages per sync"},
-		{"Sapwood", "ack_p50", "ack p50, µs"}, {"Sapwood", "ack_p99", "p99, µs"}, {"Sapwood", "cpu_busy", "core busy, %"}, {"Sapwood", "generator_cpu_busy", "load's core, %"},
+		{bareName, "flushes_per_s", "bare loop: syncs/s"},
+		{bareName, "cpu", "CPU per message, µs"},
+		{bareName, "single_acked_per_s", "a sync per message: messages/s"},
+		{bareName, "single_cpu", "CPU, µs"},
+		{"Sapwood", "bytes_per_message", "Sapwood: log bytes per message"},
+		{"Sapwood", "syncs_per_s", "syncs/s"},
+		{"Sapwood", "messages_per_sync", "messages per sync"},
+		{"Sapwood", "ack_p50", "ack p50, µs"},
+		{"Sapwood", "ack_p99", "p99, µs"},
+		{"Sapwood", "cpu_busy", "core busy, %"},
+		{"Sapwood", "generator_cpu_busy", "load's core, %"},
 	}
 	if len(r.rows("publish")) == 0 {
 		return

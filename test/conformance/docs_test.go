@@ -161,8 +161,9 @@ func cell(s string) string {
 	return strings.NewReplacer("|", "\\|", "<", "&lt;", "#", "\\#", "*", "\\*").Replace(s)
 }
 
-// areas are those of the list of faults that a broker over TCP answers for.
-const areas = " frame CONNECT PUBLISH SUBSCRIBE acks session resource "
+// areas are those of the list of faults that one broker answers for: towards its clients, its disk, its clock and the system
+// that runs it.
+const areas = " frame CONNECT PUBLISH SUBSCRIBE acks session resource storage clock process "
 
 // Every statement that binds a server, and every fault, is cited by a test or excepted with a reason, and the
 // pages that say where are up to date.
@@ -184,8 +185,8 @@ func TestDocs(t *testing.T) {
 	compare(t, "conformance.md", page.String())
 
 	page.Reset()
-	page.WriteString("# Bad input and overload\n\nGenerated from the tests: `go test ./test/conformance -run TestDocs -update`. What can be done to a broker\n" +
-		"over TCP, what it is expected to do, and the tests that show it.\n")
+	page.WriteString("# Bad input, overload and faults\n\nGenerated from the tests: `go test ./test/conformance -run TestDocs -update`. What can be done to a broker\n" +
+		"over TCP, what its disk, its clock and the system can do to it, what it is expected to do, and the tests that show it.\n")
 	page.WriteString("\n| Fault | Area | Input or fault | Expected | Shown by |\n|---|---|---|---|---|\n")
 	for _, row := range rows(t, filepath.Join("spec", "faults.tsv")) {
 		if strings.Contains(areas, " "+row[1]+" ") {

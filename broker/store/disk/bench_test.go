@@ -62,7 +62,7 @@ func publish(b *testing.B, s onDisk, m *mqtt.Message, p, rounds int) {
 	}
 }
 
-// BenchmarkOpen is a start with a million messages for a thousand sessions, out of the log alone and out of a checkpoint. F225
+// BenchmarkOpen is a start with a million messages for a thousand sessions, out of the log alone and out of a checkpoint.
 func BenchmarkOpen(b *testing.B) {
 	const messages, sessions, perBatch = 1 << 20, 1000, 1024
 	for _, size := range []int{16, 1000} {

@@ -60,7 +60,7 @@ func (u *upkeep) sparse() []wal.Segment {
 			continue
 		}
 		if live := u.live(g.Number); u.leavable(g, live) {
-			share[g.Number] = float64(live) / float64(g.End)
+			share[g.Number] = float64(live) / float64(g.Size)
 			list = append(list, g)
 		}
 	}
@@ -71,7 +71,7 @@ func (u *upkeep) sparse() []wal.Segment {
 // leavable tells whether less than half of a segment is alive. What is alive is known about only: survivors that were put together
 // are left in peace until half of them are gone, whatever that says.
 func (u *upkeep) leavable(g wal.Segment, live int64) bool {
-	full := g.End
+	full := g.Size
 	if packed, ok := u.packed[g.Number]; ok {
 		if packed == 0 {
 			packed = live

@@ -40,19 +40,13 @@ type Store struct {
 
 	mu      sync.Mutex // guards what follows, and the index; taken after applying
 	index   *index.Index
-	queue   []*group // to be written; the last one still takes batches
-	spare   []*group
-	records int     // in queue
-	want    int     // the committer is woken when so many are
 	applied wal.Pos // the index is the state as of here
 	closed  bool
 
-	wake    chan struct{}   // capacity 1: the committer has something to do
-	syncs   chan chan error // somebody wants everything synced
-	commits commits
-	crowd   crowd
-	damage  damages
-	upkeep  upkeep
+	committer committer
+	commits   commits
+	damage    damages
+	upkeep    upkeep
 
 	ending  context.Context // of everything that Close ends
 	end     context.CancelFunc
@@ -69,8 +63,8 @@ func Open(dir string, level Level, cfg Config, o Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, level: level, cfg: cfg, sys: o.System, log: o.Logger,
-		wake: make(chan struct{}, 1), syncs: make(chan chan error),
 	}
+	s.committer = committer{store: s, wake: make(chan struct{}, 1), syncs: make(chan chan error)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -80,7 +74,7 @@ func Open(dir string, level Level, cfg Config, o Options) (*Store, error) {
 		return nil, errors.Join(err, s.unlock())
 	}
 	s.begun.Took = time.Since(began)
-	s.running.Go(s.commit)
+	s.running.Go(s.committer.run)
 	s.running.Go(s.upkeep.maintain)
 	return s, nil
 }

@@ -65,6 +65,7 @@ func (s onDisk) Reopen(t testing.TB) store.Store {
 func TestStore(t *testing.T) {
 	for _, level := range []disk.Level{disk.Fsync, disk.Process} {
 		t.Run(string(level), func(t *testing.T) {
+			t.Parallel()
 			storetest.Run(t, func(t *testing.T) store.Store { return open(t, t.TempDir(), level, small()) })
 		})
 	}
@@ -195,6 +196,7 @@ func listing(t *testing.T, dir string) string {
 
 // TestCompact: what is left of many messages moves together, and the rest of the disk is given back. F226
 func TestCompact(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := loaded(t, dir, small())
 	s.commit(t, put(1), put(2))
@@ -248,6 +250,7 @@ func TestCompact(t *testing.T) {
 
 // TestBackup: a backup taken while messages come in is the store as it was at one moment.
 func TestBackup(t *testing.T) {
+	t.Parallel()
 	s := loaded(t, t.TempDir(), small())
 	s.commit(t, put(1), put(2))
 	for i := range 500 {
@@ -311,6 +314,7 @@ func TestBackup(t *testing.T) {
 
 // TestExport: what is exported and imported is the same, positions included.
 func TestExport(t *testing.T) {
+	t.Parallel()
 	s := loaded(t, t.TempDir(), small())
 	will := put(3)
 	will.Meta.Will = &store.Will{Message: message("w", "bye"), Delay: 5}

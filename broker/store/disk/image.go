@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store"
@@ -155,8 +156,10 @@ func (r *reading) fill(im *image, id [16]byte) error {
 	if err != nil {
 		return err
 	}
-	if len(numbers) > 0 {
-		im.number = numbers[0]
+	for _, n := range slices.Backward(numbers) {
+		if n < 1<<31 { // no store comes that far: it is nobody's
+			im.number = n
+		}
 	}
 	var from wal.Pos
 	h, ok, err := r.checkpoint(im, id, numbers)

@@ -28,7 +28,7 @@ type upkeep struct {
 	// up when it cannot be read a while later either.
 	torn   map[uint32]time.Time
 	cold   *wal.Cold // takes survivors; nil = none is open
-	tidied time.Time
+	tidied time.Time // zero = not by this process: it begins with what those before it left
 
 	reserved atomic.Int64 // bytes of the reserve; 0 = it is not set aside
 
@@ -66,7 +66,6 @@ func (u *upkeep) maintain() {
 	s := u.store
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	u.tidied = time.Now()
 	for {
 		select {
 		case <-s.ending.Done():
@@ -130,9 +129,9 @@ func (u *upkeep) wasteful() (much, full bool) {
 		}
 		switch live := u.live(g.Number); {
 		case live == 0:
-			waste += g.End
+			waste += g.Size
 		case u.leavable(g, live):
-			waste += g.End - live
+			waste += g.Size - live
 			kept += live
 		default:
 			kept += live
@@ -194,7 +193,7 @@ func (u *upkeep) drop() error {
 		}
 	}
 	if len(dead) > 0 && s.level == Process {
-		if err := s.syncNow(); err != nil { // what let go of the last message there has to last first
+		if err := s.committer.syncNow(); err != nil { // what let go of the last message there has to last first
 			return err
 		}
 	}

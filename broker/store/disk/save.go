@@ -108,7 +108,7 @@ func (u *upkeep) snapshot(w *checkpointWriter, number uint32) (h head, bytes int
 	}
 	// What the slices hold may have been written after the checkpoint began: it has to be on disk before they count.
 	if s.level == Process {
-		if err := s.syncNow(); err != nil {
+		if err := s.committer.syncNow(); err != nil {
 			return h, 0, err
 		}
 	}
@@ -169,7 +169,7 @@ func (u *upkeep) keepReserve() {
 func (u *upkeep) makeReserve() error {
 	s := u.store
 	want, have := u.wanted(), u.reserved.Load()
-	if want <= have {
+	if want <= have && have <= 2*want {
 		return nil
 	}
 	f, err := s.sys.Open(u.reserveName(), true)
@@ -187,7 +187,9 @@ func (u *upkeep) makeReserve() error {
 	} else if err != nil {
 		return err
 	}
-	if err = f.Allocate(want); err != nil && have > 0 {
+	if err = f.Allocate(want); err == nil {
+		err = f.Truncate(want) // it may have been larger
+	} else if have > 0 {
 		err = errors.Join(err, f.Truncate(have))
 	}
 	if err = errors.Join(err, f.Close()); err == nil {

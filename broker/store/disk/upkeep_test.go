@@ -83,6 +83,44 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// TestKillCycles: what a process leaves that is killed after a few seconds is given back by those after it. F226
+func TestKillCycles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := faulty.New(1)
+		var most int64
+		for i := range 60 {
+			s := onDisk{Store: openFaulty(t, d)}
+			if i == 0 {
+				s.commit(t, put(1))
+			}
+			for j := range 10 {
+				r := enqueue(message("t", fmt.Sprint(i)), 1)
+				s.commit(t, r)
+				if j > 0 { // one stays
+					s.commit(t, store.Record{Op: store.Settle, Session: 1, Seq: r.Targets[0].Seq})
+				}
+			}
+			time.Sleep(3 * time.Second)
+			size := s.Status().Bytes
+			if i < 20 {
+				most = max(most, size)
+			} else if size > 2*most {
+				t.Errorf("after %d cycles it has %d bytes, in the first 20 it had %d at most", i, size, most)
+			}
+			d = d.Kill()
+			s.Close()
+			if t.Failed() {
+				return
+			}
+		}
+		s := onDisk{Store: openFaulty(t, d)}
+		defer s.Close()
+		if n := len(s.queue(t, 1)); n != 60 {
+			t.Fatalf("%d messages of 60", n)
+		}
+	})
+}
+
 // TestFullDrains: on a disk that stays full what waits can be acknowledged to its end, in any order: the log that the
 // acknowledgements take is given back, and so is the room of what they freed. F212, F213, F226
 func TestFullDrains(t *testing.T) {
@@ -110,7 +148,7 @@ func fullDrains(t *testing.T, limit bool) {
 	s.commit(t, put(1))
 	var seqs []uint64
 	for {
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond) // in a bubble: no real time
 		r := enqueue(message("t", strings.Repeat("x", 200)), 1)
 		if err := s.try(r); err != nil {
 			if !errors.Is(err, store.ErrFull) {
@@ -131,13 +169,13 @@ func fullDrains(t *testing.T, limit bool) {
 			if tries == 100 {
 				t.Fatalf("message %d of %d cannot be acknowledged: %v", i, len(seqs), err)
 			}
-			time.Sleep(time.Second)
+			<-time.After(time.Second) // in a bubble: no real time
 		}
 		if s.Health() == nil && taken < 0 {
 			taken = i
 		}
 	}
-	time.Sleep(10 * time.Second)
+	<-time.After(10 * time.Second) // in a bubble: no real time
 	if err := s.Health(); err != nil {
 		t.Fatalf("all is acknowledged, and health is %v", err)
 	}
@@ -275,6 +313,7 @@ func TestStaleCheckpoints(t *testing.T) {
 // TestOlderCheckpoint: when the newest checkpoint is damaged, the one before it and the log behind that have everything, whatever was
 // moved and given back.
 func TestOlderCheckpoint(t *testing.T) {
+	t.Parallel()
 	d := faulty.New(1)
 	s := openFaulty(t, d)
 	st := newStory(s)
@@ -318,7 +357,7 @@ func TestOlderCheckpoint(t *testing.T) {
 	s.Close()
 }
 
-// TestBadSector: a part of the disk that cannot be read costs what lies there, is told, and keeps nothing from starting. F218
+// TestBadSector: a part of the disk that cannot be read costs what lies there, is told, and keeps nothing from starting.
 func TestBadSector(t *testing.T) {
 	d := faulty.New(1)
 	s := openFaulty(t, d)
@@ -348,7 +387,7 @@ func TestBadSector(t *testing.T) {
 	st.check(t, s)
 }
 
-// TestUnreadable: what the disk fails to read is tried again, and holds up a queue for a while but not for ever. F218
+// TestUnreadable: what the disk fails to read is tried again, and holds up a queue for a while but not for ever.
 func TestUnreadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := faulty.New(1)
@@ -390,8 +429,108 @@ func TestUnreadable(t *testing.T) {
 	})
 }
 
+// TestStartFails: an operation that fails once during a start, whichever, costs nothing that was acknowledged: neither when
+// the store opens all the same, nor when it is opened again.
+func TestStartFails(t *testing.T) {
+	t.Parallel()
+	d := faulty.New(1)
+	s := openFaulty(t, d)
+	st := newStory(s)
+	for i := range 200 {
+		if err := st.step(i); err != nil {
+			t.Fatal(err)
+		}
+		if i == 100 {
+			if _, err := s.Compact(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	d = d.PowerCut()
+	s.Close()
+	whole := d.Clone()
+	openFaulty(t, whole).Close()
+	total := whole.Done(^faulty.Op(0))
+	refused := 0
+	for n := 1; n <= total; n++ {
+		d := d.Clone()
+		d.Fail(faulty.Match{Nth: n}, syscall.EIO, 1)
+		s, err := disk.Open(data, disk.Fsync, tiny(), disk.Options{System: d})
+		if err != nil {
+			refused++
+		} else {
+			st.check(t, s)
+			_, err := s.Compact(t.Context(), nil)
+			if err != nil { // it may be what fails
+				_, err = s.Compact(t.Context(), nil)
+			}
+			if err != nil {
+				t.Fatalf("operation %d failed: Compact: %v", n, err)
+			}
+			s.Close()
+		}
+		s = openFaulty(t, d.PowerCut())
+		st.check(t, s)
+		s.Close()
+		if t.Failed() {
+			t.Fatalf("operation %d failed", n)
+		}
+	}
+	t.Logf("%d operations, of which %d kept the store from opening", total, refused)
+}
+
+// TestStrangers: files with the names of segments and checkpoints that are none, and with numbers that leave none behind them,
+// cost nothing.
+func TestStrangers(t *testing.T) {
+	d := faulty.New(1)
+	s := openFaulty(t, d)
+	st := newStory(s)
+	play := func(from, to int) {
+		for i := from; i < to; i++ {
+			if err := st.step(i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	play(0, 50)
+	s.Close()
+	strangers := []string{"4294967295.seg", "checkpoint-4294967295", "spare-7", "99999999999.seg", "checkpoint-x", "notes.txt"}
+	for _, name := range strangers {
+		f, err := d.Create(filepath.Join(data, "store", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(bytes.Repeat([]byte("stranger"), 5000), 0); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	s = openFaulty(t, d)
+	st.check(t, s)
+	if err := st.s.Health(); err != nil && !strings.Contains(err.Error(), "move it away") {
+		t.Fatal(err)
+	}
+	s.Close()
+	if err := d.Remove(filepath.Join(data, "store", strangers[0])); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		st.s = openFaulty(t, d)
+		play(50, 150)
+		if _, err := st.s.Compact(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		d = d.Kill()
+		st.s.Close()
+		s = openFaulty(t, d)
+		st.check(t, s)
+		s.Close()
+	}
+}
+
 // TestRestoreCut: a restore that was killed at any time, or lost its power, leaves no store but can be run again.
 func TestRestoreCut(t *testing.T) {
+	t.Parallel()
 	s := openFaulty(t, faulty.New(1))
 	st := newStory(s)
 	for i := range 100 {
@@ -449,6 +588,7 @@ func TestRestoreCut(t *testing.T) {
 
 // TestColdFails: a compaction that the disk fails once is done later, with nothing lost.
 func TestColdFails(t *testing.T) {
+	t.Parallel()
 	for _, op := range []faulty.Op{faulty.OpWrite, faulty.OpSync, faulty.OpAllocate, faulty.OpCreate, faulty.OpRename, faulty.OpRead, faulty.OpOpen, faulty.OpSyncDir, faulty.OpRemove} {
 		for nth := 1; nth < 8; nth++ {
 			d := faulty.New(uint64(nth))

@@ -76,7 +76,7 @@ func testReuse(e *engine) {
 }
 
 func testStraggler(e *engine) {
-	const n = 5000
+	const n = 2500
 	e.commit(put(1))
 	stuck := []string{}
 	for i := uint64(1); i <= n; i++ {
@@ -90,7 +90,7 @@ func testStraggler(e *engine) {
 		default:
 			e.commit(settle(1, i))
 		}
-		if i%1000 == 0 {
+		if i%500 == 0 {
 			e.expectQueue(1, stuck...)
 		}
 	}

@@ -316,7 +316,8 @@ func (x *Index) retain(m *mqtt.Message, at Pos) {
 	name := view(m.Topic)
 	x.keep(name, m.Kept(), at, uint32(m.Bytes()))
 	if m.Kept() { // the key is replaced too, though it is equal: the message before need not be held for it
-		x.retained[name] = x.retained[name]
+		h := x.retained[name]
+		x.retained[name] = h
 	}
 }
 

@@ -149,11 +149,21 @@ func TestAppliedBefore(t *testing.T) {
 	sub := store.Subscription{Filter: "f"}
 	records := []store.Record{
 		put(1), put(2), put(3), enqueue(m, 1, 2, 3, 1), enqueue(m, 2), enqueue(m, 1), enqueue(m, 1),
-		{Op: store.Settle, Session: 2, Seq: 1}, {Op: store.Settle, Session: 2, Seq: 2}, {Op: store.Release, Session: 1, Seq: 3},
-		{Op: store.Receive, Session: 1, PacketID: 4}, {Op: store.Receive, Session: 1, PacketID: 5}, {Op: store.Complete, Session: 1, PacketID: 4},
-		{Op: store.Subscribe, Session: 1, Subscription: sub}, {Op: store.Unsubscribe, Session: 1, Subscription: sub}, {Op: store.Subscribe, Session: 2, Subscription: sub},
-		{Op: store.Retain, Message: m}, {Op: store.Retain, Message: m}, {Op: store.Retain, Message: message("u")},
-		{Op: store.Unretain, Message: message("u")}, put(1), {Op: store.EndSession, Session: 3},
+		{Op: store.Settle, Session: 2, Seq: 1},
+		{Op: store.Settle, Session: 2, Seq: 2},
+		{Op: store.Release, Session: 1, Seq: 3},
+		{Op: store.Receive, Session: 1, PacketID: 4},
+		{Op: store.Receive, Session: 1, PacketID: 5},
+		{Op: store.Complete, Session: 1, PacketID: 4},
+		{Op: store.Subscribe, Session: 1, Subscription: sub},
+		{Op: store.Unsubscribe, Session: 1, Subscription: sub},
+		{Op: store.Subscribe, Session: 2, Subscription: sub},
+		{Op: store.Retain, Message: m},
+		{Op: store.Retain, Message: m},
+		{Op: store.Retain, Message: message("u")},
+		{Op: store.Unretain, Message: message("u")},
+		put(1),
+		{Op: store.EndSession, Session: 3},
 	}
 	do(x, index.Pos{Segment: 1}, records...)
 	tell := func() string {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"syscall"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/file"
 )
@@ -40,14 +41,21 @@ func (d *folder) segment(number uint32, size int64) (*segment, error) {
 	s := &segment{number: number}
 	s.size.Store(size)
 	b := make([]byte, headerSize+groupSize)
-	f, err := d.sys.Open(d.segmentPath(number), false)
+	f, err := open(d.sys, d.segmentPath(number))
+	if errors.Is(err, syscall.EIO) {
+		s.wrong = "it cannot be opened: " + err.Error()
+		return s, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	n, err := f.ReadAt(b, 0)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
+	n := 0
+	err = again(func() (err error) {
+		if n, err = f.ReadAt(b, 0); errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return err
+	})
 	if err := errors.Join(err, f.Close()); err != nil {
 		s.wrong = "it cannot be read: " + err.Error()
 		return s, nil
@@ -73,6 +81,25 @@ func (d *folder) segment(number uint32, size int64) (*segment, error) {
 		s.ended = true
 	}
 	return s, nil
+}
+
+// again tries up to three times what the disk fails to do: what cannot be read at a start counts as lost from then on.
+func again(do func() error) (err error) {
+	for range 3 {
+		if err = do(); err == nil {
+			break
+		}
+	}
+	return err
+}
+
+// open opens a file for reading.
+func open(sys file.System, name string) (f file.File, err error) {
+	err = again(func() error {
+		f, err = sys.Open(name, false)
+		return err
+	})
+	return f, err
 }
 
 // anyGroup tells whether a group's header stands anywhere in the segment, and notes the first.

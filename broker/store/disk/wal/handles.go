@@ -41,7 +41,7 @@ func (h *handles) get(number uint32) (*handle, error) {
 	h.tick++
 	one := h.open[number]
 	if one == nil {
-		f, err := h.sys.Open(filepath.Join(h.dir, segmentName(number)), false)
+		f, err := open(h.sys, filepath.Join(h.dir, segmentName(number)))
 		if err != nil {
 			return nil, err
 		}

@@ -151,6 +151,9 @@ func (s *scan) salvage(off, end int64) error {
 			continue
 		}
 		if hole < 0 {
+			if s.seg.cold && s.blank(at, end) {
+				return nil // no need to try every byte
+			}
 			hole = at
 		}
 		effort -= n

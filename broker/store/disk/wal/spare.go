@@ -156,11 +156,11 @@ func (p *supply) make(h header) (*segment, error) {
 
 // cold makes a cold segment, which grows as it is written.
 func (p *supply) cold() (*segment, error) {
-	p.mu.Lock()
-	p.number++
-	h := header{kind: kindCold, number: p.number, store: p.o.Store}
-	p.mu.Unlock()
-	return p.make(h)
+	number, err := p.another()
+	if err != nil {
+		return nil, err
+	}
+	return p.make(header{kind: kindCold, number: number, store: p.o.Store})
 }
 
 // blank is a file with nothing but a header, under a name without meaning.

@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -139,15 +140,26 @@ func (p *supply) prepare() (*segment, error) {
 	if err := p.settle(); err != nil {
 		return nil, fmt.Errorf("make the end of the log last: %w", err)
 	}
-	p.mu.Lock()
-	p.number++
-	h := header{kind: kindLog, number: p.number, after: p.after, store: p.o.Store, size: p.o.SegmentSize}
-	p.mu.Unlock()
-	s, err := p.make(h)
+	number, err := p.another()
+	if err != nil {
+		return nil, fmt.Errorf("prepare segment: %w", err)
+	}
+	s, err := p.make(header{kind: kindLog, number: number, after: p.after, store: p.o.Store, size: p.o.SegmentSize})
 	if err != nil {
 		return nil, fmt.Errorf("prepare segment: %w", err)
 	}
 	return s, nil
+}
+
+// another is a number that no segment had.
+func (p *supply) another() (uint32, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.number == math.MaxUint32 {
+		return 0, fmt.Errorf("%s has the last number there is: move it away and start again", p.segmentPath(p.number))
+	}
+	p.number++
+	return p.number, nil
 }
 
 // settle writes what is owed. It may be tried again: every time all of it is written.

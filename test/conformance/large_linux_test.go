@@ -1,0 +1,86 @@
+package conformance
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// F225: a broker with much in its store listens within seconds, and reads what waits only as somebody comes for it
+// (320,000 entries of the 10^8; that a start which takes long says so is TestLongStart of package app).
+func TestLargeStore(t *testing.T) {
+	t.Parallel()
+	const sessions, messages, size, topics = 300, 1000, 64 << 10, 20_000
+	data := filepath.Join(t.TempDir(), "data")
+	fill(t, data, sessions, messages, size, topics)
+	if _, err := build(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	p := launch(t, data)
+	took := time.Since(began)
+	if p.said.Found.Sessions != sessions || p.said.Found.Retained != topics || took > 10*time.Second {
+		t.Errorf("after %v it found %+v", took, p.said.Found)
+	}
+	memory := status(t, p.cmd.Process.Pid, "VmRSS")
+	if memory > messages*size {
+		t.Errorf("%d bytes of memory for %d bytes of messages that wait", memory, messages*size)
+	}
+	c := dial(t, p.addr, "s7", mqtt.V5)
+	c.send("CONNECT id=s7 expiry=3600 receive-max=10")
+	c.expect("CONNACK 0x00 present")
+	for n := range 10 {
+		c.expect(fmt.Sprintf(`PUBLISH qos=1 topic=q/%d "%s"`, n, bytes.Repeat([]byte("."), size)))
+	}
+	t.Logf("ready after %v with %d MiB", took, memory>>20)
+	p.kill()
+}
+
+// fill makes a store in which messages wait for all sessions, and topics have retained messages.
+func fill(t *testing.T, data string, sessions, messages, size, topics int) {
+	t.Helper()
+	st, err := disk.Open(data, disk.Process, disk.DefaultConfig(), disk.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	var batch store.Batch
+	commit := func() {
+		t.Helper()
+		batch.Done = func(err error) { done <- err }
+		st.Commit(&batch)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		batch = store.Batch{}
+	}
+	var targets []store.Target
+	for i := range sessions {
+		id := store.SessionID(i + 1)
+		batch.Records = append(batch.Records, store.Record{Op: store.PutSession, Session: id, Meta: &store.Session{
+			ID: id, ClientID: fmt.Sprint("s", i), Version: mqtt.V5, Expiry: 3600, Disconnected: time.Now().UnixMilli(), Unsent: 1,
+		}})
+		targets = append(targets, store.Target{Session: id, Delivery: store.Delivery{QoS: 1}})
+	}
+	commit()
+	for i := range messages {
+		m := &mqtt.Message{Topic: fmt.Append(nil, "q/", i), Payload: bytes.Repeat([]byte("."), size), QoS: 1}
+		batch.Records = []store.Record{{Op: store.Enqueue, Message: m.Keep(), Targets: append([]store.Target(nil), targets...)}}
+		commit()
+	}
+	for i := range topics {
+		m := &mqtt.Message{Topic: fmt.Append(nil, "r/", i), Payload: []byte("r"), Retain: true}
+		if batch.Records = append(batch.Records, store.Record{Op: store.Retain, Message: m.Keep()}); len(batch.Records) == 1000 {
+			commit()
+		}
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
