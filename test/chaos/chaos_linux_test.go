@@ -140,7 +140,7 @@ func TestModes(t *testing.T) {
 
 // treat runs one mode for as many cycles as asked for.
 func treat(t *testing.T, s process.Server, w *row) {
-	least := max(*cycles, 3)
+	least := max(*cycles, 2)
 	for w.cycles < least && !t.Failed() {
 		r := perform(t, s, w.mode, min(runCycles, least-w.cycles), chance())
 		w.add(&r)

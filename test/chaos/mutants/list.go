@@ -141,8 +141,8 @@ func ofEngine() []Mutant {
 			[]Try{powerless(6)},
 		},
 		{
-			"what could not be written is acknowledged", "broker/store/disk/commit.go",
-			"		s.fail(g, err)\n", "		s.tell(g, nil)\n",
+			"what could not be written is acknowledged", "broker/store/disk/committer.go",
+			"		c.fail(g, err)\n", "		c.tell(g, nil)\n",
 			[]Try{denied()},
 		},
 		{
