@@ -51,7 +51,12 @@ func (t *Try) Run(ctx context.Context, root, overlay string, seed int) (found st
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
-	cmd.Env = os.Environ()
+	scratch, err := os.MkdirTemp("", "mutant-") // for the histories of what is found
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(scratch)
+	cmd.Env = append(os.Environ(), "TMPDIR="+scratch)
 	if overlay != "" {
 		cmd.Env = append(cmd.Env, "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+overlay)) // for the binary that the test builds, too
 	}
