@@ -13,7 +13,6 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/bench/load"
 	"github.com/sapwood-mqtt/sapwood/bench/peer"
-	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/client"
 )
@@ -136,9 +135,12 @@ func fillSegment(ctx context.Context, address string) error {
 	if err != nil {
 		return fmt.Errorf("fill the first segment: %w", err)
 	}
-	const piece = 128 << 10
+	const (
+		segment = 16 << 20 // storage.segment_size, unless sapwood.yaml says less
+		piece   = 128 << 10
+	)
 	m := mqtt.Publish{Topic: []byte("fill"), Payload: make([]byte, piece), QoS: 1, Retain: true}
-	for written := 0; written < disk.DefaultConfig().SegmentSize+piece && err == nil; written += piece {
+	for written := 0; written < segment+piece && err == nil; written += piece {
 		_, err = c.Publish(ctx, &m)
 	}
 	if err == nil {
