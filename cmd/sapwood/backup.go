@@ -76,14 +76,7 @@ func (c *restoreCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	r, err := disk.CheckDir(ctx, cfg.Data, cfg.Storage, nil)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return printJSON(std.out, r)
-	}
-	return printReport(std.out, r)
+	return reportOn(ctx, std, cfg, c.JSON)
 }
 
 // writeOut writes a file, whole or not at all, or standard output, and tells how much it is. f may show how far it is.

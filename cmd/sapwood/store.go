@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 )
 
@@ -272,11 +273,16 @@ func (c *storeImportCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
+	return reportOn(ctx, std, cfg, c.JSON)
+}
+
+// reportOn checks what a command has put into a directory, and prints what is there.
+func reportOn(ctx context.Context, std *streams, cfg app.Config, asJSON bool) error {
 	r, err := disk.CheckDir(ctx, cfg.Data, cfg.Storage, nil)
 	if err != nil {
 		return err
 	}
-	if c.JSON {
+	if asJSON {
 		return printJSON(std.out, r)
 	}
 	return printReport(std.out, r)

@@ -134,6 +134,16 @@ func (st *story) step(i int) error {
 	return nil
 }
 
+// play does the things from from to to, which must all succeed.
+func (st *story) play(t testing.TB, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		if err := st.step(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // check compares a store that was opened after a crash with the story.
 func (st *story) check(t testing.TB, s *disk.Store) {
 	t.Helper()
@@ -262,11 +272,7 @@ func TestFull(t *testing.T) {
 	d := faulty.New(7)
 	s := openFaulty(t, d)
 	st := newStory(s)
-	for i := range 40 {
-		if err := st.step(i); err != nil {
-			t.Fatal(err)
-		}
-	}
+	st.play(t, 0, 40)
 	d.SetFree(0)
 	var err error
 	i := 40
@@ -359,19 +365,11 @@ func TestRot(t *testing.T) {
 	d := faulty.New(3)
 	s := openFaulty(t, d)
 	st := newStory(s)
-	for i := range 150 {
-		if err := st.step(i); err != nil {
-			t.Fatal(err)
-		}
-	}
+	st.play(t, 0, 150)
 	if _, err := s.Compact(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 40 {
-		if err := st.step(150 + i); err != nil {
-			t.Fatal(err)
-		}
-	}
+	st.play(t, 150, 190)
 	want := (onDisk{Store: s}).queue(t, 1)
 	d = d.Kill()
 	s.Close()

@@ -273,14 +273,7 @@ func TestStaleCheckpoints(t *testing.T) {
 	d := faulty.New(1)
 	s := openFaulty(t, d)
 	st := newStory(s)
-	play := func(from, to int) {
-		for i := from; i < to; i++ {
-			if err := st.step(i); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	play(0, 1)
+	st.play(t, 0, 1)
 	for range 2 { // there is nothing behind the log yet
 		if _, err := s.Compact(t.Context(), nil); err != nil {
 			t.Fatal(err)
@@ -293,7 +286,7 @@ func TestStaleCheckpoints(t *testing.T) {
 	st.s = s
 	stop()
 	(onDisk{Store: s}).try(put(1)) // had it been lost
-	play(1, 300)
+	st.play(t, 1, 300)
 	if _, err := s.Compact(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -362,11 +355,7 @@ func TestBadSector(t *testing.T) {
 	d := faulty.New(1)
 	s := openFaulty(t, d)
 	st := newStory(s)
-	for i := range 100 {
-		if err := st.step(i); err != nil {
-			t.Fatal(err)
-		}
-	}
+	st.play(t, 0, 100)
 	d = d.Kill()
 	s.Close()
 	s = openFaulty(t, d)
@@ -485,14 +474,7 @@ func TestStrangers(t *testing.T) {
 	d := faulty.New(1)
 	s := openFaulty(t, d)
 	st := newStory(s)
-	play := func(from, to int) {
-		for i := from; i < to; i++ {
-			if err := st.step(i); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	play(0, 50)
+	st.play(t, 0, 50)
 	s.Close()
 	strangers := []string{"4294967295.seg", "checkpoint-4294967295", "spare-7", "99999999999.seg", "checkpoint-x", "notes.txt"}
 	for _, name := range strangers {
@@ -516,7 +498,7 @@ func TestStrangers(t *testing.T) {
 	}
 	for range 3 {
 		st.s = openFaulty(t, d)
-		play(50, 150)
+		st.play(t, 50, 150)
 		if _, err := st.s.Compact(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -533,11 +515,7 @@ func TestRestoreCut(t *testing.T) {
 	t.Parallel()
 	s := openFaulty(t, faulty.New(1))
 	st := newStory(s)
-	for i := range 100 {
-		if err := st.step(i); err != nil {
-			t.Fatal(err)
-		}
-	}
+	st.play(t, 0, 100)
 	var backup bytes.Buffer
 	if err := s.Backup(t.Context(), &backup, nil); err != nil {
 		t.Fatal(err)
@@ -594,11 +572,7 @@ func TestColdFails(t *testing.T) {
 			d := faulty.New(uint64(nth))
 			s := openFaulty(t, d)
 			st := newStory(s)
-			for i := range 200 {
-				if err := st.step(i); err != nil {
-					t.Fatal(err)
-				}
-			}
+			st.play(t, 0, 200)
 			d.Fail(faulty.Match{Op: op, Nth: nth}, syscall.EIO, 20)
 			var err error
 			for range 40 {
