@@ -189,7 +189,9 @@ func TestFullFrees(t *testing.T) {
 	kept.expect(`PUBLISH dup "1"`, `PUBLISH dup "2"`)
 	kept.send("PUBACK id=1", "PUBREC id=2")
 	kept.expect("PUBREL id=2")
-	kept.send("PUBCOMP id=2", "UNSUBSCRIBE id=9 u")
+	kept.send("PUBCOMP id=2", "SUBSCRIBE id=8 u qos=1") // as clients do whenever they come back
+	kept.expect("SUBACK id=8 0x01")
+	kept.send("UNSUBSCRIBE id=9 u")
 	kept.expect("UNSUBACK id=9 0x00")
 	from.send("PUBREL id=7")
 	from.expect("PUBCOMP id=7")

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
@@ -26,13 +27,14 @@ func indexOptions(s *session.Subscription) uint32 {
 func (r *router) authorizeFilters(c *client, p *mqtt.Subscribe, codes []mqtt.ReasonCode) {
 	if c.stored != 0 {
 		if err := r.sh.health.why(); err != nil {
-			for i := range codes {
-				if !codes[i].Failed() {
+			for i, f := range p.Filters {
+				// Clients subscribe again whenever they come back: a full store takes that, and they drain it.
+				again := errors.Is(err, store.ErrFull) && c.s.Subscribes(string(f.Filter))
+				if !codes[i].Failed() && !again {
 					codes[i] = refusal(err)
 					r.sh.count.NotStored[codes[i]]++
 				}
 			}
-			return
 		}
 	}
 	if r.sh.b.opts.Authz == nil {

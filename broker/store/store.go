@@ -65,8 +65,8 @@ type Store interface {
 
 	// Health tells why batches that make the store grow (Batch.Grows) are refused at present, in
 	// words for people; nil when they are taken. ErrFull is what errors.Is finds when space is all that lacks: what
-	// gives back space, and a new PutSession of a session that exists, may then be kept all the same. It costs little more than
-	// an atomic read, and the store gets well by itself.
+	// gives back space, and what replaces a session's data or its subscription to the same filter, may then be kept all
+	// the same. It costs little more than an atomic read, and the store gets well by itself.
 	Health() error
 
 	// Stats are the engine's present figures, after Close the last.
@@ -107,14 +107,14 @@ func (b *Batch) Check() error {
 	return nil
 }
 
-// Grows tells whether keeping the batch takes room for good: it has an Enqueue, a Retain, a Receive or a Subscribe. A
-// PutSession alone counts as growth only to an engine that finds its session new.
+// Grows tells whether keeping the batch takes room for good whatever is kept already: it has an Enqueue, a Retain or a
+// Receive. A PutSession or a Subscribe is growth only to an engine that finds the session or the filter new.
 func (b *Batch) Grows() bool {
 	for i := range b.Records {
 		switch b.Records[i].Op {
-		case Enqueue, Retain, Receive, Subscribe:
+		case Enqueue, Retain, Receive:
 			return true
-		case PutSession, EndSession, Unsubscribe, Settle, Release, Complete, Unretain:
+		case PutSession, EndSession, Subscribe, Unsubscribe, Settle, Release, Complete, Unretain:
 		}
 	}
 	return false

@@ -273,6 +273,9 @@ func TestFull(t *testing.T) {
 	s := openFaulty(t, d)
 	st := newStory(s)
 	st.play(t, 0, 40)
+	if err := st.try(store.Record{Op: store.Subscribe, Session: 1, Subscription: store.Subscription{Filter: "known"}}); err != nil {
+		t.Fatal(err)
+	}
 	d.SetFree(0)
 	var err error
 	i := 40
@@ -281,6 +284,13 @@ func TestFull(t *testing.T) {
 	}
 	if !errors.Is(err, store.ErrFull) || !errors.Is(s.Health(), store.ErrFull) {
 		t.Fatalf("after %d steps on a full disk: %v; health %v", i, err, s.Health())
+	}
+	// Who comes back subscribes again; a new filter is refused.
+	if err := st.try(store.Record{Op: store.Subscribe, Session: 1, Subscription: store.Subscription{Filter: "known", Options: 2}}); err != nil {
+		t.Fatalf("a known filter on a full disk: %v", err)
+	}
+	if err := st.try(store.Record{Op: store.Subscribe, Session: 1, Subscription: store.Subscription{Filter: "new"}}); !errors.Is(err, store.ErrFull) {
+		t.Fatalf("a new filter on a full disk: %v", err)
 	}
 	// Acknowledging goes on.
 	freed := 0

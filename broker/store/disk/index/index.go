@@ -131,11 +131,23 @@ func (x *Index) give(id store.SessionID) uint64 {
 	return se.given
 }
 
-// New tells whether a PutSession in a batch that is not given yet makes a new session.
+// New tells whether a PutSession or a Subscribe in a batch that is not given yet makes a session or a subscription that is
+// not kept already.
 func (x *Index) New(records []store.Record) bool {
 	for i := range records {
-		if r := &records[i]; r.Op == store.PutSession {
-			if p, ok := x.promised[r.Session]; ok && !p.exists || !ok && x.sessions[r.Session] == nil {
+		r := &records[i]
+		if r.Op != store.PutSession && r.Op != store.Subscribe {
+			continue
+		}
+		se := x.sessions[r.Session]
+		if p, ok := x.promised[r.Session]; ok && !p.exists || !ok && se == nil {
+			return true
+		}
+		if r.Op == store.Subscribe {
+			if se == nil {
+				return true
+			}
+			if _, had := se.find(r.Subscription.Filter); !had {
 				return true
 			}
 		}

@@ -41,6 +41,13 @@ func newModel() *model {
 	return &model{sessions: map[store.SessionID]*modelSession{}, retained: map[string]*mqtt.Message{}}
 }
 
+func (m *model) subscription(id store.SessionID, filter string) (s store.Subscription, ok bool) {
+	if se := m.sessions[id]; se != nil {
+		s, ok = se.subs[filter]
+	}
+	return s, ok
+}
+
 func (m *model) apply(r *store.Record) {
 	se := m.sessions[r.Session]
 	switch r.Op {
@@ -240,8 +247,12 @@ func (w *world) give() {
 	grows := false
 	for range 1 + w.IntN(5) {
 		r := w.record(b.records)
-		if r.Op == store.PutSession && !w.exists(r.Session, nil) {
-			grows = true
+		switch r.Op {
+		case store.PutSession:
+			grows = grows || !w.exists(r.Session, nil)
+		case store.Subscribe:
+			_, kept := w.m.subscription(r.Session, r.Subscription.Filter)
+			grows = grows || !w.exists(r.Session, nil) || !kept
 		}
 		b.records = append(b.records, r)
 	}
