@@ -3,6 +3,8 @@ package broker
 import (
 	"container/heap"
 	"time"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
 // timer is when a client, or a task of the shard itself, is due.
@@ -54,7 +56,11 @@ type agenda struct {
 // watch makes sure that c is looked at when its session needs it. A deadline that has moved on
 // since (every packet moves the keep-alive) is found out when the timer fires.
 func (a *agenda) watch(c *client) {
-	switch d := c.s.Deadline(); {
+	d := c.s.Deadline()
+	if c.expires != 0 && (d == 0 || c.expires < d) {
+		d = c.expires
+	}
+	switch {
 	case d == 0:
 	case c.timer == 0:
 		heap.Push(&a.timers, timer{at: d, client: c})
@@ -112,6 +118,10 @@ func (a *agenda) attend(c *client) {
 		c.s.Heard(a.sh.turn())
 	}
 	a.sh.perform(c, nil, c.s.Tick(a.sh.turn(), a.sh.take()))
+	if c.expires != 0 && c.expires <= a.sh.now {
+		c.expires = 0
+		a.sh.perform(c, nil, c.s.Kick(mqtt.MaximumConnectTime, "the credentials have expired", a.sh.take()))
+	}
 	if c.s.Ended() {
 		a.sh.count.SessionsExpired++
 		return

@@ -38,7 +38,7 @@ type Options struct {
 	Version  string             // of the program, for $SYS/broker/version
 	Gates    []Gate             // asked in order about every message, after authorisation
 	Events   Events             // told what happens
-	Authn    auth.Authenticator // nil = everybody is anonymous
+	Authn    auth.Authenticator // of listeners without a door of their own; nil = everybody is anonymous
 	Authz    auth.Authorizer    // nil = everything is allowed, but $SYS and $CONTROL
 	Now      func() time.Time   // the wall clock, read once by New; nil = time.Now
 }
@@ -143,6 +143,11 @@ func (b *Broker) abandon() {
 // Serve accepts connections from ln until Close or until ln is closed by its owner, and returns
 // ErrClosed or nil then.
 func (b *Broker) Serve(ln net.Listener) error {
+	return b.ServeDoor(ln, NewDoor(Listener{Name: ln.Addr().String(), Authn: b.opts.Authn}))
+}
+
+// ServeDoor is Serve with a door of its own.
+func (b *Broker) ServeDoor(ln net.Listener, door *Door) error {
 	b.mu.Lock()
 	if b.closing {
 		b.mu.Unlock()
@@ -153,7 +158,8 @@ func (b *Broker) Serve(ln net.Listener) error {
 	var next atomic.Uint32
 	pick := func() *loop.Loop { return b.shards[int(next.Add(1))%len(b.shards)].loop }
 	quiet := newQuiet(time.Second)
-	err := loop.Accept(ln, b.stopping, pick, nil, func(err error) {
+	admit := func(conn *loop.Conn) { conn.State = door }
+	err := loop.Accept(ln, b.stopping, pick, admit, func(err error) {
 		if n, ok := quiet.allow(time.Now()); ok {
 			b.log.Warn("accepting a connection failed", "listener", ln.Addr().String(), "error", err, "times", n)
 		}

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
@@ -22,14 +23,15 @@ type client struct {
 	stored store.SessionID // 0 = not durable
 	handle uint32          // in the subscription index
 
-	identity atomic.Pointer[auth.Identity] // other shards ask whether it may receive
-	online   atomic.Bool                   // takes QoS 0
-	full     atomic.Bool                   // its queue is at the limit
-	load     atomic.Int32                  // QoS 1 and 2 messages queued or in flight
+	who    atomic.Pointer[auth.Principal] // other shards ask whether it may receive
+	online atomic.Bool                    // takes QoS 0
+	full   atomic.Bool                    // its queue is at the limit
+	load   atomic.Int32                   // QoS 1 and 2 messages queued or in flight
 
 	replays   []*replay     // retained messages still to be sent
 	hello     *hello        // what CONNACK has to say; nil once it is sent
 	timer     int           // 1 + its place in agenda.timers, 0 = none
+	expires   int64         // when its identity ends, 0 = never
 	published uint64        // the batch that its last message became part of
 	replayed  uint64        // the batch that its last retained message became part of
 	waiting   uint64        // the batch in whose list of waiters it stands
@@ -47,6 +49,8 @@ type client struct {
 // pending is a connection that has no client yet.
 type pending struct {
 	conn     *loop.Conn // nil once the shard has nothing to do with it any more
+	door     *Door
+	peer     auth.Peer
 	hs       session.Handshake
 	deadline int64 // ms, for its CONNECT
 	version  mqtt.Version
@@ -71,7 +75,7 @@ type hello struct {
 // meta is the session's own data as the store keeps it.
 func (c *client) meta(now int64) *store.Session {
 	m := &store.Session{
-		ID: c.stored, ClientID: c.id, Owner: c.identity.Load().Name,
+		ID: c.stored, ClientID: c.id, Owner: c.who.Load().Name,
 		Version: c.s.Version(), Expiry: c.s.Expiry(),
 	}
 	if !c.s.Connected() {
@@ -86,6 +90,15 @@ func (c *client) meta(now int64) *store.Session {
 	return m
 }
 
+// identify says who the client is from now on.
+func (c *client) identify(who *auth.Principal) {
+	c.who.Store(who)
+	c.expires = 0
+	if !who.Expires.IsZero() && c.conn != nil {
+		c.expires = max(c.shard.now+time.Until(who.Expires).Milliseconds(), 1)
+	}
+}
+
 // outgoing is about how many messages wait in the output: those written since it was last seen empty, less the share
 // of their bytes that the connection has taken.
 func (c *client) outgoing() int {
@@ -96,9 +109,15 @@ func (c *client) outgoing() int {
 }
 
 // remote is the peer's address, for people.
-func (c *client) remote() string { return remoteOf(c.conn) }
+func (c *client) remote() string {
+	if c.conn == nil {
+		return "unknown"
+	}
+	return c.who.Load().Peer.Remote()
+}
 
-func remoteOf(conn *loop.Conn) string {
+// addressOf is where a connection comes from, for people, whoever it is.
+func addressOf(conn *loop.Conn) string {
 	if conn == nil || conn.RemoteAddr() == nil {
 		return "unknown"
 	}

@@ -9,10 +9,10 @@ import (
 )
 
 // admit gives the connection its client: a new session, or the one that the client id has.
-func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned bool) {
+func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal, assigned bool) {
 	req := p.request
 	old := sh.byID[req.ClientID]
-	if old != nil && old.identity.Load().Name != id.Name {
+	if old != nil && old.who.Load().Name != who.Name {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "the client id belongs to somebody else"})
 		return
 	}
@@ -21,7 +21,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 	case sh.stopping:
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
 		return
-	case req.Will != nil && !sh.router.mayPublish(id, req.ClientID, req.Will.Msg.Topic):
+	case req.Will != nil && !sh.router.mayPublish(who, req.Will.Msg):
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorised to publish the will"})
 		return
 	case req.Expiry > 0 && (old == nil || req.CleanStart || old.s.Expiry() == 0): // a new session for the store
@@ -35,7 +35,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 		return
 	}
 	if taking {
-		sh.takeOver(old, remoteOf(conn))
+		sh.takeOver(old, p.peer.Remote())
 	}
 	if old != nil && req.CleanStart && !old.s.Ended() { // [MQTT-3.1.2-4]
 		sh.perform(old, nil, old.s.End(sh.turn(), sh.take()))
@@ -43,7 +43,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 	c := sh.byID[req.ClientID]
 	fresh := c == nil
 	if fresh {
-		c = sh.newClient(req.ClientID, id)
+		c = sh.newClient(req.ClientID, who)
 		c.s = *session.New(sh.b.rules)
 		if req.Expiry > 0 {
 			c.stored = store.SessionID(sh.b.nextSession.Add(1))
@@ -51,7 +51,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, id *auth.Identity, assigned 
 	}
 	p.conn, p.request = nil, nil
 	c.conn, c.cause = conn, ""
-	c.identity.Store(id)
+	c.identify(who)
 	conn.State = c
 	c.hello = &hello{request: req, assigned: assigned}
 	sh.count.Connects++
@@ -79,9 +79,9 @@ func (b *Broker) enter(taking bool) bool {
 	return true
 }
 
-func (sh *shard) newClient(id string, who *auth.Identity) *client {
+func (sh *shard) newClient(id string, who *auth.Principal) *client {
 	c := &client{shard: sh, id: id}
-	c.identity.Store(who)
+	c.who.Store(who)
 	c.handle = sh.b.clients.add(c)
 	sh.byID[id] = c
 	sh.b.sessions.Add(1)
@@ -104,7 +104,7 @@ func (sh *shard) detach(c *client) {
 	if event != nil {
 		was = sh.describe(c)
 	}
-	c.conn, c.hello = nil, nil
+	c.conn, c.hello, c.expires = nil, nil, 0
 	delete(sh.health.back, c)
 	delete(sh.commits.paused, c)
 	c.online.Store(false)

@@ -12,7 +12,8 @@ import (
 
 // Opened implements loop.Handler: a new connection owes a CONNECT.
 func (sh *shard) Opened(conn *loop.Conn) {
-	p := &pending{conn: conn, deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits.ConnectTimeout.Milliseconds()}
+	door := conn.State.(*Door)
+	p := &pending{conn: conn, door: door, peer: peerOf(conn, door), deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits.ConnectTimeout.Milliseconds()}
 	conn.State = p
 	sh.lobby.waiting = append(sh.lobby.waiting, p)
 	if sh.stopping {

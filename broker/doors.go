@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
@@ -49,13 +52,14 @@ type Refusal struct {
 	ClientID string // empty if the CONNECT did not get that far
 	Remote   string
 	Reason   mqtt.ReasonCode
-	Text     string
+	Text     string // what the client was told
+	Why      string // what only the operator is told; empty if there is no more
 }
 
 func (sh *shard) describe(c *client) Client {
 	n, bytes := c.s.Queued()
 	d := Client{
-		ID: c.id, Owner: c.identity.Load().Name, Remote: c.remote(), Version: c.s.Version(), Connected: c.s.Connected(),
+		ID: c.id, Owner: c.who.Load().Name, Remote: c.remote(), Version: c.s.Version(), Connected: c.s.Connected(),
 		KeepAlive: time.Duration(c.s.KeepAlive()) * time.Second, Expiry: -1, Queued: n, QueueBytes: bytes,
 	}
 	if x := c.s.Expiry(); x != session.Never {
@@ -90,6 +94,79 @@ func (k *Control) Disconnect(ctx context.Context, id string, reason mqtt.ReasonC
 	return k.on(ctx, id, func(sh *shard, c *client) {
 		sh.perform(c, nil, c.s.Kick(reason, why, sh.take()))
 	})
+}
+
+// DisconnectAll closes the connections of all clients that match, as Disconnect does, and tells how many. match is called on
+// the broker's loops and must not block.
+func (k *Control) DisconnectAll(ctx context.Context, match func(*auth.Principal) bool, reason mqtt.ReasonCode, why string) (int, error) {
+	return k.onAll(ctx, func(sh *shard, c *client) bool {
+		if !c.s.Connected() || !match(c.who.Load()) {
+			return false
+		}
+		sh.perform(c, nil, c.s.Kick(reason, why, sh.take()))
+		return true
+	})
+}
+
+// Reidentify replaces the identities of clients that are there, connected or not: what is known of them has changed. change
+// returns its argument to change nothing, and must neither block nor change the name. It tells how many were changed.
+func (k *Control) Reidentify(ctx context.Context, change func(*auth.Principal) *auth.Identity) (int, error) {
+	return k.onAll(ctx, func(sh *shard, c *client) bool {
+		who := c.who.Load()
+		id := change(who)
+		if id == who.Identity {
+			return false
+		}
+		c.identify(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer, Restored: who.Restored})
+		sh.agenda.watch(c)
+		return true
+	})
+}
+
+// slice is how many clients are looked at before a loop goes on with its work.
+const slice = 1000
+
+// onAll runs do for every client, on the loops of their shards, and counts those for which it is true.
+func (k *Control) onAll(ctx context.Context, do func(*shard, *client) bool) (int, error) {
+	n := 0
+	for _, sh := range k.b.shards {
+		var clients []*client
+		err := k.in(ctx, sh, func() {
+			clients = slices.Collect(maps.Values(sh.byID))
+		})
+		for err == nil && len(clients) > 0 {
+			part := clients[:min(len(clients), slice)]
+			clients = clients[len(part):]
+			err = k.in(ctx, sh, func() {
+				for _, c := range part {
+					if c.s.Ended() {
+						continue
+					}
+					func() {
+						defer sh.rescue(c)
+						if do(sh, c) {
+							n++
+						}
+					}()
+				}
+			})
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// in runs do on a shard's loop.
+func (k *Control) in(ctx context.Context, sh *shard, do func()) error {
+	done := make(chan error, 1)
+	sh.loop.Post(func() {
+		sh.tick(sh.loop.Now())
+		defer func() { done <- nil }()
+		do()
+	})
+	return k.wait(ctx, done)
 }
 
 // EndSession closes a client's connection and forgets its session with all that waits in it.

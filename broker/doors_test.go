@@ -280,23 +280,27 @@ func TestCloseDeadline(t *testing.T) {
 }
 
 // authn and authz are functions as doors.
-type authn func(context.Context, *auth.Attempt) (*auth.Identity, mqtt.ReasonCode)
+type authn func(context.Context, *auth.Attempt) (*auth.Identity, error)
 
-func (f authn) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Identity, mqtt.ReasonCode) {
+func (f authn) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Identity, error) {
 	return f(ctx, a)
 }
 
-type authz func(*auth.Identity, string, auth.Action, string) bool
+type authz func(*auth.Principal, auth.Action, string) bool
 
-func (f authz) Authorize(i *auth.Identity, c string, a auth.Action, topic []byte) bool {
-	return f(i, c, a, string(topic))
+func (f authz) Authorize(p *auth.Principal, q *auth.Question) bool {
+	return f(p, q.Action, string(q.Topic))
+}
+
+func (f authz) Explain(p *auth.Principal, q *auth.Question) auth.Decision {
+	return auth.Decision{Allowed: f.Authorize(p, q), Why: "the test says so"}
 }
 
 func TestAuthentication(t *testing.T) {
 	each(t, func(t *testing.T, shards int) {
 		t.Parallel()
 		asked, release, cancelled := make(chan string, 100), make(chan bool), make(chan string, 100)
-		s := serve(t, broker.Options{Shards: shards, Authn: authn(func(ctx context.Context, a *auth.Attempt) (*auth.Identity, mqtt.ReasonCode) {
+		s := serve(t, broker.Options{Shards: shards, Authn: authn(func(ctx context.Context, a *auth.Attempt) (*auth.Identity, error) {
 			switch a.Username {
 			case "slow":
 				asked <- a.ClientID
@@ -304,12 +308,12 @@ func TestAuthentication(t *testing.T) {
 				case <-release:
 				case <-ctx.Done():
 					cancelled <- a.ClientID
-					return nil, mqtt.ServerUnavailable
+					return nil, ctx.Err()
 				}
 			case "bad":
-				return nil, mqtt.BadUserNameOrPassword
+				return nil, auth.ErrUnknown
 			}
-			return &auth.Identity{Name: a.Username}, mqtt.Success
+			return &auth.Identity{Name: a.Username}, nil
 		})})
 		slow := s.dial(mqtt.V5)
 		slow.send("CONNECT id=slow username=slow", "SUBSCRIBE id=1 t qos=0", "PINGREQ")
@@ -344,8 +348,8 @@ func TestAuthentication(t *testing.T) {
 func TestAuthorization(t *testing.T) {
 	each(t, func(t *testing.T, shards int) {
 		var revoked atomic.Bool
-		s := serve(t, broker.Options{Shards: shards, Authz: authz(func(i *auth.Identity, id string, a auth.Action, topic string) bool {
-			return i != nil && !strings.HasPrefix(topic, []string{"", "p", "s", "r"}[a]+"/no") && !(revoked.Load() && id == "sub" && a == auth.Receive)
+		s := serve(t, broker.Options{Shards: shards, Authz: authz(func(p *auth.Principal, a auth.Action, topic string) bool {
+			return !strings.HasPrefix(topic, []string{"", "p", "s", "r"}[a]+"/no") && !(revoked.Load() && p.ClientID == "sub" && a == auth.Receive)
 		})})
 		sub, pub := s.client("id=sub expiry=100"), s.client("id=pub")
 		sub.send("SUBSCRIBE id=1 s/no/# qos=1, $share/g/s/no qos=1, # qos=1")

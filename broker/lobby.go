@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"slices"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
@@ -45,7 +46,7 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 		return
 	}
 	p.version = l.sh.packet.Connect.Version
-	req, refusal := p.hs.Connect(&l.sh.packet, l.sh.b.admission)
+	req, refusal := p.hs.Connect(&l.sh.packet, p.door.admission(l.sh.b.admission))
 	if refusal != nil {
 		l.refuse(conn, p, refusal)
 		return
@@ -60,7 +61,7 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 	}
 	if owner != l.sh {
 		p.conn, p.request = nil, nil
-		moved := &pending{conn: conn, hs: p.hs, deadline: p.deadline, version: p.version, request: req}
+		moved := &pending{conn: conn, door: p.door, peer: p.peer, hs: p.hs, deadline: p.deadline, version: p.version, request: req}
 		conn.Move(owner.loop, func(conn *loop.Conn) {
 			defer owner.spare(conn)
 			owner.tick(owner.loop.Now())
@@ -87,49 +88,67 @@ func (l *lobby) assignID() string {
 
 // authenticate finds out who the client is, off the loop if somebody has to be asked.
 func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
-	if l.sh.b.opts.Authn == nil {
-		l.sh.admit(conn, p, anonymous, assigned)
+	req := p.request
+	authn := p.door.listener.Load().Authn
+	if authn == nil {
+		l.sh.admit(conn, p, p.principal(anonymous), assigned)
 		return
 	}
 	if l.sh.stopping {
 		l.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
 		return
 	}
-	req := p.request
 	attempt := &auth.Attempt{
-		ClientID: req.ClientID, Username: req.Username, Password: req.Password,
-		HasUser: req.HasUser, HasPass: req.HasPass, Remote: remoteOf(conn),
+		Peer: p.peer, ClientID: req.ClientID, Username: req.Username, Password: req.Password,
+		HasUser: req.HasUser, HasPass: req.HasPass, Method: req.AuthMethod,
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
 	p.cancel = cancel
 	go func() {
 		defer cancel()
-		id, reason := l.sh.b.ask(ctx, attempt)
+		id, err := l.sh.b.ask(ctx, authn, attempt)
 		l.sh.loop.Post(func() {
 			l.sh.tick(l.sh.loop.Now())
 			if conn.State != any(p) || p.conn == nil {
 				return
 			}
 			defer l.sh.spare(conn)
-			if reason != mqtt.Success || id == nil {
-				l.refuse(conn, p, &session.Refusal{Reason: reason, Text: "authentication failed"})
+			if err != nil {
+				l.refuse(conn, p, l.sh.b.unauthenticated(attempt, err))
 				return
 			}
-			l.sh.admit(conn, p, id, assigned)
+			l.sh.admit(conn, p, p.principal(id), assigned)
 			conn.ResumeRead()
 		})
 	}()
 }
 
 // ask asks the authenticator; if that panics the answer is no.
-func (b *Broker) ask(ctx context.Context, a *auth.Attempt) (id *auth.Identity, reason mqtt.ReasonCode) {
+func (b *Broker) ask(ctx context.Context, authn auth.Authenticator, a *auth.Attempt) (id *auth.Identity, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			b.panicked(r, "client", a.ClientID, "remote", a.Remote)
-			id, reason = nil, mqtt.UnspecifiedError
+			b.panicked(r, "client", a.ClientID, "remote", a.Remote())
+			id, err = nil, errPanic
 		}
 	}()
-	return b.opts.Authn.Authenticate(ctx, a)
+	if id, err = authn.Authenticate(ctx, a); err == nil && id == nil {
+		err = auth.ErrUnknown
+	}
+	return id, err
+}
+
+// unauthenticated is the answer to a client whose authentication failed: whether its credentials are wrong or could not be
+// judged is told, what of them was wrong is not.
+func (b *Broker) unauthenticated(a *auth.Attempt, err error) *session.Refusal {
+	var no *auth.Refusal
+	switch {
+	case errors.As(err, &no):
+		return &session.Refusal{Reason: no.Reason, Text: no.Text, Why: no.Error()}
+	case errors.Is(err, auth.ErrUnknown):
+		return &session.Refusal{Reason: mqtt.BadUserNameOrPassword, Text: "authentication failed", Why: "nobody knows such credentials"}
+	}
+	b.log.Warn("a client could not be authenticated", "client", a.ClientID, "remote", a.Remote(), "error", err)
+	return &session.Refusal{Reason: mqtt.ServerUnavailable, Text: "authentication is not possible at present", Why: err.Error()}
 }
 
 // anonymous is who everybody is where nobody is asked.
@@ -140,6 +159,11 @@ func identityNamed(name string) *auth.Identity {
 		return anonymous
 	}
 	return &auth.Identity{Name: name}
+}
+
+// principal is the client of this connection, now that it is known who it is.
+func (p *pending) principal(id *auth.Identity) *auth.Principal {
+	return &auth.Principal{Identity: id, ClientID: p.request.ClientID, Peer: p.peer}
 }
 
 // refuse answers a CONNECT that is not accepted, and closes.
@@ -163,9 +187,11 @@ func (l *lobby) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
 		id = p.request.ClientID
 	}
 	if tell := l.sh.b.opts.Events.Refused; tell != nil {
-		l.sh.b.guard("refused", func() { tell(Refusal{ClientID: id, Remote: remoteOf(conn), Reason: r.Reason, Text: r.Text}) })
+		l.sh.b.guard("refused", func() {
+			tell(Refusal{ClientID: id, Remote: p.peer.Remote(), Reason: r.Reason, Text: r.Text, Why: r.Why})
+		})
 	}
-	l.sh.b.log.Debug("connection refused", "client", id, "remote", remoteOf(conn), "reason", r.Reason.String(), "why", r.Text)
+	l.sh.b.log.Debug("connection refused", "client", id, "remote", p.peer.Remote(), "reason", r.Reason.String(), "text", r.Text, "why", r.Why)
 	conn.State = nil
 	conn.Close()
 }

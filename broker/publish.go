@@ -139,7 +139,7 @@ func (r *router) grows(from *client, m *mqtt.Message) bool {
 
 // allowed tells whether a client may publish m: the topics of the server itself, the authorizer, the gates.
 func (r *router) allowed(from *client, m *mqtt.Message) mqtt.ReasonCode {
-	if !r.mayPublish(from.identity.Load(), from.id, m.Topic) {
+	if !r.mayPublish(from.who.Load(), m) {
 		r.denied(from, m)
 		return mqtt.NotAuthorized
 	}
@@ -153,19 +153,34 @@ func (r *router) allowed(from *client, m *mqtt.Message) mqtt.ReasonCode {
 }
 
 // mayPublish: $SYS and $CONTROL are the server's alone, whoever asks.
-func (r *router) mayPublish(id *auth.Identity, clientID string, name []byte) bool {
-	if name[0] == '$' {
-		first, _, _ := bytes.Cut(name, []byte("/"))
+func (r *router) mayPublish(who *auth.Principal, m *mqtt.Message) bool {
+	if m.Topic[0] == '$' {
+		first, _, _ := bytes.Cut(m.Topic, []byte("/"))
 		if string(first) == "$SYS" || string(first) == "$CONTROL" {
 			return false
 		}
 	}
-	return r.sh.b.opts.Authz == nil || r.sh.b.opts.Authz.Authorize(id, clientID, auth.Publish, name)
+	if r.sh.b.opts.Authz == nil {
+		return true
+	}
+	r.sh.asked = auth.Question{Action: auth.Publish, QoS: m.QoS, Retain: m.Retain, Topic: m.Topic}
+	return r.sh.b.opts.Authz.Authorize(who, &r.sh.asked)
 }
 
 // mayReceive is asked wherever a message is on its way to a client: live, retained, queued.
 func (sh *shard) mayReceive(c *client, m *mqtt.Message) bool {
-	return sh.b.opts.Authz == nil || sh.b.opts.Authz.Authorize(c.identity.Load(), c.id, auth.Receive, m.Topic)
+	if sh.b.opts.Authz == nil {
+		return true
+	}
+	sh.asked = auth.Question{Action: auth.Receive, Topic: m.Topic}
+	return sh.receives(c)
+}
+
+// receives tells whether a client may receive the message that sh.asked is about. Of a client that was not here since the
+// broker started too little is known: its messages are queued, and asked about when they are sent.
+func (sh *shard) receives(c *client) bool {
+	who := c.who.Load()
+	return who.Restored || sh.b.opts.Authz.Authorize(who, &sh.asked)
 }
 
 func (r *router) denied(from *client, m *mqtt.Message) {
@@ -178,6 +193,8 @@ func (r *router) denied(from *client, m *mqtt.Message) {
 // match finds the receivers of m.
 func (r *router) match(from *client, m *mqtt.Message) {
 	merge := r.sh.b.delivery.Overlapping == OverlapMerge
+	authz := r.sh.b.opts.Authz != nil
+	r.sh.asked = auth.Question{Action: auth.Receive, Topic: m.Topic} // once for all receivers
 	for _, e := range r.matches.Match(m.Topic) {
 		var c *client
 		options := e.Options
@@ -197,7 +214,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 		if options&optNoLocal != 0 && c == from { // [MQTT-3.8.3-3]
 			continue
 		}
-		if !r.sh.mayReceive(c, m) {
+		if authz && !r.sh.receives(c) {
 			r.sh.drop(c, m, session.Denied)
 			continue
 		}

@@ -18,7 +18,7 @@ func (sh *shard) panicked(conn *loop.Conn, input []byte, r any) {
 	if c, ok := conn.State.(*client); ok {
 		id = c.id
 	}
-	sh.b.panicked(r, "client", id, "remote", remoteOf(conn), "input", hex.EncodeToString(input[:min(len(input), 256)]))
+	sh.b.panicked(r, "client", id, "remote", addressOf(conn), "input", hex.EncodeToString(input[:min(len(input), 256)]))
 	conn.Abort(errPanic)
 }
 

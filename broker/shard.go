@@ -3,6 +3,7 @@ package broker
 import (
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
@@ -30,6 +31,7 @@ type shard struct {
 	health  health  // what the store does not take
 
 	packet  mqtt.Packet        // the one being worked on
+	asked   auth.Question      // what the authorizer is asked
 	effects [][]session.Effect // spare lists
 	count   Counters
 
@@ -137,7 +139,7 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 		}
 		sh.end(other, true, 0, 0)
 	}
-	c := sh.newClient(m.ClientID, identityNamed(m.Owner))
+	c := sh.newClient(m.ClientID, &auth.Principal{Identity: identityNamed(m.Owner), ClientID: m.ClientID, Restored: true})
 	c.s = *session.Restore(sh.b.rules, q)
 	c.stored, c.known = m.ID, true
 	for i := range c.s.Subscriptions() {

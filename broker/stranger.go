@@ -15,7 +15,7 @@ func (sh *shard) stranger(conn *loop.Conn, b []byte) {
 		return
 	}
 	if n, ok := sh.b.strangers.allow(time.Now()); ok {
-		sh.b.log.Warn("a connection does not speak MQTT", "remote", remoteOf(conn), "likely", protocol, "times", n)
+		sh.b.log.Warn("a connection does not speak MQTT", "remote", addressOf(conn), "likely", protocol, "times", n)
 	}
 }
 

@@ -48,7 +48,8 @@ func (r *router) authorizeFilters(c *client, p *mqtt.Subscribe, codes []mqtt.Rea
 		if group, rest := splitShared(string(f.Filter)); group != "" {
 			inner = []byte(rest)
 		}
-		if !r.sh.b.opts.Authz.Authorize(c.identity.Load(), c.id, auth.Subscribe, inner) {
+		r.sh.asked = auth.Question{Action: auth.Subscribe, QoS: f.Options.QoS(), Topic: inner}
+		if !r.sh.b.opts.Authz.Authorize(c.who.Load(), &r.sh.asked) {
 			codes[i] = mqtt.NotAuthorized
 			r.sh.count.Denied++
 		}

@@ -57,8 +57,9 @@ const (
 // Refusal tells why a connection is not admitted. Reason goes into a CONNACK unless Silent.
 type Refusal struct {
 	Reason mqtt.ReasonCode
-	Text   string
-	Silent bool // close without an answer [MQTT-3.1.4-1]
+	Text   string // for the client
+	Why    string // for the operator, where there is more to tell
+	Silent bool   // close without an answer [MQTT-3.1.4-1]
 }
 
 // Connect takes the first packet. It returns what it asks for, or why it is refused.

@@ -15,11 +15,11 @@ import (
 // users knows everybody whose password is the user name backwards.
 type users struct{}
 
-func (users) Authenticate(_ context.Context, a *auth.Attempt) (*auth.Identity, mqtt.ReasonCode) {
+func (users) Authenticate(_ context.Context, a *auth.Attempt) (*auth.Identity, error) {
 	if !a.HasUser || len(a.Password) == 0 || a.Username[0] != a.Password[len(a.Password)-1] {
-		return nil, mqtt.BadUserNameOrPassword
+		return nil, auth.ErrUnknown
 	}
-	return &auth.Identity{Name: a.Username}, mqtt.Success
+	return &auth.Identity{Name: a.Username}, nil
 }
 
 // rules denies what is in it: "publish secret/#" as action and topic prefix, until told otherwise.
@@ -34,15 +34,19 @@ func (r *rules) set(rule string, deny bool) {
 	r.deny[rule] = deny
 }
 
-func (r *rules) Authorize(_ *auth.Identity, clientID string, a auth.Action, topic []byte) bool {
+func (r *rules) Explain(p *auth.Principal, q *auth.Question) auth.Decision {
+	return auth.Decision{Allowed: r.Authorize(p, q), Why: "the test says so"}
+}
+
+func (r *rules) Authorize(p *auth.Principal, q *auth.Question) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	name := [...]string{auth.Publish: "publish ", auth.Subscribe: "subscribe ", auth.Receive: "receive "}[a]
-	if clientID == "bystander" {
+	name := [...]string{auth.Publish: "publish ", auth.Subscribe: "subscribe ", auth.Receive: "receive "}[q.Action]
+	if p.ClientID == "bystander" {
 		return true
 	}
 	for rule, denied := range r.deny {
-		if what, ok := strings.CutPrefix(rule, name); ok && denied && strings.HasPrefix(string(topic), strings.TrimSuffix(what, "#")) {
+		if what, ok := strings.CutPrefix(rule, name); ok && denied && strings.HasPrefix(string(q.Topic), strings.TrimSuffix(what, "#")) {
 			return false
 		}
 	}
@@ -278,9 +282,9 @@ func TestPanicOfAWill(t *testing.T) {
 
 type panicking struct{}
 
-func (panicking) Authenticate(_ context.Context, a *auth.Attempt) (*auth.Identity, mqtt.ReasonCode) {
+func (panicking) Authenticate(_ context.Context, a *auth.Attempt) (*auth.Identity, error) {
 	if a.ClientID == "bystander" {
-		return &auth.Identity{}, mqtt.Success
+		return &auth.Identity{}, nil
 	}
 	panic("no such table")
 }
@@ -291,7 +295,7 @@ func TestPanicOfAnAuthenticator(t *testing.T) {
 	b := serve(t, broker.Options{Authn: panicking{}})
 	by := newBystander(t, b)
 	c := dial(t, b.addr, "c", mqtt.V5)
-	c.exchange("CONNECT id=c clean", "CONNACK 0x80")
+	c.exchange("CONNECT id=c clean", "CONNACK 0x88")
 	c.expectClosed()
 	by.unaffected()
 	if s := b.stats(); s.Panics != 1 {
