@@ -176,7 +176,7 @@ func (sh *shard) fetch(c *client, e *session.Effect) {
 			for i, it := range items {
 				fetched[i] = session.Fetched{
 					Seq: it.Seq, Released: it.Released, Msg: it.Message, Delivery: it.Delivery,
-					Denied: !it.Released && !sh.mayReceive(c, it.Message),
+					Denied: !it.Released && !sh.router.mayReceive(c, it.Message),
 				}
 			}
 			sh.perform(c, nil, c.s.Fetched(sh.turn(), epoch, fetched, next, sh.take()))

@@ -168,19 +168,19 @@ func (r *router) mayPublish(who *auth.Principal, m *mqtt.Message) bool {
 }
 
 // mayReceive is asked wherever a message is on its way to a client: live, retained, queued.
-func (sh *shard) mayReceive(c *client, m *mqtt.Message) bool {
-	if sh.b.opts.Authz == nil {
+func (r *router) mayReceive(c *client, m *mqtt.Message) bool {
+	if r.sh.b.opts.Authz == nil {
 		return true
 	}
-	sh.asked = auth.Question{Action: auth.Receive, Topic: m.Topic}
-	return sh.receives(c)
+	r.sh.asked = auth.Question{Action: auth.Receive, Topic: m.Topic}
+	return r.receives(c)
 }
 
 // receives tells whether a client may receive the message that sh.asked is about. Of a client that was not here since the
 // broker started too little is known: its messages are queued, and asked about when they are sent.
-func (sh *shard) receives(c *client) bool {
+func (r *router) receives(c *client) bool {
 	who := c.who.Load()
-	return who.Restored || sh.b.opts.Authz.Authorize(who, &sh.asked)
+	return who.Restored || r.sh.b.opts.Authz.Authorize(who, &r.sh.asked)
 }
 
 func (r *router) denied(from *client, m *mqtt.Message) {
@@ -214,7 +214,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 		if options&optNoLocal != 0 && c == from { // [MQTT-3.8.3-3]
 			continue
 		}
-		if authz && !r.sh.receives(c) {
+		if authz && !r.receives(c) {
 			r.sh.drop(c, m, session.Denied)
 			continue
 		}

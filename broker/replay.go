@@ -140,7 +140,7 @@ func (p *replays) deliver(c *client, s *session.Subscription, m *mqtt.Message) {
 	if m.Expires != 0 && m.Expires <= p.sh.now || s.Options.NoLocal() && m.Publisher == c.id {
 		return
 	}
-	if !p.sh.mayReceive(c, m) {
+	if !p.sh.router.mayReceive(c, m) {
 		p.sh.drop(c, m, session.Denied)
 		return
 	}
