@@ -11,6 +11,14 @@ import (
 // admit gives the connection its client: a new session, or the one that the client id has.
 func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal, assigned bool) {
 	req := p.request
+	mountPoint, refusal := mountFor(p.door.listener.Load().MountPoint, who)
+	if refusal != nil {
+		sh.lobby.refuse(conn, p, refusal)
+		return
+	}
+	if who.Mount = mountPoint; mountPoint != "" && req.Will != nil {
+		mountWill(mountPoint, req.Will)
+	}
 	old := sh.byID[req.ClientID]
 	if old != nil && old.who.Load().Name != who.Name {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "the client id belongs to somebody else"})

@@ -85,6 +85,9 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		}
 		sh.count.PacketsReceived++
 		if admitted {
+			if point := c.who.Load().Mount; point != "" {
+				mount(point, &sh.packet)
+			}
 			sh.perform(c, &sh.packet, c.s.Packet(sh.turn(), &sh.packet, sh.take()))
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {

@@ -117,7 +117,7 @@ func (k *Control) Reidentify(ctx context.Context, change func(*auth.Principal) *
 		if id == who.Identity {
 			return false
 		}
-		c.identify(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer, Restored: who.Restored})
+		c.identify(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer, Mount: who.Mount, Restored: who.Restored})
 		sh.agenda.watch(c)
 		return true
 	})

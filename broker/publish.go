@@ -169,9 +169,6 @@ func (r *router) mayPublish(who *auth.Principal, m *mqtt.Message) bool {
 
 // mayReceive is asked wherever a message is on its way to a client: live, retained, queued.
 func (r *router) mayReceive(c *client, m *mqtt.Message) bool {
-	if r.sh.b.opts.Authz == nil {
-		return true
-	}
 	r.sh.asked = auth.Question{Action: auth.Receive, Topic: m.Topic}
 	return r.receives(c)
 }
@@ -180,7 +177,13 @@ func (r *router) mayReceive(c *client, m *mqtt.Message) bool {
 // broker started too little is known: its messages are queued, and asked about when they are sent.
 func (r *router) receives(c *client) bool {
 	who := c.who.Load()
-	return who.Restored || r.sh.b.opts.Authz.Authorize(who, &r.sh.asked)
+	switch {
+	case who.Mount != "" && !bytes.HasPrefix(r.sh.asked.Topic, []byte(who.Mount)): // its session was mounted elsewhere
+		return false
+	case r.sh.b.opts.Authz == nil, who.Restored:
+		return true
+	}
+	return r.sh.b.opts.Authz.Authorize(who, &r.sh.asked)
 }
 
 func (r *router) denied(from *client, m *mqtt.Message) {
@@ -193,7 +196,6 @@ func (r *router) denied(from *client, m *mqtt.Message) {
 // match finds the receivers of m.
 func (r *router) match(from *client, m *mqtt.Message) {
 	merge := r.sh.b.delivery.Overlapping == OverlapMerge
-	authz := r.sh.b.opts.Authz != nil
 	r.sh.asked = auth.Question{Action: auth.Receive, Topic: m.Topic} // once for all receivers
 	for _, e := range r.matches.Match(m.Topic) {
 		var c *client
@@ -214,7 +216,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 		if options&optNoLocal != 0 && c == from { // [MQTT-3.8.3-3]
 			continue
 		}
-		if authz && !r.receives(c) {
+		if !r.receives(c) {
 			r.sh.drop(c, m, session.Denied)
 			continue
 		}

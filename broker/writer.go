@@ -67,6 +67,10 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 			alike = alike && alias == 0
 		}
 	}
+	if point := c.who.Load().Mount; point != "" {
+		unmount(point, p)
+		alike = false
+	}
 	size := 0
 	switch {
 	case alike:
