@@ -55,6 +55,8 @@ type pending struct {
 	deadline int64 // ms, for its CONNECT
 	version  mqtt.Version
 	request  *session.Request
+	assigned bool               // the client id was made up
+	exchange *exchange          // nil without enhanced authentication
 	cancel   context.CancelFunc // of its authentication
 }
 
@@ -70,6 +72,7 @@ func (p *pending) leave() {
 type hello struct {
 	request  *session.Request
 	assigned bool
+	authData []byte // the last of enhanced authentication
 }
 
 // meta is the session's own data as the store keeps it.

@@ -9,7 +9,7 @@ import (
 )
 
 // admit gives the connection its client: a new session, or the one that the client id has.
-func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal, assigned bool) {
+func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	req := p.request
 	mountPoint, refusal := mountFor(p.door.listener.Load().MountPoint, who)
 	if refusal != nil {
@@ -61,7 +61,11 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal, assigne
 	c.conn, c.cause = conn, ""
 	c.identify(who)
 	conn.State = c
-	c.hello = &hello{request: req, assigned: assigned}
+	c.hello = &hello{request: req, assigned: p.assigned}
+	if p.exchange != nil {
+		c.hello.authData = p.exchange.last
+		sh.renewals.admit(c, p.door)
+	}
 	sh.count.Connects++
 	sh.perform(c, nil, c.s.Attach(sh.turn(), req.Params, fresh, sh.take()))
 	sh.agenda.watch(c)
@@ -113,6 +117,7 @@ func (sh *shard) detach(c *client) {
 		was = sh.describe(c)
 	}
 	c.conn, c.hello, c.expires = nil, nil, 0
+	sh.renewals.leave(c)
 	delete(sh.health.back, c)
 	delete(sh.commits.paused, c)
 	c.online.Store(false)

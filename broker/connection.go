@@ -64,7 +64,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			sh.reject(conn, &mqtt.Error{Reason: mqtt.PacketTooLarge, Detail: fmt.Sprintf("%s of %d bytes, the limit is %d", h.Type, n+h.Length, limit)})
 			return len(b), 0
 		}
-		if !admitted && h.Type != mqtt.CONNECT && h.Type != mqtt.AUTH {
+		if !admitted && h.Type != mqtt.CONNECT && h.Type != mqtt.AUTH && !conn.State.(*pending).hs.Started() {
 			sh.stranger(conn, b[used:])
 			sh.reject(conn, &mqtt.Error{Reason: mqtt.ProtocolError, Detail: h.Type.String() + " before CONNECT"})
 			return len(b), 0
@@ -98,8 +98,8 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		}
 		used += n + h.Length
 		sh.lobby.handshake(conn, conn.State.(*pending))
-		if _, still := conn.State.(*pending); still {
-			return used, 0 // the rest waits for the verdict
+		if p, still := conn.State.(*pending); still && (p.conn == nil || p.hs.Busy()) {
+			return used, 0 // the rest waits for the verdict, or is another shard's
 		}
 	}
 	return used, 0

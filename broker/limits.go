@@ -194,6 +194,7 @@ func (l *Limits) rules(d *Delivery) *session.Rules {
 		SessionExpiry: l.sessionExpiry(), MaximumQoS: mqtt.QoS(l.MaximumQoS),
 		RetainAvailable: l.RetainAvailable, SharedAvailable: l.SharedAvailable, WildcardAvailable: l.WildcardsAvailable,
 		ValidateUTF8Payloads: l.ValidateUTF8, Overflow: overflow,
+		AuthTime: l.ConnectTimeout.Milliseconds(),
 	}
 }
 

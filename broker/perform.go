@@ -45,7 +45,7 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		case session.Close:
 			sh.close(c, e)
 		default:
-			sh.performRare(c, e)
+			sh.performRare(c, p, e)
 		}
 	}
 	sh.give(do)
@@ -57,7 +57,7 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 	}
 }
 
-func (sh *shard) performRare(c *client, e *session.Effect) {
+func (sh *shard) performRare(c *client, p *mqtt.Packet, e *session.Effect) {
 	switch e.Kind {
 	case session.SendConnack:
 		if c.conn != nil {
@@ -71,6 +71,12 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 		sh.fetch(c, e)
 	case session.Requeue:
 		sh.router.moveOn(c, e.Text, e.Msg)
+	case session.Authenticate:
+		sh.renewals.step(c, e.Flag, p)
+	case session.SendAuth:
+		if !sh.out.challenge(c, e) {
+			sh.perform(c, nil, c.s.Kick(mqtt.PacketTooLarge, "AUTH exceeds the client's Maximum Packet Size", sh.take()))
+		}
 	case session.PublishWill:
 		sh.router.publishWill(c, e.Msg)
 	case session.End:

@@ -20,15 +20,16 @@ type shard struct {
 	byID  map[string]*client
 	now   int64 // of this turn, steady clock, ms
 
-	lobby   lobby   // connections that have no client yet
-	router  router  // where messages go
-	out     writer  // what is written to connections
-	commits commits // what the store is to keep
-	mail    mailbox // between shards
-	replay  replays // retained messages on their way to new subscriptions
-	agenda  agenda  // what is due when
-	stalls  stalls  // clients that do not read
-	health  health  // what the store does not take
+	lobby    lobby    // connections that have no client yet
+	renewals renewals // clients that may authenticate anew
+	router   router   // where messages go
+	out      writer   // what is written to connections
+	commits  commits  // what the store is to keep
+	mail     mailbox  // between shards
+	replay   replays  // retained messages on their way to new subscriptions
+	agenda   agenda   // what is due when
+	stalls   stalls   // clients that do not read
+	health   health   // what the store does not take
 
 	packet  mqtt.Packet        // the one being worked on
 	asked   auth.Question      // what the authorizer is asked
@@ -49,6 +50,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.loop = l
 	sh.now = b.clock(time.Now())
 	sh.lobby.sh, sh.out.sh, sh.mail.sh, sh.replay.sh, sh.agenda.sh = sh, sh, sh, sh, sh
+	sh.renewals = renewals{sh: sh, of: make(map[*client]*renewal)}
 	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 4096)}
 	sh.commits.sh, sh.commits.paused = sh, make(map[*client]struct{})
 	sh.health = health{sh: sh, back: make(map[*client]struct{})}

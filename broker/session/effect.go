@@ -48,6 +48,11 @@ const (
 	Requeue
 	// PublishWill publishes the will Msg; its Expires is an interval.
 	PublishWill
+	// Authenticate hands over the AUTH just given: Flag tells that it begins an exchange. Answer with Challenge or
+	// Authenticated, or Kick.
+	Authenticate
+	// SendAuth sends an AUTH of the connection's method: Reason, and Text is its Authentication Data.
+	SendAuth
 	// Close ends the connection: Reason, Text. With a failure code a v5 client gets a DISCONNECT first.
 	Close
 	// End says that the session is over and everything of it is to be forgotten: Flag tells that it is

@@ -209,7 +209,7 @@ func (s *Session) Packet(t Turn, p *mqtt.Packet, do []Effect) []Effect {
 	case mqtt.CONNECT:
 		return s.close(mqtt.ProtocolError, "a second CONNECT", do) // [MQTT-3.1.0-2]
 	case mqtt.AUTH:
-		return s.close(mqtt.ProtocolError, "AUTH on a connection without an authentication method", do)
+		return s.renewal.take(&s.Line, t, &p.Auth, do)
 	default:
 		return s.close(mqtt.ProtocolError, p.Type.String()+" is a packet that only a server sends", do)
 	}

@@ -48,7 +48,7 @@ func newWorld() *world {
 	r := &Rules{
 		ReceiveMaximum: 10, Inflight: 10, TopicAliases: 4, SendAliases: 2, TopicBytes: 100, TopicLevels: 8,
 		FiltersPerSubscribe: 4, Subscriptions: 6, QueuedMessages: 100, QueuedBytes: 1 << 20, SessionExpiry: Never,
-		MaximumQoS: 2, RetainAvailable: true, SharedAvailable: true, WildcardAvailable: true, ValidateUTF8Payloads: true,
+		MaximumQoS: 2, RetainAvailable: true, SharedAvailable: true, WildcardAvailable: true, ValidateUTF8Payloads: true, AuthTime: 10_000,
 	}
 	return &world{
 		rules: r,
