@@ -127,13 +127,26 @@ func TestWatch(t *testing.T) {
 		if !slices.Equal(here.left(), []string{"1"}) || here.identity(0).Groups != nil {
 			t.Errorf("gone %v; the session of %+v", here.left(), here.identity(0))
 		}
-		for i := range 5000 { // more than it can hold
+	})
+}
+
+// TestManyChanges: more changes at once than can be remembered make a question about everybody.
+func TestManyChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &directory{groups: map[string][]string{"a": {"x"}}}
+		c := open(t, Options{}, Link{Name: "b", Authn: d})
+		here := &clients{here: []*auth.Principal{{Identity: &auth.Identity{Name: "a", By: "b"}, ClientID: "1"}}}
+		for i := range 5000 {
 			c.Changed(fmt.Sprint("n", i))
 		}
+		ctx, cancel := context.WithCancel(context.Background())
+		go c.Watch(ctx, here)
 		synctest.Wait()
-		if here.identity(1).Groups != nil {
+		if here.identity(0).Groups == nil {
 			t.Error("everybody is not asked about")
 		}
+		cancel()
+		synctest.Wait()
 	})
 }
 
