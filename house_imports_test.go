@@ -19,7 +19,7 @@ var tools = []string{"bench", "test"}
 var contracts = []string{"broker/store", "broker/auth", "broker/transport", "broker/loop", "broker/store/disk/file", "fleet/notify"}
 
 // parts are what implementations of a contract share: they, and only they, import them.
-var parts = []string{"broker/store/positions"}
+var parts = []string{"broker/store/positions", "broker/auth/grant", "broker/auth/upstream"}
 
 // vocabulary are folders below a contract that belong to it: whoever may import the contract may import them.
 var vocabulary = []string{"broker/auth/accounts", "broker/auth/phc"}
