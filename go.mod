@@ -18,5 +18,5 @@ require github.com/anishathalye/porcupine v1.3.1
 
 require (
 	github.com/rogpeppe/go-internal v1.16.0
-	golang.org/x/tools v0.26.0 // indirect
+	golang.org/x/tools v0.51.0 // indirect
 )
