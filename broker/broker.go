@@ -69,7 +69,9 @@ type Broker struct {
 	maximum     atomic.Int64 // most clients connected at a time
 	panics      atomic.Uint64
 	unwell      atomic.Bool // it is known that the store takes nothing new
-	strangers   *quiet
+
+	disconnectDenied atomic.Bool // see Control.DisconnectDenied
+	strangers        *quiet
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}

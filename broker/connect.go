@@ -29,7 +29,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	case sh.stopping:
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
 		return
-	case req.Will != nil && !sh.router.mayPublish(who, req.Will.Msg):
+	case !sh.lobby.mayLeave(who, req):
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorised to publish the will"})
 		return
 	case req.Expiry > 0 && (old == nil || req.CleanStart || old.s.Expiry() == 0): // a new session for the store
@@ -60,6 +60,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	p.conn, p.request = nil, nil
 	c.conn, c.cause = conn, ""
 	c.identify(who)
+	sh.router.reauthorize(c)
 	conn.State = c
 	c.hello = &hello{request: req, assigned: p.assigned}
 	if p.exchange != nil {

@@ -88,7 +88,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			if point := c.who.Load().Mount; point != "" {
 				mount(point, &sh.packet)
 			}
-			sh.perform(c, &sh.packet, c.s.Packet(sh.turn(), &sh.packet, sh.take()))
+			sh.perform(c, &sh.packet, c.s.Packet(c.turn(), &sh.packet, sh.take()))
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {
 				sh.commits.pause(c)
@@ -156,7 +156,7 @@ func (sh *shard) Drained(conn *loop.Conn) {
 	if c, ok := conn.State.(*client); ok {
 		defer sh.rescue(c)
 		sh.stalls.over(c)
-		sh.perform(c, nil, c.s.Drained(sh.turn(), sh.take()))
+		sh.perform(c, nil, c.s.Drained(c.turn(), sh.take()))
 		sh.replay.later(c)
 	}
 }

@@ -79,6 +79,15 @@ func (sh *shard) turn() session.Turn {
 	return session.Turn{Now: sh.now, Batch: sh.commits.batch.number}
 }
 
+// turn is the shard's, with who is asked what the client may have.
+func (c *client) turn() session.Turn {
+	t := c.shard.turn()
+	if c.shard.b.opts.Authz != nil || c.who.Load().Mount != "" {
+		t.Receiver = c
+	}
+	return t
+}
+
 // Turn implements loop.Handler: mail from other shards, timers, retained messages, and what
 // the store has to keep.
 func (sh *shard) Turn(now time.Time) {

@@ -13,6 +13,14 @@ import "github.com/sapwood-mqtt/sapwood/mqtt"
 type Turn struct {
 	Now   int64  // milliseconds of the owner's steady clock
 	Batch uint64 // number of the store batch that a Keep emitted now becomes part of
+
+	// Receiver is asked about what has waited, as its turn comes to be sent; nil = the client may have everything.
+	Receiver Receiver
+}
+
+// Receiver tells whether the client may have a message. That it might when the message came says nothing.
+type Receiver interface {
+	MayReceive(m *mqtt.Message) bool
 }
 
 // Kind says what an effect asks of the owner.
@@ -44,7 +52,8 @@ const (
 	Fetch
 	// Drop says that a message does not reach the client: Why, Msg if known.
 	Drop
-	// Requeue gives Msg back to the shared subscription Text, to go to another member; QoS is its own.
+	// Requeue gives Msg back to the shared subscription Text, to go to another member; QoS is its own. Why tells what
+	// becomes of it when there is no other.
 	Requeue
 	// PublishWill publishes the will Msg; its Expires is an interval.
 	PublishWill

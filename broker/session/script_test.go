@@ -219,7 +219,7 @@ func (sc *script) tell(word, rest string) ([]Effect, error) {
 		}
 		return w.read(limit), nil
 	case "denied":
-		w.denied, _ = strconv.ParseUint(rest, 10, 64)
+		w.denied = strings.Trim(rest, `"`)
 		return nil, nil
 	case "unreadable":
 		f := w.fetch[0]
