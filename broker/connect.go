@@ -69,7 +69,7 @@ func (b *Broker) enter(taking bool) bool {
 	if taking {
 		return true // the other one is about to be taken off
 	}
-	if limit := int64(b.limits.MaxConnections); limit > 0 && now > limit {
+	if limit := int64(b.limits().MaxConnections); limit > 0 && now > limit {
 		b.connected.Add(-1)
 		return false
 	}

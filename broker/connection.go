@@ -13,7 +13,7 @@ import (
 // Opened implements loop.Handler: a new connection owes a CONNECT.
 func (sh *shard) Opened(conn *loop.Conn) {
 	door := conn.State.(*Door)
-	p := &pending{conn: conn, door: door, peer: peerOf(conn, door), deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits.ConnectTimeout.Milliseconds()}
+	p := &pending{conn: conn, door: door, peer: peerOf(conn, door), deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits().ConnectTimeout.Milliseconds()}
 	conn.State = p
 	sh.lobby.waiting = append(sh.lobby.waiting, p)
 	if sh.stopping {
@@ -37,9 +37,9 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if conn.State == nil || admitted && c.s.Closing() {
 			return len(b), 0
 		}
-		limit, version := sh.b.limits.MaxConnectSize, mqtt.Version(0)
+		limit, version := sh.b.limits().MaxConnectSize, mqtt.Version(0)
 		if admitted {
-			limit, version = sh.b.limits.MaxPacketSize, c.s.Version()
+			limit, version = sh.b.limits().MaxPacketSize, c.s.Version()
 		} else if p := conn.State.(*pending); p.hs.Busy() {
 			conn.PauseRead() // what it sends before it is admitted stays where it is
 			return used, 0
@@ -73,7 +73,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			return used, n + h.Length
 		}
 		body := b[used+n : used+n+h.Length]
-		if err := sh.packet.Decode(version, h, body, mqtt.Limits{UserProperties: sh.b.limits.MaxUserProperties, PropertyBytes: sh.b.limits.MaxPropertyBytes}); err != nil {
+		if err := sh.packet.Decode(version, h, body, mqtt.Limits{UserProperties: sh.b.limits().MaxUserProperties, PropertyBytes: sh.b.limits().MaxPropertyBytes}); err != nil {
 			if p, ok := conn.State.(*pending); ok && h.Type == mqtt.CONNECT && !p.hs.Started() {
 				p.version = sh.packet.Connect.Version
 			}

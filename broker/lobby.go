@@ -46,7 +46,7 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 		return
 	}
 	p.version = l.sh.packet.Connect.Version
-	req, refusal := p.hs.Connect(&l.sh.packet, p.door.admission(l.sh.b.admission))
+	req, refusal := p.hs.Connect(&l.sh.packet, p.door.admission(l.sh.b.law.Load().admission))
 	if refusal != nil {
 		l.refuse(conn, p, refusal)
 		return
@@ -102,7 +102,7 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
 		Peer: p.peer, ClientID: req.ClientID, Username: req.Username, Password: req.Password,
 		HasUser: req.HasUser, HasPass: req.HasPass, Method: req.AuthMethod,
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits().ConnectTimeout)
 	p.cancel = cancel
 	go func() {
 		defer cancel()

@@ -105,7 +105,7 @@ func (sh *shard) measure(c *client) {
 
 // capOutput has a client's session hold back once its connection does not take what is written.
 func (sh *shard) capOutput(c *client) {
-	if c.conn != nil && (c.conn.Pending() > sh.b.limits.MaxOutgoingBytes || c.unsent > sh.b.limits.MaxOutgoing && c.outgoing() > sh.b.limits.MaxOutgoing) {
+	if c.conn != nil && (c.conn.Pending() > sh.b.limits().MaxOutgoingBytes || c.unsent > sh.b.limits().MaxOutgoing && c.outgoing() > sh.b.limits().MaxOutgoing) {
 		c.s.Blocked()
 		c.conn.WaitDrain()
 		sh.stalls.note(c)

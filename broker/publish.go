@@ -192,7 +192,7 @@ func (r *router) denied(from *client, m *mqtt.Message) {
 
 // match finds the receivers of m.
 func (r *router) match(from *client, m *mqtt.Message) {
-	merge := r.sh.b.delivery.Overlapping == OverlapMerge
+	merge := r.sh.b.delivery().Overlapping == OverlapMerge
 	authz := r.sh.b.opts.Authz != nil
 	r.sh.asked = auth.Question{Action: auth.Receive, Topic: m.Topic} // once for all receivers
 	for _, e := range r.matches.Match(m.Topic) {
@@ -290,7 +290,7 @@ func (r *router) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
 // refuses tells why a receiver cannot take a QoS 1 or 2 message, 0 = it can.
 func (r *router) refuses(c *client, m *mqtt.Message) session.Why {
 	switch {
-	case r.sh.b.queuedBytes.Load()+int64(m.Bytes()) > r.sh.b.limits.MaxTotalQueued:
+	case r.sh.b.queuedBytes.Load()+int64(m.Bytes()) > r.sh.b.limits().MaxTotalQueued:
 		return session.ServerFull
 	case c.full.Load():
 		return session.QueueFull

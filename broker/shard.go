@@ -42,7 +42,7 @@ type shard struct {
 
 func newShard(b *Broker, index int) (*shard, error) {
 	sh := &shard{b: b, index: index, byID: make(map[string]*client), quiesced: make(chan struct{})}
-	l, err := loop.New(sh, loop.Options{LowWater: min(64<<10, b.limits.MaxOutgoingBytes/2)})
+	l, err := loop.New(sh, loop.Options{LowWater: min(64<<10, b.limits().MaxOutgoingBytes/2)})
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 		sh.end(other, true, 0, 0)
 	}
 	c := sh.newClient(m.ClientID, &auth.Principal{Identity: identityNamed(m.Owner), ClientID: m.ClientID, Restored: true})
-	c.s = *session.Restore(sh.b.rules, q)
+	c.s = *session.Restore(sh.b.law.Load().rules, q)
 	c.stored, c.known = m.ID, true
 	for i := range c.s.Subscriptions() {
 		sh.router.subscribe(c, &c.s.Subscriptions()[i])

@@ -170,7 +170,7 @@ func (w *writer) greet(c *client, e *session.Effect) {
 }
 
 func (w *writer) greetProps(p *mqtt.Properties, h *hello) {
-	l, req := &w.sh.b.limits, h.request
+	l, req := w.sh.b.limits(), h.request
 	set := func(id mqtt.PropertyID) { p.Has = p.Has.With(id) }
 	if h.assigned {
 		set(mqtt.PropAssignedClientID)
