@@ -30,6 +30,10 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal, assigne
 			return
 		}
 	}
+	if r := sh.turnsAway(p, who, old, taking); r != nil {
+		sh.lobby.refuse(conn, p, r)
+		return
+	}
 	if !sh.b.enter(taking) {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.QuotaExceeded, Text: "the server has as many connections as it is allowed"})
 		return
@@ -44,7 +48,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal, assigne
 	fresh := c == nil
 	if fresh {
 		c = sh.newClient(req.ClientID, who)
-		c.s = *session.New(sh.b.rules)
+		c.s = *session.New(sh.b.law.Load().rules)
 		if req.Expiry > 0 {
 			c.stored = store.SessionID(sh.b.nextSession.Add(1))
 		}
@@ -54,8 +58,10 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal, assigne
 	c.identify(who)
 	conn.State = c
 	c.hello = &hello{request: req, assigned: assigned}
+	sh.paces.set(c, true)
 	sh.count.Connects++
 	sh.perform(c, nil, c.s.Attach(sh.turn(), req.Params, fresh, sh.take()))
+	sh.wards.judge(c)
 	sh.agenda.watch(c)
 	sh.replay.later(c)
 	if sh.b.opts.Events.Connected != nil {
@@ -107,6 +113,7 @@ func (sh *shard) detach(c *client) {
 	c.conn, c.hello, c.expires = nil, nil, 0
 	delete(sh.health.back, c)
 	delete(sh.commits.paused, c)
+	sh.paces.release(c)
 	c.online.Store(false)
 	c.unsent, c.unsentB = 0, 0
 	sh.b.connected.Add(-1)
@@ -132,6 +139,7 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	}
 	c.replays = nil
 	sh.agenda.forget(c)
+	delete(sh.wards.clients, c)
 	c.online.Store(false)
 	sh.b.queuedBytes.Add(-c.queued)
 	c.queued = 0

@@ -16,7 +16,7 @@ func (sh *shard) Opened(conn *loop.Conn) {
 	p := &pending{conn: conn, door: door, peer: peerOf(conn, door), deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits().ConnectTimeout.Milliseconds()}
 	conn.State = p
 	sh.lobby.waiting = append(sh.lobby.waiting, p)
-	if sh.stopping {
+	if sh.stopping || sh.keepsAway(p) {
 		conn.Close()
 	}
 }
@@ -83,9 +83,13 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if admitted && sh.health.holdsBack(c, &sh.packet) {
 			return used, 0
 		}
+		if admitted && sh.paces.watch(c) && !sh.paces.pass(c, &sh.packet, n+h.Length) {
+			return used, 0
+		}
 		sh.count.PacketsReceived++
 		if admitted {
 			sh.perform(c, &sh.packet, c.s.Packet(sh.turn(), &sh.packet, sh.take()))
+			sh.paces.refused = 0
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {
 				sh.commits.pause(c)
@@ -153,6 +157,9 @@ func (sh *shard) Drained(conn *loop.Conn) {
 	if c, ok := conn.State.(*client); ok {
 		defer sh.rescue(c)
 		sh.stalls.over(c)
+		if sh.paces.stopped(c) {
+			return
+		}
 		sh.perform(c, nil, c.s.Drained(sh.turn(), sh.take()))
 		sh.replay.later(c)
 	}

@@ -1,10 +1,11 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker/ban"
+	"github.com/sapwood-mqtt/sapwood/broker/flapping"
 	"github.com/sapwood-mqtt/sapwood/broker/limit"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -38,13 +39,51 @@ const (
 	OverflowDisconnect = limit.OverflowDisconnect
 )
 
+// legislate puts what Options say in force.
+func (b *Broker) legislate() error {
+	l, d, r := DefaultLimits(), DefaultDelivery(), limit.DefaultRates()
+	if b.opts.Limits != nil {
+		l = *b.opts.Limits
+	}
+	if b.opts.Delivery != nil {
+		d = *b.opts.Delivery
+	}
+	if b.opts.Rates != nil {
+		r = *b.opts.Rates
+	}
+	w, err := newLaw(&l, &d, &r)
+	if err != nil {
+		return err
+	}
+	b.law.Store(w)
+	b.lowWater = min(64<<10, l.MaxOutgoingBytes/2)
+	if b.bans == nil {
+		b.bans = ban.New(nil)
+	}
+	if f := b.opts.Flapping; f != nil {
+		if err := f.Validate(); err != nil {
+			return err
+		}
+		b.flapping = flapping.New(*f)
+	}
+	if o := b.opts.Overload; o != nil {
+		if err := o.Validate(); err != nil {
+			return err
+		}
+		b.burden.config.Store(o)
+	}
+	return nil
+}
+
 // law is what is in force: replaced as a whole, never changed.
 type law struct {
 	limits    Limits
 	delivery  Delivery
 	rates     limit.Rates
 	rules     *session.Rules
+	classes   []*session.Rules // of rates.Classes
 	admission *session.Admission
+	pool      *limit.Pool // nil = no rate is limited
 }
 
 func newLaw(l *Limits, d *Delivery, r *limit.Rates) (*law, error) {
@@ -53,11 +92,76 @@ func newLaw(l *Limits, d *Delivery, r *limit.Rates) (*law, error) {
 	}
 	w := &law{limits: *l, delivery: *d, rates: *r, rules: rulesOf(l, d)}
 	w.admission = admissionOf(l, w.rules)
+	for i := range r.Classes {
+		own := r.Classes[i].Of(*l)
+		w.classes = append(w.classes, rulesOf(&own, d))
+	}
+	if !r.Off() {
+		w.pool = limit.NewPool(&w.rates)
+	}
 	return w, nil
+}
+
+// ruled is what holds for a client of the class at a place, -1 = of none.
+func (w *law) ruled(class int) *session.Rules {
+	if class < 0 {
+		return w.rules
+	}
+	return w.classes[class]
 }
 
 func (b *Broker) limits() *Limits     { return &b.law.Load().limits }
 func (b *Broker) delivery() *Delivery { return &b.law.Load().delivery }
+
+// SetLimits replaces the limits while the broker runs; what it cannot be changes nothing and is the error. What is asked for
+// each packet or message holds at once: sizes, time limits, totals, outputs, retained messages, Delivery. What belongs to a session (queue,
+// inflight, subscriptions, aliases, what CONNACK tells) holds for those that are away at once, for those connected when they
+// connect anew. MaxOutgoingBytes stays at 128 KiB at least, if it began there.
+func (b *Broker) SetLimits(l Limits, d Delivery) error {
+	b.laws.Lock()
+	defer b.laws.Unlock()
+	was := b.law.Load()
+	l.MaxOutgoingBytes = max(l.MaxOutgoingBytes, 2*b.lowWater)
+	w, err := newLaw(&l, &d, &was.rates)
+	if err != nil {
+		return err
+	}
+	w.pool = was.pool
+	b.enact(w)
+	return nil
+}
+
+// SetRates replaces the rates while the broker runs; what they cannot be changes nothing and is the error. They hold at once, with
+// full buckets; the numbers of classes as those of SetLimits.
+func (b *Broker) SetRates(r limit.Rates) error {
+	b.laws.Lock()
+	defer b.laws.Unlock()
+	was := b.law.Load()
+	w, err := newLaw(&was.limits, &was.delivery, &r)
+	if err != nil {
+		return err
+	}
+	b.enact(w)
+	return nil
+}
+
+// enact puts a law in force. It does not wait for the shards.
+func (b *Broker) enact(w *law) {
+	b.law.Store(w)
+	b.retained.limit(w.limits.MaxRetained, w.limits.MaxRetainedBytes)
+	for _, sh := range b.shards {
+		sh.loop.Post(func() {
+			sh.tick(sh.loop.Now())
+			for _, c := range sh.byID {
+				func() {
+					defer sh.rescue(c)
+					sh.paces.set(c, !c.s.Connected())
+					sh.measure(c)
+				}()
+			}
+		})
+	}
+}
 
 func rulesOf(l *Limits, d *Delivery) *session.Rules {
 	overflow := session.RefuseNewest

@@ -88,6 +88,10 @@ func (l *lobby) assignID() string {
 
 // authenticate finds out who the client is, off the loop if somebody has to be asked.
 func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
+	if r := l.sh.keepsOut(p); r != nil {
+		l.refuse(conn, p, r)
+		return
+	}
 	req := p.request
 	authn := p.door.listener.Load().Authn
 	if authn == nil {

@@ -19,6 +19,10 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		case session.Send:
 			sh.out.send(c, e)
 		case session.Route:
+			if sh.paces.refused != 0 || c.barred.Load() {
+				do = sh.turnDown(c, &p.Publish, do)
+				break
+			}
 			v := sh.router.publish(c, sh.router.viewOf(c, &p.Publish))
 			if v.why != nil {
 				do = c.s.Refused(&p.Publish, v.reason, v.why.Error(), do)
@@ -31,7 +35,11 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 			sh.drop(c, e.Msg, e.Why)
 		case session.Authorize:
 			sh.router.authorizeFilters(c, &p.Subscribe, e.Codes)
+			from := len(do)
 			do = c.s.Subscribed(sh.turn(), &p.Subscribe, e.Codes, do)
+			if c.barred.Load() {
+				sh.wards.explain(c, do[from:])
+			}
 		case session.AddSubscription:
 			sh.router.subscribe(c, e.Sub)
 			sh.router.keepSubscription(c, store.Subscribe, e.Sub)
@@ -63,7 +71,8 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 		if c.conn != nil {
 			sh.out.greet(c, e)
 			c.known = c.stored != 0
-			c.online.Store(true)
+			c.online.Store(!c.barred.Load())
+			sh.wards.tell(c)
 		}
 	case session.Replay:
 		sh.replay.start(c, e.Sub)

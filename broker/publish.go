@@ -54,6 +54,11 @@ type verdict struct {
 // deliver. from is nil for the server's own messages. m may be a view.
 func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 	if from != nil {
+		if from.barred.Load() { // its will
+			r.denied(from, m)
+			v.reason = mqtt.NotAuthorized
+			return v
+		}
 		if v.reason = r.allowed(from, m); v.reason != mqtt.Success {
 			return v
 		}
@@ -214,7 +219,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 		if options&optNoLocal != 0 && c == from { // [MQTT-3.8.3-3]
 			continue
 		}
-		if authz && !r.receives(c) {
+		if c.barred.Load() || authz && !r.receives(c) {
 			r.sh.drop(c, m, session.Denied)
 			continue
 		}
