@@ -26,9 +26,11 @@ type client struct {
 	who    atomic.Pointer[auth.Principal] // other shards ask whether it may receive
 	online atomic.Bool                    // takes QoS 0
 	full   atomic.Bool                    // its queue is at the limit
+	barred atomic.Bool                    // in quarantine
 	load   atomic.Int32                   // QoS 1 and 2 messages queued or in flight
 
 	resting   map[string]bool // subscriptions that it may not have at present: not in the index
+	pace      *pace           // how fast it may send and get; nil = as it likes
 	replays   []*replay       // retained messages still to be sent
 	hello     *hello          // what CONNACK has to say; nil once it is sent
 	timer     int             // 1 + its place in agenda.timers, 0 = none

@@ -38,6 +38,10 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 			return
 		}
 	}
+	if r := sh.turnsAway(p, who, old, taking); r != nil {
+		sh.lobby.refuse(conn, p, r)
+		return
+	}
 	if !sh.b.enter(taking) {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.QuotaExceeded, Text: "the server has as many connections as it is allowed"})
 		return
@@ -52,7 +56,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	fresh := c == nil
 	if fresh {
 		c = sh.newClient(req.ClientID, who)
-		c.s = *session.New(sh.b.rules)
+		c.s = *session.New(sh.b.law.Load().rules)
 		if req.Expiry > 0 {
 			c.stored = store.SessionID(sh.b.nextSession.Add(1))
 		}
@@ -67,8 +71,10 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 		c.hello.authData = p.exchange.last
 		sh.renewals.admit(c, p.door)
 	}
+	sh.paces.set(c, true)
 	sh.count.Connects++
 	sh.perform(c, nil, c.s.Attach(sh.turn(), req.Params, fresh, sh.take()))
+	sh.wards.judge(c)
 	sh.agenda.watch(c)
 	sh.replay.later(c)
 	if sh.b.opts.Events.Connected != nil {
@@ -82,7 +88,7 @@ func (b *Broker) enter(taking bool) bool {
 	if taking {
 		return true // the other one is about to be taken off
 	}
-	if limit := int64(b.limits.MaxConnections); limit > 0 && now > limit {
+	if limit := int64(b.limits().MaxConnections); limit > 0 && now > limit {
 		b.connected.Add(-1)
 		return false
 	}
@@ -121,6 +127,7 @@ func (sh *shard) detach(c *client) {
 	sh.renewals.leave(c)
 	delete(sh.health.back, c)
 	delete(sh.commits.paused, c)
+	sh.paces.release(c)
 	c.online.Store(false)
 	c.unsent, c.unsentB = 0, 0
 	sh.b.connected.Add(-1)
@@ -146,6 +153,7 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	}
 	c.replays = nil
 	sh.agenda.forget(c)
+	delete(sh.wards.clients, c)
 	c.online.Store(false)
 	sh.b.queuedBytes.Add(-c.queued)
 	c.queued = 0

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
@@ -31,6 +32,8 @@ type Events struct {
 	Subscribed   func(clientID, filter string, o mqtt.SubOptions)
 	Denied       func(Denial)
 	Dropped      func(clientID string, m *mqtt.Message, why session.Why) // m is nil where the message was not at hand
+	Limited      func(Limited)                                           // once until the client was within the limit for a while
+	Overload     func(overload.State)                                    // a change, told on a goroutine of its own
 }
 
 // Client is a client as others see it.
@@ -46,6 +49,16 @@ type Client struct {
 	QueueBytes int64
 	Filters    []string // subscriptions
 	Resting    []string // those of them that it may not have at present
+}
+
+// Limited is a client that has reached a limit, or flaps, or one that is put into quarantine.
+type Limited struct {
+	What     string // a limit.Reason, "flapping" or "quarantine"
+	ClientID string // empty if it is about a user
+	User     string
+	Listener string
+	Remote   string
+	Text     string // for people
 }
 
 // Refusal is a CONNECT that was not accepted.

@@ -55,7 +55,7 @@ func (l *lobby) step(conn *loop.Conn, p *pending, data []byte) {
 		l.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits().ConnectTimeout)
 	p.cancel = cancel
 	go func() {
 		defer cancel()
@@ -126,7 +126,7 @@ func (r *renewals) step(c *client, begins bool, p *mqtt.Packet) {
 		sh.agenda.watch(c)
 	}
 	e := n.exchange
-	ctx, cancel := context.WithTimeout(context.Background(), sh.b.limits.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), sh.b.limits().ConnectTimeout)
 	n.cancel = cancel
 	go func() {
 		defer cancel()

@@ -129,7 +129,7 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 		return nil, 0
 	}
 	start := 0
-	switch r.sh.b.delivery.Shared {
+	switch r.sh.b.delivery().Shared {
 	case StickyPublisher:
 		start = int(maphash.String(r.sh.b.seed, m.Publisher) % uint64(n))
 	case StickyTopic:
@@ -137,7 +137,7 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 	default:
 		start = int(g.turn.Add(1) % uint32(n))
 	}
-	leastLoaded := r.sh.b.delivery.Shared == LeastLoaded
+	leastLoaded := r.sh.b.delivery().Shared == LeastLoaded
 	var best, full, offline, denied *member
 	look := n
 	if leastLoaded && n > manyMembers {

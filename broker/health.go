@@ -154,7 +154,7 @@ func (c *client) read(sh *shard) {
 func (h *health) waits(c *client) bool {
 	_, back := h.back[c]
 	_, paused := h.sh.commits.paused[c]
-	return back || paused
+	return back || paused || c.pace != nil && c.pace.reading != 0
 }
 
 // hold keeps a message until the store is well.

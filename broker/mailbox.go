@@ -3,6 +3,7 @@ package broker
 import (
 	"sync"
 
+	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -68,6 +69,9 @@ func (sh *shard) handHole(c *client, seq uint64) {
 func (sh *shard) hand(c *client, m *mqtt.Message, d *mqtt.Delivery, seq uint64) {
 	if c.s.Ended() {
 		sh.drop(c, m, session.SessionEnded)
+		return
+	}
+	if d.QoS == 0 && (c.pace != nil || sh.b.burden.level.Load() >= int32(overload.QoS0)) && sh.paces.drops(c, m) {
 		return
 	}
 	if d.QoS == 0 && c.s.Passes(m) {

@@ -1,13 +1,11 @@
 package broker_test
 
 import (
-	"context"
 	"errors"
 	"net"
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
-	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -29,11 +27,6 @@ func (s *served) door(l broker.Listener) *served {
 	})
 	return &served{Broker: s.Broker, t: s.t, addr: ln.Addr().String()}
 }
-
-// named lets everybody in as who they say they are.
-var named = authn(func(_ context.Context, a *auth.Attempt) (*auth.Identity, error) {
-	return &auth.Identity{Name: a.Username}, nil
-})
 
 // TestMountPoint: clients behind a mount point see their part of the topics only, under names without it.
 func TestMountPoint(t *testing.T) {
@@ -76,7 +69,7 @@ func TestMountPoint(t *testing.T) {
 // TestMountPointOfOneClient: a name that would change the shape of a topic has no place.
 func TestMountPointOfOneClient(t *testing.T) {
 	s := serve(t, broker.Options{})
-	own := s.door(broker.Listener{MountPoint: "u/{user}/{client}/", Authn: named})
+	own := s.door(broker.Listener{MountPoint: "u/{user}/{client}/", Authn: named{}})
 	all := s.client("id=all")
 	all.subscribe("# qos=0")
 	own.client("id=c1 username=ann").send(`PUBLISH topic=x "1"`)

@@ -19,6 +19,10 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		case session.Send:
 			sh.out.send(c, e)
 		case session.Route:
+			if sh.paces.refused != 0 || c.barred.Load() {
+				do = sh.turnDown(c, &p.Publish, do)
+				break
+			}
 			v := sh.router.publish(c, sh.router.viewOf(c, &p.Publish))
 			switch {
 			case v.disconnect:
@@ -34,7 +38,11 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 			sh.drop(c, e.Msg, e.Why)
 		case session.Authorize:
 			sh.router.authorizeFilters(c, &p.Subscribe, e.Codes)
+			from := len(do)
 			do = c.s.Subscribed(sh.turn(), &p.Subscribe, e.Codes, do)
+			if c.barred.Load() {
+				sh.wards.explain(c, do[from:])
+			}
 		case session.AddSubscription:
 			sh.router.subscribe(c, e.Sub)
 			sh.router.keepSubscription(c, store.Subscribe, e.Sub)
@@ -66,7 +74,8 @@ func (sh *shard) performRare(c *client, p *mqtt.Packet, e *session.Effect) {
 		if c.conn != nil {
 			sh.out.greet(c, e)
 			c.known = c.stored != 0
-			c.online.Store(true)
+			c.online.Store(!c.barred.Load())
+			sh.wards.tell(c)
 		}
 	case session.Replay:
 		sh.replay.start(c, e.Sub)
@@ -114,7 +123,7 @@ func (sh *shard) measure(c *client) {
 
 // capOutput has a client's session hold back once its connection does not take what is written.
 func (sh *shard) capOutput(c *client) {
-	if c.conn != nil && (c.conn.Pending() > sh.b.limits.MaxOutgoingBytes || c.unsent > sh.b.limits.MaxOutgoing && c.outgoing() > sh.b.limits.MaxOutgoing) {
+	if c.conn != nil && (c.conn.Pending() > sh.b.limits().MaxOutgoingBytes || c.unsent > sh.b.limits().MaxOutgoing && c.outgoing() > sh.b.limits().MaxOutgoing) {
 		c.s.Blocked()
 		c.conn.WaitDrain()
 		sh.stalls.note(c)

@@ -54,6 +54,10 @@ type verdict struct {
 // deliver. from is nil for the server's own messages. m may be a view.
 func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 	if from != nil {
+		if from.barred.Load() { // its will
+			v.reason = r.quarantined(from.who.Load(), m)
+			return v
+		}
 		if v.reason = r.admits(from.who.Load(), m); v.reason != mqtt.Success {
 			v.disconnect = v.reason == mqtt.NotAuthorized && from.s.Version() < mqtt.V5 && r.sh.b.disconnectDenied.Load()
 			return v
@@ -140,7 +144,7 @@ func (r *router) grows(from *client, m *mqtt.Message) bool {
 
 // match finds the receivers of m.
 func (r *router) match(from *client, m *mqtt.Message) {
-	merge := r.sh.b.delivery.Overlapping == OverlapMerge
+	merge := r.sh.b.delivery().Overlapping == OverlapMerge
 	r.ask(m) // once for all receivers
 	for _, e := range r.matches.Match(m.Topic) {
 		var c *client
@@ -161,7 +165,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 		if options&optNoLocal != 0 && c == from { // [MQTT-3.8.3-3]
 			continue
 		}
-		if group == "" && !r.receives(c) {
+		if c.barred.Load() || group == "" && !r.receives(c) {
 			r.sh.drop(c, m, session.Denied)
 			continue
 		}
@@ -237,7 +241,7 @@ func (r *router) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
 // refuses tells why a receiver cannot take a QoS 1 or 2 message, 0 = it can.
 func (r *router) refuses(c *client, m *mqtt.Message) session.Why {
 	switch {
-	case r.sh.b.queuedBytes.Load()+int64(m.Bytes()) > r.sh.b.limits.MaxTotalQueued:
+	case r.sh.b.queuedBytes.Load()+int64(m.Bytes()) > r.sh.b.limits().MaxTotalQueued:
 		return session.ServerFull
 	case c.full.Load():
 		return session.QueueFull

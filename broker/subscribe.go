@@ -24,6 +24,10 @@ func indexOptions(s *session.Subscription) uint32 {
 
 // authorizeFilters puts refusals into codes: of what the store does not take, and of what is not allowed.
 func (r *router) authorizeFilters(c *client, p *mqtt.Subscribe, codes []mqtt.ReasonCode) {
+	if c.barred.Load() {
+		r.sh.wards.filters(c, p, codes)
+		return
+	}
 	if c.stored != 0 {
 		if err := r.sh.health.why(); err != nil {
 			for i, f := range p.Filters {

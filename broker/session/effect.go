@@ -99,6 +99,8 @@ const (
 	StoreFailed                 // the store could not keep it
 	RetainedFull                // the limit on retained messages
 	StoreUnwell                 // the store takes nothing new: not retained, or not held until it does
+	RateLimited                 // QoS 0, beyond what its publisher may send or its receiver may get in the time
+	Overloaded                  // QoS 0, and the broker is overloaded
 	whyEnd
 )
 
@@ -110,6 +112,7 @@ func (w Why) String() string {
 	return [Whys]string{
 		"", "expired", "too_large", "queue_full", "slow_consumer", "offline",
 		"session_ended", "server_full", "denied", "store_failed", "retained_full", "store_unwell",
+		"rate_limited", "overloaded",
 	}[w]
 }
 

@@ -27,7 +27,7 @@ func (o *outbound) pump(l *Line, t Turn, do []Effect) []Effect {
 			continue
 		case q.seq != 0 && (!o.fits(q.seq) || o.quota == 0 && !q.rel):
 			return o.fetch(l, o.releaseAhead(l, do))
-		case n >= pumpMessages || bytes >= pumpBytes:
+		case n >= pumpMessages || bytes >= pumpBytes || l.single && n > 0:
 			return append(do, Effect{Kind: More})
 		}
 		next := o.pop()
