@@ -99,3 +99,18 @@ func apiChanges(changes []settings.Change) []api.ConfigChange {
 	}
 	return all
 }
+
+// Compare tells what would change between the configuration of a source and the same with another file.
+func Compare(from Source, file string) (api.ConfigCheck, error) {
+	before, err := from.Load()
+	if err != nil {
+		return api.ConfigCheck{}, err
+	}
+	from.File = file
+	after, err := from.Load()
+	if err != nil {
+		problems, err := problemsOf(err)
+		return api.ConfigCheck{Problems: problems}, err
+	}
+	return api.ConfigCheck{OK: true, Changes: apiChanges(settings.Diff(before.Set, after.Set)), Warnings: after.Config.Warnings()}, nil
+}

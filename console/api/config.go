@@ -105,20 +105,25 @@ func registerConfig(h huma.API, c Configuration) {
 			return explain(in.Key)
 		})
 
-	check := op("config-check", http.MethodPost, "/config/check", "What would change if this were the configuration file; without a body, if the present one were read again")
-	check.MaxBodyBytes = 2 << 20
-	huma.Register(h, check, func(_ context.Context, in *struct {
-		RawBody []byte `contentType:"application/yaml" required:"false"`
-	},
-	) (*answer[ConfigCheck], error) {
+	judge := func(file []byte) (*answer[ConfigCheck], error) {
 		if c == nil {
 			return nil, huma.Error404NotFound("this process was not started from a configuration")
 		}
-		result, err := c.Check(in.RawBody)
+		result, err := c.Check(file)
 		if err != nil {
 			return nil, huma.Error503ServiceUnavailable(err.Error())
 		}
 		return &answer[ConfigCheck]{result}, nil
+	}
+	huma.Register(h, op("config-pending", http.MethodGet, "/config/check", "What a reload would change now"),
+		func(context.Context, *struct{}) (*answer[ConfigCheck], error) { return judge(nil) })
+	check := op("config-check", http.MethodPost, "/config/check", "What would change if this were the configuration file; nothing is applied")
+	check.MaxBodyBytes = 2 << 20
+	huma.Register(h, check, func(_ context.Context, in *struct {
+		RawBody []byte `contentType:"application/yaml"`
+	},
+	) (*answer[ConfigCheck], error) {
+		return judge(in.RawBody)
 	})
 
 	reload := op("config-reload", http.MethodPost, "/config/reload", "Read the configuration again and apply it without a restart, or change nothing if something is wrong with it")
