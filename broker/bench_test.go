@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/limit"
 	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -83,33 +84,47 @@ func (w wire) subscribe(filter string) {
 // the time is the broker's and the test's own. Steady state allocates nothing.
 func BenchmarkPublish(b *testing.B) {
 	for _, receivers := range []int{1, 100} {
-		b.Run(fmt.Sprintf("receivers=%d", receivers), func(b *testing.B) {
-			addr := start(b, broker.Options{Shards: 1})
-			var subs []wire
-			for i := range receivers {
-				w := connect(b, addr, fmt.Sprint("s", i))
-				w.subscribe("bench/topic")
-				subs = append(subs, w)
+		b.Run(fmt.Sprintf("receivers=%d", receivers), func(b *testing.B) { publish(b, receivers, broker.Options{Shards: 1}) })
+	}
+}
+
+// BenchmarkPublishLimited is that with limits that are never reached: of the client alone, and all there are.
+func BenchmarkPublishLimited(b *testing.B) {
+	const most = 1_000_000_000
+	own := limit.DefaultRates()
+	own.Client = limit.ClientRate{PublishMessages: most, PublishBytes: most}
+	all := own
+	all.Listener, all.Total = limit.Rate{PublishMessages: most, PublishBytes: most}, limit.Rate{PublishMessages: most, PublishBytes: most}
+	all.Client.DeliverMessages, all.Client.DeliverBytes = most, most
+	b.Run("own", func(b *testing.B) { publish(b, 1, broker.Options{Shards: 1, Rates: &own}) })
+	b.Run("all", func(b *testing.B) { publish(b, 1, broker.Options{Shards: 1, Rates: &all}) })
+}
+
+func publish(b *testing.B, receivers int, o broker.Options) {
+	addr := start(b, o)
+	var subs []wire
+	for i := range receivers {
+		w := connect(b, addr, fmt.Sprint("s", i))
+		w.subscribe("bench/topic")
+		subs = append(subs, w)
+	}
+	pub := connect(b, addr, "p")
+	packet := (&mqtt.Publish{Topic: []byte("bench/topic"), Payload: make([]byte, 64)}).AppendTo(nil, mqtt.V311)
+	const block = 500
+	out := bytes.Repeat(packet, block)
+	in := make([]byte, len(out))
+	round := func() {
+		pub.send(out)
+		for _, s := range subs {
+			if _, err := io.ReadFull(s, in); err != nil {
+				b.Fatal(err)
 			}
-			pub := connect(b, addr, "p")
-			packet := (&mqtt.Publish{Topic: []byte("bench/topic"), Payload: make([]byte, 64)}).AppendTo(nil, mqtt.V311)
-			const block = 500
-			out := bytes.Repeat(packet, block)
-			in := make([]byte, len(out))
-			round := func() {
-				pub.send(out)
-				for _, s := range subs {
-					if _, err := io.ReadFull(s, in); err != nil {
-						b.Fatal(err)
-					}
-				}
-			}
-			round()
-			b.ReportAllocs()
-			b.ResetTimer()
-			for n := 0; n < b.N; n += block * receivers {
-				round()
-			}
-		})
+		}
+	}
+	round()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := 0; n < b.N; n += block * receivers {
+		round()
 	}
 }

@@ -53,12 +53,10 @@ type Options struct {
 
 // Broker is a running broker. Its methods may be called from any goroutine.
 type Broker struct {
-	opts     Options
-	law      atomic.Pointer[law]
-	laws     sync.Mutex // held while law is replaced
-	lowWater int        // of outputs, in bytes
-	log      *slog.Logger
-	store    store.Store
+	opts  Options
+	laws  laws
+	log   *slog.Logger
+	store store.Store
 
 	index    *topic.Index
 	groups   groups

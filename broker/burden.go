@@ -56,9 +56,9 @@ func (b *Broker) SetFlapping(c flapping.Config) error {
 }
 
 // beat shows now and then that the loop comes round.
-func (sh *shard) beat() {
-	sh.pulse.seen.Store(sh.now)
-	sh.pulse.sockets.Store(int64(sh.loop.Conns()))
+func (p *pulse) beat(sh *shard) {
+	p.seen.Store(sh.now)
+	p.sockets.Store(int64(sh.loop.Conns()))
 	if sh.b.burden.level.Load() < int32(overload.QoS0) {
 		sh.paces.shares.Forget()
 	}

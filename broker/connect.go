@@ -38,7 +38,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 			return
 		}
 	}
-	if r := sh.turnsAway(p, who, old, taking); r != nil {
+	if r := sh.lobby.turnsAway(p, who, old, taking); r != nil {
 		sh.lobby.refuse(conn, p, r)
 		return
 	}
@@ -56,7 +56,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	fresh := c == nil
 	if fresh {
 		c = sh.newClient(req.ClientID, who)
-		c.s = *session.New(sh.b.law.Load().rules)
+		c.s = *session.New(sh.b.laws.now.Load().rules)
 		if req.Expiry > 0 {
 			c.stored = store.SessionID(sh.b.nextSession.Add(1))
 		}

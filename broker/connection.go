@@ -16,7 +16,7 @@ func (sh *shard) Opened(conn *loop.Conn) {
 	p := &pending{conn: conn, door: door, peer: peerOf(conn, door), deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits().ConnectTimeout.Milliseconds()}
 	conn.State = p
 	sh.lobby.waiting = append(sh.lobby.waiting, p)
-	if sh.stopping || sh.keepsAway(p) {
+	if sh.stopping || sh.lobby.keepsAway(p) {
 		conn.Close()
 	}
 }

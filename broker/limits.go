@@ -2,6 +2,8 @@ package broker
 
 import (
 	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/ban"
@@ -55,8 +57,8 @@ func (b *Broker) legislate() error {
 	if err != nil {
 		return err
 	}
-	b.law.Store(w)
-	b.lowWater = min(64<<10, l.MaxOutgoingBytes/2)
+	b.laws.now.Store(w)
+	b.laws.lowWater = min(64<<10, l.MaxOutgoingBytes/2)
 	if b.bans == nil {
 		b.bans = ban.New(nil)
 	}
@@ -86,6 +88,13 @@ type law struct {
 	pool      *limit.Pool // nil = no rate is limited
 }
 
+// laws are the law in force, and what it is replaced by.
+type laws struct {
+	now      atomic.Pointer[law]
+	mu       sync.Mutex // held while now is replaced
+	lowWater int        // of outputs, in bytes: what the first one said
+}
+
 func newLaw(l *Limits, d *Delivery, r *limit.Rates) (*law, error) {
 	if err := errors.Join(l.Validate(), d.Validate(), r.Validate()); err != nil {
 		return nil, err
@@ -110,18 +119,18 @@ func (w *law) ruled(class int) *session.Rules {
 	return w.classes[class]
 }
 
-func (b *Broker) limits() *Limits     { return &b.law.Load().limits }
-func (b *Broker) delivery() *Delivery { return &b.law.Load().delivery }
+func (b *Broker) limits() *Limits     { return &b.laws.now.Load().limits }
+func (b *Broker) delivery() *Delivery { return &b.laws.now.Load().delivery }
 
 // SetLimits replaces the limits while the broker runs; what it cannot be changes nothing and is the error. What is asked for
 // each packet or message holds at once: sizes, time limits, totals, outputs, retained messages, Delivery. What belongs to a session (queue,
 // inflight, subscriptions, aliases, what CONNACK tells) holds for those that are away at once, for those connected when they
 // connect anew. MaxOutgoingBytes stays at 128 KiB at least, if it began there.
 func (b *Broker) SetLimits(l Limits, d Delivery) error {
-	b.laws.Lock()
-	defer b.laws.Unlock()
-	was := b.law.Load()
-	l.MaxOutgoingBytes = max(l.MaxOutgoingBytes, 2*b.lowWater)
+	b.laws.mu.Lock()
+	defer b.laws.mu.Unlock()
+	was := b.laws.now.Load()
+	l.MaxOutgoingBytes = max(l.MaxOutgoingBytes, 2*b.laws.lowWater)
 	w, err := newLaw(&l, &d, &was.rates)
 	if err != nil {
 		return err
@@ -134,9 +143,9 @@ func (b *Broker) SetLimits(l Limits, d Delivery) error {
 // SetRates replaces the rates while the broker runs; what they cannot be changes nothing and is the error. They hold at once, with
 // full buckets; the numbers of classes as those of SetLimits.
 func (b *Broker) SetRates(r limit.Rates) error {
-	b.laws.Lock()
-	defer b.laws.Unlock()
-	was := b.law.Load()
+	b.laws.mu.Lock()
+	defer b.laws.mu.Unlock()
+	was := b.laws.now.Load()
 	w, err := newLaw(&was.limits, &was.delivery, &r)
 	if err != nil {
 		return err
@@ -147,7 +156,7 @@ func (b *Broker) SetRates(r limit.Rates) error {
 
 // enact puts a law in force. It does not wait for the shards.
 func (b *Broker) enact(w *law) {
-	b.law.Store(w)
+	b.laws.now.Store(w)
 	b.retained.limit(w.limits.MaxRetained, w.limits.MaxRetainedBytes)
 	for _, sh := range b.shards {
 		sh.loop.Post(func() {

@@ -48,7 +48,7 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 		return
 	}
 	p.version = l.sh.packet.Connect.Version
-	req, refusal := p.hs.Connect(&l.sh.packet, p.door.admission(l.sh.b.law.Load().admission))
+	req, refusal := p.hs.Connect(&l.sh.packet, p.door.admission(l.sh.b.laws.now.Load().admission))
 	if refusal != nil {
 		l.refuse(conn, p, refusal)
 		return
@@ -90,7 +90,7 @@ func (l *lobby) assignID() string {
 
 // authenticate finds out who the client is, off the loop if somebody has to be asked.
 func (l *lobby) authenticate(conn *loop.Conn, p *pending) {
-	if r := l.sh.keepsOut(p); r != nil {
+	if r := l.keepsOut(p); r != nil {
 		l.refuse(conn, p, r)
 		return
 	}

@@ -49,7 +49,7 @@ func (c *client) whoIs() limit.Who {
 
 // set gives a client the rates in force, and with rules what holds for its session.
 func (x *paces) set(c *client, rules bool) {
-	w := x.sh.b.law.Load()
+	w := x.sh.b.laws.now.Load()
 	class := -1
 	who := c.whoIs()
 	if len(w.rates.Classes) > 0 {
@@ -157,29 +157,29 @@ func (x *paces) note(c *client, why limit.Reason) {
 	first := c.pace.limited == 0 || x.sh.now-c.pace.limited > quietFor
 	c.pace.limited = x.sh.now
 	if first {
-		x.sh.tellLimited(c, why.String(), fmt.Sprintf("the limit %s is reached; answer: %s", why, c.pace.Answer))
+		x.tell(c, why.String(), fmt.Sprintf("the limit %s is reached; answer: %s", why, c.pace.Answer))
 	}
 }
 
-func (sh *shard) tellLimited(c *client, what, text string) {
-	sh.b.log.Info("a client has reached a limit", "client", c.id, "user", c.who.Load().Name, "remote", c.remote(), "limit", what, "text", text)
-	if tell := sh.b.opts.Events.Limited; tell != nil {
+func (x *paces) tell(c *client, what, text string) {
+	x.sh.b.log.Info("a client has reached a limit", "client", c.id, "user", c.who.Load().Name, "remote", c.remote(), "limit", what, "text", text)
+	if tell := x.sh.b.opts.Events.Limited; tell != nil {
 		tell(Limited{What: what, ClientID: c.id, User: c.who.Load().Name, Listener: c.who.Load().Peer.Listener, Remote: c.remote(), Text: text})
 	}
 }
 
 // turnDown answers a PUBLISH that is not routed.
-func (sh *shard) turnDown(c *client, p *mqtt.Publish, do []session.Effect) []session.Effect {
-	m := sh.router.viewOf(c, p)
-	if b := sh.wards.clients[c]; b != nil {
-		return c.s.Refused(p, sh.router.quarantined(c.who.Load(), m), b.Text(), do)
+func (x *paces) turnDown(c *client, p *mqtt.Publish, do []session.Effect) []session.Effect {
+	m := x.sh.router.viewOf(c, p)
+	if b := x.sh.wards.clients[c]; b != nil {
+		return c.s.Refused(p, x.sh.router.quarantined(c.who.Load(), m), b.Text(), do)
 	}
 	text := "more is published than allowed"
-	if sh.paces.refused == session.Overloaded {
+	if x.refused == session.Overloaded {
 		text = "the server is overloaded"
 	}
 	if p.QoS == 0 {
-		sh.drop(c, m, sh.paces.refused)
+		x.sh.drop(c, m, x.refused)
 		return do
 	}
 	return c.s.Refused(p, mqtt.QuotaExceeded, text, do)

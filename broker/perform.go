@@ -20,7 +20,7 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 			sh.out.send(c, e)
 		case session.Route:
 			if sh.paces.refused != 0 || c.barred.Load() {
-				do = sh.turnDown(c, &p.Publish, do)
+				do = sh.paces.turnDown(c, &p.Publish, do)
 				break
 			}
 			v := sh.router.publish(c, sh.router.viewOf(c, &p.Publish))

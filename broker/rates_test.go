@@ -70,6 +70,7 @@ func publishes(n int, words string) (lines []string) {
 
 // TestRateDelay: who publishes faster than it may is not read for a while; nothing is lost, and it is told of once.
 func TestRateDelay(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		s, told := rated(t, shards, func(r *limit.Rates) { r.Client.PublishMessages, r.Burst = 100, 100*time.Millisecond })
 		sub := s.client("id=sub")
@@ -115,6 +116,7 @@ func TestRateKeepAlive(t *testing.T) {
 // TestRateRefuse: those who can be told are told, QoS 0 is dropped and counted, and a client before MQTT 5 is delayed where it
 // waits for an answer.
 func TestRateRefuse(t *testing.T) {
+	t.Parallel()
 	s, told := rated(t, 1, func(r *limit.Rates) {
 		r.Client.PublishMessages, r.Burst, r.Answer = 10, 200*time.Millisecond, limit.Refuse
 	})
@@ -160,6 +162,7 @@ func TestRateDisconnect(t *testing.T) {
 // TestRateDeliver: what a client may not get yet waits if it is QoS 1 or 2, in order, whether or not it is stored, and is dropped and
 // counted if it is QoS 0.
 func TestRateDeliver(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		for _, words := range []string{"", "expiry=100"} {
 			s, told := rated(t, shards, func(r *limit.Rates) { r.Client.DeliverMessages, r.Burst = 100, 50*time.Millisecond })
@@ -193,6 +196,7 @@ func TestRateDeliver(t *testing.T) {
 
 // TestRateRetained: retained messages for a new subscription come at the rate, and none is dropped.
 func TestRateRetained(t *testing.T) {
+	t.Parallel()
 	s, _ := rated(t, 1, func(r *limit.Rates) {
 		r.Burst = 50 * time.Millisecond
 		r.Classes = []limit.Class{{Name: "slow", Clients: []string{"slow*"}, Client: limit.ClientRate{DeliverMessages: 100}}}
@@ -218,6 +222,7 @@ func TestRateRetained(t *testing.T) {
 
 // TestRateShared: the clients of a user share its rate, whatever shards they are on, and the narrowest counts.
 func TestRateShared(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		s, _ := rated(t, shards, func(r *limit.Rates) {
 			r.User.PublishMessages, r.Client.PublishMessages, r.Answer = 20, 15, limit.Refuse
@@ -293,6 +298,7 @@ func TestUserConnects(t *testing.T) {
 
 // TestSetRates: rates change while clients are there, at once.
 func TestSetRates(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		s := serve(t, broker.Options{Shards: shards})
 		pub := s.client("id=pub")
@@ -320,6 +326,7 @@ func TestSetRates(t *testing.T) {
 // TestSetLimits: what is asked for each packet holds at once, what belongs to a session when its client connects anew, or
 // at once if it is away; and what cannot be changes nothing.
 func TestSetLimits(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		s := serve(t, broker.Options{Shards: shards})
 		away := s.client("id=away expiry=100")
@@ -359,4 +366,53 @@ func TestSetLimits(t *testing.T) {
 		here.send(`PUBLISH topic=t "` + strings.Repeat("x", 1000) + `"`)
 		here.expect("DISCONNECT 0x95", "closed")
 	})
+}
+
+// TestFloods: a flood of messages without a payload is bounded by their number, one of the largest by their bytes, whoever
+// else is there; to a slow link goes as much as is allowed, and what it does not get is bounded (F136). Scale: a flood of 20,000 messages, and of
+// 32 of 64 KiB, against 2,000 messages and 256 KiB a second.
+func TestFloods(t *testing.T) {
+	t.Parallel()
+	s, _ := rated(t, 2, func(r *limit.Rates) {
+		r.Burst = 100 * time.Millisecond
+		r.Classes = []limit.Class{
+			{Name: "all", Clients: []string{"flood*"}, Client: limit.ClientRate{PublishMessages: 2000, PublishBytes: 256 << 10}},
+			{Name: "link", Clients: []string{"slow*"}, Client: limit.ClientRate{DeliverBytes: 64 << 10}},
+		}
+	})
+	by, slow := s.client("id=by"), s.client("id=slow")
+	by.subscribe("news qos=1")
+	slow.subscribe("large qos=0")
+	empty, large := s.client("id=flood1"), s.client("id=flood2")
+	begin := time.Now()
+	var zero, big []byte
+	for range 20_000 {
+		zero = (&mqtt.Publish{Topic: []byte("t")}).AppendTo(zero, mqtt.V5)
+	}
+	for range 32 {
+		big = (&mqtt.Publish{Topic: []byte("large"), Payload: make([]byte, 64<<10)}).AppendTo(big, mqtt.V5)
+	}
+	go empty.conn.Write(zero)
+	go large.conn.Write(big)
+	for i := range 50 {
+		by.send(fmt.Sprintf(`PUBLISH qos=1 id=%d topic=news "%d"`, i+1, i))
+		for range 2 { // PUBACK and the message, in either order
+			if got := by.next(); !alike(got, fmt.Sprintf("PUBACK id=%d", i+1)) && !alike(got, fmt.Sprintf(`PUBLISH "%d"`, i)) {
+				t.Fatal(got)
+			}
+		}
+		by.send(fmt.Sprintf("PUBACK id=%d", i+1))
+	}
+	s.until("half a second is over", func(broker.Stats) bool { return time.Since(begin) > 500*time.Millisecond })
+	st := s.stats()
+	seconds := time.Since(begin).Seconds() + 0.1
+	if n := float64(st.PublishReceived - 50); n > 2000*seconds+256*seconds/64+1 || n < 500 {
+		t.Errorf("%v messages in %v s", n, seconds)
+	}
+	if n := float64(st.PublishBytesReceived); n > 256*1024*seconds+64<<10+200 {
+		t.Errorf("%v bytes in %v s", n, seconds)
+	}
+	if n := float64(st.PublishBytesSent); n > 64*1024*seconds+2*(64<<10)+200 {
+		t.Errorf("%v bytes sent in %v s", n, seconds)
+	}
 }

@@ -47,7 +47,7 @@ type shard struct {
 
 func newShard(b *Broker, index int) (*shard, error) {
 	sh := &shard{b: b, index: index, byID: make(map[string]*client), quiesced: make(chan struct{})}
-	l, err := loop.New(sh, loop.Options{LowWater: b.lowWater})
+	l, err := loop.New(sh, loop.Options{LowWater: b.laws.lowWater})
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (sh *shard) start(n int) {
 	sh.agenda.every(time.Second, sh.stalls.check)
 	sh.agenda.every(time.Second, sh.wards.check)
 	if sh.b.opts.Overload != nil {
-		sh.agenda.every(loadEvery, sh.beat)
+		sh.agenda.every(loadEvery, func() { sh.pulse.beat(sh) })
 	}
 	if sh.index == 0 && sh.b.opts.SysEvery > 0 {
 		sys := newSys(sh.b)
@@ -162,7 +162,7 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 		sh.end(other, true, 0, 0)
 	}
 	c := sh.newClient(m.ClientID, &auth.Principal{Identity: identityNamed(m.Owner), ClientID: m.ClientID, Restored: true})
-	c.s = *session.Restore(sh.b.law.Load().rules, q)
+	c.s = *session.Restore(sh.b.laws.now.Load().rules, q)
 	c.stored, c.known = m.ID, true
 	for i := range c.s.Subscriptions() {
 		sh.router.subscribe(c, &c.s.Subscriptions()[i])

@@ -8,9 +8,6 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/ban"
-	"github.com/sapwood-mqtt/sapwood/broker/flapping"
-	"github.com/sapwood-mqtt/sapwood/broker/limit"
-	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
@@ -24,95 +21,6 @@ const QuarantineTopic = "$SYS/quarantine"
 type wards struct {
 	sh      *shard
 	clients map[*client]*ban.Ban
-}
-
-// keepsAway tells that a connection is not worth a word: its address is banned, or descriptors are scarce.
-func (sh *shard) keepsAway(p *pending) bool {
-	if b := sh.b.bans.Address(time.Now(), p.peer.Address.Addr()); b != nil && !b.Quarantine {
-		sh.count.Banned++
-		return true
-	}
-	if sh.b.Overload().Descriptors {
-		sh.count.Shed[overload.Connects]++
-		return true
-	}
-	return false
-}
-
-// keepsOut is why a CONNECT is refused whoever sends it; nil = it is not. Nothing that it claims is proven.
-func (sh *shard) keepsOut(p *pending) *session.Refusal {
-	if st := sh.b.Overload(); st.Level >= overload.Connects {
-		sh.count.Shed[overload.Connects]++
-		return &session.Refusal{Reason: mqtt.ServerBusy, Text: "the server is overloaded", Why: st.Why}
-	}
-	return sh.banned(sh.b.bans.Any(time.Now(), p.request.ClientID, p.request.Username, p.peer.Address.Addr()))
-}
-
-func (sh *shard) banned(b *ban.Ban) *session.Refusal {
-	if b == nil || b.Quarantine {
-		return nil
-	}
-	sh.count.Banned++
-	return &session.Refusal{Reason: mqtt.Banned, Text: b.Text(), Why: "by " + b.By}
-}
-
-// turnsAway is why a client that has proven who it is does not get in all the same; nil = it does.
-func (sh *shard) turnsAway(p *pending, who *auth.Principal, old *client, taking bool) *session.Refusal {
-	if r := sh.banned(sh.b.bans.User(time.Now(), who.Name)); r != nil {
-		return r
-	}
-	if f := sh.b.flapping; f != nil {
-		c := flapping.Connect{Client: who.ClientID, User: who.Name, Remote: who.Peer.Remote(), Address: host(&who.Peer), Takes: taking}
-		if taking {
-			peer := &old.who.Load().Peer
-			c.From, c.FromHost = peer.Remote(), host(peer)
-		}
-		if found := f.Connected(sh.now, &c); found != nil {
-			if r := sh.flaps(who, old, found); r != nil {
-				return r
-			}
-		}
-	}
-	w := sh.b.law.Load()
-	if w.pool == nil {
-		return nil
-	}
-	id := limit.Who{User: who.Name, Groups: who.Groups, Client: who.ClientID, Listener: who.Peer.Listener}
-	if !w.pool.Connect(sh.now, who.Name, w.rates.ClassOf(&id)) {
-		sh.count.Limited[limit.UserConnects]++
-		return &session.Refusal{Reason: mqtt.ConnectionRateExceeded, Text: "the user connects too often"}
-	}
-	return nil
-}
-
-func host(p *auth.Peer) string { return p.Address.Addr().String() }
-
-// flaps tells of somebody who flaps, and bans it if that is configured: also the one that is connected under the client id.
-func (sh *shard) flaps(who *auth.Principal, old *client, f *flapping.Finding) *session.Refusal {
-	sh.count.Flapping++
-	sh.b.log.Warn("a client flaps", "name", f.Name, "user", f.User, "text", f.Text, "answer", string(f.Answer))
-	if tell := sh.b.opts.Events.Limited; tell != nil {
-		l := Limited{What: "flapping", ClientID: f.Name, User: who.Name, Listener: who.Peer.Listener, Remote: who.Peer.Remote(), Text: f.Text}
-		if f.User {
-			l.ClientID = ""
-		}
-		tell(l)
-	}
-	if f.Answer != flapping.Ban {
-		return nil
-	}
-	b := ban.Ban{Subject: ban.Client, Value: f.Name, Reason: "flapping: " + f.Text, By: "flapping", Until: time.Now().Add(f.For)}
-	if f.User {
-		b.Subject = ban.User
-	}
-	if err := sh.b.bans.AddNow(b); err != nil {
-		sh.b.log.Error("a client that flaps could not be banned", "name", f.Name, "error", err)
-		return nil
-	}
-	if old != nil {
-		sh.wards.judge(old)
-	}
-	return sh.banned(&b)
 }
 
 // judge does to a client what the table of bans says, and tells what it did.
@@ -143,7 +51,7 @@ func (w *wards) take(c *client, b *ban.Ban) {
 	c.online.Store(false)
 	c.s.Blocked()
 	w.tell(c)
-	w.sh.tellLimited(c, "quarantine", b.Text())
+	w.sh.paces.tell(c, "quarantine", b.Text())
 }
 
 // lift lets a client out of quarantine: what waits for it goes to it.
