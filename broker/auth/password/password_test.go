@@ -308,6 +308,18 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// Where nobody made a user, none gets in (F162).
+func TestNoDefaultUsers(t *testing.T) {
+	p := cheapDecoy(t, open(t, Options{}))
+	for i, user := range []string{"admin", "root", "guest", "mqtt", "sapwood", "user", "test"} {
+		for j, password := range []string{"", "admin", "public", "password", "guest", user} {
+			if got := reasonOf(t, p, attempt(user, password, fmt.Sprintf("10.0.%d.%d", i, j), "c")); got != 1 {
+				t.Errorf("%s with %q: %#x", user, password, got)
+			}
+		}
+	}
+}
+
 // What was changed in the accounts holds at once, although credentials are remembered.
 func TestChangesHoldAtOnce(t *testing.T) {
 	p := open(t, Options{}, accounts.User{Name: "ann", Password: weak(t)})

@@ -183,10 +183,11 @@ func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 // UnmarshalText is Parse.
 func (h *Hash) UnmarshalText(text []byte) error {
 	parsed, err := Parse(string(text))
-	if err == nil {
-		*h = parsed
+	if err != nil {
+		return fmt.Errorf("the password %w", err)
 	}
-	return err
+	*h = parsed
+	return nil
 }
 
 // errForm does not quote what it is about: where a hash should be, somebody may have written the password.
