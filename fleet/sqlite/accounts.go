@@ -96,7 +96,7 @@ func (a *Accounts) User(ctx context.Context, name string) (accounts.User, error)
 	if err := a.open(); err != nil {
 		return accounts.User{}, err
 	}
-	u, err := scanUser(a.db.read.QueryRowContext(ctx, selectUser, name))
+	u, err := scanUser(a.db.user.QueryRowContext(ctx, name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return accounts.User{}, accounts.ErrNotFound
 	}

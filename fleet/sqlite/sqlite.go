@@ -32,6 +32,7 @@ type DB struct {
 	path  string // "" = in memory
 	write *sql.DB
 	read  *sql.DB // the same as write when in memory
+	user  *sql.Stmt
 }
 
 // Open opens the database in a directory that exists, or makes it; "" keeps it in memory for as long as the process lasts. The
@@ -144,7 +145,8 @@ func (d *DB) prepare(ctx context.Context) error {
 			return fmt.Errorf("migrate by %s: %w", steps[version], err)
 		}
 	}
-	return nil
+	d.user, err = d.read.PrepareContext(ctx, selectUser)
+	return err
 }
 
 // migrate runs one file and notes the version that it leads to, both or neither.

@@ -139,7 +139,7 @@ func (b *Backend) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Iden
 	if b.cfg.From == "username" {
 		token = a.Username
 	}
-	if !looksLikeToken(token) {
+	if a.Method != "" || !looksLikeToken(token) {
 		return nil, auth.ErrUnknown
 	}
 	payload, err := b.verify(ctx, token)

@@ -61,7 +61,7 @@ func write(t *testing.T, name string, data []byte) string {
 }
 
 // signed is a token by a key, which is a []byte or a private key.
-func signed(t *testing.T, alg jose.SignatureAlgorithm, key any, kid string, c claims) string {
+func signed(t testing.TB, alg jose.SignatureAlgorithm, key any, kid string, c claims) string {
 	t.Helper()
 	o := &jose.SignerOptions{}
 	if kid != "" {

@@ -124,6 +124,9 @@ type answer struct {
 
 // Authenticate asks about an attempt to connect.
 func (b *Backend) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Identity, error) {
+	if a.Method != "" { // an exchange that the server takes no part in
+		return nil, auth.ErrUnknown
+	}
 	q := question{Action: "connect", Username: a.Username}
 	q.from(&a.Peer, a.ClientID)
 	if utf8.Valid(a.Password) {
