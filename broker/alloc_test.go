@@ -21,10 +21,15 @@ func TestPublishAllocates(t *testing.T) {
 	for _, x := range []struct {
 		qos    mqtt.QoS
 		shards int
+		rules  int
 		most   float64
-	}{{0, 1, 0}, {0, 4, 0}, {1, 1, 0.2}, {1, 4, 0.2}} {
-		got := publishAllocs(t, x.qos, x.shards)
-		t.Logf("QoS %d, %d shards: %.4f allocations per message", x.qos, x.shards, got)
+	}{{0, 1, 0, 0}, {0, 4, 0, 0}, {0, 1, 10_000, 0}, {0, 4, 10_000, 0}, {1, 1, 0, 0.2}, {1, 4, 0, 0.2}, {1, 4, 10_000, 0.2}} {
+		o := broker.Options{Shards: x.shards}
+		if x.rules > 0 {
+			o.Authz = manyRules(t, x.rules)
+		}
+		got := publishAllocs(t, x.qos, o)
+		t.Logf("QoS %d, %d shards, %d rules: %.4f allocations per message", x.qos, x.shards, x.rules, got)
 		if got > x.most+0.01 { // a few of the runtime's own
 			t.Errorf("QoS %d, %d shards: %.3f allocations per message, at most %v", x.qos, x.shards, got, x.most)
 		}
@@ -32,9 +37,9 @@ func TestPublishAllocates(t *testing.T) {
 }
 
 // publishAllocs sends blocks of messages to three subscribers and counts.
-func publishAllocs(t *testing.T, qos mqtt.QoS, shards int) float64 {
+func publishAllocs(t *testing.T, qos mqtt.QoS, o broker.Options) float64 {
 	const block, rounds, receivers = 100, 100, 3
-	addr := start(t, broker.Options{Shards: shards})
+	addr := start(t, o)
 	pub := connect(t, addr, "p")
 	var subs []wire
 	for i := range receivers {
