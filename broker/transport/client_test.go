@@ -124,6 +124,9 @@ func TestRevoked(t *testing.T) {
 			t.Error("a new ticket was not taken")
 		}
 		p.must(live.say("a reload ends no connection"))
+		if c.Revoked(bad.Leaf) == nil || c.Revoked(good.Leaf) != nil {
+			t.Errorf("of those connected: bad %v, good %v", c.Revoked(bad.Leaf), c.Revoked(good.Leaf))
+		}
 		p.revoke("crl.pem", p.ca, time.Now(), now.Add(year))
 		p.must(c.Reload())
 	}

@@ -26,14 +26,14 @@ const year = 365 * 24 * time.Hour
 
 // pki is a directory with files as an operator has them.
 type pki struct {
-	*testing.T
+	testing.TB
 	dir string
 	ca  *privateca.Authority
 }
 
-func newPKI(t *testing.T) *pki {
+func newPKI(t testing.TB) *pki {
 	t.Helper()
-	p := &pki{T: t, dir: t.TempDir()}
+	p := &pki{TB: t, dir: t.TempDir()}
 	p.ca = p.authority("test CA")
 	p.write("ca.pem", block("CERTIFICATE", p.ca.Cert.Raw))
 	p.server("server", time.Now().Add(year), "broker.test", "127.0.0.1")
@@ -82,6 +82,14 @@ func (p *pki) server(name string, until time.Time, names ...string) *x509.Certif
 	p.must(err)
 	p.pair(name, i)
 	return i.Cert
+}
+
+// serials are as many serial numbers.
+func serials(n int) (all []*big.Int) {
+	for i := range n {
+		all = append(all, big.NewInt(int64(i+1)))
+	}
+	return all
 }
 
 func (p *pki) pair(name string, i *privateca.Issued) {

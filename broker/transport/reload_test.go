@@ -192,3 +192,53 @@ func TestConfigCheck(t *testing.T) {
 		t.Error("Enabled")
 	}
 }
+
+// TestReloadUnderLoad: whatever is replaced while clients connect, each gets in and stays. F182
+func TestReloadUnderLoad(t *testing.T) {
+	p := newPKI(t)
+	p.revoke("crl.pem", p.ca, time.Now().Add(-time.Hour), time.Now().Add(year))
+	cfg := p.mutual()
+	cfg.CRL = p.path("crl.pem")
+	c := p.open(cfg, transport.TLSOptions{})
+	l := p.listen(c)
+	config := &tls.Config{Certificates: []tls.Certificate{p.client(p.ca, "pump")}, ClientSessionCache: tls.NewLRUClientSessionCache(4)}
+	done := make(chan struct{})
+	dialled := make(chan error, 3)
+	for range cap(dialled) {
+		go func() {
+			var live []*peer
+			for {
+				select {
+				case <-done:
+					for _, conn := range live {
+						if err := conn.say("still here"); err != nil {
+							dialled <- err
+							return
+						}
+					}
+					dialled <- nil
+					return
+				default:
+				}
+				conn, err := l.dial(config)
+				if err != nil {
+					dialled <- err
+					return
+				}
+				live = append(live, conn)
+			}
+		}()
+	}
+	for i := range 30 {
+		p.server("server", time.Now().Add(year), "broker.test")
+		if i%3 == 0 {
+			p.revoke("crl.pem", p.ca, time.Now(), time.Now().Add(year))
+		}
+		p.must(c.Reload())
+		p.must(l.welcome(config).say("in between"))
+	}
+	close(done)
+	for range cap(dialled) {
+		p.must(<-dialled)
+	}
+}

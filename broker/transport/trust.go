@@ -205,6 +205,27 @@ func (t *trust) revoked(chain []*x509.Certificate) string {
 	return ""
 }
 
+// Revoked says when a client's certificate is on a revocation list as it is now, nil when it is not. A reload ends no
+// connection; who wants those of revoked clients ended asks here about each. The certificate is one that a handshake has verified.
+func (c *Certificates) Revoked(cert *x509.Certificate) error {
+	c.mu.Lock()
+	t := c.trust
+	c.mu.Unlock()
+	for _, l := range t.lists {
+		if !bytes.Equal(l.issuer.RawSubject, cert.RawIssuer) {
+			continue
+		}
+		ours, its := l.issuer.SubjectKeyId, cert.AuthorityKeyId
+		if len(ours) > 0 && len(its) > 0 && !bytes.Equal(ours, its) { // another authority of the same name
+			continue
+		}
+		if when, ok := l.serials[string(cert.SerialNumber.Bytes())]; ok {
+			return &CertificateError{cert, "revoked on " + date(when)}
+		}
+	}
+	return nil
+}
+
 // unclear finds a name in a certificate that programs may read differently: with NUL or other control characters, or not in
 // UTF-8. Rules and logs see names.
 func unclear(cert *x509.Certificate) string {

@@ -32,13 +32,16 @@ func (d Dir) List() string { return d.file("ca.crl") }
 // Server are the files of the server's certificate and key.
 func (d Dir) Server() (cert, key string) { return d.file("server.crt"), d.file("server.key") }
 
+// Clients is the directory with the certificates and keys of clients.
+func (d Dir) Clients() string { return d.file("clients") }
+
 // Client are the files of a client's certificate and key.
 func (d Dir) Client(name string) (cert, key string) {
 	escaped := url.PathEscape(name)
 	if strings.HasPrefix(escaped, ".") {
 		escaped = "%2E" + escaped[1:]
 	}
-	base := filepath.Join(string(d), "clients", escaped)
+	base := filepath.Join(d.Clients(), escaped)
 	return base + ".crt", base + ".key"
 }
 

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"os"
 	"strings"
 	"time"
 	"unicode"
@@ -156,6 +157,15 @@ func CheckName(name string) error {
 		return fmt.Errorf("%q is longer than 64 characters", name)
 	}
 	return nil
+}
+
+// LocalNames are what a server on this machine is reached by: its host name, and the names of loopback.
+func LocalNames() []string {
+	names := []string{"localhost", "127.0.0.1", "::1"}
+	if host, err := os.Hostname(); err == nil && hostname(host) && host != names[0] {
+		names = append([]string{host}, names...)
+	}
+	return names
 }
 
 // hostname tells whether a server can be called so: labels of letters, digits, hyphens and underscores (Docker has them), a
