@@ -20,6 +20,7 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,6 +117,12 @@ type Loop struct {
 
 	slots slots
 
+	tls    tlsLayout
+	plain  []byte    // decrypted input; made when first needed
+	sealed []byte    // output about to be encrypted
+	fat    []*layer  // with large record buffers, to be looked at
+	fatAt  time.Time // when; zero: never
+
 	dirty   []*Conn  // have output to flush
 	drained []*Conn  // WaitDrain is to be answered
 	offer   []*Conn  // ResumeRead: kept input is to be offered
@@ -183,7 +190,7 @@ type moving struct {
 // has returned.
 func New(h Handler, o Options) (*Loop, error) {
 	o.defaults()
-	l := &Loop{h: h, o: o, now: time.Now()}
+	l := &Loop{h: h, o: o, now: time.Now(), tls: newTLSLayout()}
 	if err := l.poll.open(l); err != nil {
 		return nil, err
 	}
@@ -259,18 +266,31 @@ func (l *Loop) Conns() int { return int(l.count.Load()) }
 // Attach takes nc over: Opened follows. On Linux a *net.TCPConn or
 // *net.UnixConn gives up its file descriptor and is closed. When the loop has
 // ended nc is closed. Any goroutine.
-func (l *Loop) Attach(nc net.Conn) { l.attach(nc, nil) }
+func (l *Loop) Attach(nc net.Conn) { l.AttachLayered(nc, nil, nil, nil) }
 
-func (l *Loop) attach(nc net.Conn, admit func(*Conn)) {
+// AttachLayered is Attach with layers, nil for none, and with prefix, which was read from nc already. admit, if not nil, is
+// called before the loop knows of the connection and may set State.
+func (l *Loop) AttachLayered(nc net.Conn, prefix []byte, layers *Layers, admit func(*Conn)) {
 	c := adopt(nc)
 	if c == nil {
 		c = newStream(nc)
+	}
+	if len(prefix) > 0 {
+		c.in = &block{buf: slices.Clone(prefix), refs: 1, class: unpooled}
+	}
+	l.take(c, layers, admit)
+}
+
+// take has c, which belongs to nobody, join l.
+func (l *Loop) take(c *Conn, layers *Layers, admit func(*Conn)) {
+	if layers != nil {
+		c = newLayered(c, layers)
 	}
 	if admit != nil {
 		admit(c)
 	}
 	if !l.join(c, nil) {
-		c.t.close(c)
+		c.release()
 	}
 }
 
