@@ -50,6 +50,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal, assigne
 		}
 	}
 	p.conn, p.request = nil, nil
+	p.settle()
 	c.conn, c.cause = conn, ""
 	c.identify(who)
 	conn.State = c

@@ -67,6 +67,14 @@ type Conn struct {
 // lack the name. Any goroutine.
 func (c *Conn) RemoteAddr() net.Addr { return c.t.remote() }
 
+// Peer is the peer's address, unmapped; invalid if it is not TCP. Any goroutine.
+func (c *Conn) Peer() netip.AddrPort {
+	if c.flags&layered != 0 {
+		return c.t.(*layer).lower.t.peer()
+	}
+	return c.t.peer()
+}
+
 // LocalAddr is our address; after Closed it may be empty.
 func (c *Conn) LocalAddr() net.Addr { return c.t.local() }
 

@@ -10,9 +10,8 @@ import (
 // is beyond that waits, unread and without a goroutine. Addresses take turns, and within an address whoever came first is first,
 // so an address that opens many connections delays others by one handshake. Safe for use by many goroutines.
 type Handshakes struct {
-	turns chan struct{} // a handshake holds one while it computes
-
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards all
+	turns   Turns      // a handshake holds one while it computes
 	limit   int
 	share   int
 	running int
@@ -34,11 +33,24 @@ type Turns chan struct{}
 // NewTurns makes Turns for this process.
 func NewTurns() Turns { return make(Turns, max(1, runtime.GOMAXPROCS(0)-1)) }
 
-// NewHandshakes admits limit handshakes at a time, share of them of one address.
-func NewHandshakes(limit, share int, turns Turns) *Handshakes {
-	h := &Handshakes{turns: turns, by: map[netip.Prefix]*applicants{}}
+// NewHandshakes admits limit handshakes at a time, share of them of one address. They have Turns of their own until Use.
+func NewHandshakes(limit, share int) *Handshakes {
+	h := &Handshakes{turns: NewTurns(), by: map[netip.Prefix]*applicants{}}
 	h.Set(limit, share)
 	return h
+}
+
+// Use has handshakes that begin from now on compute by turns.
+func (h *Handshakes) Use(turns Turns) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.turns = turns
+}
+
+func (h *Handshakes) using() Turns {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.turns
 }
 
 // Set changes the limits.

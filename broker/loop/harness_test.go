@@ -248,6 +248,12 @@ func attach(t testing.TB, l *Loop, k kind) (*Conn, net.Conn) {
 	return c, peer
 }
 
+// attachTo gives nc to l; greet, if not nil, may set State.
+func attachTo(l *Loop, nc net.Conn, layers *Layers, greet func(*Conn)) {
+	r := Reception{Pick: func() *Loop { return l }, Layers: func() *Layers { return layers }, Greet: greet}
+	r.Attach(nc, nil)
+}
+
 // attachOnly is attach that does not wait for the layers.
 func attachOnly(t testing.TB, l *Loop, k kind) (*Conn, net.Conn) {
 	t.Helper()
@@ -255,6 +261,6 @@ func attachOnly(t testing.TB, l *Loop, k kind) (*Conn, net.Conn) {
 	peer.SetDeadline(time.Now().Add(20 * time.Second))
 	t.Cleanup(func() { peer.Close() })
 	conn := make(chan *Conn, 1)
-	l.AttachLayered(ours, nil, k.under(t), func(c *Conn) { conn <- c })
+	attachTo(l, ours, k.under(t), func(c *Conn) { conn <- c })
 	return <-conn, peer
 }

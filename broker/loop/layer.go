@@ -51,7 +51,9 @@ func (e *LayerError) Error() string { return e.Layer + ": " + e.Err.Error() }
 func (e *LayerError) Unwrap() error { return e.Err }
 
 // maxHello is the largest first record of a TLS client. maxShaking is how much input waits for a handshake.
+// maxAnswers is how much of pongs and the like may wait for a peer.
 const (
+	maxAnswers = 128 << 10
 	maxHello   = 8 << 10
 	maxShaking = 64 << 10
 )
@@ -165,7 +167,7 @@ func (x *layer) leave(*Conn) {
 	if x.fat {
 		x.fat = false
 		l := x.upper.l
-		l.fat = slices.DeleteFunc(l.fat, func(y *layer) bool { return y == x })
+		l.tls.fat = slices.DeleteFunc(l.tls.fat, func(y *layer) bool { return y == x })
 	}
 	if x.lower.flags&ended == 0 {
 		x.lower.detach()
@@ -177,6 +179,9 @@ func (x *layer) data(b []byte) (used, need int) {
 	for {
 		switch {
 		case x.upper.flags&ended != 0:
+			return len(b), 0
+		case x.lower.queued() > maxAnswers+2*x.upper.l.o.LowWater: // what we encode is less
+			x.fail("framing", errors.New("the peer asks for answers and does not read them"))
 			return len(b), 0
 		case x.upper.flags&deaf != 0 && x.stage == flowing:
 			x.lower.PauseRead()
@@ -266,18 +271,18 @@ func (x *layer) input(b []byte) int {
 // pump decrypts what is there, be it read ahead, until there is no more or the handler wants none.
 func (x *layer) pump() {
 	l := x.upper.l
-	if l.plain == nil {
-		l.plain = make([]byte, plainRead)
+	if l.tls.plain == nil {
+		l.tls.plain = make([]byte, plainRead)
 	}
 	for x.upper.flags&deaf == 0 && x.err == nil {
 		n, err := 0, error(nil)
-		for n < len(l.plain) && err == nil {
+		for n < len(l.tls.plain) && err == nil {
 			var k int
-			k, err = x.tls.Read(l.plain[n:])
+			k, err = x.tls.Read(l.tls.plain[n:])
 			n += k
 		}
 		if n > 0 {
-			x.deliver(l.plain[:n])
+			x.deliver(l.tls.plain[:n])
 		}
 		switch {
 		case err == errAgain:
@@ -376,7 +381,7 @@ func (x *layer) flush(c *Conn) error {
 // encode moves one chunk of c's output to the lower connection.
 func (x *layer) encode(c *Conn) error {
 	n := min(c.out.pending, chunk)
-	b := c.l.sealed[:0]
+	b := c.l.tls.sealed[:0]
 	if x.framing != nil {
 		b = x.framing.AppendHeader(b, n)
 	}
@@ -389,7 +394,7 @@ func (x *layer) encode(c *Conn) error {
 			return err
 		}
 	}
-	c.l.sealed = b
+	c.l.tls.sealed = b
 	c.advance(n)
 	return nil
 }

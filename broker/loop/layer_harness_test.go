@@ -33,7 +33,7 @@ func tlsLayers(t testing.TB) *Layers {
 		t.Fatal(err)
 	}
 	cfg := &tls.Config{Certificates: []tls.Certificate{cert}, DynamicRecordSizingDisabled: true}
-	return &Layers{TLS: func() *tls.Config { return cfg }, Handshakes: NewHandshakes(8, 8, NewTurns())}
+	return &Layers{TLS: func() *tls.Config { return cfg }, Handshakes: NewHandshakes(8, 8)}
 }
 
 func allLayers(t testing.TB) *Layers {

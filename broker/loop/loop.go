@@ -117,11 +117,7 @@ type Loop struct {
 
 	slots slots
 
-	tls    tlsLayout
-	plain  []byte    // decrypted input; made when first needed
-	sealed []byte    // output about to be encrypted
-	fat    []*layer  // with large record buffers, to be looked at
-	fatAt  time.Time // when; zero: never
+	tls secure
 
 	dirty   []*Conn  // have output to flush
 	drained []*Conn  // WaitDrain is to be answered
@@ -143,6 +139,15 @@ type slots struct {
 	conns []*Conn // by Conn.slot; nil: free
 	free  []int32 // for new connections
 	freed []int32 // may still be named by events of this batch
+}
+
+// secure is what the loop's TLS connections share.
+type secure struct {
+	layout tlsLayout
+	plain  []byte    // decrypted input; made when first needed
+	sealed []byte    // output about to be encrypted
+	fat    []*layer  // with large record buffers, to be looked at
+	fatAt  time.Time // when; zero: never
 }
 
 // mailbox holds what other goroutines ask of the loop.
@@ -190,7 +195,7 @@ type moving struct {
 // has returned.
 func New(h Handler, o Options) (*Loop, error) {
 	o.defaults()
-	l := &Loop{h: h, o: o, now: time.Now(), tls: newTLSLayout()}
+	l := &Loop{h: h, o: o, now: time.Now(), tls: secure{layout: newTLSLayout()}}
 	if err := l.poll.open(l); err != nil {
 		return nil, err
 	}
@@ -266,11 +271,13 @@ func (l *Loop) Conns() int { return int(l.count.Load()) }
 // Attach takes nc over: Opened follows. On Linux a *net.TCPConn or
 // *net.UnixConn gives up its file descriptor and is closed. When the loop has
 // ended nc is closed. Any goroutine.
-func (l *Loop) Attach(nc net.Conn) { l.AttachLayered(nc, nil, nil, nil) }
+func (l *Loop) Attach(nc net.Conn) {
+	r := Reception{Pick: func() *Loop { return l }}
+	r.Attach(nc, nil)
+}
 
-// AttachLayered is Attach with layers, nil for none, and with prefix, which was read from nc already. admit, if not nil, is
-// called before the loop knows of the connection and may set State.
-func (l *Loop) AttachLayered(nc net.Conn, prefix []byte, layers *Layers, admit func(*Conn)) {
+// Attach gives nc, which was accepted and admitted elsewhere, to a loop. prefix was read from it already.
+func (r *Reception) Attach(nc net.Conn, prefix []byte) {
 	c := adopt(nc)
 	if c == nil {
 		c = newStream(nc)
@@ -278,7 +285,7 @@ func (l *Loop) AttachLayered(nc net.Conn, prefix []byte, layers *Layers, admit f
 	if len(prefix) > 0 {
 		c.in = &block{buf: slices.Clone(prefix), refs: 1, class: unpooled}
 	}
-	l.take(c, layers, admit)
+	r.give(c, r.Pick())
 }
 
 // take has c, which belongs to nobody, join l.

@@ -211,7 +211,7 @@ func benchRelay(b *testing.B, shape string, conns int, sources func(i int) bool,
 		var f [frameSize]byte
 		binary.LittleEndian.PutUint32(f[:], uint32(i))
 		nc.Write(f[:])
-		g.l.AttachLayered(nc, nil, nil, func(c *Conn) {
+		attachTo(g.l, nc, nil, func(c *Conn) {
 			c.State = i
 			g.conns = append(g.conns, c)
 			if sources(i) {

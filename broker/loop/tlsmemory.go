@@ -61,22 +61,22 @@ func (y *tlsLayout) trim(c *tls.Conn) {
 // watch has x looked at, when it is idle, if its buffer has grown.
 func (x *layer) watch() {
 	l := x.upper.l
-	if !x.fat && l.tls.fat(x.tls) {
+	if !x.fat && l.tls.layout.fat(x.tls) {
 		x.fat = true
-		l.fat = append(l.fat, x)
-		if l.fatAt.IsZero() {
-			l.fatAt = l.now.Add(trimEvery)
+		l.tls.fat = append(l.tls.fat, x)
+		if l.tls.fatAt.IsZero() {
+			l.tls.fatAt = l.now.Add(trimEvery)
 		}
 	}
 }
 
 // trimTLS gives back the buffers of the connections that had no input since the last time.
 func (l *Loop) trimTLS(now time.Time) {
-	if l.fatAt.IsZero() || now.Before(l.fatAt) {
+	if l.tls.fatAt.IsZero() || now.Before(l.tls.fatAt) {
 		return
 	}
-	stay := l.fat[:0]
-	for _, x := range l.fat {
+	stay := l.tls.fat[:0]
+	for _, x := range l.tls.fat {
 		switch {
 		case x.upper.flags&gone != 0 || x.upper.l != l:
 		case x.active:
@@ -84,12 +84,12 @@ func (l *Loop) trimTLS(now time.Time) {
 			stay = append(stay, x)
 		default:
 			x.fat = false
-			l.tls.trim(x.tls)
+			l.tls.layout.trim(x.tls)
 		}
 	}
-	clear(l.fat[len(stay):])
-	l.fat, l.fatAt = stay, time.Time{}
+	clear(l.tls.fat[len(stay):])
+	l.tls.fat, l.tls.fatAt = stay, time.Time{}
 	if len(stay) > 0 {
-		l.fatAt = now.Add(trimEvery)
+		l.tls.fatAt = now.Add(trimEvery)
 	}
 }

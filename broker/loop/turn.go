@@ -46,7 +46,7 @@ func (l *Loop) due() time.Time {
 	if len(l.linger) > 0 {
 		t = earlier(t, l.linger[0].until)
 	}
-	return earlier(earlier(t, l.fatAt), l.mem.trimAt)
+	return earlier(earlier(t, l.tls.fatAt), l.mem.trimAt)
 }
 
 func earlier(a, b time.Time) time.Time {

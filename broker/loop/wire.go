@@ -60,7 +60,7 @@ func (w *wire) SetWriteDeadline(time.Time) error { return nil }
 type handshake struct {
 	x     *layer
 	l     *Loop
-	turns chan struct{}
+	turns Turns
 	more  chan struct{} // there is input, or it was stopped; room for one
 
 	mu      sync.Mutex // guards what follows
@@ -76,7 +76,7 @@ func (x *layer) handshake() {
 		x.with.Handshakes.leave(x)
 		return
 	}
-	h := &handshake{x: x, l: x.upper.l, turns: x.with.Handshakes.turns, more: make(chan struct{}, 1)}
+	h := &handshake{x: x, l: x.upper.l, turns: x.with.Handshakes.using(), more: make(chan struct{}, 1)}
 	x.wire.hs = h
 	x.tls = tls.Server(&x.wire, x.with.TLS())
 	x.stage = shaking
@@ -187,7 +187,7 @@ func (x *layer) shaken(h *handshake, err error) {
 	}
 	x.stage = flowing
 	x.ready()
-	x.upper.l.tls.trim(x.tls)
+	x.upper.l.tls.layout.trim(x.tls)
 	if len(h.in) > 0 {
 		x.lower.shove(h.in)
 	}

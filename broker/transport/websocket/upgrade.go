@@ -173,8 +173,8 @@ func subprotocol(h http.Header) (string, error) {
 // Conn is one connection as the event loops use it: the upgrade first, unless Upgraded, then frames.
 type Conn struct {
 	Policy func() *Policy
-	// Accept is told an accepted request; nil = nobody is.
-	Accept   func(r *http.Request)
+	// Accept is asked about a request that Policy allows; nil = it is accepted. What an error says is the text of the refusal.
+	Accept   func(r *http.Request) error
 	Upgraded bool
 
 	request []byte
@@ -206,10 +206,14 @@ func (c *Conn) upgrade(b []byte) ([]byte, error) {
 		return nil, nil
 	}
 	if err == nil {
-		if c.answer, err = c.Policy().Answer(r); err == nil {
-			if c.Accept != nil {
-				c.Accept(r)
+		var yes []byte
+		if yes, err = c.Policy().Answer(r); err == nil && c.Accept != nil {
+			if no := c.Accept(r); no != nil {
+				err = &Refusal{Code: http.StatusForbidden, Text: no.Error()}
 			}
+		}
+		if err == nil {
+			c.answer = yes
 			rest := c.request[n:]
 			c.request, c.Upgraded = nil, true
 			return rest, nil
