@@ -16,6 +16,8 @@ require (
 
 require github.com/anishathalye/porcupine v1.3.1
 
+require github.com/coder/websocket v1.8.15 // indirect
+
 require (
 	github.com/rogpeppe/go-internal v1.16.0
 	golang.org/x/tools v0.26.0 // indirect
