@@ -62,8 +62,11 @@ func OpenTLS(cfg TLSConfig, o TLSOptions) (*Certificates, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Certificates{cfg: cfg, opt: o, own: &own{}}
-	if cfg.ACME && o.Authority == nil {
-		return nil, errors.New("tls.acme needs the section acme")
+	switch {
+	case !cfg.Enabled():
+		return nil, errors.New("no certificate is configured")
+	case cfg.ACME && o.Authority == nil:
+		return nil, errors.New("nobody gets certificates by ACME here")
 	}
 	if cfg.Staple != "" && o.Stapler == nil {
 		return nil, errors.New("nobody reads OCSP responses here")
