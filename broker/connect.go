@@ -9,8 +9,16 @@ import (
 )
 
 // admit gives the connection its client: a new session, or the one that the client id has.
-func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal, assigned bool) {
+func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	req := p.request
+	mountPoint, refusal := mountFor(p.door.listener.Load().MountPoint, who)
+	if refusal != nil {
+		sh.lobby.refuse(conn, p, refusal)
+		return
+	}
+	if who.Mount = mountPoint; mountPoint != "" && req.Will != nil {
+		mountWill(mountPoint, req.Will)
+	}
 	old := sh.byID[req.ClientID]
 	if old != nil && old.who.Load().Name != who.Name {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "the client id belongs to somebody else"})
@@ -21,7 +29,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal, assigne
 	case sh.stopping:
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
 		return
-	case req.Will != nil && !sh.router.mayPublish(who, req.Will.Msg):
+	case !sh.lobby.mayLeave(who, req):
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorised to publish the will"})
 		return
 	case req.Expiry > 0 && (old == nil || req.CleanStart || old.s.Expiry() == 0): // a new session for the store
@@ -54,10 +62,16 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal, assigne
 		}
 	}
 	p.conn, p.request = nil, nil
+	p.settle()
 	c.conn, c.cause = conn, ""
 	c.identify(who)
+	sh.router.reauthorize(c)
 	conn.State = c
-	c.hello = &hello{request: req, assigned: assigned}
+	c.hello = &hello{request: req, assigned: p.assigned}
+	if p.exchange != nil {
+		c.hello.authData = p.exchange.last
+		sh.renewals.admit(c, p.door)
+	}
 	sh.paces.set(c, true)
 	sh.count.Connects++
 	sh.perform(c, nil, c.s.Attach(sh.turn(), req.Params, fresh, sh.take()))
@@ -111,6 +125,7 @@ func (sh *shard) detach(c *client) {
 		was = sh.describe(c)
 	}
 	c.conn, c.hello, c.expires = nil, nil, 0
+	sh.renewals.leave(c)
 	delete(sh.health.back, c)
 	delete(sh.commits.paused, c)
 	sh.paces.release(c)

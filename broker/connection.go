@@ -12,9 +12,14 @@ import (
 
 // Opened implements loop.Handler: a new connection owes a CONNECT.
 func (sh *shard) Opened(conn *loop.Conn) {
-	door := conn.State.(*Door)
-	p := &pending{conn: conn, door: door, peer: peerOf(conn, door), deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits().ConnectTimeout.Milliseconds()}
-	conn.State = p
+	p, come := conn.State.(*pending) // by HTTP
+	if !come {
+		door := conn.State.(*Door)
+		p = &pending{door: door, peer: peerOf(conn, door)}
+		conn.State = p
+	}
+	p.conn, p.from, p.halfOpen = conn, conn.Peer().Addr(), true
+	p.deadline = sh.b.clock(sh.loop.Now()) + sh.b.limits().ConnectTimeout.Milliseconds()
 	sh.lobby.waiting = append(sh.lobby.waiting, p)
 	if sh.stopping || sh.lobby.keepsAway(p) {
 		conn.Close()
@@ -64,7 +69,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			sh.reject(conn, &mqtt.Error{Reason: mqtt.PacketTooLarge, Detail: fmt.Sprintf("%s of %d bytes, the limit is %d", h.Type, n+h.Length, limit)})
 			return len(b), 0
 		}
-		if !admitted && h.Type != mqtt.CONNECT && h.Type != mqtt.AUTH {
+		if !admitted && h.Type != mqtt.CONNECT && h.Type != mqtt.AUTH && !conn.State.(*pending).hs.Started() {
 			sh.stranger(conn, b[used:])
 			sh.reject(conn, &mqtt.Error{Reason: mqtt.ProtocolError, Detail: h.Type.String() + " before CONNECT"})
 			return len(b), 0
@@ -88,7 +93,10 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		}
 		sh.count.PacketsReceived++
 		if admitted {
-			sh.perform(c, &sh.packet, c.s.Packet(sh.turn(), &sh.packet, sh.take()))
+			if point := c.who.Load().Mount; point != "" {
+				mount(point, &sh.packet)
+			}
+			sh.perform(c, &sh.packet, c.s.Packet(c.turn(), &sh.packet, sh.take()))
 			sh.paces.refused = 0
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {
@@ -99,8 +107,8 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		}
 		used += n + h.Length
 		sh.lobby.handshake(conn, conn.State.(*pending))
-		if _, still := conn.State.(*pending); still {
-			return used, 0 // the rest waits for the verdict
+		if p, still := conn.State.(*pending); still && (p.conn == nil || p.hs.Busy()) {
+			return used, 0 // the rest waits for the verdict, or is another shard's
 		}
 	}
 	return used, 0
@@ -131,6 +139,7 @@ func (sh *shard) Closed(conn *loop.Conn, err error) {
 	conn.State = nil
 	switch st := state.(type) {
 	case *pending:
+		sh.layerFault(st, err)
 		st.leave()
 	case *client:
 		if st.cause == "" {
@@ -160,7 +169,7 @@ func (sh *shard) Drained(conn *loop.Conn) {
 		if sh.paces.stopped(c) {
 			return
 		}
-		sh.perform(c, nil, c.s.Drained(sh.turn(), sh.take()))
+		sh.perform(c, nil, c.s.Drained(c.turn(), sh.take()))
 		sh.replay.later(c)
 	}
 }

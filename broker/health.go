@@ -32,6 +32,7 @@ type again struct {
 	from  *client       // whose will it is, or who had it
 	group string        // it moves within; empty for a will
 	seq   uint64        // the position that it leaves in from's queue, 0 = none
+	why   session.Why   // it is dropped if nobody takes it; nothing where it stays then
 	tell  bool          // of a will: also to be delivered, not only retained
 }
 

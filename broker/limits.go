@@ -189,6 +189,7 @@ func rulesOf(l *Limits, d *Delivery) *session.Rules {
 		SessionExpiry: sessionExpiry(l), MaximumQoS: mqtt.QoS(l.MaximumQoS),
 		RetainAvailable: l.RetainAvailable, SharedAvailable: l.SharedAvailable, WildcardAvailable: l.WildcardsAvailable,
 		ValidateUTF8Payloads: l.ValidateUTF8, Overflow: overflow,
+		AuthTime: l.ConnectTimeout.Milliseconds(),
 	}
 }
 

@@ -61,7 +61,7 @@ func (x *mailbox) hole(r *receiver, seq uint64) {
 
 func (sh *shard) handHole(c *client, seq uint64) {
 	if !c.s.Ended() {
-		sh.perform(c, nil, c.s.Lost(sh.turn(), seq, sh.take()))
+		sh.perform(c, nil, c.s.Lost(c.turn(), seq, sh.take()))
 	}
 }
 
@@ -80,7 +80,7 @@ func (sh *shard) hand(c *client, m *mqtt.Message, d *mqtt.Delivery, seq uint64) 
 		sh.capOutput(c)
 		return
 	}
-	sh.perform(c, nil, c.s.Deliver(sh.turn(), m, d, seq, sh.take()))
+	sh.perform(c, nil, c.s.Deliver(c.turn(), m, d, seq, sh.take()))
 }
 
 func (x *mailbox) outgoing(to *shard) *mail {

@@ -84,7 +84,7 @@ func (x *paces) release(c *client) {
 		c.read(x.sh)
 	}
 	if c.conn != nil && p.writing != 0 && !x.stopped(c) {
-		x.sh.perform(c, nil, c.s.Drained(x.sh.turn(), x.sh.take()))
+		x.sh.perform(c, nil, c.s.Drained(c.turn(), x.sh.take()))
 	}
 }
 
@@ -172,8 +172,7 @@ func (x *paces) tell(c *client, what, text string) {
 func (x *paces) turnDown(c *client, p *mqtt.Publish, do []session.Effect) []session.Effect {
 	m := x.sh.router.viewOf(c, p)
 	if b := x.sh.wards.clients[c]; b != nil {
-		x.sh.router.denied(c, m)
-		return c.s.Refused(p, mqtt.NotAuthorized, b.Text(), do)
+		return c.s.Refused(p, x.sh.router.quarantined(c.who.Load(), m), b.Text(), do)
 	}
 	text := "more is published than allowed"
 	if x.refused == session.Overloaded {
@@ -243,7 +242,7 @@ func (x *paces) due(h held) {
 	default:
 		*at = 0
 		if !x.stopped(c) {
-			x.sh.perform(c, nil, c.s.Drained(x.sh.turn(), x.sh.take()))
+			x.sh.perform(c, nil, c.s.Drained(c.turn(), x.sh.take()))
 		}
 	}
 }

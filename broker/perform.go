@@ -24,9 +24,12 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 				break
 			}
 			v := sh.router.publish(c, sh.router.viewOf(c, &p.Publish))
-			if v.why != nil {
+			switch {
+			case v.disconnect:
+				do = c.s.Denied(&p.Publish, do)
+			case v.why != nil:
 				do = c.s.Refused(&p.Publish, v.reason, v.why.Error(), do)
-			} else {
+			default:
 				do = c.s.Routed(sh.turn(), &p.Publish, v.reason, v.batch, do)
 			}
 		case session.Keep:
@@ -53,7 +56,7 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		case session.Close:
 			sh.close(c, e)
 		default:
-			sh.performRare(c, e)
+			sh.performRare(c, p, e)
 		}
 	}
 	sh.give(do)
@@ -65,7 +68,7 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 	}
 }
 
-func (sh *shard) performRare(c *client, e *session.Effect) {
+func (sh *shard) performRare(c *client, p *mqtt.Packet, e *session.Effect) {
 	switch e.Kind {
 	case session.SendConnack:
 		if c.conn != nil {
@@ -79,7 +82,13 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 	case session.Fetch:
 		sh.fetch(c, e)
 	case session.Requeue:
-		sh.router.moveOn(c, e.Text, e.Msg)
+		sh.router.moveOn(c, e.Text, e.Msg, e.Why)
+	case session.Authenticate:
+		sh.renewals.step(c, e.Flag, p)
+	case session.SendAuth:
+		if !sh.out.challenge(c, e) {
+			sh.perform(c, nil, c.s.Kick(mqtt.PacketTooLarge, "AUTH exceeds the client's Maximum Packet Size", sh.take()))
+		}
 	case session.PublishWill:
 		sh.router.publishWill(c, e.Msg)
 	case session.End:
@@ -88,7 +97,7 @@ func (sh *shard) performRare(c *client, e *session.Effect) {
 		conn := c.conn
 		sh.post(c, func() {
 			if conn != nil && c.conn == conn {
-				sh.perform(c, nil, c.s.Continue(sh.turn(), sh.take()))
+				sh.perform(c, nil, c.s.Continue(c.turn(), sh.take()))
 			}
 		})
 	default:
@@ -183,12 +192,9 @@ func (sh *shard) fetch(c *client, e *session.Effect) {
 			}
 			fetched := make([]session.Fetched, len(items))
 			for i, it := range items {
-				fetched[i] = session.Fetched{
-					Seq: it.Seq, Released: it.Released, Msg: it.Message, Delivery: it.Delivery,
-					Denied: !it.Released && !sh.router.mayReceive(c, it.Message),
-				}
+				fetched[i] = session.Fetched{Seq: it.Seq, Released: it.Released, Msg: it.Message, Delivery: it.Delivery}
 			}
-			sh.perform(c, nil, c.s.Fetched(sh.turn(), epoch, fetched, next, sh.take()))
+			sh.perform(c, nil, c.s.Fetched(c.turn(), epoch, fetched, next, sh.take()))
 		})
 	}()
 }

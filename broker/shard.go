@@ -21,18 +21,19 @@ type shard struct {
 	byID  map[string]*client
 	now   int64 // of this turn, steady clock, ms
 
-	lobby   lobby   // connections that have no client yet
-	router  router  // where messages go
-	out     writer  // what is written to connections
-	commits commits // what the store is to keep
-	mail    mailbox // between shards
-	replay  replays // retained messages on their way to new subscriptions
-	agenda  agenda  // what is due when
-	stalls  stalls  // clients that do not read
-	health  health  // what the store does not take
-	paces   paces   // clients that are not to go faster
-	wards   wards   // clients in quarantine
-	pulse   pulse   // what the watermarks are about
+	lobby    lobby    // connections that have no client yet
+	renewals renewals // clients that may authenticate anew
+	router   router   // where messages go
+	out      writer   // what is written to connections
+	commits  commits  // what the store is to keep
+	mail     mailbox  // between shards
+	replay   replays  // retained messages on their way to new subscriptions
+	agenda   agenda   // what is due when
+	stalls   stalls   // clients that do not read
+	health   health   // what the store does not take
+	paces    paces    // clients that are not to go faster
+	wards    wards    // clients in quarantine
+	pulse    pulse    // what the watermarks are about
 
 	packet  mqtt.Packet        // the one being worked on
 	asked   auth.Question      // what the authorizer is asked
@@ -53,6 +54,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.loop = l
 	sh.now = b.clock(time.Now())
 	sh.lobby.sh, sh.out.sh, sh.mail.sh, sh.replay.sh, sh.agenda.sh = sh, sh, sh, sh, sh
+	sh.renewals = renewals{sh: sh, of: make(map[*client]*renewal)}
 	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 4096)}
 	sh.commits.sh, sh.commits.paused = sh, make(map[*client]struct{})
 	sh.health = health{sh: sh, back: make(map[*client]struct{})}
@@ -85,6 +87,15 @@ func (sh *shard) start(n int) {
 // turn is the session's view of now.
 func (sh *shard) turn() session.Turn {
 	return session.Turn{Now: sh.now, Batch: sh.commits.batch.number}
+}
+
+// turn is the shard's, with who is asked what the client may have.
+func (c *client) turn() session.Turn {
+	t := c.shard.turn()
+	if c.shard.b.opts.Authz != nil || c.who.Load().Mount != "" {
+		t.Receiver = c
+	}
+	return t
 }
 
 // Turn implements loop.Handler: mail from other shards, timers, retained messages, and what

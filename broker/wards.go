@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/ban"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -62,7 +63,7 @@ func (w *wards) lift(c *client) {
 	}
 	c.online.Store(c.s.Greeted())
 	if !w.sh.paces.stopped(c) {
-		w.sh.perform(c, nil, c.s.Drained(w.sh.turn(), w.sh.take()))
+		w.sh.perform(c, nil, c.s.Drained(c.turn(), w.sh.take()))
 	}
 }
 
@@ -170,4 +171,11 @@ func (k *Control) Rejudge(ctx context.Context) (Banned, error) {
 		return disconnected || other
 	})
 	return Banned{Disconnected: int(off.Load()), Changed: int(changed.Load())}, err
+}
+
+// quarantined counts and tells that a client in quarantine published something, and is the answer to it.
+func (r *router) quarantined(who *auth.Principal, m *mqtt.Message) mqtt.ReasonCode {
+	r.sh.count.Denied++
+	r.tellDenied(who, m, mqtt.NotAuthorized, auth.Decision{Why: "the client is in quarantine"})
+	return mqtt.NotAuthorized
 }

@@ -67,6 +67,10 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 			alike = alike && alias == 0
 		}
 	}
+	if point := c.who.Load().Mount; point != "" {
+		unmount(point, p)
+		alike = false
+	}
 	size := 0
 	switch {
 	case alike:
@@ -151,6 +155,16 @@ func (w *writer) send(c *client, e *session.Effect) {
 	w.write(c.conn, out)
 }
 
+// challenge sends an AUTH; false when it is larger than the client takes.
+func (w *writer) challenge(c *client, e *session.Effect) bool {
+	if c.conn == nil {
+		return true
+	}
+	out := authPacket(e.Reason, c.s.AuthMethod(), []byte(e.Text), c.s.MaximumPacketSize())
+	w.write(c.conn, out)
+	return len(out) > 0
+}
+
 // write queues a packet that is not a PUBLISH.
 func (w *writer) write(conn *loop.Conn, packet []byte) {
 	if len(packet) == 0 {
@@ -175,6 +189,14 @@ func (w *writer) greet(c *client, e *session.Effect) {
 func (w *writer) greetProps(c *client, h *hello, p *mqtt.Properties) {
 	l, req := c.s.Rules(), h.request
 	set := func(id mqtt.PropertyID) { p.Has = p.Has.With(id) }
+	if req.AuthMethod != "" { // [MQTT-4.12.0-5]
+		set(mqtt.PropAuthMethod)
+		p.AuthMethod = []byte(req.AuthMethod)
+		if len(h.authData) > 0 {
+			set(mqtt.PropAuthData)
+			p.AuthData = h.authData
+		}
+	}
 	if h.assigned {
 		set(mqtt.PropAssignedClientID)
 		p.AssignedClientID = []byte(req.ClientID)

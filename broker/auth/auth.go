@@ -20,6 +20,8 @@ type Peer struct {
 	Listener string            // the name of the listener
 	TLS      bool              // the connection is encrypted
 	Cert     *x509.Certificate // the client's, verified; nil = none
+	// ProxiedName is the common name of the client's certificate as a trusted proxy, which has verified it, tells; "" = none.
+	ProxiedName string
 }
 
 // Attempt is what a client shows when it connects, or authenticates again.
@@ -52,6 +54,7 @@ type Principal struct {
 	*Identity
 	ClientID string
 	Peer     Peer
+	Mount    string // what its topics begin with inside the broker, where it does not see it; rules are about whole names
 
 	// Restored says that the session was read from the store and its client has not been here since: only Name is known.
 	Restored bool
@@ -70,7 +73,7 @@ func (p *Peer) Remote() string {
 // CommonName is that of the client's certificate, "" without one.
 func (p *Peer) CommonName() string {
 	if p.Cert == nil {
-		return ""
+		return p.ProxiedName
 	}
 	return p.Cert.Subject.CommonName
 }

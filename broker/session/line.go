@@ -10,6 +10,8 @@ type Line struct {
 	alias *aliases // nil without topic aliases
 	will  *Will
 
+	renewal *renewal // nil without an authentication method
+
 	seen      int64 // when the client was last heard, ms
 	maxPacket uint32
 	expiry    uint32

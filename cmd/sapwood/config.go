@@ -1,16 +1,21 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/app/settings"
+	"github.com/sapwood-mqtt/sapwood/console/api"
 )
 
 // configCmd is `sapwood config`.
@@ -19,6 +24,8 @@ type configCmd struct {
 	Schema  configSchemaCmd  `cmd:"" help:"Print the JSON Schema of the file."`
 	Example configExampleCmd `cmd:"" help:"Print a file with every key at its default."`
 	Explain configExplainCmd `cmd:"" help:"Explain settings: value, default, origin, effect."`
+	Diff    configDiffCmd    `cmd:"" help:"Show what a file, or a reload, would change in a running broker."`
+	Reload  configReloadCmd  `cmd:"" help:"Have a running broker read its configuration again."`
 }
 
 // configCheckCmd is `sapwood config check`.
@@ -111,6 +118,7 @@ func (*configExampleCmd) Run(std *streams) error {
 // configExplainCmd is `sapwood config explain`.
 type configExplainCmd struct {
 	layers
+	apiFlags
 	JSON bool   `help:"Print the settings as JSON."`
 	Key  string `arg:"" optional:"" help:"A key such as http.address, or a section such as listeners. Without it, everything in one table."`
 }
@@ -118,7 +126,9 @@ type configExplainCmd struct {
 // Help is the long part of the help page.
 func (*configExplainCmd) Help() string {
 	return `Shows what serve would run with, given the same flags, file and variables, and for each
-setting: its default, where its value comes from, what it does, and what happens at the limit.
+setting: its default, where its value comes from, what it does, and what happens at the limit. Where a
+broker runs on the data directory (or at --url), it shows what that one runs with, since when, and who
+set it. Secrets are shown as ***.
 
 Examples:
 
@@ -128,10 +138,16 @@ Examples:
 }
 
 // Run explains one key, one section or everything.
-func (c *configExplainCmd) Run(std *streams) error {
-	_, set, err := c.load()
+func (c *configExplainCmd) Run(ctx context.Context, std *streams) error {
+	cfg, set, err := c.load()
 	if err != nil {
 		return err
+	}
+	if running, err := c.broker(cfg.Data); err != nil || running != nil {
+		if err != nil {
+			return err
+		}
+		return c.running(ctx, running, std.out)
 	}
 	found, err := set.Explain(c.Key)
 	if err != nil {
@@ -152,21 +168,61 @@ func (c *configExplainCmd) Run(std *streams) error {
 		if i > 0 {
 			fmt.Fprintln(std.out)
 		}
-		explain(std.out, s)
+		explain(std.out, api.Setting{
+			Key: s.Path, Value: s.Value, Default: s.Default, From: s.From.String(), Env: s.Env, Type: s.Type, Unit: s.Unit,
+			OneOf: s.OneOf, Doc: s.Doc, Exceeded: s.Exceeded, Secret: s.Secret, Restart: s.Restart,
+		})
+	}
+	return nil
+}
+
+// running explains what a running broker has.
+func (c *configExplainCmd) running(ctx context.Context, r *remote, w io.Writer) error {
+	path := "/config"
+	if c.Key != "" {
+		path += "/" + url.PathEscape(c.Key)
+	}
+	var found []api.Setting
+	if err := r.call(ctx, http.MethodGet, path, nil, &found); err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(w, found)
+	}
+	if c.Key == "" {
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "KEY\tVALUE\tFROM\tSINCE\tBY")
+		for _, s := range found {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Key, s.Value, s.From, s.Since.Local().Format(time.DateTime), s.By)
+		}
+		return t.Flush()
+	}
+	for i, s := range found {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		explain(w, s)
 	}
 	return nil
 }
 
 // explain prints everything about one setting.
-func explain(w io.Writer, s settings.Setting) {
-	fmt.Fprintf(w, "%s = %s\n", s.Path, s.Value)
+func explain(w io.Writer, s api.Setting) {
+	fmt.Fprintf(w, "%s = %s\n", s.Key, s.Value)
 	line := func(name, text string) {
 		if text != "" {
 			fmt.Fprintf(w, "  %-9s %s\n", name, text)
 		}
 	}
 	line("default", s.Default)
-	line("from", s.From.String())
+	line("from", s.From)
+	if !s.Since.IsZero() {
+		line("since", s.Since.Local().Format(time.DateTime)+", set by "+s.By)
+	}
+	line("pending", s.Pending)
+	if s.Restart {
+		line("changes", "hold after a restart")
+	}
 	line("variable", s.Env)
 	line("type", s.Type)
 	line("one of", strings.Join(s.OneOf, ", "))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,11 +21,29 @@ type remote struct {
 	key            string // in place of them
 }
 
-// do sends one request; an answer that is not 200 is the error that it tells.
+// do sends one request without a body.
 func (r *remote) do(ctx context.Context, method, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(r.url, "/")+"/api/v1"+path, nil)
+	return r.send(ctx, method, path, "", nil)
+}
+
+// call sends one request, with a body of YAML if there is one, and reads the answer as JSON.
+func (r *remote) call(ctx context.Context, method, path string, yaml []byte, answer any) error {
+	body, err := r.send(ctx, method, path, "application/yaml", yaml)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return json.NewDecoder(body).Decode(answer)
+}
+
+// send sends one request; an answer that is not 200 is the error that it tells.
+func (r *remote) send(ctx context.Context, method, path, kind string, body []byte) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(r.url, "/")+"/api/v1"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
+	}
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", kind)
 	}
 	if r.key != "" {
 		req.Header.Set("Authorization", "Bearer "+r.key)

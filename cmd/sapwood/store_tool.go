@@ -18,10 +18,7 @@ import (
 // storeFlags say which store is meant.
 type storeFlags struct {
 	place
-	URL      string `name:"url" placeholder:"URL" help:"API of a broker elsewhere: http://host:port."`
-	User     string `default:"admin" help:"User for the API."`
-	Password string `env:"SAPWOOD_ADMIN_PASSWORD" placeholder:"TEXT" help:"Its password. A broker on the same machine needs none."`
-	Key      string `env:"SAPWOOD_API_KEY" placeholder:"TEXT" help:"Key for the API, in place of user and password."`
+	apiFlags
 }
 
 // storeTool is a store, of a running or of a stopped broker. Progress is in bytes.
@@ -35,28 +32,50 @@ type storeTool interface {
 
 // open finds the store that the flags mean.
 func (f *storeFlags) open() (storeTool, error) {
+	dir := ""
+	cfg := app.Config{}
+	if f.URL == "" {
+		var err error
+		if cfg, _, err = f.load(); err != nil {
+			return nil, err
+		}
+		dir = cfg.Data
+	}
+	running, err := f.broker(dir)
+	if err != nil {
+		return nil, err
+	}
+	if running == nil {
+		return atRest{cfg}, nil
+	}
+	return running, nil
+}
+
+// apiFlags say how the API of a running broker is reached.
+type apiFlags struct {
+	URL      string `name:"url" placeholder:"URL" help:"API of a broker elsewhere: http://host:port."`
+	User     string `default:"admin" help:"User for the API."`
+	Password string `env:"SAPWOOD_ADMIN_PASSWORD" placeholder:"TEXT" help:"Its password. A broker on the same machine needs none."`
+	Key      string `env:"SAPWOOD_API_KEY" placeholder:"TEXT" help:"Key for the API, in place of user and password."`
+}
+
+// broker finds the running broker: at --url, or the one that has the directory; nil where none does.
+func (f *apiFlags) broker(dir string) (*remote, error) {
 	if f.URL != "" {
 		if f.Key == "" && f.Password == "" {
 			return nil, errors.New("--url needs --password or --key (or SAPWOOD_ADMIN_PASSWORD, SAPWOOD_API_KEY)")
 		}
 		return &remote{url: f.URL, user: f.User, password: f.Password, key: f.Key}, nil
 	}
-	cfg, _, err := f.load()
-	if err != nil {
-		return nil, err
-	}
-	holder, held, err := lock.Who(cfg.Data)
+	holder, held, err := lock.Who(dir)
 	if held {
-		return f.running(cfg.Data, holder)
+		return f.running(dir, holder)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return atRest{cfg}, nil
+	return nil, err
 }
 
 // running reaches the broker that has the directory.
-func (f *storeFlags) running(dir string, holder lock.Holder) (storeTool, error) {
+func (f *apiFlags) running(dir string, holder lock.Holder) (*remote, error) {
 	local, err := access.ReadLocal(dir)
 	switch {
 	case err == nil:
