@@ -18,6 +18,7 @@ require (
 	github.com/anishathalye/porcupine v1.3.1
 	github.com/xdg-go/scram v1.4.0
 	github.com/xdg-go/stringprep v1.0.4
+	golang.org/x/term v0.47.0
 )
 
 require golang.org/x/text v0.43.0 // indirect

@@ -12,16 +12,12 @@ import (
 	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/lock"
-	"github.com/sapwood-mqtt/sapwood/console/api/access"
 )
 
 // storeFlags say which store is meant.
 type storeFlags struct {
-	place
-	URL      string `name:"url" placeholder:"URL" help:"API of a broker elsewhere: http://host:port."`
-	User     string `default:"admin" help:"User for the API."`
-	Password string `env:"SAPWOOD_ADMIN_PASSWORD" placeholder:"TEXT" help:"Its password. A broker on the same machine needs none."`
-	Key      string `env:"SAPWOOD_API_KEY" placeholder:"TEXT" help:"Key for the API, in place of user and password."`
+	target
+	credentials
 }
 
 // storeTool is a store, of a running or of a stopped broker. Progress is in bytes.
@@ -36,10 +32,7 @@ type storeTool interface {
 // open finds the store that the flags mean.
 func (f *storeFlags) open() (storeTool, error) {
 	if f.URL != "" {
-		if f.Key == "" && f.Password == "" {
-			return nil, errors.New("--url needs --password or --key (or SAPWOOD_ADMIN_PASSWORD, SAPWOOD_API_KEY)")
-		}
-		return &remote{url: f.URL, user: f.User, password: f.Password, key: f.Key}, nil
+		return f.elsewhere(f.URL)
 	}
 	cfg, _, err := f.load()
 	if err != nil {
@@ -53,20 +46,6 @@ func (f *storeFlags) open() (storeTool, error) {
 		return nil, err
 	}
 	return atRest{cfg}, nil
-}
-
-// running reaches the broker that has the directory.
-func (f *storeFlags) running(dir string, holder lock.Holder) (storeTool, error) {
-	local, err := access.ReadLocal(dir)
-	switch {
-	case err == nil:
-		return &remote{url: local.URL, key: local.Key}, nil
-	case holder.HTTP != "" && (f.Key != "" || f.Password != ""):
-		return &remote{url: "http://" + holder.HTTP, user: f.User, password: f.Password, key: f.Key}, nil
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("a broker (pid %d) has %s, and its key cannot be read: %w; run this as its user, or give --password", holder.PID, dir, err)
-	}
-	return nil, fmt.Errorf("a broker (pid %d) has %s and offers no API: stop it, or start it with http.address", holder.PID, dir)
 }
 
 // into opens what is to be read into a data directory, and makes sure that nobody else is there.
