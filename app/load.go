@@ -84,7 +84,7 @@ func Load(file string, environ []string, flags map[string]string) (Config, *sett
 func notSettings() []string {
 	return []string{
 		EnvConfig,
-		EnvAdminPassword, "SAPWOOD_API_KEY", // the API
+		EnvAdminPassword, "SAPWOOD_API_KEY", "SAPWOOD_API_URL", // the API
 		"SAPWOOD_URL", "SAPWOOD_USERNAME", "SAPWOOD_PASSWORD", // pub and sub
 		"SAPWOOD_BENCH_PASSWORD", // bench
 		"SAPWOOD_STRESS",         // the broker's stress test

@@ -118,7 +118,9 @@ func (*configExampleCmd) Run(std *streams) error {
 // configExplainCmd is `sapwood config explain`.
 type configExplainCmd struct {
 	layers
-	apiFlags
+	URL         string `name:"url" placeholder:"URL" env:"SAPWOOD_API_URL" help:"API of a broker elsewhere: http://host:port."`
+	credentials `embed:"" prefix:"api-"`
+
 	JSON bool   `help:"Print the settings as JSON."`
 	Key  string `arg:"" optional:"" help:"A key such as http.address, or a section such as listeners. Without it, everything in one table."`
 }
@@ -143,7 +145,7 @@ func (c *configExplainCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	if running, err := c.broker(cfg.Data); err != nil || running != nil {
+	if running, err := c.broker(c.URL, cfg.Data); err != nil || running != nil {
 		if err != nil {
 			return err
 		}

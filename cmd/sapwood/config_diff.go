@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +16,6 @@ import (
 
 // configDiffCmd is `sapwood config diff`.
 type configDiffCmd struct {
-	place
 	apiFlags
 	JSON bool   `help:"Print the changes as JSON."`
 	File string `arg:"" optional:"" help:"The file that the broker would take. Without it: its own file, read again."`
@@ -72,17 +73,20 @@ func (c *configDiffCmd) compare(ctx context.Context) (result api.ConfigCheck, er
 		}
 		dir = cfg.Data
 	}
-	running, err := c.broker(dir)
+	running, err := c.broker(c.URL, dir)
 	switch {
 	case err != nil:
 		return result, err
 	case running != nil:
-		method := http.MethodGet
-		if file != nil {
-			method = http.MethodPost
+		if file == nil {
+			return result, running.call(ctx, http.MethodGet, "/config/check", nil, &result)
 		}
-		err = running.call(ctx, method, "/config/check", file, &result)
-		return result, err
+		answer, err := running.do(ctx, http.MethodPost, "/config/check", bytes.NewReader(file), "application/yaml")
+		if err != nil {
+			return result, err
+		}
+		defer answer.Close()
+		return result, json.NewDecoder(answer).Decode(&result)
 	case c.File == "":
 		return result, errors.New("no broker runs on " + dir + ": name a file to compare with --config, or the broker with --data or --url")
 	}
@@ -125,7 +129,6 @@ func printChanges(w io.Writer, result api.ConfigCheck) error {
 
 // configReloadCmd is `sapwood config reload`.
 type configReloadCmd struct {
-	place
 	apiFlags
 	JSON bool `help:"Print what was done as JSON."`
 }
@@ -140,7 +143,7 @@ Exit status: 0 when the configuration is good, 1 when not, 2 for a wrong command
 Examples:
 
     sapwood config reload
-    sapwood config reload --url https://broker:8083 --user admin`
+    sapwood config reload --url https://broker:8083 --api-user admin`
 }
 
 // Run reloads.
@@ -153,7 +156,7 @@ func (c *configReloadCmd) Run(ctx context.Context, std *streams) error {
 		}
 		dir = cfg.Data
 	}
-	running, err := c.broker(dir)
+	running, err := c.broker(c.URL, dir)
 	if err != nil {
 		return err
 	}

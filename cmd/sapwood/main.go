@@ -17,16 +17,26 @@ import (
 // commands is the command line. A new command is a field here and a file of its own, with a
 // Run(ctx context.Context, std *streams) error and a Help() string that ends in an example.
 type commands struct {
-	Serve   serveCmd   `cmd:"" help:"Run the broker."`
-	Pub     pubCmd     `cmd:"" help:"Publish messages."`
-	Sub     subCmd     `cmd:"" help:"Subscribe and print messages."`
-	Bench   benchCmd   `cmd:"" help:"Put load on a broker and measure it."`
-	Store   storeCmd   `cmd:"" help:"Check, measure, compact and export what is kept on disk."`
-	Backup  backupCmd  `cmd:"" help:"Write a copy of what is kept, of a running broker too."`
-	Restore restoreCmd `cmd:"" help:"Make a data directory from a backup."`
-	Cert    certCmd    `cmd:"" help:"Make, revoke and show certificates."`
-	Config  configCmd  `cmd:"" help:"Check, describe and explain the configuration."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve      serveCmd      `cmd:"" help:"Run the broker."`
+	Pub        pubCmd        `cmd:"" help:"Publish messages."`
+	Sub        subCmd        `cmd:"" help:"Subscribe and print messages."`
+	Bench      benchCmd      `cmd:"" help:"Put load on a broker and measure it."`
+	Store      storeCmd      `cmd:"" help:"Check, measure, compact and export what is kept on disk."`
+	Backup     backupCmd     `cmd:"" help:"Write a copy of what is kept, of a running broker too."`
+	Restore    restoreCmd    `cmd:"" help:"Make a data directory from a backup."`
+	Users      usersCmd      `cmd:"" help:"List and change users."`
+	Groups     groupsCmd     `cmd:"" help:"List and change groups."`
+	Devices    devicesCmd    `cmd:"" help:"Create devices with secrets."`
+	Rules      rulesCmd      `cmd:"" help:"List and change the rules that are stored."`
+	ACL        aclCmd        `cmd:"" name:"acl" help:"Explain who may do what."`
+	Clients    clientsCmd    `cmd:"" help:"Act on clients."`
+	Ban        banCmd        `cmd:"" help:"Keep clients out."`
+	Unban      unbanCmd      `cmd:"" help:"Let clients in again."`
+	Bans       bansCmd       `cmd:"" help:"List who is kept out, or in quarantine."`
+	Quarantine quarantineCmd `cmd:"" help:"Keep clients apart."`
+	Cert       certCmd       `cmd:"" help:"Make, revoke and show certificates."`
+	Config     configCmd     `cmd:"" help:"Check, describe and explain the configuration."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // streams are the process's standard streams, so that a command can be tested without them.

@@ -12,13 +12,12 @@ import (
 	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/lock"
-	"github.com/sapwood-mqtt/sapwood/console/api/access"
 )
 
 // storeFlags say which store is meant.
 type storeFlags struct {
-	place
-	apiFlags
+	target
+	credentials
 }
 
 // storeTool is a store, of a running or of a stopped broker. Progress is in bytes.
@@ -32,60 +31,20 @@ type storeTool interface {
 
 // open finds the store that the flags mean.
 func (f *storeFlags) open() (storeTool, error) {
-	dir := ""
-	cfg := app.Config{}
-	if f.URL == "" {
-		var err error
-		if cfg, _, err = f.load(); err != nil {
-			return nil, err
-		}
-		dir = cfg.Data
+	if f.URL != "" {
+		return f.elsewhere(f.URL)
 	}
-	running, err := f.broker(dir)
+	cfg, _, err := f.load()
 	if err != nil {
 		return nil, err
 	}
-	if running == nil {
-		return atRest{cfg}, nil
+	switch running, err := f.broker("", cfg.Data); {
+	case err != nil:
+		return nil, err
+	case running != nil:
+		return running, nil
 	}
-	return running, nil
-}
-
-// apiFlags say how the API of a running broker is reached.
-type apiFlags struct {
-	URL      string `name:"url" placeholder:"URL" help:"API of a broker elsewhere: http://host:port."`
-	User     string `default:"admin" help:"User for the API."`
-	Password string `env:"SAPWOOD_ADMIN_PASSWORD" placeholder:"TEXT" help:"Its password. A broker on the same machine needs none."`
-	Key      string `env:"SAPWOOD_API_KEY" placeholder:"TEXT" help:"Key for the API, in place of user and password."`
-}
-
-// broker finds the running broker: at --url, or the one that has the directory; nil where none does.
-func (f *apiFlags) broker(dir string) (*remote, error) {
-	if f.URL != "" {
-		if f.Key == "" && f.Password == "" {
-			return nil, errors.New("--url needs --password or --key (or SAPWOOD_ADMIN_PASSWORD, SAPWOOD_API_KEY)")
-		}
-		return &remote{url: f.URL, user: f.User, password: f.Password, key: f.Key}, nil
-	}
-	holder, held, err := lock.Who(dir)
-	if held {
-		return f.running(dir, holder)
-	}
-	return nil, err
-}
-
-// running reaches the broker that has the directory.
-func (f *apiFlags) running(dir string, holder lock.Holder) (*remote, error) {
-	local, err := access.ReadLocal(dir)
-	switch {
-	case err == nil:
-		return &remote{url: local.URL, key: local.Key}, nil
-	case holder.HTTP != "" && (f.Key != "" || f.Password != ""):
-		return &remote{url: "http://" + holder.HTTP, user: f.User, password: f.Password, key: f.Key}, nil
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("a broker (pid %d) has %s, and its key cannot be read: %w; run this as its user, or give --password", holder.PID, dir, err)
-	}
-	return nil, fmt.Errorf("a broker (pid %d) has %s and offers no API: stop it, or start it with http.address", holder.PID, dir)
+	return atRest{cfg}, nil
 }
 
 // into opens what is to be read into a data directory, and makes sure that nobody else is there.

@@ -143,22 +143,26 @@ func reform[T any](from any) (to T, err error) {
 // nowhere is where nothing is stored.
 type nowhere struct{}
 
-var errNowhere = huma.Error409Conflict("accounts are not stored by this process: start it with a data directory")
-
-func (nowhere) User(context.Context, string) (accounts.User, error) {
-	return accounts.User{}, errNowhere
+func errNowhere() error {
+	return huma.Error409Conflict("accounts are not stored by this process: start it with a data directory")
 }
 
-func (nowhere) Users(context.Context, accounts.Page) ([]accounts.User, error) { return nil, errNowhere }
+func (nowhere) User(context.Context, string) (accounts.User, error) {
+	return accounts.User{}, errNowhere()
+}
 
-func (nowhere) Groups(context.Context) ([]accounts.Group, error) { return nil, errNowhere }
+func (nowhere) Users(context.Context, accounts.Page) ([]accounts.User, error) {
+	return nil, errNowhere()
+}
 
-func (nowhere) Rules(context.Context) ([]accounts.Rule, error) { return nil, errNowhere }
+func (nowhere) Groups(context.Context) ([]accounts.Group, error) { return nil, errNowhere() }
 
-func (nowhere) Bans(context.Context) ([]accounts.Ban, error) { return nil, errNowhere }
+func (nowhere) Rules(context.Context) ([]accounts.Rule, error) { return nil, errNowhere() }
 
-func (nowhere) Apply(context.Context, []accounts.Change, func(int)) error { return errNowhere }
+func (nowhere) Bans(context.Context) ([]accounts.Ban, error) { return nil, errNowhere() }
 
-func (nowhere) SetPassword(context.Context, *accounts.User, []byte) error { return errNowhere }
+func (nowhere) Apply(context.Context, []accounts.Change, func(int)) error { return errNowhere() }
 
-func (nowhere) Generate(*accounts.User) (string, error) { return "", errNowhere }
+func (nowhere) SetPassword(context.Context, *accounts.User, []byte) error { return errNowhere() }
+
+func (nowhere) Generate(*accounts.User) (string, error) { return "", errNowhere() }

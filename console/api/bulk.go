@@ -136,7 +136,7 @@ func bulkUsers(text []byte) (list []BulkUser, err error) {
 // bulk makes the changes and tells how far it is. Nothing of it is there before all of it is, and so are the secrets.
 func (o *accountsOf) bulk(ctx context.Context, list []BulkUser, onlyNew bool) (*huma.StreamResponse, error) {
 	if _, none := o.Accounts.(nowhere); none {
-		return nil, errNowhere
+		return nil, errNowhere()
 	}
 	ctx, end, err := o.api.begin(ctx, "bulk change")
 	if err != nil {
