@@ -11,6 +11,7 @@ import (
 
 // aclCmd is `sapwood acl`.
 type aclCmd struct {
+	Test    aclTestCmd    `cmd:"" help:"Check what clients may do against expectations."`
 	Explain aclExplainCmd `cmd:"" help:"Say which rule decides about a client and a topic, and why."`
 }
 

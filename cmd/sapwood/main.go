@@ -28,7 +28,7 @@ type commands struct {
 	Groups     groupsCmd     `cmd:"" help:"List and change groups."`
 	Devices    devicesCmd    `cmd:"" help:"Create devices with secrets."`
 	Rules      rulesCmd      `cmd:"" help:"List and change the rules that are stored."`
-	ACL        aclCmd        `cmd:"" name:"acl" help:"Explain who may do what."`
+	ACL        aclCmd        `cmd:"" name:"acl" help:"Check and explain what clients may do."`
 	Clients    clientsCmd    `cmd:"" help:"Act on clients."`
 	Ban        banCmd        `cmd:"" help:"Keep clients out."`
 	Unban      unbanCmd      `cmd:"" help:"Let clients in again."`

@@ -135,11 +135,11 @@ func (r *remote) do(ctx context.Context, method, path string, body io.Reader, ki
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
-	return nil, &problem{resp.StatusCode, r.url + ": " + detail(resp)}
+	return nil, &problem{resp.StatusCode, r.url + ": " + explanation(resp)}
 }
 
-// detail is what an answer that says no tells.
-func detail(resp *http.Response) string {
+// explanation is what an answer that says no tells.
+func explanation(resp *http.Response) string {
 	var p struct {
 		Detail string
 		Errors []struct{ Message, Location string }

@@ -36,6 +36,9 @@ type RuleConfig struct {
 	Priority    int      `yaml:"priority" doc:"The highest decides." min:"0"`
 }
 
+// SetDefaults gives a rule that the file begins its defaults.
+func (r *RuleConfig) SetDefaults() { r.Retain = "any" }
+
 // DefaultConfig lets clients of this machine do everything.
 func DefaultConfig() Config {
 	return Config{
