@@ -19,10 +19,16 @@ var tools = []string{"bench", "test"}
 var contracts = []string{"broker/store", "broker/auth", "broker/transport", "broker/loop", "broker/store/disk/file", "fleet/notify"}
 
 // parts are what implementations of a contract share: they, and only they, import them.
-var parts = []string{"broker/store/positions"}
+var parts = []string{"broker/store/positions", "broker/auth/grant", "broker/auth/upstream"}
+
+// vocabulary are folders below a contract that belong to it: whoever may import the contract may import them.
+var vocabulary = []string{"broker/auth/accounts", "broker/auth/phc", "broker/transport/proxy"}
 
 // standalone are the floors that build from the standard library and golang.org/x/sys alone.
 var standalone = []string{"mqtt", "broker"}
+
+// edges are the contracts of standalone floors whose implementations talk to something that has a library: each may use its own.
+var edges = []string{"broker/auth", "broker/transport"}
 
 // pure packages have no socket, file, clock of their own, lock or log.
 var pure = map[string][]string{
@@ -93,7 +99,8 @@ func outside(from, target string) string {
 			return from + " is pure: what it needs of the world is handed in, so that it can be tested by text and fuzzed"
 		}
 	}
-	if strings.Contains(folder(target, 1), ".") && !strings.HasPrefix(target, "golang.org/x/sys/") && slices.Contains(standalone, folder(from, 1)) {
+	edge := slices.Contains(edges, folder(from, 2)) && folder(from, 2) != from
+	if strings.Contains(folder(target, 1), ".") && !strings.HasPrefix(target, "golang.org/x/sys/") && slices.Contains(standalone, folder(from, 1)) && !edge {
 		return "mqtt and broker build from the standard library and golang.org/x/sys alone"
 	}
 	return ""
@@ -103,8 +110,10 @@ func outside(from, target string) string {
 func below(from, to string) string {
 	contract := folder(to, 2)
 	switch {
-	case strings.HasSuffix(path.Base(to), "test") && slices.Contains(contracts, path.Dir(to)):
+	case strings.HasSuffix(path.Base(to), "test") && (slices.Contains(contracts, path.Dir(to)) || slices.Contains(vocabulary, path.Dir(to))):
 		return "a suite is for tests"
+	case slices.Contains(vocabulary, to):
+		return ""
 	case slices.Contains(parts, to) && strings.HasPrefix(from, contract+"/"):
 		return ""
 	case slices.Contains(contracts, contract) && to != contract && folder(from, 3) != folder(to, 3) && folder(from, 1) != "app" && folder(from, 1) != "cmd":

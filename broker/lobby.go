@@ -39,39 +39,41 @@ func (l *lobby) expire() {
 // handshake takes a packet of a connection that has no client yet.
 func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 	if p.hs.Started() {
-		_, refusal := p.hs.Auth(&l.sh.packet)
+		data, refusal := p.hs.Auth(&l.sh.packet)
 		if refusal != nil {
 			l.refuse(conn, p, refusal)
+			return
 		}
+		l.step(conn, p, data)
 		return
 	}
 	p.version = l.sh.packet.Connect.Version
-	req, refusal := p.hs.Connect(&l.sh.packet, p.door.admission(l.sh.b.admission))
+	req, refusal := p.hs.Connect(&l.sh.packet, p.door.admission(l.sh.b.laws.now.Load().admission))
 	if refusal != nil {
 		l.refuse(conn, p, refusal)
 		return
 	}
 	p.request = req
 	owner := l.sh
-	assigned := req.ClientID == ""
-	if assigned {
+	p.assigned = req.ClientID == ""
+	if p.assigned {
 		req.ClientID = l.assignID()
 	} else {
 		owner = l.sh.b.shardOf(req.ClientID)
 	}
 	if owner != l.sh {
 		p.conn, p.request = nil, nil
-		moved := &pending{conn: conn, door: p.door, peer: p.peer, hs: p.hs, deadline: p.deadline, version: p.version, request: req}
+		moved := &pending{conn: conn, door: p.door, peer: p.peer, hs: p.hs, deadline: p.deadline, version: p.version, request: req, assigned: p.assigned}
 		conn.Move(owner.loop, func(conn *loop.Conn) {
 			defer owner.spare(conn)
 			owner.tick(owner.loop.Now())
 			conn.State = moved
 			owner.lobby.waiting = append(owner.lobby.waiting, moved)
-			owner.lobby.authenticate(conn, moved, assigned)
+			owner.lobby.authenticate(conn, moved)
 		})
 		return
 	}
-	l.authenticate(conn, p, assigned)
+	l.authenticate(conn, p)
 }
 
 // assignID makes up a client id that belongs to this shard and that nobody has [MQTT-3.2.2-16].
@@ -87,22 +89,31 @@ func (l *lobby) assignID() string {
 }
 
 // authenticate finds out who the client is, off the loop if somebody has to be asked.
-func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
-	req := p.request
-	authn := p.door.listener.Load().Authn
+func (l *lobby) authenticate(conn *loop.Conn, p *pending) {
+	if r := l.keepsOut(p); r != nil {
+		l.refuse(conn, p, r)
+		return
+	}
+	req, door := p.request, p.door.listener.Load()
+	authn := door.Authn
+	attempt := &auth.Attempt{
+		Peer: p.peer, ClientID: req.ClientID, Username: req.Username, Password: req.Password,
+		HasUser: req.HasUser, HasPass: req.HasPass, Method: req.AuthMethod,
+	}
+	if req.AuthMethod != "" {
+		p.exchange = &exchange{with: door.Exchange, attempt: attempt}
+		l.step(conn, p, req.AuthData)
+		return
+	}
 	if authn == nil {
-		l.sh.admit(conn, p, p.principal(anonymous), assigned)
+		l.sh.admit(conn, p, p.principal(anonymous))
 		return
 	}
 	if l.sh.stopping {
 		l.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
 		return
 	}
-	attempt := &auth.Attempt{
-		Peer: p.peer, ClientID: req.ClientID, Username: req.Username, Password: req.Password,
-		HasUser: req.HasUser, HasPass: req.HasPass, Method: req.AuthMethod,
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits().ConnectTimeout)
 	p.cancel = cancel
 	go func() {
 		defer cancel()
@@ -117,7 +128,7 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending, assigned bool) {
 				l.refuse(conn, p, l.sh.b.unauthenticated(attempt, err))
 				return
 			}
-			l.sh.admit(conn, p, p.principal(id), assigned)
+			l.sh.admit(conn, p, p.principal(id))
 			conn.ResumeRead()
 		})
 	}()

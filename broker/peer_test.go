@@ -33,6 +33,12 @@ type served struct {
 // serve runs a broker until the test ends.
 func serve(t testing.TB, o broker.Options) *served {
 	t.Helper()
+	return serveAt(t, o, broker.Listener{Name: "test", Authn: o.Authn})
+}
+
+// serveAt is serve with a door of its own.
+func serveAt(t testing.TB, o broker.Options, door broker.Listener) *served {
+	t.Helper()
 	if o.Store == nil {
 		o.Store = mem.New()
 	}
@@ -45,7 +51,7 @@ func serve(t testing.TB, o broker.Options) *served {
 		t.Fatal(err)
 	}
 	s := &served{Broker: b, t: t, addr: ln.Addr().String(), end: make(chan error, 1)}
-	go func() { s.end <- b.Serve(ln) }()
+	go func() { s.end <- b.ServeDoor(ln, broker.NewDoor(door)) }()
 	t.Cleanup(func() {
 		if err := s.close(); err != nil && !errors.Is(err, broker.ErrClosed) {
 			t.Errorf("close the broker: %v", err)

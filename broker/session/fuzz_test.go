@@ -141,6 +141,9 @@ func (h *hostile) connect() error {
 	if b&8 != 0 {
 		p.Will = &Will{Msg: (&mqtt.Message{Topic: []byte("w")}).Keep(), Delay: uint32(b >> 4)}
 	}
+	if b&0x21 == 0x21 {
+		p.AuthMethod = "M"
+	}
 	clean := h.byte()%4 == 0
 	if h.s != nil && h.s.Connected() {
 		if err := h.effects(h.did(h.s.TakenOver("elsewhere", nil))); err != nil {
@@ -191,6 +194,9 @@ func (h *hostile) act(op byte) error {
 	case 20:
 		return h.effects(h.did(h.s.Drained(h.turn, nil)))
 	case 21:
+		if op&0x40 != 0 {
+			return h.effects(h.did(h.s.Authenticated(nil, nil)))
+		}
 		h.turn.Now += int64(h.byte()) * 30
 		return h.effects(h.did(h.s.Tick(h.turn, nil)))
 	case 22:
@@ -262,7 +268,11 @@ func (h *hostile) packet(op byte) error {
 	case 6:
 		p.Type = mqtt.PUBCOMP
 	default:
-		p.Type = []mqtt.Type{mqtt.SUBSCRIBE, mqtt.UNSUBSCRIBE, mqtt.PINGREQ, mqtt.DISCONNECT, mqtt.PINGREQ}[b%5]
+		p.Type = []mqtt.Type{mqtt.SUBSCRIBE, mqtt.UNSUBSCRIBE, mqtt.PINGREQ, mqtt.DISCONNECT, mqtt.AUTH}[b%5]
+		p.Auth = mqtt.Auth{Reason: mqtt.Reauthenticate, Props: mqtt.Properties{AuthMethod: []byte("M")}}
+		if b&32 != 0 {
+			p.Auth.Reason = mqtt.ContinueAuthentication
+		}
 		p.Subscribe = mqtt.Subscribe{ID: id, Filters: []mqtt.Subscription{{Filter: []byte{'a' + b>>6}, Options: 1}}}
 		p.Unsubscribe = mqtt.Unsubscribe{ID: id, Filters: [][]byte{{'a' + b>>6}}}
 	}
@@ -271,6 +281,10 @@ func (h *hostile) packet(op byte) error {
 		h.ended(&p)
 	}
 	for i := range do {
+		if do[i].Kind == Authenticate && b&0x80 == 0 {
+			do = h.append(do, h.s.Challenge(nil, nil))
+			break
+		}
 		if do[i].Kind == Authorize {
 			do = h.append(do, h.s.Subscribed(h.turn, &p.Subscribe, do[i].Codes, nil))
 			break
@@ -329,7 +343,7 @@ func (h *hostile) effects(do []Effect) error {
 	for i := range do {
 		e := &do[i]
 		switch e.Kind {
-		case Send, SendPublish, SendConnack:
+		case Send, SendPublish, SendConnack, SendAuth:
 			if err := h.sends(e); err != nil {
 				return err
 			}

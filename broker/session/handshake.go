@@ -29,8 +29,7 @@ type Request struct {
 	Password   []byte
 	HasUser    bool
 	HasPass    bool
-	AuthMethod string
-	AuthData   []byte
+	AuthData   []byte // to begin the exchange with
 
 	AskedKeepAlive    uint16 // as in the packet; differs from Params.KeepAlive if clamped
 	AskedExpiry       uint32
@@ -42,6 +41,7 @@ type Request struct {
 // The zero value waits for CONNECT.
 type Handshake struct {
 	state  handshakeState
+	steps  uint8 // AUTH packets taken
 	method string
 }
 
@@ -77,25 +77,38 @@ func (h *Handshake) Connect(p *mqtt.Packet, a *Admission) (*Request, *Refusal) {
 	return a.request(c), nil
 }
 
-// Auth takes an AUTH packet of the exchange: the data to authenticate with, or why it ends.
+// maxSteps is how many AUTH packets a client may send in one exchange: SCRAM takes one or two.
+const maxSteps = 8
+
+// Auth takes a packet while the exchange goes on: the data to authenticate with, or why it ends.
 func (h *Handshake) Auth(p *mqtt.Packet) ([]byte, *Refusal) {
+	refuse := func(r mqtt.ReasonCode, text string, silent bool) ([]byte, *Refusal) {
+		h.state = over
+		return nil, &Refusal{Reason: r, Text: text, Silent: silent}
+	}
 	switch {
-	case h.state != awaitAuth || p.Type != mqtt.AUTH: // [MQTT-3.1.2-30]
-		h.state = over
-		return nil, &Refusal{Reason: mqtt.ProtocolError, Text: p.Type.String() + " before CONNACK", Silent: true}
+	case p.Type == mqtt.DISCONNECT:
+		return refuse(mqtt.NotAuthorized, "the client gave up its authentication", true)
+	case p.Type != mqtt.AUTH: // [MQTT-3.1.2-30]
+		return refuse(mqtt.ProtocolError, p.Type.String()+" before CONNACK", true)
+	case h.state != awaitAuth:
+		return refuse(mqtt.ProtocolError, "AUTH out of turn", false)
 	case string(p.Auth.Props.AuthMethod) != h.method || p.Auth.Reason != mqtt.ContinueAuthentication:
-		h.state = over
-		return nil, &Refusal{Reason: mqtt.ProtocolError, Text: "AUTH that does not continue the method of CONNECT"}
+		return refuse(mqtt.ProtocolError, "AUTH that does not continue the method of CONNECT", false)
+	case h.steps == maxSteps:
+		return refuse(mqtt.NotAuthorized, "the authentication takes too many steps", false)
 	}
 	h.state = awaitVerdict
+	h.steps++
 	return append([]byte(nil), p.Auth.Props.AuthData...), nil
 }
 
 // Continue notes that the client was sent a challenge (AUTH 0x18) and owes an answer.
 func (h *Handshake) Continue() { h.state = awaitAuth }
 
-// Busy tells that packets are to be left unread until the authentication has an outcome.
-func (h *Handshake) Busy() bool { return h.state == awaitVerdict }
+// Busy tells that packets are to be left unread until the authentication has an outcome. A client with a method
+// may send nothing of its own accord meanwhile: what it sends goes to Auth [MQTT-3.1.2-30].
+func (h *Handshake) Busy() bool { return h.state == awaitVerdict && h.method == "" }
 
 // Started tells that a CONNECT was taken.
 func (h *Handshake) Started() bool { return h.state != awaitConnect }
@@ -112,7 +125,7 @@ func (a *Admission) check(c *mqtt.Connect) *Refusal {
 		return refuse(mqtt.ClientIDNotValid, "the client id is too long")
 	case hasControl(id):
 		return refuse(mqtt.ClientIDNotValid, "the client id has control characters")
-	case len(c.Props.AuthMethod) > 0 && !a.knows(string(c.Props.AuthMethod)):
+	case c.Props.Has.Has(mqtt.PropAuthMethod) && !a.knows(string(c.Props.AuthMethod)):
 		return refuse(mqtt.BadAuthenticationMethod, "unknown authentication method") // [MQTT-4.12.0-1]
 	case c.Will == nil:
 		return nil
@@ -162,11 +175,11 @@ func (a *Admission) request(c *mqtt.Connect) *Request {
 		CleanStart: c.CleanStart,
 		Username:   string(c.Username), HasUser: c.HasUser,
 		Password: append([]byte(nil), c.Password...), HasPass: c.HasPass,
-		AuthMethod: string(pr.AuthMethod), AuthData: append([]byte(nil), pr.AuthData...),
+		AuthData:          append([]byte(nil), pr.AuthData...),
 		AskedKeepAlive:    c.KeepAlive,
 		WantsResponseInfo: pr.RequestResponseInfo,
 	}
-	q.Version, q.KeepAlive = c.Version, c.KeepAlive
+	q.Version, q.KeepAlive, q.AuthMethod = c.Version, c.KeepAlive, string(pr.AuthMethod)
 	if a.KeepAlive != 0 && (q.KeepAlive == 0 || q.KeepAlive > a.KeepAlive) {
 		q.KeepAlive = a.KeepAlive
 	}

@@ -209,7 +209,7 @@ func (s *Session) Packet(t Turn, p *mqtt.Packet, do []Effect) []Effect {
 	case mqtt.CONNECT:
 		return s.close(mqtt.ProtocolError, "a second CONNECT", do) // [MQTT-3.1.0-2]
 	case mqtt.AUTH:
-		return s.close(mqtt.ProtocolError, "AUTH on a connection without an authentication method", do)
+		return s.renewal.take(&s.Line, t, &p.Auth, do)
 	default:
 		return s.close(mqtt.ProtocolError, p.Type.String()+" is a packet that only a server sends", do)
 	}
@@ -341,6 +341,15 @@ func (l *Line) Routed(t Turn, p *mqtt.Publish, reason mqtt.ReasonCode, batch uin
 		return l.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
 	}
 	return do
+}
+
+// Denied tells that the PUBLISH given last is not allowed and that its client, which cannot be told, is to lose the
+// connection: it is not acknowledged [MQTT-3.3.5-2] (MQTT311).
+func (l *Line) Denied(p *mqtt.Publish, do []Effect) []Effect {
+	if p.QoS == 2 {
+		l.in.release(p.ID)
+	}
+	return l.close(mqtt.NotAuthorized, "not authorised to publish this", do)
 }
 
 // Refused tells that the PUBLISH given last was refused and nothing of it happened: reason and, for people, why.

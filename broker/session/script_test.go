@@ -113,7 +113,7 @@ func (sc *script) step(mark, line string) ([]Effect, error) {
 			return nil, err
 		}
 		sc.last = p
-		if !sc.hs.Started() || sc.hs.state == awaitAuth {
+		if !sc.hs.Started() || sc.request != nil {
 			return sc.handshake(p), nil
 		}
 		return sc.w.did(sc.w.s.Packet(sc.w.turn, p, nil)), nil
@@ -125,7 +125,7 @@ func (sc *script) step(mark, line string) ([]Effect, error) {
 // handshake is a connection's beginning; it is admitted unless refused or challenged.
 func (sc *script) handshake(p *mqtt.Packet) []Effect {
 	var refusal *Refusal
-	if sc.hs.state == awaitAuth {
+	if sc.request != nil {
 		var data []byte
 		if data, refusal = sc.hs.Auth(p); refusal == nil {
 			sc.say("authenticate %q", data)
@@ -148,7 +148,7 @@ func (sc *script) handshake(p *mqtt.Packet) []Effect {
 			return sc.w.attach(q.Params, q.CleanStart)
 		}
 	}
-	sc.hs = Handshake{}
+	sc.hs, sc.request = Handshake{}, nil
 	switch {
 	case refusal == nil:
 	case refusal.Silent:
@@ -169,10 +169,17 @@ func (sc *script) tell(word, rest string) ([]Effect, error) {
 		sc.hs = Handshake{}
 		return nil, nil
 	case "challenge":
+		if s != nil && s.Connected() {
+			return w.did(s.Challenge([]byte(rest), nil)), nil
+		}
 		sc.hs.Continue()
 		return nil, nil
+	case "authenticated":
+		return w.did(s.Authenticated([]byte(rest), nil)), nil
 	case "admitted":
-		return w.attach(sc.request.Params, sc.request.CleanStart), nil
+		do := w.attach(sc.request.Params, sc.request.CleanStart)
+		sc.request = nil
+		return do, nil
 	case "routed":
 		reason, batch := mqtt.Success, uint64(0)
 		for _, f := range strings.Fields(rest) {
@@ -212,7 +219,7 @@ func (sc *script) tell(word, rest string) ([]Effect, error) {
 		}
 		return w.read(limit), nil
 	case "denied":
-		w.denied, _ = strconv.ParseUint(rest, 10, 64)
+		w.denied = strings.Trim(rest, `"`)
 		return nil, nil
 	case "unreadable":
 		f := w.fetch[0]
@@ -370,6 +377,16 @@ func (sc *script) write(e *Effect) {
 		sc.say("%s", packettext.Format(&mqtt.Packet{Type: mqtt.CONNACK, Connack: mqtt.Connack{Reason: e.Reason, SessionPresent: e.Flag}}))
 	case SendPublish:
 		sc.publish(e)
+	case SendAuth:
+		p := mqtt.Packet{Type: mqtt.AUTH, Auth: mqtt.Auth{Reason: e.Reason}}
+		p.Auth.Props.AuthMethod, p.Auth.Props.AuthData = []byte(s.AuthMethod()), []byte(e.Text)
+		sc.say("%s", packettext.Format(&p))
+	case Authenticate:
+		again := ""
+		if e.Flag {
+			again = " anew"
+		}
+		sc.say("authenticate%s %q", again, sc.last.Auth.Props.AuthData)
 	case Route:
 		sc.say("route %s", packettext.Format(sc.last))
 	case Authorize:

@@ -34,6 +34,7 @@ type Rules struct {
 	SharedAvailable      bool
 	WildcardAvailable    bool
 	ValidateUTF8Payloads bool
+	AuthTime             int64 // milliseconds that a re-authentication may take
 	Overflow             Overflow
 }
 
@@ -66,6 +67,12 @@ type Session struct {
 	ended  bool
 }
 
+// Rule changes the rules of a session. What its client was told in CONNACK must not shrink while it is connected.
+func (s *Session) Rule(r *Rules) { s.rules = r }
+
+// Rules are those in force.
+func (s *Session) Rules() *Rules { return s.rules }
+
 // Params are what a CONNECT settled on, after every clamp.
 type Params struct {
 	Version           mqtt.Version
@@ -75,6 +82,7 @@ type Params struct {
 	MaximumPacketSize uint32 // the client's; 0 = none
 	SendAliases       uint16 // the client's Topic Alias Maximum
 	NoProblemInfo     bool   // Request Problem Information 0
+	AuthMethod        string // of enhanced authentication; "" = none
 	Will              *Will
 }
 
@@ -101,6 +109,10 @@ func (s *Session) Attach(t Turn, p Params, fresh bool, do []Effect) []Effect {
 	if n := min(p.SendAliases, s.rules.SendAliases); n > 0 {
 		s.alias = &aliases{sendMax: n}
 	}
+	s.renewal = nil
+	if p.AuthMethod != "" {
+		s.renewal = &renewal{method: p.AuthMethod}
+	}
 	if s.in != nil {
 		s.in.attach()
 	}
@@ -123,7 +135,7 @@ func (s *Session) Closed(t Turn, do []Effect) []Effect {
 		return do
 	}
 	s.connected, s.greeted, s.blocked = false, false, false
-	s.alias = nil
+	s.alias, s.renewal = nil, nil
 	if s.in != nil {
 		s.in.waiting = nil
 	}
@@ -218,7 +230,11 @@ func (s *Session) begin(greeted bool, do []Effect) []Effect {
 // expiry while not.
 func (s *Session) Tick(t Turn, do []Effect) []Effect {
 	if s.connected {
-		if d := s.Deadline(); d != 0 && t.Now >= d {
+		switch d := s.Deadline(); {
+		case d == 0 || t.Now < d:
+		case d == s.renewal.deadline():
+			do = s.close(mqtt.NotAuthorized, "the re-authentication was not finished in time", do)
+		default:
 			do = s.close(mqtt.KeepAliveTimeout, "no packet within one and a half times the keep-alive interval", do)
 		}
 		return do
@@ -241,10 +257,18 @@ func (s *Session) Heard(t Turn) { s.seen = t.Now }
 // Deadline is when Tick has something to do at the earliest, in ms; 0 = never as things are.
 func (s *Session) Deadline() int64 {
 	if s.connected {
-		if s.keepAlive == 0 || s.closing {
+		if s.closing {
 			return 0
 		}
-		return s.seen + int64(s.keepAlive)*1500 // [MQTT-3.1.2-22]
+		d := s.renewal.deadline()
+		if s.keepAlive == 0 {
+			return d
+		}
+		silent := s.seen + int64(s.keepAlive)*1500 // [MQTT-3.1.2-22]
+		if d == 0 || silent < d {
+			return silent
+		}
+		return d
 	}
 	if s.willAt != 0 && (s.endAt == 0 || s.willAt < s.endAt) {
 		return s.willAt

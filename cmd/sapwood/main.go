@@ -24,6 +24,7 @@ type commands struct {
 	Store   storeCmd   `cmd:"" help:"Check, measure, compact and export what is kept on disk."`
 	Backup  backupCmd  `cmd:"" help:"Write a copy of what is kept, of a running broker too."`
 	Restore restoreCmd `cmd:"" help:"Make a data directory from a backup."`
+	Cert    certCmd    `cmd:"" help:"Make, revoke and show certificates."`
 	Config  configCmd  `cmd:"" help:"Check, describe and explain the configuration."`
 	Import  importCmd  `cmd:"" help:"Turn the configuration of another broker into one of Sapwood."`
 	Version versionCmd `cmd:"" help:"Print the version."`

@@ -41,6 +41,9 @@ type Options[S, R, C any] struct {
 	Engine Engine[S, R, C] // nil = nothing is kept on disk
 	Config Configuration   // nil = there is none to show
 	Logger *slog.Logger
+
+	Accounts Accounts // nil = nothing of them is stored
+	Policy   Policy
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -83,6 +86,8 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	}, func(context.Context, *struct{}) (*answer[Overview], error) { return &answer[Overview]{o.Status()}, nil })
 	registerStore(a, h, o.Engine)
 	registerConfig(h, o.Config)
+	registerAccounts(a, h, o.Accounts)
+	registerPolicy(h, o.Policy)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})
@@ -105,6 +110,7 @@ func config(namer func(reflect.Type, string) string) huma.Config {
 	c.Info.Description = "The API of one Sapwood process. Errors are problem details (RFC 9457)."
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = prefix+"/openapi", "", ""
 	c.CreateHooks = nil // no $schema in answers
+	c.Transformers = append(c.Transformers, withoutValues)
 	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", namer)
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"basic": {Type: "http", Scheme: "basic", Description: "The user admin."},
@@ -112,6 +118,16 @@ func config(namer func(reflect.Type, string) string) huma.Config {
 	}
 	c.Security = []map[string][]string{{"basic": {}}, {"key": {}}}
 	return c
+}
+
+// withoutValues takes out of an error what was sent: it may hold a password.
+func withoutValues(_ huma.Context, _ string, v any) (any, error) {
+	if problem, ok := v.(*huma.ErrorModel); ok {
+		for _, detail := range problem.Errors {
+			detail.Value = nil
+		}
+	}
+	return v, nil
 }
 
 // refusals are what every operation may answer.

@@ -53,6 +53,13 @@ func (s *stream) line(v any) {
 	}
 }
 
+// rest writes one value without sending it off, one of many.
+func (s *stream) rest(v any) {
+	if text, err := json.Marshal(v); err == nil {
+		_, _ = s.Write(append(text, '\n')) // as line
+	}
+}
+
 // progress is a Progress.
 func (s *stream) progress(done, total int64) {
 	s.done.Store(done)

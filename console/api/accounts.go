@@ -1,0 +1,164 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/phc"
+)
+
+// Accounts are users, groups and rules that are stored, as accounts.Accounts changes them.
+type Accounts interface {
+	accounts.Reader
+	// Apply makes all of the changes or none.
+	Apply(ctx context.Context, changes []accounts.Change, progress func(done int)) error
+	// SetPassword hashes a password into u, which Apply is then to put.
+	SetPassword(ctx context.Context, u *accounts.User, password []byte) error
+	// Generate makes a random secret for u, which Apply is then to put, and returns it.
+	Generate(u *accounts.User) (secret string, err error)
+}
+
+// accountsOf is the part of the API that is about accounts.
+type accountsOf struct {
+	Accounts
+	api *API
+}
+
+// registerAccounts adds what is about users, groups and rules.
+func registerAccounts(a *API, h huma.API, s Accounts) {
+	o := &accountsOf{s, a}
+	if s == nil {
+		o.Accounts = nowhere{}
+	}
+	o.registerUsers(h)
+	o.registerBulk(h)
+	o.registerGroups(h)
+	o.registerRules(h)
+}
+
+// operation describes one of the operations on accounts.
+func operation(id, method, path, tag, summary string, errors ...int) huma.Operation {
+	return huma.Operation{
+		OperationID: id, Method: method, Path: prefix + path, Tags: []string{tag}, Summary: summary,
+		Errors: append(refusals(), errors...),
+	}
+}
+
+// deleted describes an operation whose success has no body.
+func deleted(o huma.Operation) huma.Operation {
+	o.DefaultStatus = http.StatusNoContent
+	return o
+}
+
+// Condition is what a change asks of what is there, by the headers of HTTP (RFC 9110 13.1).
+type Condition struct {
+	IfMatch     string `header:"If-Match" doc:"The ETag of what is to be changed, or * for anything that is there."`
+	IfNoneMatch string `header:"If-None-Match" enum:"*" doc:"* = only if there is none yet."`
+}
+
+// revision is the condition as a change has it.
+func (c *Condition) revision(otherwise accounts.Revision) (accounts.Revision, error) {
+	switch tag := strings.Trim(strings.TrimPrefix(c.IfMatch, "W/"), `"`); {
+	case c.IfNoneMatch == "*":
+		return accounts.Absent, nil
+	case tag == "":
+		return otherwise, nil
+	case tag == "*":
+		return accounts.Present, nil
+	default:
+		n, err := strconv.ParseUint(tag, 10, 63)
+		if err != nil || n == 0 {
+			return 0, huma.Error412PreconditionFailed("If-Match is not an ETag that was given")
+		}
+		return accounts.Revision(n), nil
+	}
+}
+
+// Named is a request about what bears a name.
+type Named struct {
+	Name string `path:"name" maxLength:"256"`
+}
+
+// tagged is a body with its ETag.
+type tagged[T any] struct {
+	ETag string `header:"ETag"`
+	Body T
+}
+
+func tag[T any](r accounts.Revision, body T) *tagged[T] {
+	return &tagged[T]{strconv.Quote(strconv.FormatUint(uint64(r), 10)), body}
+}
+
+// change makes one change.
+func (o *accountsOf) change(ctx context.Context, c accounts.Change) error {
+	return failure(o.Apply(ctx, []accounts.Change{c}, nil))
+}
+
+// failure is an error of accounts as HTTP has it.
+func failure(err error) error {
+	if err == nil {
+		return nil
+	}
+	switch {
+	case errors.Is(err, accounts.ErrNotFound):
+		return huma.Error404NotFound(err.Error())
+	case errors.Is(err, accounts.ErrExists), errors.Is(err, accounts.ErrInUse):
+		return huma.Error409Conflict(err.Error())
+	case errors.Is(err, accounts.ErrRevision):
+		return huma.Error412PreconditionFailed(err.Error() + "; read it again")
+	case errors.Is(err, accounts.ErrInvalid), errors.Is(err, accounts.ErrNoGroup):
+		return huma.Error422UnprocessableEntity(err.Error())
+	case errors.Is(err, accounts.ErrClosed), errors.Is(err, phc.ErrBusy):
+		return huma.Error503ServiceUnavailable(err.Error())
+	}
+	var status huma.StatusError
+	if errors.As(err, &status) {
+		return err
+	}
+	return huma.Error500InternalServerError(err.Error())
+}
+
+// missing says what is not there.
+func missing(what, name string) error {
+	return huma.Error404NotFound(fmt.Sprintf("there is no %s %q", what, name))
+}
+
+// reform takes a value over into another type by its JSON form.
+func reform[T any](from any) (to T, err error) {
+	text, err := json.Marshal(from)
+	if err == nil {
+		err = json.Unmarshal(text, &to)
+	}
+	return to, err
+}
+
+// nowhere is where nothing is stored.
+type nowhere struct{}
+
+var errNowhere = huma.Error409Conflict("accounts are not stored by this process: start it with a data directory")
+
+func (nowhere) User(context.Context, string) (accounts.User, error) {
+	return accounts.User{}, errNowhere
+}
+
+func (nowhere) Users(context.Context, accounts.Page) ([]accounts.User, error) { return nil, errNowhere }
+
+func (nowhere) Groups(context.Context) ([]accounts.Group, error) { return nil, errNowhere }
+
+func (nowhere) Rules(context.Context) ([]accounts.Rule, error) { return nil, errNowhere }
+
+func (nowhere) Bans(context.Context) ([]accounts.Ban, error) { return nil, errNowhere }
+
+func (nowhere) Apply(context.Context, []accounts.Change, func(int)) error { return errNowhere }
+
+func (nowhere) SetPassword(context.Context, *accounts.User, []byte) error { return errNowhere }
+
+func (nowhere) Generate(*accounts.User) (string, error) { return "", errNowhere }

@@ -1,0 +1,53 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+)
+
+func (o *accountsOf) registerGroups(h huma.API) {
+	huma.Register(h, operation("groups", http.MethodGet, "/groups", "groups", "All groups"),
+		func(ctx context.Context, _ *struct{}) (*answer[[]accounts.Group], error) {
+			list, err := o.Groups(ctx)
+			if list == nil {
+				list = []accounts.Group{}
+			}
+			return &answer[[]accounts.Group]{list}, failure(err)
+		})
+	huma.Register(h, operation("group-put", http.MethodPut, "/groups/{name}", "groups", "Create a group or change its note", http.StatusPreconditionFailed),
+		func(ctx context.Context, in *struct {
+			Named
+			Condition
+			Body struct {
+				Note string `json:"note,omitempty" maxLength:"1024"`
+			}
+		},
+		) (*tagged[accounts.Group], error) {
+			r, err := in.revision(accounts.AnyRevision)
+			if err != nil {
+				return nil, err
+			}
+			g := accounts.Group{Name: in.Name, Note: in.Body.Note}
+			if err := o.change(ctx, accounts.Change{Group: &g, If: r}); err != nil {
+				return nil, err
+			}
+			return tag(g.Revision, g), nil
+		})
+	huma.Register(h, deleted(operation("group-delete", http.MethodDelete, "/groups/{name}", "groups",
+		"Delete a group that has no members any more", http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed)),
+		func(ctx context.Context, in *struct {
+			Named
+			Condition
+		},
+		) (*struct{}, error) {
+			r, err := in.revision(accounts.AnyRevision)
+			if err != nil {
+				return nil, err
+			}
+			return nil, o.change(ctx, accounts.Change{Group: &accounts.Group{Name: in.Name}, Delete: true, If: r})
+		})
+}
