@@ -36,9 +36,18 @@ type part struct {
 // parts are those of this process, in the order in which they are asked.
 func (a *App) parts() []part {
 	return []part{
+		{"limits", a.applyLimits},
 		{"listeners", a.applyListeners},
 		{"log", a.applyLog},
 	}
+}
+
+func (a *App) applyLimits(_ context.Context, old, changed *Config) (undo, commit func(), err error) {
+	if old.Limits == changed.Limits && old.Delivery == changed.Delivery {
+		return nil, nil, nil
+	}
+	undo = func() { _ = a.broker.SetLimits(old.Limits, old.Delivery) } // they held before
+	return undo, nil, a.broker.SetLimits(changed.Limits, changed.Delivery)
 }
 
 func (a *App) applyLog(_ context.Context, _, changed *Config) (undo, commit func(), err error) {

@@ -145,6 +145,11 @@ func (c *conversion) caps(listeners []*listener) {
 				c.note(from, None, "", "limits."+key+" holds for all listeners, and they differ in it")
 			}
 		}
+		for _, l := range c.lost {
+			if _, from := of(l); from != nil {
+				c.note(from, None, "", "it belongs to a listener that was not understood")
+			}
+		}
 		if same && first != nil {
 			c.limits = append(c.limits, yaml.MapItem{Key: key, Value: *first})
 		}

@@ -45,6 +45,7 @@ func (c *conversion) listen(o *option) {
 	if err != nil || n == 0 && !strings.HasPrefix(host, "/") {
 		c.note(o, Invalid, "", "a listener has a port, or 0 and the path of a socket")
 		c.now = &listener{} // its lines are read, and lead to nothing
+		c.lost = append(c.lost, c.now)
 		return
 	}
 	c.now = &listener{at: o, port: int(n), host: host}

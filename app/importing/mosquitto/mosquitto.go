@@ -97,7 +97,8 @@ type conversion struct {
 	perListener bool
 	mixed       bool // listeners ask different backends who their clients are
 
-	common    scope // what holds for all listeners, without per_listener_settings
+	common    scope       // what holds for all listeners, without per_listener_settings
+	lost      []*listener // that could not be read
 	first     *listener
 	listeners []*listener
 	now       *listener // that lines are about
