@@ -23,8 +23,8 @@ type Config struct {
 	HTTP          HTTP            `yaml:"http" reload:"restart" doc:"The HTTP side: /healthz and /readyz for everybody, the API under /api/v1 for the user admin."`
 	Authorization acl.Config      `yaml:"authorization" doc:"What clients may do."`
 	Log           Log             `yaml:"log" doc:"What the process writes to standard error."`
-	Limits        broker.Limits   `yaml:"limits" reload:"restart" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
-	Delivery      broker.Delivery `yaml:"delivery" reload:"restart" doc:"How messages reach their receivers."`
+	Limits        broker.Limits   `yaml:"limits" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
+	Delivery      broker.Delivery `yaml:"delivery" doc:"How messages reach their receivers."`
 	Sys           Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
 	Watch         time.Duration   `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
 	StopTime      time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`

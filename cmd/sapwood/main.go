@@ -36,6 +36,7 @@ type commands struct {
 	Quarantine quarantineCmd `cmd:"" help:"Keep clients apart."`
 	Cert       certCmd       `cmd:"" help:"Make, revoke and show certificates."`
 	Config     configCmd     `cmd:"" help:"Check, describe and explain the configuration."`
+	Import     importCmd     `cmd:"" help:"Turn the configuration of another broker into one of Sapwood."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
