@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
@@ -15,14 +16,15 @@ import (
 // What the lobby asks about those who want in, from the cheapest question to the dearest: about the address as a connection is
 // accepted, about what a CONNECT claims, and about who it turned out to be.
 
-// keepsAway tells that a connection is not worth a word: its address is banned, or descriptors are scarce.
-func (l *lobby) keepsAway(p *pending) bool {
-	if b := l.sh.b.bans.Address(time.Now(), p.peer.Address.Addr()); b != nil && !b.Quarantine {
-		l.sh.count.Banned++
+// keepsAway tells that a connection is not worth a word: its address is banned, descriptors are scarce, or under overload a
+// handshake would have to come before the word. It may be called from any goroutine.
+func (b *Broker) keepsAway(from netip.Addr, handshake bool) bool {
+	if v := b.bans.Address(time.Now(), from); v != nil && !v.Quarantine {
+		b.burden.banned.Add(1)
 		return true
 	}
-	if l.sh.b.Overload().Descriptors {
-		l.sh.count.Shed[overload.Connects]++
+	if st := b.Overload(); st.Descriptors || handshake && st.Level >= overload.Connects {
+		b.burden.closed.Add(1)
 		return true
 	}
 	return false

@@ -19,6 +19,8 @@ type burden struct {
 	config atomic.Pointer[overload.Config] // nil = nobody looks
 	state  atomic.Pointer[overload.State]  // nil = not yet known
 	level  atomic.Int32                    // of state
+	closed atomic.Uint64                   // connections, without a word
+	banned atomic.Uint64                   // connections closed because of their address
 }
 
 // pulse is what a shard shows of itself.

@@ -137,6 +137,7 @@ func (b *Broker) gather(done func(Stats)) {
 				Shared: b.groups.len(), Retained: b.retained.tree.Len(), RetainedBytes: b.retained.bytes.Load(),
 				QueuedBytes: b.queuedBytes.Load(), Panics: b.panics.Load(),
 			}
+			total.Banned, total.Shed[overload.Connects] = b.burden.banned.Load(), b.burden.closed.Load()
 			total.Subscriptions = b.index.Len() - b.groups.count() + total.Shared
 			for i := range parts {
 				total.add(&parts[i].Counters)

@@ -27,6 +27,9 @@ func (b *Broker) reception(door *Door, address string) *loop.Reception {
 	return &loop.Reception{
 		Pick: b.pickLoop,
 		Admit: func(from netip.AddrPort) bool {
+			if b.keepsAway(from.Addr(), door.listener.Load().TLS != nil) {
+				return false
+			}
 			why := door.come(from.Addr())
 			if why != admission.Welcome {
 				b.entrance.turned[why].Add(1)
