@@ -57,7 +57,7 @@ require (
 	golang.org/x/net v0.60.0 // indirect
 )
 
-require github.com/coder/websocket v1.8.15 // indirect
+require github.com/coder/websocket v1.8.15
 
 require (
 	github.com/rogpeppe/go-internal v1.16.0
