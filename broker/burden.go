@@ -51,8 +51,8 @@ func (b *Broker) SetFlapping(c flapping.Config) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	if b.flapping != nil {
-		b.flapping.Set(c)
+	if b.entrance.flapping != nil {
+		b.entrance.flapping.Set(c)
 	}
 	return nil
 }

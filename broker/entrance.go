@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/admission"
+	"github.com/sapwood-mqtt/sapwood/broker/ban"
+	"github.com/sapwood-mqtt/sapwood/broker/flapping"
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 )
 
@@ -18,6 +20,9 @@ type entrance struct {
 	turns  loop.Turns // of TLS handshakes
 	faults *quiet
 	next   atomic.Uint32
+
+	bans     *ban.Table
+	flapping *flapping.Detector // nil = nobody looks
 }
 
 // reception is how connections come in by a door.
