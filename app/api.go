@@ -42,6 +42,9 @@ func (a *App) openAPI() error {
 	if a.reload != nil {
 		o.Config = configAPI{a}
 	}
+	control := a.broker.Control()
+	o.Accounts = a.accounts
+	o.Policy = api.Policy{Authorizer: a.policy, Clients: apiClients{control}, Bans: apiBans{control}, Flush: a.flush}
 	served := api.New(o)
 	a.api.Store(served)
 	a.onStop("api", func(ctx context.Context) error {

@@ -14,9 +14,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/phc"
+	"github.com/sapwood-mqtt/sapwood/broker/ban"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/broker/transport"
+	"github.com/sapwood-mqtt/sapwood/broker/transport/acme"
 	"github.com/sapwood-mqtt/sapwood/console"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
@@ -43,11 +50,21 @@ type App struct {
 	began   time.Time
 	failed  chan error
 	reload  *reloader // nil = there is nothing to read again
-	watched []Watched
 
 	mu       sync.Mutex
-	notReady error   // why /readyz says no; nil when the store's health decides
-	gates    []*gate // the listeners that accept, in the order of the configuration
+	notReady error // why /readyz says no; nil when the store's health decides
+	accounts *accounts.Accounts
+	hashing  *phc.Gate
+	bans     *ban.Table
+	policy   *acl.Engine
+	exchange auth.Exchanger // nil = no enhanced authentication
+	acme     *acme.Manager  // nil = none
+	web      *broker.Door   // MQTT on the HTTP side
+	webTLS   *certificates  // of the HTTP side; nil = none
+
+	lock    *entry     // who may connect
+	aclFile *acl.File // nil = none
+	gates   []*gate   // the listeners that accept, in the order of the configuration
 }
 
 // Bound is where the process listens: what a client has to be told.
@@ -74,7 +91,7 @@ type closer struct {
 
 // New prepares an app. It opens nothing yet.
 func New(cfg Config, log *slog.Logger) *App {
-	return &App{cfg: cfg, log: log, failed: make(chan error, 1), notReady: errStarting}
+	return &App{cfg: cfg, log: log, web: broker.NewDoor(broker.Listener{Name: webName}), failed: make(chan error, 1), notReady: errStarting}
 }
 
 // Start opens everything, in the order in which it is written here. When it returns nil, every
@@ -96,18 +113,17 @@ func (a *App) Start(ctx context.Context) error {
 }
 
 func (a *App) start() error {
-	if err := a.openHTTP(); err != nil {
-		return err
-	}
-	if err := a.openKept(); err != nil {
-		return err
-	}
-	if err := a.openAPI(); err != nil {
-		return err
-	}
-
-	if err := a.openListeners(); err != nil {
-		return err
+	ctx := context.Background()
+	for _, open := range []func() error{
+		a.openACME, a.openHTTP, a.openStore, a.openPolicy,
+		func() error { return a.openAccounts(ctx) },
+		a.openKept,
+		func() error { return a.openActing(ctx) },
+		a.openWho, a.openAPI, a.openListeners,
+	} {
+		if err := open(); err != nil {
+			return err
+		}
 	}
 	a.onStop("memory", a.giveBack())
 	for _, g := range a.gates {
@@ -141,8 +157,11 @@ func (a *App) openHTTP() error {
 		return cannotListen("http.address", a.cfg.HTTP.Address, err)
 	}
 	a.http = "http://" + l.Addr().String()
+	if a.webTLS, err = a.openTLS("http.tls", a.cfg.HTTP.TLS, []string{"h2", "http/1.1"}); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	server := &http.Server{
-		Handler:           console.Handler(a.isReady, a.apiHandler),
+		Handler:           console.MQTT(console.Handler(a.isReady, a.apiHandler), a.webPolicy, a.takeWeb),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,
@@ -150,8 +169,17 @@ func (a *App) openHTTP() error {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
-	a.onStop("http", server.Shutdown)
-	go a.serve("http "+l.Addr().String(), func() error { return server.Serve(l) })
+	a.onStop("http", func(ctx context.Context) error {
+		defer a.webTLS.stop()
+		return server.Shutdown(ctx)
+	})
+	serve := func() error { return server.Serve(l) }
+	if a.webTLS != nil {
+		a.http = "https://" + l.Addr().String()
+		server.TLSConfig = a.webTLS.Config()
+		serve = func() error { return server.ServeTLS(l, "", "") }
+	}
+	go a.serve("http "+l.Addr().String(), serve)
 	return nil
 }
 

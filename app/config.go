@@ -10,37 +10,82 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
+	"github.com/sapwood-mqtt/sapwood/broker/flapping"
+	"github.com/sapwood-mqtt/sapwood/broker/limit"
+	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/broker/transport"
+	"github.com/sapwood-mqtt/sapwood/broker/transport/acme"
+	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 )
 
 // Config is everything that can be set: one tree of everybody's sections. A section lives with the
 // package it belongs to; its tags say all that the file, the schema and `config explain` show.
 type Config struct {
-	Data          string          `yaml:"data" reload:"restart" doc:"Directory for everything that outlives the process. Created when first needed; with durability memory it never is."`
-	Durability    Durability      `yaml:"durability" reload:"restart" enum:"fsync,process,memory"`
-	Storage       disk.Config     `yaml:"storage" reload:"restart" doc:"How the disk is used, with durability fsync and process."`
-	Listeners     []Listener      `yaml:"listeners" doc:"Where MQTT clients connect."`
-	HTTP          HTTP            `yaml:"http" reload:"restart" doc:"The HTTP side: /healthz and /readyz for everybody, the API under /api/v1 for the user admin."`
-	Authorization acl.Config      `yaml:"authorization" doc:"What clients may do."`
-	Log           Log             `yaml:"log" doc:"What the process writes to standard error."`
-	Limits        broker.Limits   `yaml:"limits" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
-	Delivery      broker.Delivery `yaml:"delivery" doc:"How messages reach their receivers."`
-	Sys           Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
-	Watch         time.Duration   `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
-	StopTime      time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
+	Data           string          `yaml:"data" reload:"restart" doc:"Directory for everything that outlives the process. Created when first needed; with durability memory it never is."`
+	Durability     Durability      `yaml:"durability" reload:"restart" enum:"fsync,process,memory"`
+	Storage        disk.Config     `yaml:"storage" reload:"restart" doc:"How the disk is used, with durability fsync and process."`
+	Listeners      []Listener      `yaml:"listeners" doc:"Where MQTT clients connect."`
+	HTTP           HTTP            `yaml:"http" reload:"restart" doc:"The HTTP side: /healthz and /readyz for everybody, the API under /api/v1 for the user admin."`
+	ACME           acme.Config     `yaml:"acme" reload:"restart" doc:"Certificates from an authority such as Let's Encrypt, for those that say tls.acme."`
+	Authentication Authentication  `yaml:"authentication" doc:"Who may connect."`
+	Authorization  acl.Config      `yaml:"authorization" doc:"What clients may do. Rules that are stored by the API hold beside these."`
+	Log            Log             `yaml:"log" doc:"What the process writes to standard error."`
+	Limits         broker.Limits   `yaml:"limits" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
+	Delivery       broker.Delivery `yaml:"delivery" doc:"How messages reach their receivers."`
+	Rates          limit.Rates     `yaml:"rates" doc:"How fast clients may publish, get and connect. 0 limits nothing."`
+	Flapping       flapping.Config `yaml:"flapping" doc:"Clients that connect again and again."`
+	Overload       overload.Config `yaml:"overload" doc:"What is shed before the machine is exhausted."`
+	Sys            Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
+	Watch          time.Duration   `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
+	StopTime       time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
 }
 
 // Listener is one address that speaks MQTT. The zero value lacks its address.
 type Listener struct {
-	Name      string  `yaml:"name" doc:"What rules, counts and explanations call it; by default its address."`
-	Address   string  `yaml:"address" doc:"host:port, where port 0 takes a free one, or unix:/path/to/socket."`
-	Anonymous bool    `yaml:"anonymous" doc:"Let clients in without authentication on an address that other machines can reach; it implies plaintext. Loopback addresses and unix sockets need no such leave."`
-	Plaintext bool    `yaml:"plaintext" doc:"Let clients authenticate without TLS on an address that other machines can reach, where whoever listens in learns their passwords."`
-	Removal   Removal `yaml:"on_removal" enum:"keep,disconnect" doc:"What a reload that removes the listener does with its clients: keep leaves them connected, disconnect closes their connections (0x98)."`
+	Name      string                `yaml:"name" doc:"What rules, counts and explanations call it; by default its address."`
+	Address   string                `yaml:"address" doc:"host:port, where port 0 takes a free one, or unix:/path/to/socket."`
+	Anonymous bool                  `yaml:"anonymous" doc:"Let clients in without authentication on an address that other machines can reach; it implies plaintext. Loopback addresses and unix sockets need no such leave."`
+	Plaintext bool                  `yaml:"plaintext" doc:"Let clients authenticate without TLS on an address that other machines can reach, where whoever listens in learns their passwords."`
+	Protocol  Protocol              `yaml:"protocol" enum:"mqtt,websocket" doc:"mqtt speaks MQTT right on TCP or TLS, websocket within WebSocket frames, as browsers need it."`
+	Path      string                `yaml:"path" doc:"With websocket, the path that clients ask for."`
+	Origins   []string              `yaml:"origins" doc:"With websocket, sites whose pages may connect beside the listener's own host: https://host[:port], or * for all."`
+	Versions  []string              `yaml:"versions" doc:"The versions of MQTT that are accepted, of 3.1, 3.1.1 and 5.0 (those between the lowest and the highest); empty = all." exceeded:"CONNACK 0x84 Unsupported Protocol Version"`
+	Mount     string                `yaml:"mount_point" doc:"What the topics of its clients begin with inside the broker, unseen by them; {client}, {user} and {cn} stand for the client's own."`
+	Backends  []string              `yaml:"authentication" doc:"The backends that are asked who a client is, in this order; empty = those of authentication.chain."`
+	TLS       transport.TLSConfig   `yaml:"tls" doc:"Encryption, where a certificate is given."`
+	Proxy     Proxy                 `yaml:"proxy" doc:"Proxies in front of the listener."`
+	Limits    broker.ListenerLimits `yaml:"limits" doc:"What connections may ask before they are clients."`
+	Removal   Removal               `yaml:"on_removal" enum:"keep,disconnect" doc:"What a reload that removes the listener does with its clients: keep leaves them connected, disconnect closes their connections (0x98)."`
 }
 
 // SetDefaults implements settings.Defaulter.
-func (l *Listener) SetDefaults() { l.Removal = RemovalKeep }
+func (l *Listener) SetDefaults() { *l = defaultListener("") }
+
+func defaultListener(address string) Listener {
+	return Listener{Address: address, Protocol: ProtocolMQTT, Path: "/mqtt", Limits: broker.DefaultListenerLimits(), Removal: RemovalKeep}
+}
+
+// Protocol is what a listener speaks.
+type Protocol string
+
+// The protocols.
+const (
+	ProtocolMQTT      Protocol = "mqtt"
+	ProtocolWebSocket Protocol = "websocket"
+)
+
+// Proxy is who stands between clients and a listener.
+type Proxy struct {
+	Trusted []string `yaml:"trusted" doc:"Networks of proxies. A connection from there must begin with a PROXY header (with websocket, it may), and its X-Forwarded-For is believed; from elsewhere neither is."`
+}
+
+// Check refuses what is no network.
+func (p *Proxy) Check(bad func(key, message, fix string)) {
+	if _, err := proxy.ParseTrusted(p.Trusted); err != nil {
+		bad("trusted", err.Error(), "write networks as 10.0.0.0/8")
+	}
+}
 
 // Removal is what becomes of a removed listener's clients.
 type Removal string
@@ -56,8 +101,19 @@ func (l *Listener) name() string { return cmp.Or(l.Name, l.Address) }
 
 // HTTP is where health checks and the API are answered.
 type HTTP struct {
-	Address   string `yaml:"address" doc:"host:port, where port 0 takes a free one; off for no HTTP at all."`
-	Plaintext bool   `yaml:"plaintext" doc:"Answer without TLS on an address that other machines can reach, where whoever listens in learns the API's passwords and keys."`
+	Address   string              `yaml:"address" doc:"host:port, where port 0 takes a free one; off for no HTTP at all."`
+	TLS       transport.TLSConfig `yaml:"tls" doc:"Encryption, where a certificate is given."`
+	MQTT      HTTPMQTT            `yaml:"mqtt" doc:"MQTT over WebSocket on the path /mqtt of the HTTP side."`
+	Plaintext bool                `yaml:"plaintext" doc:"Answer without TLS on an address that other machines can reach, where whoever listens in learns the API's passwords and keys."`
+}
+
+// HTTPMQTT is MQTT over WebSocket on the HTTP side.
+type HTTPMQTT struct {
+	Enabled   bool     `yaml:"enabled" doc:"Whether clients may connect there. On an address that other machines can reach it stays closed unless somebody asks clients who they are, or anonymous is set."`
+	Anonymous bool     `yaml:"anonymous" doc:"Let clients in without authentication on an address that other machines can reach."`
+	Origins   []string `yaml:"origins" doc:"Sites whose pages may connect beside the own host: https://host[:port], or * for all."`
+	Backends  []string `yaml:"authentication" doc:"The backends that are asked who a client is, in this order; empty = those of authentication.chain."`
+	Proxy     Proxy    `yaml:"proxy" doc:"Proxies in front of it."`
 }
 
 // Log is what the process says about itself.
@@ -74,18 +130,23 @@ type Sys struct {
 // DefaultConfig is the configuration of a process that was told nothing.
 func DefaultConfig() Config {
 	return Config{
-		Data:          "./sapwood-data",
-		Durability:    Fsync,
-		Storage:       disk.DefaultConfig(),
-		Listeners:     []Listener{{Address: "127.0.0.1:1883", Removal: RemovalKeep}},
-		HTTP:          HTTP{Address: "127.0.0.1:8083"},
-		Authorization: acl.DefaultConfig(),
-		Log:           Log{Level: "info", Format: "text"},
-		Limits:        broker.DefaultLimits(),
-		Delivery:      broker.DefaultDelivery(),
-		Sys:           Sys{Interval: 10 * time.Second},
-		Watch:         time.Second,
-		StopTime:      10 * time.Second,
+		Data:           "./sapwood-data",
+		Durability:     Fsync,
+		Storage:        disk.DefaultConfig(),
+		Listeners:      []Listener{defaultListener("127.0.0.1:1883")},
+		HTTP:           HTTP{Address: "127.0.0.1:8083", MQTT: HTTPMQTT{Enabled: true}},
+		ACME:           acme.DefaultConfig(),
+		Authentication: defaultAuthentication(),
+		Authorization:  acl.DefaultConfig(),
+		Log:            Log{Level: "info", Format: "text"},
+		Limits:         broker.DefaultLimits(),
+		Delivery:       broker.DefaultDelivery(),
+		Rates:          limit.DefaultRates(),
+		Flapping:       flapping.Defaults(),
+		Overload:       overload.Defaults(),
+		Sys:            Sys{Interval: 10 * time.Second},
+		Watch:          time.Second,
+		StopTime:       10 * time.Second,
 	}
 }
 
@@ -103,6 +164,7 @@ func (c *Config) Check(bad func(key, message, fix string)) {
 	if c.Watch != 0 && c.Watch < 10*time.Millisecond {
 		bad("watch_interval", "is "+c.Watch.String()+", which leaves no time for anything else", "take 1s, or 0s for never")
 	}
+	c.checkBackends(bad)
 	seen, names := map[string]bool{}, map[string]bool{}
 	for i, l := range c.Listeners {
 		key := fmt.Sprintf("listeners[%d].", i)

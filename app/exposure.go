@@ -19,7 +19,10 @@ type exposure struct {
 
 // exposure is that of a listener in this configuration.
 func (c *Config) exposure(l Listener) exposure {
-	return exposure{address: l.Address, anonymous: l.Anonymous, plaintext: l.Plaintext}
+	asked := len(l.Backends) > 0 || len(c.Authentication.Chain) > 0
+	return exposure{
+		address: l.Address, authenticated: asked && !l.Anonymous, encrypted: l.TLS.Enabled(), anonymous: l.Anonymous, plaintext: l.Plaintext,
+	}
 }
 
 // exposure is that of the HTTP side, where the API asks everybody who they are.
@@ -27,7 +30,7 @@ func (h *HTTP) exposure() exposure {
 	if h.Off() {
 		return exposure{address: "unix:"}
 	}
-	return exposure{address: h.Address, http: true, authenticated: true, plaintext: h.Plaintext}
+	return exposure{address: h.Address, http: true, authenticated: true, encrypted: h.TLS.Enabled(), plaintext: h.Plaintext}
 }
 
 // refusal is why nothing may listen there, and what would put it right; "" where it may.

@@ -4,8 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/http"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/flapping"
+	"github.com/sapwood-mqtt/sapwood/broker/limit"
+	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
@@ -14,6 +18,11 @@ import (
 // Broker is what the app needs of one.
 type Broker interface {
 	ServeDoor(l net.Listener, d *broker.Door) error // until l closes
+	ServeWebSocket(nc net.Conn, prefix []byte, r *http.Request, d *broker.Door) error
+	Ready() error
+	SetRates(r limit.Rates) error
+	SetFlapping(c flapping.Config) error
+	SetOverload(c overload.Config) error
 	SetLimits(l broker.Limits, d broker.Delivery) error
 	Control() *broker.Control
 	Close(ctx context.Context) error
@@ -35,13 +44,24 @@ func openStore(cfg Config, log *slog.Logger) (store.Store, *disk.Store, error) {
 
 // openBroker builds the broker from its sections. It is the one place that knows what is plugged
 // into what.
-func openBroker(cfg Config, kept store.Store, log *slog.Logger) (Broker, error) {
-	return broker.New(broker.Options{
-		Store:    kept,
+func openBroker(a *App) (Broker, error) {
+	cfg := &a.cfg
+	b, err := broker.New(broker.Options{
+		Store:    a.store,
 		Limits:   &cfg.Limits,
 		Delivery: &cfg.Delivery,
-		Logger:   log,
+		Rates:    &cfg.Rates,
+		Flapping: &cfg.Flapping,
+		Overload: &cfg.Overload,
+		Bans:     a.bans,
+		Authz:    a.policy,
+		Logger:   a.log,
 		SysEvery: cfg.Sys.Interval,
 		Version:  Version,
 	})
+	if err != nil {
+		return nil, err
+	}
+	b.Control().DisconnectDenied(cfg.Authorization.DeniedPublish == "disconnect")
+	return b, nil
 }

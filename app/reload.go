@@ -37,6 +37,7 @@ type part struct {
 func (a *App) parts() []part {
 	return []part{
 		{"limits", a.applyLimits},
+		{"authorization", a.applyAuthorization},
 		{"listeners", a.applyListeners},
 		{"log", a.applyLog},
 	}
@@ -46,8 +47,15 @@ func (a *App) applyLimits(_ context.Context, old, changed *Config) (undo, commit
 	if old.Limits == changed.Limits && old.Delivery == changed.Delivery {
 		return nil, nil, nil
 	}
-	undo = func() { _ = a.broker.SetLimits(old.Limits, old.Delivery) } // they held before
-	return undo, nil, a.broker.SetLimits(changed.Limits, changed.Delivery)
+	set := func(c *Config) error {
+		return errors.Join(a.broker.SetLimits(c.Limits, c.Delivery), a.broker.SetRates(c.Rates), a.broker.SetFlapping(c.Flapping), a.broker.SetOverload(c.Overload))
+	}
+	undo = func() { _ = set(old) } // they held before
+	if err := set(changed); err != nil {
+		undo()
+		return nil, nil, err
+	}
+	return undo, nil, nil
 }
 
 func (a *App) applyLog(_ context.Context, _, changed *Config) (undo, commit func(), err error) {
@@ -63,8 +71,7 @@ func setLevel(to *slog.LevelVar, cfg Log) {
 }
 
 // Watched is something that reads files: the app looks at them, and has them read again when they change or a reload is
-// asked for. Reload keeps what it has when the new contents are no good, and says why. All of them are in App.watched before
-// openReload.
+// asked for. Reload keeps what it has when the new contents are no good, and says why.
 type Watched interface {
 	Files() []string
 	Reload() error
@@ -153,7 +160,7 @@ func (a *App) Reload(ctx context.Context, by string) (Reload, error) {
 			a.log.Warn(w)
 		}
 	}
-	for _, w := range a.watched {
+	for _, w := range a.watching() {
 		if err := w.Reload(); err != nil {
 			done.Refused = append(done.Refused, err.Error())
 			a.log.Error("files stay as they were read before", "error", err)

@@ -16,10 +16,7 @@ import (
 // openKept opens the store, and the broker that reads it.
 func (a *App) openKept() error {
 	defer a.sayThatItTakesLong()()
-	if err := a.openStore(); err != nil {
-		return err
-	}
-	b, err := openBroker(a.cfg, a.store, a.log)
+	b, err := openBroker(a)
 	if err != nil {
 		return fmt.Errorf("open the broker: %w", err)
 	}

@@ -40,7 +40,7 @@ func (a *App) look(ctx context.Context, files *watch.Poller) {
 		ours = append(ours, r.source.File)
 	}
 	all := slices.Clone(ours)
-	for _, w := range a.watched {
+	for _, w := range a.watching() {
 		all = append(all, w.Files()...)
 	}
 	changed := files.Changed(all)
@@ -49,7 +49,7 @@ func (a *App) look(ctx context.Context, files *watch.Poller) {
 		_, _ = a.Reload(ctx, "changed file "+strings.Join(changed, ", "))
 		return
 	}
-	for _, w := range a.watched {
+	for _, w := range a.watching() {
 		if !slices.ContainsFunc(w.Files(), func(f string) bool { return slices.Contains(changed, f) }) {
 			continue
 		}

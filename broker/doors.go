@@ -105,6 +105,13 @@ func (k *Control) Client(ctx context.Context, id string) (Client, error) {
 	return d, err
 }
 
+// Principal is who a client id is, connected or not.
+func (k *Control) Principal(ctx context.Context, id string) (*auth.Principal, error) {
+	var who *auth.Principal
+	err := k.on(ctx, id, func(_ *shard, c *client) { who = c.who.Load() })
+	return who, err
+}
+
 // Disconnect closes a client's connection; a v5 client is told reason and why. Its session stays as
 // after a lost connection.
 func (k *Control) Disconnect(ctx context.Context, id string, reason mqtt.ReasonCode, why string) error {

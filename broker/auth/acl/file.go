@@ -24,6 +24,9 @@ func OpenFile(e *Engine, path string) (*File, error) {
 // Files are the files that Reload reads.
 func (f *File) Files() []string { return []string{f.path} }
 
+// Source is what the engine calls the rules of the file.
+func (f *File) Source() string { return "acl_file " + f.path }
+
 // Reload reads the file again. On an error the rules stay as they are.
 func (f *File) Reload() error {
 	text, err := os.ReadFile(f.path)
@@ -34,5 +37,5 @@ func (f *File) Reload() error {
 	if err != nil {
 		return err
 	}
-	return f.engine.Set("acl_file "+f.path, rules)
+	return f.engine.Set(f.Source(), rules)
 }

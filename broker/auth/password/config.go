@@ -12,7 +12,7 @@ type Config struct {
 	Files       []string      `yaml:"files" doc:"Password files as mosquitto_passwd writes them, looked at in this order after the users of the database. They are read again when they change."`
 	Queue       int           `yaml:"queue" doc:"How many passwords may wait to be hashed. As many are hashed at once as there are cores; one takes some 30 ms." exceeded:"CONNACK 0x89 Server busy"`
 	MaxLength   int           `yaml:"max_length" doc:"The longest password that is looked at, in bytes." exceeded:"CONNACK 0x86 Bad user name or password, without hashing it"`
-	MaxFailures int           `yaml:"max_failures" doc:"How many wrong passwords a user may send from one address before there is a wait. From one address, all users together may send ten times as many."`
+	MaxFailures int           `yaml:"max_failures" doc:"How many wrong passwords a user may send from one address before there is a wait. From one address, all users together may send ten times as many." exceeded:"CONNACK 0x9F Connection rate exceeded, for as long as max_wait says"`
 	MaxWait     time.Duration `yaml:"max_wait" doc:"The longest of these waits; the first is a second, and each is twice the one before." exceeded:"CONNACK 0x9F Connection rate exceeded"`
 	CacheSize   int           `yaml:"cache_size" doc:"How many credentials that were right are remembered, so that they need not be hashed again when their clients reconnect; 0 remembers none."`
 	CacheTTL    time.Duration `yaml:"cache_ttl" doc:"How long they are remembered after they were used last. Those of a user that is changed are forgotten at once."`
