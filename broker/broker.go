@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/handle"
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
@@ -56,7 +57,7 @@ type Broker struct {
 	index    *topic.Index
 	groups   groups
 	retained *retained
-	clients  table[client]
+	clients  handle.Table[client]
 	shards   []*shard
 	seed     maphash.Seed
 
