@@ -23,6 +23,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/ban"
 	"github.com/sapwood-mqtt/sapwood/broker/flapping"
+	"github.com/sapwood-mqtt/sapwood/broker/handle"
 	"github.com/sapwood-mqtt/sapwood/broker/limit"
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/overload"
@@ -61,7 +62,7 @@ type Broker struct {
 	index    *topic.Index
 	groups   groups
 	retained *retained
-	clients  table[client]
+	clients  handle.Table[client]
 	shards   []*shard
 	seed     maphash.Seed
 

@@ -102,7 +102,7 @@ func (b *Broker) enter(taking bool) bool {
 func (sh *shard) newClient(id string, who *auth.Principal) *client {
 	c := &client{shard: sh, id: id}
 	c.who.Store(who)
-	c.handle = sh.b.clients.add(c)
+	c.handle = sh.b.clients.Add(c)
 	sh.byID[id] = c
 	sh.b.sessions.Add(1)
 	return c
@@ -162,7 +162,7 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 		delete(sh.byID, c.id)
 	}
 	sh.b.sessions.Add(-1)
-	sh.b.clients.remove(c.handle)
+	sh.b.clients.Remove(c.handle)
 	if durable {
 		sh.router.endStored(c, unsent, lost)
 	}

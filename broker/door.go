@@ -229,11 +229,6 @@ func peerOf(conn *loop.Conn, door *Door) auth.Peer {
 	return auth.Peer{Listener: door.listener.Load().Name, Address: conn.Peer()}
 }
 
-// come decides about a new connection, which is counted if it is welcome.
-func (d *Door) come(from netip.Addr) admission.Reason {
-	return d.visitors.Come(loop.Group(from), d.listener.Load().Trusted.Contains(from), time.Now())
-}
-
 // attach lets in a connection that HTTP has upgraded.
 func (d *Door) attach(b *Broker, nc net.Conn, prefix []byte, r *http.Request) error {
 	p := &pending{door: d, peer: auth.Peer{Listener: d.listener.Load().Name}}

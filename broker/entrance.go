@@ -30,12 +30,12 @@ func (b *Broker) reception(door *Door, address string) *loop.Reception {
 	door.handshakes.Use(b.entrance.turns)
 	failures, turned := newQuiet(time.Second), newQuiet(time.Second)
 	return &loop.Reception{
-		Pick: b.pickLoop,
+		Pick: func() *loop.Loop { return b.shards[int(b.entrance.next.Add(1))%len(b.shards)].loop },
 		Admit: func(from netip.AddrPort) bool {
 			if b.keepsAway(from.Addr(), door.listener.Load().TLS != nil) {
 				return false
 			}
-			why := door.come(from.Addr())
+			why := door.visitors.Come(loop.Group(from.Addr()), door.listener.Load().Trusted.Contains(from.Addr()), time.Now())
 			if why != admission.Welcome {
 				b.entrance.turned[why].Add(1)
 				if n, ok := turned.allow(time.Now()); ok {

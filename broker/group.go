@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/sapwood-mqtt/sapwood/broker/handle"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
@@ -21,7 +22,7 @@ func entry(id, options uint32) topic.Entry { return topic.Entry{ID: id, Options:
 
 // groups are the shared subscriptions, by "$share/group/filter". Choosing a member takes no lock.
 type groups struct {
-	handles table[group]
+	handles handle.Table[group]
 
 	mu     sync.RWMutex
 	byName map[string]*group
@@ -40,7 +41,7 @@ type member struct {
 	options uint32
 }
 
-func (gs *groups) get(id uint32) *group { return gs.handles.get(id &^ groupBit) }
+func (gs *groups) get(id uint32) *group { return gs.handles.Get(id &^ groupBit) }
 
 func (gs *groups) find(name string) *group {
 	gs.mu.RLock()
@@ -60,7 +61,7 @@ func (gs *groups) join(name string, c *client, options uint32) (id uint32) {
 		}
 		g = &group{name: name}
 		g.members.Store(new([]member))
-		g.id = gs.handles.add(g) | groupBit
+		g.id = gs.handles.Add(g) | groupBit
 		gs.byName[name] = g
 	}
 	members := slices.Clone(*g.members.Load())
@@ -91,7 +92,7 @@ func (gs *groups) leave(name string, c *client) (id uint32, gone bool) {
 	return g.id, true
 }
 
-func (gs *groups) release(id uint32) { gs.handles.remove(id &^ groupBit) }
+func (gs *groups) release(id uint32) { gs.handles.Remove(id &^ groupBit) }
 
 // len is the number of members of all groups.
 func (gs *groups) len() int {

@@ -130,7 +130,7 @@ func (r *router) grows(from *client, m *mqtt.Message) bool {
 	}
 	for _, e := range r.matches.Match(m.Topic) {
 		if e.ID&groupBit == 0 {
-			if c := r.sh.b.clients.get(e.ID); c != nil && takes(c, e.Options) {
+			if c := r.sh.b.clients.Get(e.ID); c != nil && takes(c, e.Options) {
 				return true
 			}
 		} else if g := r.sh.b.groups.get(e.ID); g != nil { // it may go to any member
@@ -159,7 +159,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 				continue
 			}
 			group = g.name
-		} else if c = r.sh.b.clients.get(e.ID); c == nil {
+		} else if c = r.sh.b.clients.Get(e.ID); c == nil {
 			continue
 		}
 		if options&optNoLocal != 0 && c == from { // [MQTT-3.8.3-3]

@@ -54,13 +54,13 @@ type Conn struct {
 
 	l     *Loop
 	t     transport
-	from  *Reception // that let it in; nil: none
-	in    *block     // input kept by the loop, from inOff on; nil: none
-	out   *output    // nil: nothing pending
+	in    *block  // input kept by the loop, from inOff on; nil: none
+	out   *output // nil: nothing pending
 	inOff int32
 	need  int32 // no Data call before this much input is there
 	slot  int32
 	flags flags
+	from  *Reception // that let it in; nil: none
 }
 
 // RemoteAddr is the peer's address, also after Closed; that of a Unix socket may
@@ -105,8 +105,14 @@ func (c *Conn) WaitDrain() {
 }
 
 func (c *Conn) checkDrained() {
+	if c.flags&(waitDrain|ended) == waitDrain {
+		c.answerDrain()
+	}
+}
+
+// answerDrain answers WaitDrain if it is time.
+func (c *Conn) answerDrain() {
 	switch {
-	case c.flags&(waitDrain|ended) != waitDrain:
 	case c.Pending() <= c.l.o.LowWater:
 		c.flags = c.flags&^waitDrain | answering
 		c.l.drained = append(c.l.drained, c)

@@ -422,6 +422,9 @@ func (x *layer) drained() {
 // closed is the lower connection's Handler.Closed.
 func (x *layer) closed(err error) {
 	x.released = true
+	if x.stage == shaking && err != nil { // it may have told in an alert, which comes a moment later
+		err = &LayerError{"TLS", err}
+	}
 	if f := x.upper.flags; f&ended == 0 && f&deaf != 0 && err == io.EOF { // there may be input to be taken first
 		x.err = cmpErr(x.err, err)
 		return

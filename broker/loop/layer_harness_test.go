@@ -28,12 +28,17 @@ func framedLayers(testing.TB) *Layers {
 }
 
 func tlsLayers(t testing.TB) *Layers {
-	cert, err := certificate()
+	y, err := newTLSLayers()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return y
+}
+
+func newTLSLayers() (*Layers, error) {
+	cert, err := certificate()
 	cfg := &tls.Config{Certificates: []tls.Certificate{cert}, DynamicRecordSizingDisabled: true}
-	return &Layers{TLS: func() *tls.Config { return cfg }, Handshakes: NewHandshakes(8, 8)}
+	return &Layers{TLS: func() *tls.Config { return cfg }, Handshakes: NewHandshakes(8, 8)}, err
 }
 
 func allLayers(t testing.TB) *Layers {

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -74,6 +75,7 @@ func (r *relay) Data(c *Conn, b []byte) (int, int) {
 // serveRelay prints its address, then for each line it reads its CPU time,
 // turns and heap.
 func serveRelay(shape string) {
+	shape, secure := strings.CutSuffix(shape, "+tls")
 	r := &relay{shape: shape}
 	l, err := New(r, Options{})
 	if err != nil {
@@ -85,11 +87,19 @@ func serveRelay(shape string) {
 		panic(err)
 	}
 	go l.Run()
-	go Accept(ln, nil, &Reception{Pick: func() *Loop { return l }})
+	in := &Reception{Pick: func() *Loop { return l }}
+	if secure {
+		y, err := newTLSLayers()
+		if err != nil {
+			panic(err)
+		}
+		in.Layers = func() *Layers { return y }
+	}
+	go Accept(ln, nil, in)
 	fmt.Println(ln.Addr())
-	in := bufio.NewScanner(os.Stdin)
-	for in.Scan() {
-		if in.Text() == "gc" {
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		if lines.Text() == "gc" {
 			runtime.GC()
 			debug.FreeOSMemory()
 		}
@@ -204,10 +214,7 @@ func benchRelay(b *testing.B, shape string, conns int, sources func(i int) bool,
 	g := &generator{fan: fan, window: window, rate: rate, hello: conns, ready: make(chan struct{}), done: make(chan struct{})}
 	g.l = start(b, g, Options{})
 	for i := range conns {
-		nc, err := net.Dial("tcp", p.addr)
-		if err != nil {
-			b.Fatal(err)
-		}
+		nc := dialRelay(b, p.addr, shape, nil)
 		var f [frameSize]byte
 		binary.LittleEndian.PutUint32(f[:], uint32(i))
 		nc.Write(f[:])
@@ -253,21 +260,76 @@ func BenchmarkRelay(b *testing.B) {
 		b.Run("fanin/"+pace.name, func(b *testing.B) { benchRelay(b, "fanin", 101, butFirst, 1, 16, pace.rate) })
 	}
 	b.Run("fanout/burst", func(b *testing.B) { benchRelay(b, "fanout", 1001, first, 1000, 16, 0) })
+	for _, pace := range []struct {
+		name string
+		rate float64
+	}{{"burst", 0}, {"20k", 20_000}} {
+		b.Run("pairs+tls/"+pace.name, func(b *testing.B) { benchRelay(b, "pairs+tls", 200, all, 1, 8, pace.rate) })
+	}
+	b.Run("fanout+tls/burst", func(b *testing.B) { benchRelay(b, "fanout+tls", 201, first, 200, 16, 0) })
 	b.Run("fanout/50k", func(b *testing.B) { benchRelay(b, "fanout", 1001, first, 1000, 16, 50_000) })
+}
+
+// dialRelay connects to a relay of this shape, with TLS if it has it.
+func dialRelay(b testing.TB, addr, shape string, sessions tls.ClientSessionCache) net.Conn {
+	nc, err := net.Dial("tcp", addr)
+	if err == nil && strings.HasSuffix(shape, "+tls") {
+		c := tls.Client(nc, &tls.Config{InsecureSkipVerify: true, ServerName: "relay", ClientSessionCache: sessions})
+		nc, err = c, c.Handshake()
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return nc
+}
+
+// BenchmarkHandshake is what a TLS handshake costs the server's process, full and resumed.
+func BenchmarkHandshake(b *testing.B) {
+	for _, resume := range []bool{false, true} {
+		b.Run(map[bool]string{false: "full", true: "resumed"}[resume], func(b *testing.B) {
+			p := startRelay(b, "pairs+tls")
+			var sessions tls.ClientSessionCache
+			if resume {
+				sessions = tls.NewLRUClientSessionCache(10)
+			}
+			var f [frameSize]byte
+			once := func() {
+				nc := dialRelay(b, p.addr, "pairs+tls", sessions)
+				nc.Write(f[:])
+				if _, err := io.ReadFull(nc, f[:]); err != nil {
+					b.Fatal(err)
+				}
+				nc.Close()
+			}
+			once()
+			before := p.numbers("")
+			b.ResetTimer()
+			for range b.N {
+				once()
+			}
+			b.StopTimer()
+			after := p.numbers("")
+			cpu := (after[0] - before[0]) / float64(b.N)
+			b.ReportMetric(cpu/1000, "server-µs/handshake")
+			b.ReportMetric(1e9/cpu, "handshakes/core-s")
+		})
+	}
 }
 
 // BenchmarkIdle measures what an idle connection costs the server's process.
 func BenchmarkIdle(b *testing.B) {
+	b.Run("tcp", func(b *testing.B) { benchIdle(b, "pairs") })
+	b.Run("tls", func(b *testing.B) { benchIdle(b, "pairs+tls") })
+}
+
+func benchIdle(b *testing.B, shape string) {
 	const conns = 5000
 	for range b.N {
-		p := startRelay(b, "pairs")
+		p := startRelay(b, shape)
 		before := p.numbers("gc")
 		open := make([]net.Conn, 0, conns)
 		for i := range conns {
-			nc, err := net.Dial("tcp", p.addr)
-			if err != nil {
-				b.Fatal(err)
-			}
+			nc := dialRelay(b, p.addr, shape, nil)
 			open = append(open, nc)
 			var f [frameSize]byte
 			binary.LittleEndian.PutUint32(f[:], uint32(i))

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"net"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -102,6 +103,68 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 	if err := get(t, ended); err != nil {
 		t.Error(err)
 	}
+}
+
+// F120: connections leave descriptors to others: files are still opened, those that are there go on, and who comes is closed at once
+// until somebody leaves.
+func TestAcceptLeavesDescriptors(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	const limit = 400
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+	l := start(t, &funcs{data: echo}, Options{})
+	var reports atomic.Int32
+	go Accept(ln, nil, &Reception{Pick: func() *Loop { return l }, Failed: func(err error) {
+		if err != ErrReserve {
+			t.Error(err)
+		}
+		reports.Add(1)
+	}})
+	var peers []net.Conn
+	for reports.Load() == 0 { // each takes two descriptors of this process
+		peer, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			break // reset already
+		}
+		defer peer.Close()
+		if peers = append(peers, peer); len(peers) > limit/2 {
+			t.Fatal("nobody is turned away")
+		}
+	}
+	for range reserveOf(limit) / 2 {
+		f, err := os.Open("/dev/null")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+	}
+	send(t, peers[0], "x")
+	expect(t, peers[0], "x")
+	peers[0].Close()
+	peers[1].Close()
+	eventually(t, "room again", func() bool {
+		peer, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			return false
+		}
+		defer peer.Close()
+		peer.SetDeadline(time.Now().Add(time.Second))
+		_, err = peer.Write([]byte("y"))
+		if err == nil {
+			_, err = peer.Read(make([]byte, 1))
+		}
+		return err == nil
+	})
 }
 
 // A peer that is gone wakes neither a paused connection nor, again and again,
