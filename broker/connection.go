@@ -88,6 +88,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if admitted && sh.health.holdsBack(c, &sh.packet) {
 			return used, 0
 		}
+		sh.paces.refused = 0
 		if admitted && sh.paces.watch(c) && !sh.paces.pass(c, &sh.packet, n+h.Length) {
 			return used, 0
 		}
@@ -97,7 +98,6 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 				mount(point, &sh.packet)
 			}
 			sh.perform(c, &sh.packet, c.s.Packet(c.turn(), &sh.packet, sh.take()))
-			sh.paces.refused = 0
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {
 				sh.commits.pause(c)
