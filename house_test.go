@@ -25,7 +25,9 @@ const module = "github.com/sapwood-mqtt/sapwood"
 // exceptions are what may be larger than the house allows: "dir/file.go", "dir.Func", "dir.Type" or
 // "dir", with the reason. One that is no longer needed fails too.
 func exceptions() map[string]string {
-	return map[string]string{}
+	return map[string]string{
+		"broker": "one machine whose parts share the shards that own the clients; what can stand alone is below it",
+	}
 }
 
 // The numbers of the house.

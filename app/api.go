@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ type options = api.Options[disk.Status, disk.Report, disk.Compacted]
 
 // openAPI lets the API answer. What it keeps is in the data directory, which is ours by the store's lock.
 func (a *App) openAPI() error {
-	if a.bound.HTTP == "" {
+	if a.http == "" {
 		return nil
 	}
 	dir := ""
@@ -37,6 +38,9 @@ func (a *App) openAPI() error {
 	o := options{Access: a.access, Status: a.overview, Logger: a.log}
 	if a.disk != nil {
 		o.Engine = a.disk
+	}
+	if a.reload != nil {
+		o.Config = configAPI{a}
 	}
 	served := api.New(o)
 	a.api.Store(served)
@@ -53,7 +57,7 @@ func (a *App) openAPI() error {
 		}
 		return nil
 	})
-	err = errors.Join(a.access.OpenLocal(dir, a.bound.local()), a.disk.Announce(strings.TrimPrefix(a.bound.HTTP, "http://")))
+	err = errors.Join(a.access.OpenLocal(dir, local(a.http)), a.disk.Announce(strings.TrimPrefix(a.http, "http://")))
 	if err != nil { // a full disk keeps no broker from starting
 		a.log.Warn("commands on this machine will not find the API by --data", "error", err)
 	}
@@ -68,13 +72,13 @@ func (a *App) apiHandler() http.Handler {
 	return nil
 }
 
-// local is the address of the API as a command on the same machine reaches it.
-func (b Bound) local() string {
-	host, port, err := net.SplitHostPort(b.HTTP[len("http://"):])
+// local is the URL of the API as a command on the same machine reaches it.
+func local(url string) string {
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(url, "http://"))
 	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
 		return "http://localhost:" + port
 	}
-	return b.HTTP
+	return url
 }
 
 // overview answers GET /api/v1/status.
@@ -82,7 +86,7 @@ func (a *App) overview() api.Overview {
 	now := time.Now()
 	v := api.Overview{
 		Version: Version, Started: a.began, Uptime: now.Sub(a.began).Seconds(),
-		Durability: string(a.cfg.Durability), Promise: a.cfg.Promise(), Warnings: a.found.Warnings,
+		Durability: string(a.cfg.Durability), Promise: a.cfg.Promise(), Warnings: a.warnings(),
 	}
 	if err := a.isReady(); err != nil {
 		v.Reason = err.Error()
@@ -101,6 +105,11 @@ func (a *App) overview() api.Overview {
 		v.Store = &api.Disk{Dir: s.Dir, Health: s.Health, Bytes: s.Bytes, Live: s.Live, Free: s.Free, Damaged: s.Damaged}
 	}
 	return v
+}
+
+// warnings are what weakens the promise, and what is open to others.
+func (a *App) warnings() []string {
+	return append(slices.Clone(a.found.Warnings), a.config().Warnings()...)
 }
 
 // OpenAPI describes the API, as a file for other tools.

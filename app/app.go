@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,13 +38,16 @@ type App struct {
 	access  *access.Access
 	api     atomic.Pointer[api.API]
 	closers []closer
-	bound   Bound
+	http    string // where HTTP is answered, as a URL; "" when it is off
 	found   Found
 	began   time.Time
 	failed  chan error
+	reload  *reloader // nil = there is nothing to read again
+	watched []Watched
 
 	mu       sync.Mutex
-	notReady error // why /readyz says no; nil when the store's health decides
+	notReady error   // why /readyz says no; nil when the store's health decides
+	gates    []*gate // the listeners that accept, in the order of the configuration
 }
 
 // Bound is where the process listens: what a client has to be told.
@@ -80,6 +81,10 @@ func New(cfg Config, log *slog.Logger) *App {
 // listener accepts. When it returns an error, all that was opened is closed again; an address that
 // cannot be had is a *SettingError.
 func (a *App) Start(ctx context.Context) error {
+	if a.reload != nil { // what asks for a reload meanwhile, waits
+		a.reload.mu.Lock()
+		defer a.reload.mu.Unlock()
+	}
 	a.began = time.Now()
 	err := a.start()
 	if err != nil {
@@ -101,17 +106,17 @@ func (a *App) start() error {
 		return err
 	}
 
-	listeners := make([]net.Listener, len(a.cfg.Listeners))
-	for i, l := range a.cfg.Listeners {
-		var err error
-		if listeners[i], err = a.openListener(fmt.Sprintf("listeners[%d]", i), l); err != nil {
-			return err
-		}
+	if err := a.openListeners(); err != nil {
+		return err
 	}
 	a.onStop("memory", a.giveBack())
-	for _, l := range listeners {
-		go a.serve("mqtt "+l.Addr().String(), func() error { return a.broker.Serve(l) })
+	for _, g := range a.gates {
+		a.accept(g)
 	}
+	for _, w := range a.cfg.Warnings() {
+		a.log.Warn(w)
+	}
+	a.openReload()
 	return nil
 }
 
@@ -126,20 +131,6 @@ func (a *App) giveBack() func(context.Context) error {
 	return func(context.Context) error { <-done; return nil }
 }
 
-func (a *App) openListener(key string, cfg Listener) (net.Listener, error) {
-	l, err := transport.Listen(cfg.Address)
-	if err != nil {
-		return nil, cannotListen(key+".address", cfg.Address, err)
-	}
-	a.onStop("listener "+cfg.Address, func(context.Context) error { return closeListener(l) })
-	if strings.HasPrefix(cfg.Address, "unix:") {
-		a.bound.MQTT = append(a.bound.MQTT, cfg.Address)
-	} else {
-		a.bound.MQTT = append(a.bound.MQTT, "mqtt://"+l.Addr().String())
-	}
-	return l, nil
-}
-
 // openHTTP comes first and goes last, so that /readyz can say no while the rest starts and stops.
 func (a *App) openHTTP() error {
 	if a.cfg.HTTP.Off() {
@@ -149,7 +140,7 @@ func (a *App) openHTTP() error {
 	if err != nil {
 		return cannotListen("http.address", a.cfg.HTTP.Address, err)
 	}
-	a.bound.HTTP = "http://" + l.Addr().String()
+	a.http = "http://" + l.Addr().String()
 	server := &http.Server{
 		Handler:           console.Handler(a.isReady, a.apiHandler),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -167,7 +158,7 @@ func (a *App) openHTTP() error {
 // serve runs one accepting loop. That it ends before Stop is a failure of the process.
 func (a *App) serve(name string, run func() error) {
 	err := run()
-	if errors.Is(a.phase(), errStopping) {
+	if errors.Is(a.phase(), errStopping) || errors.Is(err, errMeant) {
 		return
 	}
 	if err == nil {
@@ -186,7 +177,15 @@ func (a *App) serve(name string, run func() error) {
 func (a *App) Failed() <-chan error { return a.failed }
 
 // Bound tells where the process listens, with the ports that port 0 became.
-func (a *App) Bound() Bound { return a.bound }
+func (a *App) Bound() Bound {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := Bound{HTTP: a.http}
+	for _, g := range a.gates {
+		b.MQTT = append(b.MQTT, g.url())
+	}
+	return b
+}
 
 // Found tells what the start found in the store.
 func (a *App) Found() Found { return a.found }
@@ -200,7 +199,15 @@ func (a *App) FirstPassword() string {
 }
 
 // Stop closes everything in reverse order and gives it until ctx ends.
-func (a *App) Stop(ctx context.Context) error { return a.unwind(ctx) }
+func (a *App) Stop(ctx context.Context) error {
+	a.mu.Lock()
+	a.notReady = errStopping
+	a.mu.Unlock()
+	if a.reload != nil {
+		a.reload.wait()
+	}
+	return a.unwind(ctx)
+}
 
 func (a *App) onStop(name string, f func(context.Context) error) {
 	a.closers = append(a.closers, closer{name, f})
@@ -244,12 +251,4 @@ func (a *App) notReadyAfter(before, now error) {
 	if a.notReady == before {
 		a.notReady = now
 	}
-}
-
-// closeListener closes l unless its broker already has.
-func closeListener(l net.Listener) error {
-	if err := l.Close(); !errors.Is(err, net.ErrClosed) {
-		return err
-	}
-	return nil
 }

@@ -1,9 +1,9 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -15,38 +15,58 @@ import (
 // Config is everything that can be set: one tree of everybody's sections. A section lives with the
 // package it belongs to; its tags say all that the file, the schema and `config explain` show.
 type Config struct {
-	Data       string          `yaml:"data" doc:"Directory for everything that outlives the process. Created when first needed; with durability memory it never is."`
-	Durability Durability      `yaml:"durability" enum:"fsync,process,memory"`
-	Storage    disk.Config     `yaml:"storage" doc:"How the disk is used, with durability fsync and process."`
+	Data       string          `yaml:"data" reload:"restart" doc:"Directory for everything that outlives the process. Created when first needed; with durability memory it never is."`
+	Durability Durability      `yaml:"durability" reload:"restart" enum:"fsync,process,memory"`
+	Storage    disk.Config     `yaml:"storage" reload:"restart" doc:"How the disk is used, with durability fsync and process."`
 	Listeners  []Listener      `yaml:"listeners" doc:"Where MQTT clients connect."`
-	HTTP       HTTP            `yaml:"http" doc:"The HTTP side: /healthz and /readyz for everybody, the API under /api/v1 for the user admin."`
+	HTTP       HTTP            `yaml:"http" reload:"restart" doc:"The HTTP side: /healthz and /readyz for everybody, the API under /api/v1 for the user admin."`
 	Log        Log             `yaml:"log" doc:"What the process writes to standard error."`
-	Limits     broker.Limits   `yaml:"limits" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
-	Delivery   broker.Delivery `yaml:"delivery" doc:"How messages reach their receivers."`
+	Limits     broker.Limits   `yaml:"limits" reload:"restart" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
+	Delivery   broker.Delivery `yaml:"delivery" reload:"restart" doc:"How messages reach their receivers."`
 	Sys        Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
+	Watch      time.Duration   `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
 	StopTime   time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
 }
 
 // Listener is one address that speaks MQTT. The zero value lacks its address.
 type Listener struct {
-	Address   string `yaml:"address" doc:"host:port, where port 0 takes a free one, or unix:/path/to/socket."`
-	Anonymous bool   `yaml:"anonymous" doc:"Let clients in without authentication on an address that other machines can reach. Loopback addresses and unix sockets need no such leave."`
+	Name      string  `yaml:"name" doc:"What rules, counts and explanations call it; by default its address."`
+	Address   string  `yaml:"address" doc:"host:port, where port 0 takes a free one, or unix:/path/to/socket."`
+	Anonymous bool    `yaml:"anonymous" doc:"Let clients in without authentication on an address that other machines can reach; it implies plaintext. Loopback addresses and unix sockets need no such leave."`
+	Plaintext bool    `yaml:"plaintext" doc:"Let clients authenticate without TLS on an address that other machines can reach, where whoever listens in learns their passwords."`
+	Removal   Removal `yaml:"on_removal" enum:"keep,disconnect" doc:"What a reload that removes the listener does with its clients: keep leaves them connected, disconnect closes their connections (0x98)."`
 }
+
+// SetDefaults implements settings.Defaulter.
+func (l *Listener) SetDefaults() { l.Removal = RemovalKeep }
+
+// Removal is what becomes of a removed listener's clients.
+type Removal string
+
+// The ways.
+const (
+	RemovalKeep       Removal = "keep"
+	RemovalDisconnect Removal = "disconnect"
+)
+
+// name is what the listener is called.
+func (l *Listener) name() string { return cmp.Or(l.Name, l.Address) }
 
 // HTTP is where health checks and the API are answered.
 type HTTP struct {
-	Address string `yaml:"address" doc:"host:port, where port 0 takes a free one; off for no HTTP at all."`
+	Address   string `yaml:"address" doc:"host:port, where port 0 takes a free one; off for no HTTP at all."`
+	Plaintext bool   `yaml:"plaintext" doc:"Answer without TLS on an address that other machines can reach, where whoever listens in learns the API's passwords and keys."`
 }
 
 // Log is what the process says about itself.
 type Log struct {
 	Level  string `yaml:"level" enum:"debug,info,warn,error" doc:"The least severe records that are written."`
-	Format string `yaml:"format" enum:"text,json" doc:"One record a line, as key=value text or as JSON."`
+	Format string `yaml:"format" reload:"restart" enum:"text,json" doc:"One record a line, as key=value text or as JSON."`
 }
 
 // Sys is the $SYS tree.
 type Sys struct {
-	Interval time.Duration `yaml:"interval" doc:"Time between two publications of the $SYS topics; 0s publishes none."`
+	Interval time.Duration `yaml:"interval" reload:"restart" doc:"Time between two publications of the $SYS topics; 0s publishes none."`
 }
 
 // DefaultConfig is the configuration of a process that was told nothing.
@@ -55,12 +75,13 @@ func DefaultConfig() Config {
 		Data:       "./sapwood-data",
 		Durability: Fsync,
 		Storage:    disk.DefaultConfig(),
-		Listeners:  []Listener{{Address: "127.0.0.1:1883"}},
+		Listeners:  []Listener{{Address: "127.0.0.1:1883", Removal: RemovalKeep}},
 		HTTP:       HTTP{Address: "127.0.0.1:8083"},
 		Log:        Log{Level: "info", Format: "text"},
 		Limits:     broker.DefaultLimits(),
 		Delivery:   broker.DefaultDelivery(),
 		Sys:        Sys{Interval: 10 * time.Second},
+		Watch:      time.Second,
 		StopTime:   10 * time.Second,
 	}
 }
@@ -76,17 +97,29 @@ func (c *Config) Check(bad func(key, message, fix string)) {
 	if c.StopTime == 0 {
 		bad("stop_timeout", "is 0s, which leaves no time to tell the clients", "give it some, such as 10s")
 	}
-	seen := map[string]bool{}
+	if c.Watch != 0 && c.Watch < 10*time.Millisecond {
+		bad("watch_interval", "is "+c.Watch.String()+", which leaves no time for anything else", "take 1s, or 0s for never")
+	}
+	seen, names := map[string]bool{}, map[string]bool{}
 	for i, l := range c.Listeners {
-		key := fmt.Sprintf("listeners[%d].address", i)
+		key := fmt.Sprintf("listeners[%d].", i)
 		if seen[l.Address] && !strings.HasSuffix(l.Address, ":0") {
-			bad(key, fmt.Sprintf("%s is there twice", l.Address), "remove one")
+			bad(key+"address", fmt.Sprintf("%s is there twice", l.Address), "remove one")
 		}
-		seen[l.Address] = true
+		if names[l.Name] && l.Name != "" {
+			bad(key+"name", fmt.Sprintf("%s is there twice", l.Name), "name it otherwise")
+		}
+		seen[l.Address], names[l.Name] = true, true
+		if refusal, fix := c.exposure(l).refusal(); refusal != "" {
+			bad(key+"address", refusal, fix)
+		}
+	}
+	if refusal, fix := c.HTTP.exposure().refusal(); refusal != "" {
+		bad("http.address", refusal, fix)
 	}
 }
 
-// Check refuses what cannot be an address, and an open door that nobody asked for.
+// Check refuses what cannot be an address.
 func (l *Listener) Check(bad func(key, message, fix string)) {
 	if path, ok := strings.CutPrefix(l.Address, "unix:"); ok {
 		if path == "" {
@@ -96,11 +129,6 @@ func (l *Listener) Check(bad func(key, message, fix string)) {
 	}
 	if err := checkHostPort(l.Address); err != "" {
 		bad("address", err, "write it as 127.0.0.1:1883 or unix:/run/sapwood.sock")
-		return
-	}
-	if !l.Anonymous && !loopback(l.Address) {
-		bad("address", fmt.Sprintf("%s can be reached from other machines, and nothing here asks clients who they are", l.Address),
-			"listen on 127.0.0.1, or set anonymous: true on this listener to let everybody in")
 	}
 }
 
@@ -130,12 +158,4 @@ func checkHostPort(address string) string {
 		return fmt.Sprintf("has the port %q, but a port is a number from 0 to 65535", port)
 	}
 	return ""
-}
-
-// loopback tells whether only this machine can reach the address. An empty host is every address
-// of the machine, and a name other than localhost could be anything.
-func loopback(address string) bool {
-	host, _, _ := net.SplitHostPort(address)
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }

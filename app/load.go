@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
@@ -21,23 +22,61 @@ func Flags() map[string]string {
 	return map[string]string{"data": "--data", "listeners[0].address": "--mqtt", "http.address": "--http"}
 }
 
-// Load reads the configuration: defaults, then file (none for ""), then environ as os.Environ gives
-// it, then flags from key to text. What is wrong with it comes back as settings.Problems.
-func Load(file string, environ []string, flags map[string]string) (Config, *settings.Set, error) {
+// Source is where a configuration comes from, at the start and at each reload.
+type Source struct {
+	File    string            // "" for none
+	Environ []string          // as os.Environ gives it
+	Flags   map[string]string // key to text
+}
+
+// Loaded is a configuration that can be read again.
+type Loaded struct {
+	Config Config
+	Set    *settings.Set
+	Source Source
+	when   time.Time // before anything was read
+}
+
+// Load reads the configuration: defaults, then the file, then the environment, then the flags. What is wrong with it
+// comes back as settings.Problems.
+func (s Source) Load() (*Loaded, error) {
 	var data []byte
-	if file != "" {
+	if s.File != "" {
 		var err error
-		if data, err = os.ReadFile(file); err != nil {
-			return Config{}, nil, fmt.Errorf("read the configuration: %w", err)
+		if data, err = os.ReadFile(s.File); err != nil {
+			return nil, fmt.Errorf("read the configuration: %w", err)
 		}
 	}
-	cfg := DefaultConfig()
-	set, err := settings.Load(&cfg, settings.Source{
+	return s.parse(data)
+}
+
+// parse is Load with data in the place of what is in the file.
+func (s Source) parse(data []byte) (*Loaded, error) {
+	file := s.File
+	if file == "" && data != nil {
+		file = "configuration"
+	}
+	l := &Loaded{Config: DefaultConfig(), Source: s, when: time.Now()}
+	var err error
+	l.Set, err = settings.Load(&l.Config, settings.Source{
 		File: file, Data: data,
-		Prefix: envPrefix, Environ: environ, Ignore: notSettings(),
-		Flags: flags, FlagOf: Flags(),
+		Prefix: envPrefix, Environ: s.Environ, Ignore: notSettings(),
+		Flags: s.Flags, FlagOf: Flags(), Refer: references(s.Environ),
 	})
-	return cfg, set, err
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Load reads a configuration once: from file (none for ""), environ as os.Environ gives it, and flags from key to text. What
+// is wrong with it comes back as settings.Problems.
+func Load(file string, environ []string, flags map[string]string) (Config, *settings.Set, error) {
+	l, err := Source{file, environ, flags}.Load()
+	if err != nil {
+		return Config{}, nil, err
+	}
+	return l.Config, l.Set, nil
 }
 
 // notSettings are the variables under the prefix that mean something to other commands, or to a part that

@@ -13,7 +13,8 @@ import (
 
 // Broker is what the app needs of one.
 type Broker interface {
-	Serve(l net.Listener) error // until l closes
+	ServeDoor(l net.Listener, d *broker.Door) error // until l closes
+	Control() *broker.Control
 	Close(ctx context.Context) error
 	Stats() (broker.Stats, bool) // false when it is closed
 }

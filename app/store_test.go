@@ -262,7 +262,7 @@ func TestMemoryTouchesNoDisk(t *testing.T) {
 func TestLocalAddress(t *testing.T) {
 	f := func(bound, want string) {
 		t.Helper()
-		if got := (Bound{HTTP: bound}).local(); got != want {
+		if got := local(bound); got != want {
 			t.Errorf("%s: got %s, want %s", bound, got, want)
 		}
 	}

@@ -108,6 +108,9 @@ func (a *agenda) run() {
 	if a.sh.health.pending() {
 		next = min(next, a.sh.health.next)
 	}
+	if at, any := a.sh.paces.wheel.Next(); any {
+		next = min(next, at)
+	}
 	a.sh.loop.WakeAt(a.sh.loop.Now().Add(time.Duration(max(next-a.sh.now, 1)) * time.Millisecond))
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/limit"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
@@ -21,20 +22,42 @@ func TestPublishAllocates(t *testing.T) {
 	for _, x := range []struct {
 		qos    mqtt.QoS
 		shards int
+		rules  int
 		most   float64
-	}{{0, 1, 0}, {0, 4, 0}, {1, 1, 0.2}, {1, 4, 0.2}} {
-		got := publishAllocs(t, x.qos, x.shards)
-		t.Logf("QoS %d, %d shards: %.4f allocations per message", x.qos, x.shards, got)
+	}{{0, 1, 0, 0}, {0, 4, 0, 0}, {0, 1, 10_000, 0}, {0, 4, 10_000, 0}, {1, 1, 0, 0.2}, {1, 4, 0, 0.2}, {1, 4, 10_000, 0.2}} {
+		o := broker.Options{Shards: x.shards}
+		if x.rules > 0 {
+			o.Authz = manyRules(t, x.rules)
+		}
+		got := publishAllocs(t, x.qos, o)
+		t.Logf("QoS %d, %d shards, %d rules: %.4f allocations per message", x.qos, x.shards, x.rules, got)
 		if got > x.most+0.01 { // a few of the runtime's own
 			t.Errorf("QoS %d, %d shards: %.3f allocations per message, at most %v", x.qos, x.shards, got, x.most)
 		}
 	}
 }
 
+// TestLimitedAllocates: nor does it with limits, as long as they are not reached.
+func TestLimitedAllocates(t *testing.T) {
+	if raced {
+		t.Log("the race detector allocates")
+		return
+	}
+	const most = 1_000_000_000
+	r := limit.DefaultRates()
+	r.Client = limit.ClientRate{PublishMessages: most, PublishBytes: most, DeliverMessages: most, DeliverBytes: most}
+	r.Listener, r.Total = limit.Rate{PublishMessages: most, PublishBytes: most}, limit.Rate{PublishMessages: most, PublishBytes: most}
+	for _, shards := range []int{1, 4} {
+		if got := publishAllocs(t, 0, broker.Options{Shards: shards, Rates: &r}); got > 0.01 {
+			t.Errorf("%d shards: %.3f allocations per message", shards, got)
+		}
+	}
+}
+
 // publishAllocs sends blocks of messages to three subscribers and counts.
-func publishAllocs(t *testing.T, qos mqtt.QoS, shards int) float64 {
+func publishAllocs(t *testing.T, qos mqtt.QoS, o broker.Options) float64 {
 	const block, rounds, receivers = 100, 100, 3
-	addr := start(t, broker.Options{Shards: shards})
+	addr := start(t, o)
 	pub := connect(t, addr, "p")
 	var subs []wire
 	for i := range receivers {

@@ -21,37 +21,42 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/ban"
+	"github.com/sapwood-mqtt/sapwood/broker/flapping"
+	"github.com/sapwood-mqtt/sapwood/broker/limit"
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
-	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
 
 // Options make a broker what it is. Only Store is needed.
 type Options struct {
-	Store    store.Store        // kept open by the broker, closed by its owner after Close
-	Limits   *Limits            // nil = DefaultLimits
-	Delivery *Delivery          // nil = DefaultDelivery
-	Logger   *slog.Logger       // nil = discard
-	Shards   int                // event loops; 0 = GOMAXPROCS
-	SysEvery time.Duration      // interval of $SYS/broker; 0 = none
-	Version  string             // of the program, for $SYS/broker/version
-	Gates    []Gate             // asked in order about every message, after authorisation
-	Events   Events             // told what happens
-	Authn    auth.Authenticator // of listeners without a door of their own; nil = everybody is anonymous
-	Authz    auth.Authorizer    // nil = everything is allowed, but $SYS and $CONTROL
-	Now      func() time.Time   // the wall clock, read once by New; nil = time.Now
+	Store    store.Store                // kept open by the broker, closed by its owner after Close
+	Limits   *Limits                    // nil = DefaultLimits
+	Delivery *Delivery                  // nil = DefaultDelivery
+	Logger   *slog.Logger               // nil = discard
+	Shards   int                        // event loops; 0 = GOMAXPROCS
+	SysEvery time.Duration              // interval of $SYS/broker; 0 = none
+	Version  string                     // of the program, for $SYS/broker/version
+	Gates    []Gate                     // asked in order about every message, after authorisation
+	Events   Events                     // told what happens
+	Authn    auth.Authenticator         // of listeners without a door of their own; nil = everybody is anonymous
+	Authz    auth.Authorizer            // nil = everything is allowed, but $SYS and $CONTROL
+	Rates    *limit.Rates               // nil = no rate is limited
+	Bans     *ban.Table                 // nil = an empty one
+	Flapping *flapping.Config           // nil = nobody looks
+	Overload *overload.Config           // nil = nothing is shed
+	Memory   func() (used, limit int64) // in bytes, for Overload; nil = of this process
+	Now      func() time.Time           // the wall clock, read once by New; nil = time.Now
 }
 
 // Broker is a running broker. Its methods may be called from any goroutine.
 type Broker struct {
-	opts      Options
-	limits    Limits
-	delivery  Delivery
-	rules     *session.Rules
-	admission *session.Admission
-	log       *slog.Logger
-	store     store.Store
+	opts  Options
+	laws  laws
+	log   *slog.Logger
+	store store.Store
 
 	index    *topic.Index
 	groups   groups
@@ -70,6 +75,11 @@ type Broker struct {
 	panics      atomic.Uint64
 	unwell      atomic.Bool // it is known that the store takes nothing new
 	strangers   *quiet
+	bans        *ban.Table
+	flapping    *flapping.Detector // nil = nobody looks
+	burden      burden
+
+	disconnectDenied atomic.Bool // see Control.DisconnectDenied
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -88,26 +98,18 @@ func New(o Options) (*Broker, error) {
 		return nil, errors.New("broker: Options.Store is missing")
 	}
 	b := &Broker{
-		opts: o, limits: DefaultLimits(), delivery: DefaultDelivery(), log: o.Logger, store: o.Store,
+		opts: o, log: o.Logger, store: o.Store, bans: o.Bans,
 		index: topic.NewIndex(), seed: maphash.MakeSeed(), listeners: make(map[net.Listener]struct{}),
 		started: time.Now(), stopping: make(chan struct{}), closed: make(chan struct{}), strangers: newQuiet(time.Second),
 	}
-	if o.Limits != nil {
-		b.limits = *o.Limits
-	}
-	if o.Delivery != nil {
-		b.delivery = *o.Delivery
-	}
-	if err := errors.Join(b.limits.Validate(), b.delivery.Validate()); err != nil {
+	if err := b.legislate(); err != nil {
 		return nil, err
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
 	b.setClock()
-	b.rules = b.limits.rules(&b.delivery)
-	b.admission = b.limits.admission(b.rules)
-	b.retained = newRetained(b.limits.MaxRetained, b.limits.MaxRetainedBytes)
+	b.retained = newRetained(b.limits().MaxRetained, b.limits().MaxRetainedBytes)
 	n := o.Shards
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
@@ -127,6 +129,9 @@ func New(o Options) (*Broker, error) {
 	for _, sh := range b.shards {
 		sh.start(n)
 		b.running.Go(sh.loop.Run)
+	}
+	if o.Overload != nil {
+		b.running.Go(b.watchLoad)
 	}
 	return b, nil
 }
@@ -216,8 +221,8 @@ func (b *Broker) Close(ctx context.Context) error {
 	return err
 }
 
-// Ready tells why the broker cannot do all of its work at present: it closes, or its store takes nothing new. nil when
-// it can.
+// Ready tells why the broker cannot do all of its work at present: it closes, its store takes nothing new, or it is
+// overloaded. nil when it can.
 func (b *Broker) Ready() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -226,6 +231,9 @@ func (b *Broker) Ready() error {
 	}
 	if err := b.store.Health(); err != nil {
 		return fmt.Errorf("store: %w", err)
+	}
+	if st := b.Overload(); st.Level > overload.Normal {
+		return fmt.Errorf("overloaded: %s: %s", st.Why, st.Level)
 	}
 	return nil
 }

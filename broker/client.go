@@ -26,24 +26,27 @@ type client struct {
 	who    atomic.Pointer[auth.Principal] // other shards ask whether it may receive
 	online atomic.Bool                    // takes QoS 0
 	full   atomic.Bool                    // its queue is at the limit
+	barred atomic.Bool                    // in quarantine
 	load   atomic.Int32                   // QoS 1 and 2 messages queued or in flight
 
-	replays   []*replay     // retained messages still to be sent
-	hello     *hello        // what CONNACK has to say; nil once it is sent
-	timer     int           // 1 + its place in agenda.timers, 0 = none
-	expires   int64         // when its identity ends, 0 = never
-	published uint64        // the batch that its last message became part of
-	replayed  uint64        // the batch that its last retained message became part of
-	waiting   uint64        // the batch in whose list of waiters it stands
-	unsent    int           // messages that may wait in the output: see outgoing
-	unsentB   int           // bytes of those
-	queued    int64         // its share of Broker.queuedBytes
-	replaying bool          // stands in shard.replaying
-	known     bool          // the store has kept it once
-	leaving   bool          // ended; to leave the store once nothing of it moves any more
-	moving    int32         // messages of the ended session on their way to other members' queues
-	will      *mqtt.Message // came due, but the store did not take it
-	cause     string        // why its connection is being closed
+	resting   map[string]bool // subscriptions that it may not have at present: not in the index
+	pace      *pace           // how fast it may send and get; nil = as it likes
+	replays   []*replay       // retained messages still to be sent
+	hello     *hello          // what CONNACK has to say; nil once it is sent
+	timer     int             // 1 + its place in agenda.timers, 0 = none
+	expires   int64           // when its identity ends, 0 = never
+	published uint64          // the batch that its last message became part of
+	replayed  uint64          // the batch that its last retained message became part of
+	waiting   uint64          // the batch in whose list of waiters it stands
+	unsent    int             // messages that may wait in the output: see outgoing
+	unsentB   int             // bytes of those
+	queued    int64           // its share of Broker.queuedBytes
+	replaying bool            // stands in shard.replaying
+	known     bool            // the store has kept it once
+	leaving   bool            // ended; to leave the store once nothing of it moves any more
+	moving    int32           // messages of the ended session on their way to other members' queues
+	will      *mqtt.Message   // came due, but the store did not take it
+	cause     string          // why its connection is being closed
 }
 
 // pending is a connection that has no client yet.

@@ -11,6 +11,14 @@ import (
 // admit gives the connection its client: a new session, or the one that the client id has.
 func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	req := p.request
+	mountPoint, refusal := mountFor(p.door.listener.Load().MountPoint, who)
+	if refusal != nil {
+		sh.lobby.refuse(conn, p, refusal)
+		return
+	}
+	if who.Mount = mountPoint; mountPoint != "" && req.Will != nil {
+		mountWill(mountPoint, req.Will)
+	}
 	old := sh.byID[req.ClientID]
 	if old != nil && old.who.Load().Name != who.Name {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "the client id belongs to somebody else"})
@@ -21,7 +29,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	case sh.stopping:
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
 		return
-	case req.Will != nil && !sh.router.mayPublish(who, req.Will.Msg):
+	case !sh.lobby.mayLeave(who, req):
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorised to publish the will"})
 		return
 	case req.Expiry > 0 && (old == nil || req.CleanStart || old.s.Expiry() == 0): // a new session for the store
@@ -29,6 +37,10 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 			sh.lobby.refuseUnstored(conn, p, err)
 			return
 		}
+	}
+	if r := sh.lobby.turnsAway(p, who, old, taking); r != nil {
+		sh.lobby.refuse(conn, p, r)
+		return
 	}
 	if !sh.b.enter(taking) {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.QuotaExceeded, Text: "the server has as many connections as it is allowed"})
@@ -44,7 +56,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	fresh := c == nil
 	if fresh {
 		c = sh.newClient(req.ClientID, who)
-		c.s = *session.New(sh.b.rules)
+		c.s = *session.New(sh.b.laws.now.Load().rules)
 		if req.Expiry > 0 {
 			c.stored = store.SessionID(sh.b.nextSession.Add(1))
 		}
@@ -52,14 +64,17 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	p.conn, p.request = nil, nil
 	c.conn, c.cause = conn, ""
 	c.identify(who)
+	sh.router.reauthorize(c)
 	conn.State = c
 	c.hello = &hello{request: req, assigned: p.assigned}
 	if p.exchange != nil {
 		c.hello.authData = p.exchange.last
-		sh.renewals.admit(c, p.door)
+		sh.renewals.admit(c, p.door, req.AuthMethod)
 	}
+	sh.paces.set(c, true)
 	sh.count.Connects++
 	sh.perform(c, nil, c.s.Attach(sh.turn(), req.Params, fresh, sh.take()))
+	sh.wards.judge(c)
 	sh.agenda.watch(c)
 	sh.replay.later(c)
 	if sh.b.opts.Events.Connected != nil {
@@ -73,7 +88,7 @@ func (b *Broker) enter(taking bool) bool {
 	if taking {
 		return true // the other one is about to be taken off
 	}
-	if limit := int64(b.limits.MaxConnections); limit > 0 && now > limit {
+	if limit := int64(b.limits().MaxConnections); limit > 0 && now > limit {
 		b.connected.Add(-1)
 		return false
 	}
@@ -112,6 +127,7 @@ func (sh *shard) detach(c *client) {
 	sh.renewals.leave(c)
 	delete(sh.health.back, c)
 	delete(sh.commits.paused, c)
+	sh.paces.release(c)
 	c.online.Store(false)
 	c.unsent, c.unsentB = 0, 0
 	sh.b.connected.Add(-1)
@@ -137,6 +153,7 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	}
 	c.replays = nil
 	sh.agenda.forget(c)
+	delete(sh.wards.clients, c)
 	c.online.Store(false)
 	sh.b.queuedBytes.Add(-c.queued)
 	c.queued = 0

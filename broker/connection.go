@@ -13,10 +13,10 @@ import (
 // Opened implements loop.Handler: a new connection owes a CONNECT.
 func (sh *shard) Opened(conn *loop.Conn) {
 	door := conn.State.(*Door)
-	p := &pending{conn: conn, door: door, peer: peerOf(conn, door), deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits.ConnectTimeout.Milliseconds()}
+	p := &pending{conn: conn, door: door, peer: peerOf(conn, door), deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits().ConnectTimeout.Milliseconds()}
 	conn.State = p
 	sh.lobby.waiting = append(sh.lobby.waiting, p)
-	if sh.stopping {
+	if sh.stopping || sh.lobby.keepsAway(p) {
 		conn.Close()
 	}
 }
@@ -37,9 +37,9 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if conn.State == nil || admitted && c.s.Closing() {
 			return len(b), 0
 		}
-		limit, version := sh.b.limits.MaxConnectSize, mqtt.Version(0)
+		limit, version := sh.b.limits().MaxConnectSize, mqtt.Version(0)
 		if admitted {
-			limit, version = sh.b.limits.MaxPacketSize, c.s.Version()
+			limit, version = sh.b.limits().MaxPacketSize, c.s.Version()
 		} else if p := conn.State.(*pending); p.hs.Busy() {
 			conn.PauseRead() // what it sends before it is admitted stays where it is
 			return used, 0
@@ -73,7 +73,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			return used, n + h.Length
 		}
 		body := b[used+n : used+n+h.Length]
-		if err := sh.packet.Decode(version, h, body, mqtt.Limits{UserProperties: sh.b.limits.MaxUserProperties, PropertyBytes: sh.b.limits.MaxPropertyBytes}); err != nil {
+		if err := sh.packet.Decode(version, h, body, mqtt.Limits{UserProperties: sh.b.limits().MaxUserProperties, PropertyBytes: sh.b.limits().MaxPropertyBytes}); err != nil {
 			if p, ok := conn.State.(*pending); ok && h.Type == mqtt.CONNECT && !p.hs.Started() {
 				p.version = sh.packet.Connect.Version
 			}
@@ -83,9 +83,16 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if admitted && sh.health.holdsBack(c, &sh.packet) {
 			return used, 0
 		}
+		if admitted && sh.paces.watch(c) && !sh.paces.pass(c, &sh.packet, n+h.Length) {
+			return used, 0
+		}
 		sh.count.PacketsReceived++
 		if admitted {
-			sh.perform(c, &sh.packet, c.s.Packet(sh.turn(), &sh.packet, sh.take()))
+			if point := c.who.Load().Mount; point != "" {
+				mount(point, &sh.packet)
+			}
+			sh.perform(c, &sh.packet, c.s.Packet(c.turn(), &sh.packet, sh.take()))
+			sh.paces.refused = 0
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {
 				sh.commits.pause(c)
@@ -153,7 +160,10 @@ func (sh *shard) Drained(conn *loop.Conn) {
 	if c, ok := conn.State.(*client); ok {
 		defer sh.rescue(c)
 		sh.stalls.over(c)
-		sh.perform(c, nil, c.s.Drained(sh.turn(), sh.take()))
+		if sh.paces.stopped(c) {
+			return
+		}
+		sh.perform(c, nil, c.s.Drained(c.turn(), sh.take()))
 		sh.replay.later(c)
 	}
 }

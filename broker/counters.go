@@ -3,6 +3,8 @@ package broker
 import (
 	"sync/atomic"
 
+	"github.com/sapwood-mqtt/sapwood/broker/limit"
+	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -18,15 +20,19 @@ type Counters struct {
 	ConnectTimeouts                        uint64 // connections without a CONNECT in time
 	Stalled                                uint64 // clients disconnected because they did not read
 	Subscribes                             uint64
-	Wills                                  uint64               // published
-	Denied                                 uint64               // publishes and filters refused
-	SessionsExpired                        uint64               // ended by their expiry interval
-	StoreErrors                            uint64               // batches not kept
-	HeldBack                               uint64               // times a client was not read because the store did not take its message
-	NotStored                              [256]uint64          // PUBLISHes, filters and CONNECTs refused because the store takes nothing new, by mqtt.ReasonCode
-	Dropped                                [session.Whys]uint64 // messages that did not reach a receiver, by session.Why
-	Refused                                [256]uint64          // CONNECTs, by mqtt.ReasonCode
-	Violations                             [256]uint64          // connections closed for bad input, by mqtt.ReasonCode
+	Wills                                  uint64                       // published
+	Denied                                 uint64                       // publishes and filters refused
+	SessionsExpired                        uint64                       // ended by their expiry interval
+	StoreErrors                            uint64                       // batches not kept
+	HeldBack                               uint64                       // times a client was not read because the store did not take its message
+	Limited                                [limit.Reasons]uint64        // publishes, deliveries and connects held back, refused or dropped, by limit.Reason
+	Banned                                 uint64                       // connections refused to those who are banned
+	Flapping                               uint64                       // found
+	Shed                                   [overload.Publish + 1]uint64 // what overload refused or dropped, by overload.Level
+	NotStored                              [256]uint64                  // PUBLISHes, filters and CONNECTs refused because the store takes nothing new, by mqtt.ReasonCode
+	Dropped                                [session.Whys]uint64         // messages that did not reach a receiver, by session.Why
+	Refused                                [256]uint64                  // CONNECTs, by mqtt.ReasonCode
+	Violations                             [256]uint64                  // connections closed for bad input, by mqtt.ReasonCode
 }
 
 func (c *Counters) add(o *Counters) {
@@ -49,6 +55,14 @@ func (c *Counters) add(o *Counters) {
 	c.SessionsExpired += o.SessionsExpired
 	c.StoreErrors += o.StoreErrors
 	c.HeldBack += o.HeldBack
+	c.Banned += o.Banned
+	c.Flapping += o.Flapping
+	for i, n := range o.Limited {
+		c.Limited[i] += n
+	}
+	for i, n := range o.Shed {
+		c.Shed[i] += n
+	}
 	for i, n := range o.Dropped {
 		c.Dropped[i] += n
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
@@ -29,8 +30,10 @@ type Events struct {
 	Refused      func(Refusal)
 	SessionEnded func(clientID string)
 	Subscribed   func(clientID, filter string, o mqtt.SubOptions)
-	Denied       func(clientID string, m *mqtt.Message)
+	Denied       func(Denial)
 	Dropped      func(clientID string, m *mqtt.Message, why session.Why) // m is nil where the message was not at hand
+	Limited      func(Limited)                                           // once until the client was within the limit for a while
+	Overload     func(overload.State)                                    // a change, told on a goroutine of its own
 }
 
 // Client is a client as others see it.
@@ -45,6 +48,17 @@ type Client struct {
 	Queued     int           // QoS 1 and 2 messages waiting or in flight
 	QueueBytes int64
 	Filters    []string // subscriptions
+	Resting    []string // those of them that it may not have at present
+}
+
+// Limited is a client that has reached a limit, or flaps, or one that is put into quarantine.
+type Limited struct {
+	What     string // a limit.Reason, "flapping" or "quarantine"
+	ClientID string // empty if it is about a user
+	User     string
+	Listener string
+	Remote   string
+	Text     string // for people
 }
 
 // Refusal is a CONNECT that was not accepted.
@@ -67,6 +81,9 @@ func (sh *shard) describe(c *client) Client {
 	}
 	for _, s := range c.s.Subscriptions() {
 		d.Filters = append(d.Filters, s.Filter)
+		if c.resting[s.Filter] {
+			d.Resting = append(d.Resting, s.Filter)
+		}
 	}
 	return d
 }
@@ -117,8 +134,9 @@ func (k *Control) Reidentify(ctx context.Context, change func(*auth.Principal) *
 		if id == who.Identity {
 			return false
 		}
-		c.identify(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer, Restored: who.Restored})
+		c.identify(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer, Mount: who.Mount, Restored: who.Restored})
 		sh.agenda.watch(c)
+		sh.router.reauthorize(c)
 		return true
 	})
 }
@@ -212,10 +230,14 @@ func (k *Control) wait(ctx context.Context, done <-chan error) error {
 	}
 }
 
-// Publish publishes a message in the broker's own name, after every check but that of a client. It returns
+// Publish publishes a message in the broker's own name: neither rules nor gates are asked, and $SYS is open to it. It returns
 // when the message is routed and, where it has to be kept, handed to the store; the reason is
-// what a publisher's acknowledgement would say.
+// what a publisher's acknowledgement would say. What somebody asked for goes by PublishAs.
 func (k *Control) Publish(ctx context.Context, m mqtt.Message) (mqtt.ReasonCode, error) {
+	return k.publish(ctx, nil, m)
+}
+
+func (k *Control) publish(ctx context.Context, who *auth.Principal, m mqtt.Message) (mqtt.ReasonCode, error) {
 	if err := topic.ValidName(m.Topic); err != nil {
 		return mqtt.TopicNameInvalid, err
 	}
@@ -231,6 +253,12 @@ func (k *Control) Publish(ctx context.Context, m mqtt.Message) (mqtt.ReasonCode,
 		defer func() { done <- nil }()
 		sh.b.guard("publish", func() {
 			reason = mqtt.UnspecifiedError
+			if who != nil {
+				if reason = sh.router.admits(who, kept); reason != mqtt.Success {
+					return
+				}
+				reason = mqtt.UnspecifiedError
+			}
 			reason = sh.router.publish(nil, kept).reason
 		})
 	})

@@ -42,8 +42,10 @@ func (e *events) hooks() broker.Events {
 		Refused:      func(r broker.Refusal) { e.note("refused %s 0x%X", r.ClientID, uint8(r.Reason)) },
 		SessionEnded: func(id string) { e.note("ended %s", id) },
 		Subscribed:   func(id, filter string, o mqtt.SubOptions) { e.note("subscribed %s %s %d", id, filter, o.QoS()) },
-		Denied:       func(id string, m *mqtt.Message) { e.note("denied %s %s", id, m.Topic) },
-		Dropped:      func(id string, m *mqtt.Message, why session.Why) { e.note("dropped %s %v", id, why) },
+		Denied: func(d broker.Denial) {
+			e.note("denied %s %s 0x%X %v %s: %s %s", d.ClientID, d.Topic, uint8(d.Reason), d.Action, d.Owner, d.Rule, d.Why)
+		},
+		Dropped: func(id string, m *mqtt.Message, why session.Why) { e.note("dropped %s %v", id, why) },
 	}
 }
 

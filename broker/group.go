@@ -118,7 +118,10 @@ func (r *router) choose(g *group, m *mqtt.Message) (*client, uint32) { return r.
 const manyMembers = 16
 
 // chooseBut chooses among all but one member. Who is offline gets nothing while another is online, and whose queue is
-// full no QoS 1 or 2 message while another has room; when all are offline, these wait for one whose session lasts.
+// full no QoS 1 or 2 message while another has room; when all are offline, these wait for one whose session lasts. Who may
+// not receive m is no choice; when that alone leaves nobody, the message is lost and counted.
+//
+// Whether a member may is what sh.asked asks.
 func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uint32) {
 	members := *g.members.Load()
 	n := len(members)
@@ -126,7 +129,7 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 		return nil, 0
 	}
 	start := 0
-	switch r.sh.b.delivery.Shared {
+	switch r.sh.b.delivery().Shared {
 	case StickyPublisher:
 		start = int(maphash.String(r.sh.b.seed, m.Publisher) % uint64(n))
 	case StickyTopic:
@@ -134,8 +137,8 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 	default:
 		start = int(g.turn.Add(1) % uint32(n))
 	}
-	leastLoaded := r.sh.b.delivery.Shared == LeastLoaded
-	var best, full, offline *member
+	leastLoaded := r.sh.b.delivery().Shared == LeastLoaded
+	var best, full, offline, denied *member
 	look := n
 	if leastLoaded && n > manyMembers {
 		look = manyMembers
@@ -145,6 +148,8 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 		c := mb.client
 		switch {
 		case c == not:
+		case !r.receives(c):
+			denied = mb
 		case !c.online.Load():
 			if offline == nil && c.stored != 0 {
 				offline = mb
@@ -158,6 +163,9 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 		}
 	}
 	if best = cmp.Or(best, full, offline); best == nil {
+		if denied != nil && not == nil {
+			r.sh.drop(denied.client, m, session.Denied)
+		}
 		return nil, 0
 	}
 	return best.client, best.options
@@ -179,8 +187,9 @@ func (sh *shard) redistribute(c *client) {
 		}
 		for _, it := range r.items {
 			if g := it.Delivery.Group; g != "" && !it.Released && sh.b.groups.has(g, c, isOnline) {
-				sh.router.requeue(again{msg: it.Message, from: c, group: g, seq: it.Seq})
-				c.s.Withdraw(it.Seq, it.Message)
+				if sh.router.requeue(again{msg: it.Message, from: c, group: g, seq: it.Seq}) {
+					c.s.Withdraw(it.Seq, it.Message)
+				}
 			}
 		}
 		sh.measure(c)

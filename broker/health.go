@@ -32,6 +32,7 @@ type again struct {
 	from  *client       // whose will it is, or who had it
 	group string        // it moves within; empty for a will
 	seq   uint64        // the position that it leaves in from's queue, 0 = none
+	why   session.Why   // it is dropped if nobody takes it; nothing where it stays then
 	tell  bool          // of a will: also to be delivered, not only retained
 }
 
@@ -153,7 +154,7 @@ func (c *client) read(sh *shard) {
 func (h *health) waits(c *client) bool {
 	_, back := h.back[c]
 	_, paused := h.sh.commits.paused[c]
-	return back || paused
+	return back || paused || c.pace != nil && c.pace.reading != 0
 }
 
 // hold keeps a message until the store is well.

@@ -48,7 +48,7 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 		return
 	}
 	p.version = l.sh.packet.Connect.Version
-	req, refusal := p.hs.Connect(&l.sh.packet, p.door.admission(l.sh.b.admission))
+	req, refusal := p.hs.Connect(&l.sh.packet, p.door.admission(l.sh.b.laws.now.Load().admission))
 	if refusal != nil {
 		l.refuse(conn, p, refusal)
 		return
@@ -90,6 +90,10 @@ func (l *lobby) assignID() string {
 
 // authenticate finds out who the client is, off the loop if somebody has to be asked.
 func (l *lobby) authenticate(conn *loop.Conn, p *pending) {
+	if r := l.keepsOut(p); r != nil {
+		l.refuse(conn, p, r)
+		return
+	}
 	req, door := p.request, p.door.listener.Load()
 	authn := door.Authn
 	attempt := &auth.Attempt{
@@ -109,7 +113,7 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending) {
 		l.refuse(conn, p, &session.Refusal{Reason: mqtt.ServerShuttingDown, Text: "the server is shutting down"})
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), l.sh.b.limits().ConnectTimeout)
 	p.cancel = cancel
 	go func() {
 		defer cancel()

@@ -3,6 +3,7 @@ package broker
 import (
 	"sync"
 
+	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -60,7 +61,7 @@ func (x *mailbox) hole(r *receiver, seq uint64) {
 
 func (sh *shard) handHole(c *client, seq uint64) {
 	if !c.s.Ended() {
-		sh.perform(c, nil, c.s.Lost(sh.turn(), seq, sh.take()))
+		sh.perform(c, nil, c.s.Lost(c.turn(), seq, sh.take()))
 	}
 }
 
@@ -70,13 +71,16 @@ func (sh *shard) hand(c *client, m *mqtt.Message, d *mqtt.Delivery, seq uint64) 
 		sh.drop(c, m, session.SessionEnded)
 		return
 	}
+	if d.QoS == 0 && (c.pace != nil || sh.b.burden.level.Load() >= int32(overload.QoS0)) && sh.paces.drops(c, m) {
+		return
+	}
 	if d.QoS == 0 && c.s.Passes(m) {
 		e := session.Effect{Kind: session.SendPublish, Msg: m, Retain: d.Retain, SubIDs: d.SubscriptionIDs}
 		sh.out.deliver(c, &e)
 		sh.capOutput(c)
 		return
 	}
-	sh.perform(c, nil, c.s.Deliver(sh.turn(), m, d, seq, sh.take()))
+	sh.perform(c, nil, c.s.Deliver(c.turn(), m, d, seq, sh.take()))
 }
 
 func (x *mailbox) outgoing(to *shard) *mail {

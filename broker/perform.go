@@ -19,10 +19,17 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		case session.Send:
 			sh.out.send(c, e)
 		case session.Route:
+			if sh.paces.refused != 0 || c.barred.Load() {
+				do = sh.paces.turnDown(c, &p.Publish, do)
+				break
+			}
 			v := sh.router.publish(c, sh.router.viewOf(c, &p.Publish))
-			if v.why != nil {
+			switch {
+			case v.disconnect:
+				do = c.s.Denied(&p.Publish, do)
+			case v.why != nil:
 				do = c.s.Refused(&p.Publish, v.reason, v.why.Error(), do)
-			} else {
+			default:
 				do = c.s.Routed(sh.turn(), &p.Publish, v.reason, v.batch, do)
 			}
 		case session.Keep:
@@ -31,7 +38,11 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 			sh.drop(c, e.Msg, e.Why)
 		case session.Authorize:
 			sh.router.authorizeFilters(c, &p.Subscribe, e.Codes)
+			from := len(do)
 			do = c.s.Subscribed(sh.turn(), &p.Subscribe, e.Codes, do)
+			if c.barred.Load() {
+				sh.wards.explain(c, do[from:])
+			}
 		case session.AddSubscription:
 			sh.router.subscribe(c, e.Sub)
 			sh.router.keepSubscription(c, store.Subscribe, e.Sub)
@@ -63,14 +74,15 @@ func (sh *shard) performRare(c *client, p *mqtt.Packet, e *session.Effect) {
 		if c.conn != nil {
 			sh.out.greet(c, e)
 			c.known = c.stored != 0
-			c.online.Store(true)
+			c.online.Store(!c.barred.Load())
+			sh.wards.tell(c)
 		}
 	case session.Replay:
 		sh.replay.start(c, e.Sub)
 	case session.Fetch:
 		sh.fetch(c, e)
 	case session.Requeue:
-		sh.router.moveOn(c, e.Text, e.Msg)
+		sh.router.moveOn(c, e.Text, e.Msg, e.Why)
 	case session.Authenticate:
 		sh.renewals.step(c, e.Flag, p)
 	case session.SendAuth:
@@ -85,7 +97,7 @@ func (sh *shard) performRare(c *client, p *mqtt.Packet, e *session.Effect) {
 		conn := c.conn
 		sh.post(c, func() {
 			if conn != nil && c.conn == conn {
-				sh.perform(c, nil, c.s.Continue(sh.turn(), sh.take()))
+				sh.perform(c, nil, c.s.Continue(c.turn(), sh.take()))
 			}
 		})
 	default:
@@ -111,7 +123,7 @@ func (sh *shard) measure(c *client) {
 
 // capOutput has a client's session hold back once its connection does not take what is written.
 func (sh *shard) capOutput(c *client) {
-	if c.conn != nil && (c.conn.Pending() > sh.b.limits.MaxOutgoingBytes || c.unsent > sh.b.limits.MaxOutgoing && c.outgoing() > sh.b.limits.MaxOutgoing) {
+	if c.conn != nil && (c.conn.Pending() > sh.b.limits().MaxOutgoingBytes || c.unsent > sh.b.limits().MaxOutgoing && c.outgoing() > sh.b.limits().MaxOutgoing) {
 		c.s.Blocked()
 		c.conn.WaitDrain()
 		sh.stalls.note(c)
@@ -180,12 +192,9 @@ func (sh *shard) fetch(c *client, e *session.Effect) {
 			}
 			fetched := make([]session.Fetched, len(items))
 			for i, it := range items {
-				fetched[i] = session.Fetched{
-					Seq: it.Seq, Released: it.Released, Msg: it.Message, Delivery: it.Delivery,
-					Denied: !it.Released && !sh.router.mayReceive(c, it.Message),
-				}
+				fetched[i] = session.Fetched{Seq: it.Seq, Released: it.Released, Msg: it.Message, Delivery: it.Delivery}
 			}
-			sh.perform(c, nil, c.s.Fetched(sh.turn(), epoch, fetched, next, sh.take()))
+			sh.perform(c, nil, c.s.Fetched(c.turn(), epoch, fetched, next, sh.take()))
 		})
 	}()
 }

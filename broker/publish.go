@@ -1,10 +1,8 @@
 package broker
 
 import (
-	"bytes"
 	"slices"
 
-	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -43,18 +41,25 @@ func (r *router) viewOf(c *client, p *mqtt.Publish) *mqtt.Message {
 }
 
 // verdict is what became of a message. reason is for the acknowledgement, batch the store batch that has to be kept
-// before it, 0 = none. why is set where the message was refused because the store takes nothing new: nothing happened.
+// before it, 0 = none. why is set where the message was refused because the store takes nothing new: nothing happened. disconnect
+// says that the publisher is to lose its connection.
 type verdict struct {
-	reason mqtt.ReasonCode
-	batch  uint64
-	why    error
+	reason     mqtt.ReasonCode
+	batch      uint64
+	why        error
+	disconnect bool
 }
 
 // publish is the walk of one message through the broker: authorise, ask the gates, retain, match, store,
 // deliver. from is nil for the server's own messages. m may be a view.
 func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 	if from != nil {
-		if v.reason = r.allowed(from, m); v.reason != mqtt.Success {
+		if from.barred.Load() { // its will
+			v.reason = r.quarantined(from.who.Load(), m)
+			return v
+		}
+		if v.reason = r.admits(from.who.Load(), m); v.reason != mqtt.Success {
+			v.disconnect = v.reason == mqtt.NotAuthorized && from.s.Version() < mqtt.V5 && r.sh.b.disconnectDenied.Load()
 			return v
 		}
 	}
@@ -137,64 +142,10 @@ func (r *router) grows(from *client, m *mqtt.Message) bool {
 	return false
 }
 
-// allowed tells whether a client may publish m: the topics of the server itself, the authorizer, the gates.
-func (r *router) allowed(from *client, m *mqtt.Message) mqtt.ReasonCode {
-	if !r.mayPublish(from.who.Load(), m) {
-		r.denied(from, m)
-		return mqtt.NotAuthorized
-	}
-	for _, g := range r.sh.b.opts.Gates {
-		if reason := g.Admit(from.id, m); reason != mqtt.Success {
-			r.denied(from, m)
-			return reason
-		}
-	}
-	return mqtt.Success
-}
-
-// mayPublish: $SYS and $CONTROL are the server's alone, whoever asks.
-func (r *router) mayPublish(who *auth.Principal, m *mqtt.Message) bool {
-	if m.Topic[0] == '$' {
-		first, _, _ := bytes.Cut(m.Topic, []byte("/"))
-		if string(first) == "$SYS" || string(first) == "$CONTROL" {
-			return false
-		}
-	}
-	if r.sh.b.opts.Authz == nil {
-		return true
-	}
-	r.sh.asked = auth.Question{Action: auth.Publish, QoS: m.QoS, Retain: m.Retain, Topic: m.Topic}
-	return r.sh.b.opts.Authz.Authorize(who, &r.sh.asked)
-}
-
-// mayReceive is asked wherever a message is on its way to a client: live, retained, queued.
-func (r *router) mayReceive(c *client, m *mqtt.Message) bool {
-	if r.sh.b.opts.Authz == nil {
-		return true
-	}
-	r.sh.asked = auth.Question{Action: auth.Receive, Topic: m.Topic}
-	return r.receives(c)
-}
-
-// receives tells whether a client may receive the message that sh.asked is about. Of a client that was not here since the
-// broker started too little is known: its messages are queued, and asked about when they are sent.
-func (r *router) receives(c *client) bool {
-	who := c.who.Load()
-	return who.Restored || r.sh.b.opts.Authz.Authorize(who, &r.sh.asked)
-}
-
-func (r *router) denied(from *client, m *mqtt.Message) {
-	r.sh.count.Denied++
-	if r.sh.b.opts.Events.Denied != nil {
-		r.sh.b.opts.Events.Denied(from.id, m)
-	}
-}
-
 // match finds the receivers of m.
 func (r *router) match(from *client, m *mqtt.Message) {
-	merge := r.sh.b.delivery.Overlapping == OverlapMerge
-	authz := r.sh.b.opts.Authz != nil
-	r.sh.asked = auth.Question{Action: auth.Receive, Topic: m.Topic} // once for all receivers
+	merge := r.sh.b.delivery().Overlapping == OverlapMerge
+	r.ask(m) // once for all receivers
 	for _, e := range r.matches.Match(m.Topic) {
 		var c *client
 		options := e.Options
@@ -214,7 +165,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 		if options&optNoLocal != 0 && c == from { // [MQTT-3.8.3-3]
 			continue
 		}
-		if authz && !r.receives(c) {
+		if c.barred.Load() || group == "" && !r.receives(c) {
 			r.sh.drop(c, m, session.Denied)
 			continue
 		}
@@ -290,7 +241,7 @@ func (r *router) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
 // refuses tells why a receiver cannot take a QoS 1 or 2 message, 0 = it can.
 func (r *router) refuses(c *client, m *mqtt.Message) session.Why {
 	switch {
-	case r.sh.b.queuedBytes.Load()+int64(m.Bytes()) > r.sh.b.limits.MaxTotalQueued:
+	case r.sh.b.queuedBytes.Load()+int64(m.Bytes()) > r.sh.b.limits().MaxTotalQueued:
 		return session.ServerFull
 	case c.full.Load():
 		return session.QueueFull
@@ -310,15 +261,16 @@ func (r *router) deliverLater(m *mqtt.Message, record int) {
 	b.bytes += int64(m.Bytes())
 }
 
-// requeue gives a message of a shared subscription to another member than the one that has it now.
-func (r *router) requeue(a again) {
+// requeue gives a message of a shared subscription to another member than the one that has it now, and tells whether it did.
+func (r *router) requeue(a again) bool {
 	if r.requeued(&a) {
-		return
+		return true
 	}
 	if a.seq == 0 { // else it stays where it is
-		r.sh.drop(a.from, a.msg, session.SessionEnded)
+		r.sh.drop(a.from, a.msg, a.why)
 	}
 	r.moved(&a)
+	return false
 }
 
 // requeued is false when there is nobody else.
@@ -327,6 +279,7 @@ func (r *router) requeued(a *again) bool {
 	if g == nil {
 		return false
 	}
+	r.ask(a.msg)
 	c, options := r.chooseBut(g, a.msg, a.from)
 	if c == nil {
 		return false
@@ -400,8 +353,10 @@ func (r *router) sendWill(a *again) {
 	b := r.sh.commits.batch
 	routed := len(b.routed)
 	if !a.tell {
-		r.retain(&m)
-		b.again = append(b.again, *a)
+		if r.admits(c.who.Load(), &m) == mqtt.Success {
+			r.retain(&m)
+			b.again = append(b.again, *a)
+		}
 		return
 	}
 	v := r.publish(c, &m)

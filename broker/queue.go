@@ -63,7 +63,7 @@ func (r *router) endStored(c *client, unsent, lost uint64) {
 			switch g := it.Delivery.Group; {
 			case it.Released:
 			case g != "" && (it.Delivery.QoS == 1 || it.Seq >= unsent):
-				r.moveOn(c, g, it.Message)
+				r.moveOn(c, g, it.Message, session.SessionEnded)
 			case it.Seq >= unsent:
 				r.sh.drop(c, it.Message, session.SessionEnded)
 			}
@@ -79,10 +79,11 @@ func (r *router) endStored(c *client, unsent, lost uint64) {
 	})
 }
 
-// moveOn gives a message of a shared subscription from an ending session to another member.
-func (r *router) moveOn(c *client, group string, m *mqtt.Message) {
+// moveOn gives a message of a shared subscription to another member: of an ending session, or what its client may not have
+// any more. It is dropped with the reason why when there is none.
+func (r *router) moveOn(c *client, group string, m *mqtt.Message, why session.Why) {
 	c.moving++
-	r.requeue(again{msg: m.Keep(), from: c, group: group})
+	r.requeue(again{msg: m.Keep(), from: c, group: group, why: why})
 }
 
 // leave removes an ended session from the store once nothing of it moves any more.

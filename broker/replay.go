@@ -122,7 +122,7 @@ func (p *replays) pumpOne(c *client) (again bool) {
 		if min(m.QoS, granted) > 0 {
 			room--
 		}
-		return room > 0 && bytes < replayOutput
+		return room > 0 && bytes < replayOutput && !c.pace.delivers()
 	})
 	for _, m := range found {
 		p.deliver(c, &r.sub, m)

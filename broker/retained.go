@@ -19,8 +19,8 @@ import (
 // end the tree shows what the store has, whichever shards changed a topic at the same moment.
 type retained struct {
 	tree     *topic.Retained[*mqtt.Message]
-	max      int
-	maxBytes int64
+	max      atomic.Int64
+	maxBytes atomic.Int64
 	bytes    atomic.Int64
 
 	// order is held while a batch with changes is given to the store: in that order they are in both. It is the one
@@ -80,17 +80,25 @@ func (x *expiries) Pop() any {
 }
 
 func newRetained(most int, mostBytes int64) *retained {
-	return &retained{tree: topic.NewRetained[*mqtt.Message](), max: most, maxBytes: mostBytes, open: make(map[string]*contested)}
+	r := &retained{tree: topic.NewRetained[*mqtt.Message](), open: make(map[string]*contested)}
+	r.limit(most, mostBytes)
+	return r
+}
+
+// limit says how many messages and bytes may be kept from now on.
+func (r *retained) limit(most int, mostBytes int64) {
+	r.max.Store(int64(most))
+	r.maxBytes.Store(mostBytes)
 }
 
 // fits tells whether m may be kept besides what there is.
 func (r *retained) fits(m *mqtt.Message) bool {
 	size := int64(m.Bytes())
-	if r.tree.Len() < r.max && r.bytes.Load()+size <= r.maxBytes {
+	if int64(r.tree.Len()) < r.max.Load() && r.bytes.Load()+size <= r.maxBytes.Load() {
 		return true
 	}
 	old, had := r.tree.Get(m.Topic)
-	return had && r.bytes.Load()-int64(old.Bytes())+size <= r.maxBytes
+	return had && r.bytes.Load()-int64(old.Bytes())+size <= r.maxBytes.Load()
 }
 
 // set keeps m, which is a kept message.

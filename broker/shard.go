@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/ban"
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
@@ -30,6 +31,9 @@ type shard struct {
 	agenda   agenda   // what is due when
 	stalls   stalls   // clients that do not read
 	health   health   // what the store does not take
+	paces    paces    // clients that are not to go faster
+	wards    wards    // clients in quarantine
+	pulse    pulse    // what the watermarks are about
 
 	packet  mqtt.Packet        // the one being worked on
 	asked   auth.Question      // what the authorizer is asked
@@ -43,7 +47,7 @@ type shard struct {
 
 func newShard(b *Broker, index int) (*shard, error) {
 	sh := &shard{b: b, index: index, byID: make(map[string]*client), quiesced: make(chan struct{})}
-	l, err := loop.New(sh, loop.Options{LowWater: min(64<<10, b.limits.MaxOutgoingBytes/2)})
+	l, err := loop.New(sh, loop.Options{LowWater: b.laws.lowWater})
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +58,8 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 4096)}
 	sh.commits.sh, sh.commits.paused = sh, make(map[*client]struct{})
 	sh.health = health{sh: sh, back: make(map[*client]struct{})}
+	sh.paces.sh = sh
+	sh.wards = wards{sh: sh, clients: make(map[*client]*ban.Ban)}
 	sh.stalls = stalls{sh: sh, clients: make(map[*client]stall)}
 	sh.commits.batch = sh.commits.newBatch()
 	return sh, nil
@@ -64,6 +70,10 @@ func (sh *shard) start(n int) {
 	sh.mail.outbox = make([]*mail, n)
 	sh.loop.Post(func() { sh.loop.WakeAt(sh.loop.Now().Add(time.Second)) })
 	sh.agenda.every(time.Second, sh.stalls.check)
+	sh.agenda.every(time.Second, sh.wards.check)
+	if sh.b.opts.Overload != nil {
+		sh.agenda.every(loadEvery, func() { sh.pulse.beat(sh) })
+	}
 	if sh.index == 0 && sh.b.opts.SysEvery > 0 {
 		sys := newSys(sh.b)
 		sys.publish(sh)
@@ -79,11 +89,21 @@ func (sh *shard) turn() session.Turn {
 	return session.Turn{Now: sh.now, Batch: sh.commits.batch.number}
 }
 
+// turn is the shard's, with who is asked what the client may have.
+func (c *client) turn() session.Turn {
+	t := c.shard.turn()
+	if c.shard.b.opts.Authz != nil || c.who.Load().Mount != "" {
+		t.Receiver = c
+	}
+	return t
+}
+
 // Turn implements loop.Handler: mail from other shards, timers, retained messages, and what
 // the store has to keep.
 func (sh *shard) Turn(now time.Time) {
 	sh.tick(now)
 	sh.mail.collect()
+	sh.paces.run()
 	sh.agenda.run()
 	sh.health.check()
 	sh.replay.pump()
@@ -142,7 +162,7 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 		sh.end(other, true, 0, 0)
 	}
 	c := sh.newClient(m.ClientID, &auth.Principal{Identity: identityNamed(m.Owner), ClientID: m.ClientID, Restored: true})
-	c.s = *session.Restore(sh.b.rules, q)
+	c.s = *session.Restore(sh.b.laws.now.Load().rules, q)
 	c.stored, c.known = m.ID, true
 	for i := range c.s.Subscriptions() {
 		sh.router.subscribe(c, &c.s.Subscriptions()[i])

@@ -31,7 +31,7 @@ func (s *stalls) over(c *client) { delete(s.clients, c) }
 
 // check disconnects who has taken nothing for delivery.stall_timeout.
 func (s *stalls) check() {
-	limit := s.sh.b.delivery.StallTimeout
+	limit := s.sh.b.delivery().StallTimeout
 	for c, st := range s.clients {
 		switch {
 		case c.conn == nil:

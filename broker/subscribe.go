@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -25,6 +24,10 @@ func indexOptions(s *session.Subscription) uint32 {
 
 // authorizeFilters puts refusals into codes: of what the store does not take, and of what is not allowed.
 func (r *router) authorizeFilters(c *client, p *mqtt.Subscribe, codes []mqtt.ReasonCode) {
+	if c.barred.Load() {
+		r.sh.wards.filters(c, p, codes)
+		return
+	}
 	if c.stored != 0 {
 		if err := r.sh.health.why(); err != nil {
 			for i, f := range p.Filters {
@@ -44,14 +47,9 @@ func (r *router) authorizeFilters(c *client, p *mqtt.Subscribe, codes []mqtt.Rea
 		if codes[i].Failed() {
 			continue
 		}
-		inner := f.Filter
-		if group, rest := splitShared(string(f.Filter)); group != "" {
-			inner = []byte(rest)
-		}
-		r.sh.asked = auth.Question{Action: auth.Subscribe, QoS: f.Options.QoS(), Topic: inner}
-		if !r.sh.b.opts.Authz.Authorize(c.who.Load(), &r.sh.asked) {
+		if who := c.who.Load(); !r.maySubscribe(who, string(f.Filter), f.Options) {
 			codes[i] = mqtt.NotAuthorized
-			r.sh.count.Denied++
+			r.denied(who, nil, codes[i])
 		}
 	}
 }
@@ -68,6 +66,7 @@ func splitShared(filter string) (group, inner string) {
 
 // subscribe puts a subscription into the index.
 func (r *router) subscribe(c *client, s *session.Subscription) {
+	c.awake(s.Filter)
 	if group, inner := splitShared(s.Filter); group != "" {
 		r.sh.b.index.Set(inner, entry(r.sh.b.groups.join(s.Filter, c, indexOptions(s)), 0))
 		return
@@ -75,8 +74,16 @@ func (r *router) subscribe(c *client, s *session.Subscription) {
 	r.sh.b.index.Set(s.Filter, entry(c.handle, indexOptions(s)))
 }
 
+// awake forgets that a subscription rests.
+func (c *client) awake(filter string) {
+	if delete(c.resting, filter); len(c.resting) == 0 {
+		c.resting = nil
+	}
+}
+
 // unsubscribe takes a subscription out of the index.
 func (r *router) unsubscribe(c *client, filter string) {
+	c.awake(filter)
 	if group, inner := splitShared(filter); group != "" {
 		if id, gone := r.sh.b.groups.leave(filter, c); gone {
 			r.sh.b.index.Delete(inner, id)

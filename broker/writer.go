@@ -67,6 +67,10 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 			alike = alike && alias == 0
 		}
 	}
+	if point := c.who.Load().Mount; point != "" {
+		unmount(point, p)
+		alike = false
+	}
 	size := 0
 	switch {
 	case alike:
@@ -88,6 +92,9 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	w.sh.count.PublishSent++
 	w.sh.count.BytesSent += uint64(size)
 	w.sh.count.PublishBytesSent += uint64(len(m.Payload))
+	if c.pace != nil {
+		w.sh.paces.sent(c, size)
+	}
 }
 
 // shape returns the encoded form that receivers alike share.
@@ -153,7 +160,7 @@ func (w *writer) challenge(c *client, e *session.Effect) bool {
 	if c.conn == nil {
 		return true
 	}
-	out := authPacket(e.Reason, c.s.AuthMethod(), []byte(e.Text), c.s.MaximumPacketSize())
+	out := authPacket(e.Reason, w.sh.renewals.of[c].method, []byte(e.Text), c.s.MaximumPacketSize())
 	w.write(c.conn, out)
 	return len(out) > 0
 }
@@ -174,13 +181,13 @@ func (w *writer) greet(c *client, e *session.Effect) {
 	c.hello = nil
 	ack := mqtt.Connack{SessionPresent: e.Flag, Reason: e.Reason}
 	if c.s.Version() >= mqtt.V5 {
-		w.greetProps(&ack.Props, h)
+		w.greetProps(c, h, &ack.Props)
 	}
 	w.write(c.conn, ack.AppendTo(nil, c.s.Version(), c.s.MaximumPacketSize()))
 }
 
-func (w *writer) greetProps(p *mqtt.Properties, h *hello) {
-	l, req := &w.sh.b.limits, h.request
+func (w *writer) greetProps(c *client, h *hello, p *mqtt.Properties) {
+	l, req := c.s.Rules(), h.request
 	set := func(id mqtt.PropertyID) { p.Has = p.Has.With(id) }
 	if req.AuthMethod != "" { // [MQTT-4.12.0-5]
 		set(mqtt.PropAuthMethod)
@@ -204,17 +211,17 @@ func (w *writer) greetProps(p *mqtt.Properties, h *hello) {
 	}
 	if l.ReceiveMaximum < 65535 {
 		set(mqtt.PropReceiveMaximum)
-		p.ReceiveMaximum = uint16(l.ReceiveMaximum)
+		p.ReceiveMaximum = l.ReceiveMaximum
 	}
 	set(mqtt.PropMaximumPacketSize)
-	p.MaximumPacketSize = uint32(l.MaxPacketSize)
-	if l.MaxTopicAliases > 0 {
+	p.MaximumPacketSize = uint32(w.sh.b.limits().MaxPacketSize)
+	if l.TopicAliases > 0 {
 		set(mqtt.PropTopicAliasMaximum)
-		p.TopicAliasMaximum = uint16(l.MaxTopicAliases)
+		p.TopicAliasMaximum = l.TopicAliases
 	}
 	if l.MaximumQoS < 2 {
 		set(mqtt.PropMaximumQoS)
-		p.MaximumQoS = mqtt.QoS(l.MaximumQoS)
+		p.MaximumQoS = l.MaximumQoS
 	}
 	if !l.RetainAvailable {
 		set(mqtt.PropRetainAvailable)
@@ -222,7 +229,7 @@ func (w *writer) greetProps(p *mqtt.Properties, h *hello) {
 	if !l.SharedAvailable {
 		set(mqtt.PropSharedSubAvailable)
 	}
-	if !l.WildcardsAvailable {
+	if !l.WildcardAvailable {
 		set(mqtt.PropWildcardSubAvailable)
 	}
 	if req.WantsResponseInfo { // [MQTT-3.1.2-28]

@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -30,6 +31,10 @@ func (n *node) example(b *strings.Builder, v reflect.Value, indent string) {
 			fmt.Fprintf(b, "%s%s:\n", indent, c.name)
 			c.example(b, field, indent+"  ")
 		case list:
+			if field.Len() == 0 {
+				fmt.Fprintf(b, "%s%s: []\n", indent, c.name)
+				continue
+			}
 			fmt.Fprintf(b, "%s%s:\n", indent, c.name)
 			for i := range field.Len() {
 				var element strings.Builder
@@ -66,17 +71,23 @@ func sentence(text string) string {
 
 // yaml is a leaf's value with the quotes that YAML needs.
 func (n *node) yaml(v reflect.Value) string {
-	switch n.typeName() {
-	case typeText:
-		text := n.format(v)
-		if text == "" || strings.ContainsAny(text, "#{}[]&*!|>'\"%@`,") || strings.Contains(text, ": ") {
+	if n.elem != nil && !n.secret {
+		return string(n.jsonDefault(v))
+	}
+	if n.typeName() == typeText || n.secret {
+		text := n.show(v)
+		if text == "" || numeric(text) || strings.ContainsAny(text, "#{}[]&*!|>'\"%@`,") || strings.Contains(text, ": ") {
 			return string(mustJSON(text))
 		}
 		return text
-	case typeTexts:
-		return string(mustJSON(v.Interface()))
 	}
 	return n.format(v)
+}
+
+// numeric tells whether YAML would take a text for a number.
+func numeric(text string) bool {
+	_, err := strconv.ParseFloat(text, 64)
+	return err == nil
 }
 
 // dashed puts the dash of a list element on its first key; the comments before it stay above.

@@ -20,15 +20,19 @@ import (
 type loader struct {
 	*Set
 	src      Source
+	lines    []string // of the file
 	problems Problems
+	hidden   []hidden // what no problem may show
 }
 
 func (l *loader) bad(from Origin, key, message, fix string) {
+	if len(l.problems) == maxProblems {
+		return
+	}
 	p := Problem{From: from, Key: key, Message: message, Fix: fix}
 	if from.Kind == File {
-		lines := strings.Split(string(l.src.Data), "\n")
-		if from.Line >= 1 && from.Line <= len(lines) {
-			p.Source = strings.TrimSuffix(lines[from.Line-1], "\r")
+		if from.Line >= 1 && from.Line <= len(l.lines) && len(l.lines[from.Line-1]) <= maxShown {
+			p.Source = strings.TrimSuffix(l.lines[from.Line-1], "\r")
 		}
 	}
 	l.problems = append(l.problems, p)
@@ -44,7 +48,7 @@ func (l *loader) at(t *token.Token) Origin {
 
 // file reads the YAML document.
 func (l *loader) file() {
-	if l.src.File == "" {
+	if l.src.File == "" || !l.bounded() {
 		return
 	}
 	f, err := parser.ParseBytes(l.src.Data, 0)
@@ -55,6 +59,7 @@ func (l *loader) file() {
 			at, message = l.at(y.GetToken()), y.GetMessage()
 		}
 		l.bad(at, "", "this is not YAML: "+message, "")
+		l.hideLine(len(l.problems) - 1)
 		return
 	}
 	var docs []ast.Node
@@ -77,6 +82,7 @@ func (l *loader) node(y ast.Node, n *node, v reflect.Value, path string) {
 	switch y.(type) {
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
 		l.bad(l.at(y.GetToken()), path, "uses an anchor, an alias or a tag", "write the value out")
+		l.hideBelow(y, n)
 		return
 	case *ast.CommentGroupNode:
 		return
@@ -101,6 +107,7 @@ func (l *loader) section(y ast.Node, n *node, v reflect.Value, path string) {
 		pairs = []*ast.MappingValueNode{y}
 	default:
 		l.bad(l.at(y.GetToken()), path, "must hold keys, one a line", "the keys here are: "+strings.Join(n.names(), ", "))
+		l.hideBelow(y, n)
 		return
 	}
 	for _, pair := range pairs {
@@ -108,7 +115,7 @@ func (l *loader) section(y ast.Node, n *node, v reflect.Value, path string) {
 		name := pair.Key.GetToken().Value
 		c := n.child(name)
 		if c == nil {
-			l.unknown(at, n, path, name)
+			l.unknown(at, n, path, pair)
 			continue
 		}
 		l.origins[join(path, name)] = at
@@ -117,14 +124,15 @@ func (l *loader) section(y ast.Node, n *node, v reflect.Value, path string) {
 }
 
 // unknown reports a key that does not exist, and where it might have been meant to stand.
-func (l *loader) unknown(at Origin, n *node, path, name string) {
-	fix := ""
+func (l *loader) unknown(at Origin, n *node, path string, pair *ast.MappingValueNode) {
+	name, fix := pair.Key.GetToken().Value, ""
+	var meant *node
 	if near := nearest(name, n.names()); near != "" {
-		fix = fmt.Sprintf("did you mean %q?", near)
+		fix, meant = fmt.Sprintf("did you mean %q?", near), n.child(near)
 	} else {
 		l.root.leaves(l.value, "", func(p string, leaf *node, _ reflect.Value) {
 			if leaf.name == name && fix == "" {
-				fix = fmt.Sprintf("did you mean %q?", p)
+				fix, meant = fmt.Sprintf("did you mean %q?", p), leaf
 			}
 		})
 	}
@@ -132,6 +140,10 @@ func (l *loader) unknown(at Origin, n *node, path, name string) {
 		fix = "the keys here are: " + strings.Join(n.names(), ", ")
 	}
 	l.bad(at, join(path, name), "is not a setting", fix)
+	if meant == nil || meant.kind != leaf { // nobody knows what it holds
+		meant = &node{secret: true}
+	}
+	l.hideBelow(pair.Value, meant)
 }
 
 // list replaces the default list by the elements of the file.
@@ -139,9 +151,13 @@ func (l *loader) list(y ast.Node, n *node, v reflect.Value, path string) {
 	seq, ok := y.(*ast.SequenceNode)
 	if !ok {
 		l.bad(l.at(y.GetToken()), path, "must be a list", `begin each element with "- "`)
+		l.hideBelow(y, n)
 		return
 	}
 	v.Set(reflect.MakeSlice(n.typ, len(seq.Values), len(seq.Values)))
+	for i := range seq.Values {
+		v.Index(i).Set(n.children[0].fresh())
+	}
 	for i, e := range seq.Values {
 		l.origins[index(path, i)] = l.at(e.GetToken())
 		l.node(e, n.children[0], v.Index(i), index(path, i))
@@ -150,36 +166,80 @@ func (l *loader) list(y ast.Node, n *node, v reflect.Value, path string) {
 
 func (l *loader) leaf(y ast.Node, n *node, v reflect.Value, path string) {
 	at := l.at(y.GetToken())
-	var text string
-	switch y := y.(type) {
-	case *ast.NullNode:
-		l.bad(l.origins[path], path, "has no value", "give it one or remove the line")
-		return
-	case *ast.StringNode:
-		text = y.Value
-	case *ast.LiteralNode:
-		text = y.Value.Value
-	case *ast.SequenceNode:
-		if n.typeName() != typeTexts {
-			l.bad(at, path, "must be one value, not a list", "")
-			return
+	seq, ok := y.(*ast.SequenceNode)
+	if !ok {
+		if text, ok := l.scalar(y, n, path); ok {
+			l.take(at, n, v, path, text)
 		}
-		texts := make([]string, len(y.Values))
-		for i, e := range y.Values {
-			texts[i] = e.GetToken().Value
-		}
-		text = strings.Join(texts, ",")
-	case ast.ScalarNode:
-		text = y.GetToken().Value
-	default:
-		l.bad(at, path, "must be one value, not a section", "")
 		return
 	}
-	if err := n.set(v, text); err != nil {
+	if n.elem == nil {
+		l.bad(at, path, "must be one value, not a list", "")
+		l.hideBelow(y, n)
+		return
+	}
+	all := reflect.MakeSlice(n.typ, len(seq.Values), len(seq.Values))
+	for i, e := range seq.Values {
+		if text, ok := l.scalar(e, n, path); ok {
+			l.take(l.at(e.GetToken()), n.elem, all.Index(i), path, text)
+		}
+	}
+	if refers := l.origins[path].Refers; refers != "" { // of one of its values
+		at.Refers = refers
+		l.written[path] = "(refers to " + refers + ")"
+	}
+	l.origins[path] = at
+	v.Set(all)
+}
+
+// scalar is the text of one value.
+func (l *loader) scalar(y ast.Node, n *node, path string) (string, bool) {
+	switch y := y.(type) {
+	case *ast.NullNode:
+		l.bad(l.near(path), path, "has no value", "give it one or remove the line")
+		return "", false
+	case *ast.StringNode:
+		return y.Value, true
+	case *ast.LiteralNode:
+		return y.Value.Value, true
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+		l.bad(l.at(y.GetToken()), path, "uses an anchor, an alias or a tag", "write the value out")
+	case ast.ScalarNode:
+		return y.GetToken().Value, true
+	default:
+		l.bad(l.at(y.GetToken()), path, "must be one value, not a section", "")
+	}
+	l.hideBelow(y, n)
+	return "", false
+}
+
+// take sets a leaf, or one value of a list, from its text.
+func (l *loader) take(at Origin, n *node, v reflect.Value, path, text string) {
+	if n.secret || l.secretAt(path) {
+		l.hide(path, text)
+	}
+	resolved, ok := l.resolve(&at, n, path, text)
+	if !ok {
+		return
+	}
+	var err error
+	if n.elem != nil && resolved != text { // a reference may hold commas
+		err = n.setAll(v, []string{resolved})
+	} else {
+		err = n.set(v, resolved)
+	}
+	if err != nil {
 		l.bad(at, path, err.Error(), "")
 		return
 	}
-	l.origins[path] = l.at(y.GetToken())
+	if l.origins[path].Refers != "" && at.Refers == "" && at.Kind == File {
+		at.Refers = l.origins[path].Refers // an earlier value of the same list
+	}
+	l.origins[path] = at
+	delete(l.written, path)
+	if resolved != text {
+		l.written[path] = text
+	}
 }
 
 // serviceLink matches the variables that Kubernetes and Docker add for a service of our name.
@@ -204,12 +264,30 @@ func (l *loader) environ() {
 		}
 		all = append(all, override{name, path, text})
 	}
-	slices.SortFunc(all, func(a, b override) int {
-		return cmp.Or(len(a.name)-len(b.name), strings.Compare(a.name, b.name))
-	})
+	slices.SortFunc(all, func(a, b override) int { return cmp.Or(naturally(a.path, b.path), strings.Compare(a.path, b.path)) })
 	for _, o := range all {
 		l.override(Origin{Kind: Env, Name: o.name}, o.path, o.text)
 	}
+}
+
+// naturally orders paths so that the elements of a list come in their order.
+func naturally(a, b string) int {
+	for a != "" && b != "" {
+		i := 0
+		for i < min(len(a), len(b)) && a[i] == b[i] && a[i] != '[' {
+			i++
+		}
+		if i == len(a) || i == len(b) || a[i] != '[' || b[i] != '[' {
+			return strings.Compare(a[i:], b[i:])
+		}
+		x, restA, _ := strings.Cut(a[i+1:], "]")
+		y, restB, _ := strings.Cut(b[i+1:], "]")
+		if c := cmp.Or(len(x)-len(y), strings.Compare(x, y)); c != 0 {
+			return c
+		}
+		a, b = restA, restB
+	}
+	return 0
 }
 
 // byEnv finds the concrete path that a variable's name, without the prefix, stands for.
@@ -248,18 +326,15 @@ func (l *loader) flags() {
 
 // override sets one leaf from a variable or a flag.
 func (l *loader) override(from Origin, path, text string) {
-	n, v, err := l.root.locate(l.value, path)
+	n, v, err := l.root.locate(l.value, path, true)
 	if err == nil && n.kind != leaf {
 		err = errors.New("is a section, not a setting")
-	}
-	if err == nil {
-		err = n.set(v, text)
 	}
 	if err != nil {
 		l.bad(from, path, err.Error(), "")
 		return
 	}
-	l.origins[path] = from
+	l.take(from, n, v, path, text)
 }
 
 // check asks every section that has rules of its own.

@@ -19,19 +19,25 @@ type Origin struct {
 	Name string `json:"name,omitempty"` // of the file, the variable or the flag
 	Line int    `json:"line,omitempty"` // in the file, from 1
 	Col  int    `json:"column,omitempty"`
+
+	Refers string `json:"refers,omitempty"` // what the value takes its text from: file /path, variable NAME, credential NAME
 }
 
 // String writes an origin as a person would look it up.
 func (o Origin) String() string {
+	text := Default
 	switch o.Kind {
 	case File:
-		return fmt.Sprintf("%s:%d", o.Name, o.Line)
+		text = fmt.Sprintf("%s:%d", o.Name, o.Line)
 	case Env:
-		return "environment " + o.Name
+		text = "environment " + o.Name
 	case Flag:
-		return "flag " + o.Name
+		text = "flag " + o.Name
 	}
-	return Default
+	if o.Refers != "" {
+		text += ", from " + o.Refers
+	}
+	return text
 }
 
 // Problem is one thing that is wrong with a value, where, and what puts it right.

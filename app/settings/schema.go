@@ -34,7 +34,7 @@ func (n *node) schema(v reflect.Value) *jsonschema.Schema {
 		}
 	case list:
 		s.Type = "array"
-		s.Items = n.children[0].schema(reflect.New(n.children[0].typ).Elem())
+		s.Items = n.children[0].schema(n.children[0].fresh())
 	default:
 		n.leafSchema(s, v)
 	}
@@ -48,9 +48,21 @@ func (n *node) description() string {
 	return sentence(n.doc) + " When exceeded: " + sentence(n.exceeded)
 }
 
-// leafSchema says how a value may be written. A size and a duration have forms of their own.
+// leafSchema describes a value. A size and a duration have forms of their own.
 func (n *node) leafSchema(s *jsonschema.Schema, v reflect.Value) {
-	s.Default = n.jsonDefault(v)
+	if !n.secret {
+		s.Default = n.jsonDefault(v)
+	}
+	n.form(s)
+}
+
+// form says how a value may be written.
+func (n *node) form(s *jsonschema.Schema) {
+	if n.elem != nil {
+		s.Type, s.Items = "array", &jsonschema.Schema{}
+		n.elem.form(s.Items)
+		return
+	}
 	integer := &jsonschema.Schema{Type: "integer", Minimum: jsonschema.Ptr(0.0)}
 	duration := &jsonschema.Schema{Type: "string", Pattern: `^(0|[0-9]+d|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`}
 	switch n.typeName() {
@@ -71,8 +83,6 @@ func (n *node) leafSchema(s *jsonschema.Schema, v reflect.Value) {
 	case typeFloat:
 		s.Type = "number"
 		s.Minimum, s.Maximum = n.bound(n.min, nil), n.bound(n.max, nil)
-	case typeTexts:
-		s.Type, s.Items = "array", &jsonschema.Schema{Type: "string"}
 	default:
 		s.Type = "string"
 		for _, one := range n.oneOf {
@@ -94,6 +104,9 @@ func (n *node) bound(tag string, otherwise *float64) *float64 {
 
 // jsonDefault is v as it would stand in the file.
 func (n *node) jsonDefault(v reflect.Value) json.RawMessage {
+	if n.elem != nil {
+		return mustJSON(n.values(v))
+	}
 	text := n.format(v)
 	switch n.typeName() {
 	case typeBool, typeInt, typeFloat:
@@ -102,13 +115,20 @@ func (n *node) jsonDefault(v reflect.Value) json.RawMessage {
 		if strings.Trim(text, "0123456789") == "" {
 			return json.RawMessage(text)
 		}
-	case typeTexts:
-		return mustJSON(v.Interface())
 	}
 	return mustJSON(text)
 }
 
-// mustJSON encodes text and lists of text, which cannot fail.
+// values are those of a list as they would stand in the file.
+func (n *node) values(v reflect.Value) []json.RawMessage {
+	all := make([]json.RawMessage, v.Len())
+	for i := range all {
+		all[i] = n.elem.jsonDefault(v.Index(i))
+	}
+	return all
+}
+
+// mustJSON encodes text and lists of it, which cannot fail.
 func mustJSON(v any) json.RawMessage {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -2,14 +2,16 @@
 // remembers where each value came from, and can explain, check, describe and print them all.
 //
 // It knows nothing about Sapwood: everything it says it reads from struct tags. A field takes part
-// when it has a yaml tag; doc, unit, exceeded, enum, min and max say the rest. A doc text may name another
-// setting in braces, {log.level}: its value stands there when the text is shown. It opens no file and
-// reads no environment of its own: both are handed in.
+// when it has a yaml tag; doc, unit, exceeded, enum, min and max say the rest, secret:"true" keeps a value
+// out of everything that the package says, and reload:"restart" marks what a running process cannot change. A
+// doc text may name another setting in braces, {log.level}: its value stands there when the text is shown. It
+// opens no file and reads no environment of its own: both are handed in.
 package settings
 
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,14 +21,17 @@ import (
 type Key struct {
 	Path     string   `json:"key"`                // "limits.max_packet_size"; "[]" stands for any element of a list
 	Env      string   `json:"env"`                // the environment variable that overrides it
-	Type     string   `json:"type"`               // size, duration, boolean, integer, number, text, list of text
+	Type     string   `json:"type"`               // size, duration, boolean, integer, number, text, or "list of" one of them
 	Unit     string   `json:"unit,omitempty"`     // what a number counts
 	OneOf    []string `json:"one_of,omitempty"`   // the only values it takes, if they can be listed
 	Doc      string   `json:"doc"`                // what it does
 	Exceeded string   `json:"exceeded,omitempty"` // what happens at the limit, with the reason code
+	Secret   bool     `json:"secret,omitempty"`   // its value is never shown
+	Restart  bool     `json:"restart,omitempty"`  // a change holds from the next start on, not from the next reload
 }
 
-// Setting is one key with its value and where that value came from.
+// Setting is one key with its value and where that value came from. The value of a secret is Redacted, and one that
+// refers to a file, a variable or a credential is shown as it refers to it.
 type Setting struct {
 	Key
 	Value   string `json:"value"`
@@ -44,6 +49,9 @@ type Source struct {
 	Ignore  []string          // variables under the prefix that are not settings
 	Flags   map[string]string // key path to text
 	FlagOf  map[string]string // key path to the flag's name, for messages
+
+	// Refer gives what a text ${kind:name} stands for, where kind is file, env or credential; nil refuses them all.
+	Refer func(kind, name string) (string, error)
 }
 
 // Set is a loaded struct of settings. It is read-only and safe for concurrent use.
@@ -53,6 +61,17 @@ type Set struct {
 	defaults map[string]string
 	origins  map[string]Origin
 	prefix   string
+	written  map[string]string // texts with references, as they were written
+	files    []string          // that references named
+}
+
+// Redacted stands in the place of every secret that is set.
+const Redacted = "***"
+
+// Defaulter is implemented by a section whose zero value is not its default, so that it has one as the element of
+// a list too.
+type Defaulter interface {
+	SetDefaults()
 }
 
 // Checker is implemented by a section that has rules across its fields or beyond its tags. Check
@@ -84,10 +103,11 @@ func Load(into any, src Source) (*Set, error) {
 		defaults: map[string]string{},
 		origins:  map[string]Origin{},
 		prefix:   src.Prefix,
+		written:  map[string]string{},
 	}
-	s.root.leaves(value, "", func(path string, n *node, v reflect.Value) { s.defaults[path] = n.format(v) })
+	s.root.leaves(value, "", func(path string, n *node, v reflect.Value) { s.defaults[path] = n.show(v) })
 
-	l := &loader{Set: s, src: src}
+	l := &loader{Set: s, src: src, lines: strings.Split(string(src.Data), "\n")}
 	l.file()
 	l.environ()
 	l.flags()
@@ -95,10 +115,21 @@ func Load(into any, src Source) (*Set, error) {
 		l.check(s.root, value, "")
 	}
 	if len(l.problems) > 0 {
-		return nil, l.problems
+		return nil, l.redacted()
 	}
 	s.root.refer(value)
 	return s, nil
+}
+
+// Files are the files that the values refer to, besides the file of settings.
+func (s *Set) Files() []string { return slices.Clone(s.files) }
+
+// show is a value as it may be shown.
+func (s *Set) show(path string, n *node, v reflect.Value) string {
+	if text, ok := s.written[path]; ok && !n.secret {
+		return text
+	}
+	return n.show(v)
 }
 
 // Explain gives the settings at or under path, all of them for "". The error names the nearest key
@@ -113,8 +144,8 @@ func (s *Set) Explain(path string) ([]Setting, error) {
 		}
 		found = append(found, Setting{
 			Key:     n.key(p, s.prefix),
-			Value:   n.format(v),
-			Default: s.defaultOf(p, n),
+			Value:   s.show(p, n, v),
+			Default: s.defaultOf(p),
 			From:    s.From(p),
 		})
 	})
@@ -132,12 +163,20 @@ func (s *Set) From(path string) Origin {
 	return Origin{Kind: Default}
 }
 
-func (s *Set) defaultOf(path string, n *node) string {
+// defaultOf is what holds at path when nothing sets it: of a list's further element, what a new one begins with.
+func (s *Set) defaultOf(path string) string {
 	if d, ok := s.defaults[path]; ok {
 		return d
 	}
-	return n.format(reflect.New(n.typ).Elem())
+	holder := s.root.fresh()
+	text := ""
+	if n, v, err := s.root.locate(holder, anyElement.ReplaceAllString(path, "[0]"), true); err == nil {
+		text = n.show(v)
+	}
+	return text
 }
+
+var anyElement = regexp.MustCompile(`\[\d+\]`)
 
 // kind is the shape of a node.
 type kind int
@@ -159,6 +198,9 @@ type node struct {
 	exceeded string
 	oneOf    []string
 	min, max string
+	secret   bool
+	restart  bool
+	elem     *node // of a leaf that is a list: how one of its values is written
 	children []*node
 }
 
@@ -176,22 +218,17 @@ func describe(t reflect.Type) *node {
 			}
 			c := describe(f.Type)
 			c.name, c.field = name, i
-			c.doc, c.exceeded = f.Tag.Get("doc"), f.Tag.Get("exceeded")
-			if d, ok := reflect.Zero(f.Type).Interface().(Documenter); ok && c.doc == "" {
-				c.doc = d.Doc()
-			}
-			if unit := f.Tag.Get("unit"); unit != c.typeName() { // a duration counts in durations
-				c.unit = unit
-			}
-			c.min, c.max = f.Tag.Get("min"), f.Tag.Get("max")
-			if of := f.Tag.Get("enum"); of != "" {
-				c.oneOf = strings.Split(of, ",")
-			}
+			c.tags(f)
 			n.children = append(n.children, c)
 		}
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct && !isText(t.Elem()):
 		n.kind = list
 		n.children = []*node{describe(t.Elem())}
+	case t.Kind() == reflect.Slice && !isText(t):
+		n.elem = describe(t.Elem())
+		if n.elem.kind != leaf || n.elem.elem != nil {
+			panic(fmt.Sprintf("settings: cannot describe a field of type %v", t))
+		}
 	default:
 		if n.typeName() == "" {
 			panic(fmt.Sprintf("settings: cannot describe a field of type %v", t))
@@ -200,11 +237,60 @@ func describe(t reflect.Type) *node {
 	return n
 }
 
+// tags reads what the tags of a field say about it. What they say about a list of values holds for each of them.
+func (n *node) tags(f reflect.StructField) {
+	n.doc, n.exceeded = f.Tag.Get("doc"), f.Tag.Get("exceeded")
+	if d, ok := reflect.Zero(f.Type).Interface().(Documenter); ok && n.doc == "" {
+		n.doc = d.Doc()
+	}
+	one := n
+	if n.elem != nil {
+		one = n.elem
+		one.name = n.name
+	}
+	if unit := f.Tag.Get("unit"); unit != one.typeName() { // a duration counts in durations
+		one.unit, n.unit = unit, unit
+	}
+	one.min, one.max = f.Tag.Get("min"), f.Tag.Get("max")
+	if of := f.Tag.Get("enum"); of != "" {
+		one.oneOf, n.oneOf = strings.Split(of, ","), strings.Split(of, ",")
+	}
+	n.mark(f.Tag.Get("secret") == "true", f.Tag.Get("reload") == "restart")
+}
+
+// mark hands down what holds for a whole section.
+func (n *node) mark(secret, restart bool) {
+	n.secret, n.restart = n.secret || secret, n.restart || restart
+	for _, c := range n.children {
+		c.mark(secret, restart)
+	}
+}
+
+// fresh is a new value of the node with its defaults.
+func (n *node) fresh() reflect.Value {
+	v := reflect.New(n.typ).Elem()
+	n.setDefaults(v)
+	return v
+}
+
+// setDefaults asks the inner sections first, so that an outer one may know better.
+func (n *node) setDefaults(v reflect.Value) {
+	if n.kind != section {
+		return
+	}
+	for _, c := range n.children {
+		c.setDefaults(v.Field(c.field))
+	}
+	if d, ok := v.Addr().Interface().(Defaulter); ok {
+		d.SetDefaults()
+	}
+}
+
 // key is the public description of a leaf.
 func (n *node) key(path, prefix string) Key {
 	return Key{
 		Path: path, Env: envName(prefix, path), Type: n.typeName(), Unit: n.unit,
-		OneOf: n.oneOf, Doc: n.doc, Exceeded: n.exceeded,
+		OneOf: n.oneOf, Doc: n.doc, Exceeded: n.exceeded, Secret: n.secret, Restart: n.restart,
 	}
 }
 
@@ -245,7 +331,7 @@ func (n *node) leaves(v reflect.Value, path string, f func(path string, n *node,
 // refer puts values in the place of the keys that texts name in braces. n describes the whole of v.
 func (n *node) refer(v reflect.Value) {
 	var pairs []string
-	n.leaves(v, "", func(path string, n *node, v reflect.Value) { pairs = append(pairs, "{"+path+"}", n.format(v)) })
+	n.leaves(v, "", func(path string, n *node, v reflect.Value) { pairs = append(pairs, "{"+path+"}", n.show(v)) })
 	n.rewrite(strings.NewReplacer(pairs...))
 }
 
@@ -256,19 +342,19 @@ func (n *node) rewrite(r *strings.Replacer) {
 	}
 }
 
-// locate finds the leaf at a concrete path and lengthens a list by one where the path asks for the
+// locate finds the leaf at a concrete path. With grow it lengthens a list by one where the path asks for the
 // element after its last.
-func (n *node) locate(v reflect.Value, path string) (*node, reflect.Value, error) {
+func (n *node) locate(v reflect.Value, path string, grow bool) (*node, reflect.Value, error) {
 	for path != "" {
 		var step string
 		if n.kind == list {
 			at, rest, _ := strings.Cut(strings.TrimPrefix(path, "["), "]")
 			i, err := strconv.Atoi(at)
-			if err != nil || i > v.Len() {
+			if err != nil || i > v.Len() || i == v.Len() && !grow {
 				return nil, v, fmt.Errorf("does not exist: the list has %d, so the next element is [%d]", v.Len(), v.Len())
 			}
 			if i == v.Len() {
-				v.Set(reflect.Append(v, reflect.New(n.children[0].typ).Elem()))
+				v.Set(reflect.Append(v, n.children[0].fresh()))
 			}
 			n, v, path = n.children[0], v.Index(i), strings.TrimPrefix(rest, ".")
 			continue

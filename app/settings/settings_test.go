@@ -150,10 +150,10 @@ func TestFileProblems(t *testing.T) {
     1 | count: 3
         ^`)
 	f("nothing_like_it: 3\n", `t.yaml:1:1: nothing_like_it is not a setting; the keys here are: name, wait, doors, limits, ways
-    1 | nothing_like_it: 3
+    1 | nothing_like_it: ***
         ^`)
 	f("hidden: 3\n", `t.yaml:1:1: hidden is not a setting; the keys here are: name, wait, doors, limits, ways
-    1 | hidden: 3
+    1 | hidden: ***
         ^`)
 	f("doors:\n  - address: a\n    open: yes\n", `t.yaml:3:11: doors[0].open is "yes", but must be true or false
     3 |     open: yes

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"encoding"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -21,7 +22,7 @@ const (
 	typeInt      = "integer"
 	typeFloat    = "number"
 	typeText     = "text"
-	typeTexts    = "list of text"
+	typeList     = "list of " // one of the others
 )
 
 // The units that change how a whole number is written.
@@ -37,6 +38,10 @@ func isText(t reflect.Type) bool {
 // typeName says how a leaf is written, "" when it cannot be.
 func (n *node) typeName() string {
 	switch k := n.typ.Kind(); {
+	case n.elem != nil:
+		if one := n.elem.typeName(); one != "" {
+			return typeList + one
+		}
 	case isText(n.typ):
 		return typeText
 	case n.typ == reflect.TypeFor[time.Duration]():
@@ -55,14 +60,15 @@ func (n *node) typeName() string {
 		return typeFloat
 	case k == reflect.String:
 		return typeText
-	case k == reflect.Slice && n.typ.Elem().Kind() == reflect.String:
-		return typeTexts
 	}
 	return ""
 }
 
 // set parses text into v by the leaf's type, unit, enum, min and max.
 func (n *node) set(v reflect.Value, text string) error {
+	if n.elem != nil {
+		return n.setAll(v, splitList(text))
+	}
 	if err := n.parse(v, text); err != nil {
 		return err
 	}
@@ -76,6 +82,42 @@ func (n *node) set(v reflect.Value, text string) error {
 		return fmt.Errorf("is %s, but must be at most %s", text, n.max)
 	}
 	return nil
+}
+
+// setAll parses the values of a list.
+func (n *node) setAll(v reflect.Value, texts []string) error {
+	all := reflect.MakeSlice(n.typ, len(texts), len(texts))
+	for i, text := range texts {
+		if err := n.elem.set(all.Index(i), text); err != nil {
+			return err
+		}
+	}
+	v.Set(all)
+	return nil
+}
+
+// splitList reads a list from one text: JSON if it begins with a bracket, else what commas separate.
+func splitList(text string) []string {
+	var texts []string
+	if strings.HasPrefix(text, "[") && json.Unmarshal([]byte(text), &texts) == nil {
+		return texts
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			texts = append(texts, part)
+		}
+	}
+	return texts
+}
+
+// joinList writes a list so that splitList reads it.
+func joinList(texts []string) string {
+	for i, text := range texts {
+		if text == "" || strings.Contains(text, ",") || strings.TrimSpace(text) != text || i == 0 && text[0] == '[' {
+			return string(mustJSON(texts))
+		}
+	}
+	return strings.Join(texts, ",")
 }
 
 // compare orders v and a bound from a tag. A bound that does not parse is a mistake in the program.
@@ -116,13 +158,6 @@ func (n *node) parse(v reflect.Value, text string) error {
 		v.SetBool(text == "true")
 	case typeText:
 		v.SetString(text)
-	case typeTexts:
-		v.Set(reflect.MakeSlice(n.typ, 0, 0))
-		for part := range strings.SplitSeq(text, ",") {
-			if part = strings.TrimSpace(part); part != "" {
-				v.Set(reflect.Append(v, reflect.ValueOf(part).Convert(n.typ.Elem())))
-			}
-		}
 	case typeFloat:
 		f, err := strconv.ParseFloat(text, 64)
 		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
@@ -170,8 +205,28 @@ func (n *node) parseNumber(v reflect.Value, text string) error {
 	return nil
 }
 
-// format writes v the way parse reads it.
+// show is format for others to see.
+func (n *node) show(v reflect.Value) string {
+	if text := n.format(v); !n.secret || text == "" {
+		return text
+	}
+	return Redacted
+}
+
+// texts formats the values of a list.
+func (n *node) texts(v reflect.Value) []string {
+	texts := make([]string, v.Len())
+	for i := range texts {
+		texts[i] = n.elem.format(v.Index(i))
+	}
+	return texts
+}
+
+// format writes v the way set reads it.
 func (n *node) format(v reflect.Value) string {
+	if n.elem != nil {
+		return joinList(n.texts(v))
+	}
 	if isText(n.typ) {
 		if m, ok := v.Interface().(encoding.TextMarshaler); ok {
 			if text, err := m.MarshalText(); err == nil {
@@ -188,12 +243,6 @@ func (n *node) format(v reflect.Value) string {
 			return formatDuration(time.Duration(number(v)) * time.Second)
 		}
 		return formatDuration(time.Duration(v.Int()))
-	case typeTexts:
-		texts := make([]string, v.Len())
-		for i := range texts {
-			texts[i] = v.Index(i).String()
-		}
-		return strings.Join(texts, ",")
 	}
 	return fmt.Sprint(v.Interface())
 }

@@ -52,6 +52,7 @@ type Principal struct {
 	*Identity
 	ClientID string
 	Peer     Peer
+	Mount    string // what its topics begin with inside the broker, where it does not see it; rules are about whole names
 
 	// Restored says that the session was read from the store and its client has not been here since: only Name is known.
 	Restored bool

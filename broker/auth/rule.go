@@ -44,15 +44,11 @@ type Question struct {
 // the same sum by chance alone, once in 2^62; its two lowest bits are 0.
 func (q *Question) Sum(seed maphash.Seed) uint64 {
 	if q.sum == 0 {
-		var h maphash.Hash
-		h.SetSeed(seed)
-		retain := byte(0)
+		rest := uint64(q.Action)<<16 | uint64(q.QoS)<<8
 		if q.Retain {
-			retain = 1
+			rest |= 1
 		}
-		_, _ = h.Write([]byte{byte(q.Action), byte(q.QoS), retain}) // never fails
-		_, _ = h.Write(q.Topic)
-		q.sum = h.Sum64()&^3 | 4
+		q.sum = (maphash.Bytes(seed, q.Topic)^rest*0x9e3779b97f4a7c15)&^3 | 4
 	}
 	return q.sum
 }
@@ -92,15 +88,16 @@ type Rule struct {
 	Name     string // how explanations call it, such as "acl.rules[3]" or "rule 17"
 	Deny     bool
 	Actions  Actions
-	Topics   []string // filters; {client}, {user}, {cn}, {group} and {claim.x} stand for the client's own
+	Topics   []string // filters; {client}, {user}, {cn}, {group} and {claim.x} stand for the client's own, "{{" for a brace
 	Who      Who
-	QoS      []mqtt.QoS // that it fits; empty = all
-	Retain   *bool      // fits only publications that are retained, or are not; nil = both
+	QoS      []mqtt.QoS // of a publication, or asked for by a subscription, that it fits; empty = all
+	Retain   *bool      // of publications it fits only those that are retained, or are not; nil = both
 	Priority int
 }
 
 // Who are the clients that a rule is about: all of its conditions have to hold. An empty one always does; of several
-// values one suffices. In texts * stands for any characters. The zero value is everybody.
+// values one suffices. In texts * stands for any characters; what a client does not have, such as the name of an anonymous one,
+// fits "" alone. The zero value is everybody.
 type Who struct {
 	Users       []string
 	Groups      []string

@@ -13,6 +13,14 @@ import "github.com/sapwood-mqtt/sapwood/mqtt"
 type Turn struct {
 	Now   int64  // milliseconds of the owner's steady clock
 	Batch uint64 // number of the store batch that a Keep emitted now becomes part of
+
+	// Receiver is asked about what has waited, as its turn comes to be sent; nil = the client may have everything.
+	Receiver Receiver
+}
+
+// Receiver tells whether the client may have a message. That it might when the message came says nothing.
+type Receiver interface {
+	MayReceive(m *mqtt.Message) bool
 }
 
 // Kind says what an effect asks of the owner.
@@ -44,12 +52,13 @@ const (
 	Fetch
 	// Drop says that a message does not reach the client: Why, Msg if known.
 	Drop
-	// Requeue gives Msg back to the shared subscription Text, to go to another member; QoS is its own.
+	// Requeue gives Msg back to the shared subscription Text, to go to another member; QoS is its own. Why tells what
+	// becomes of it when there is no other.
 	Requeue
 	// PublishWill publishes the will Msg; its Expires is an interval.
 	PublishWill
-	// Authenticate hands over the AUTH just given: Flag tells that it begins an exchange. Answer with Challenge or
-	// Authenticated, or Kick.
+	// Authenticate hands over the AUTH just given: Flag tells that it begins an exchange. Answer with AuthStep or
+	// Kick.
 	Authenticate
 	// SendAuth sends an AUTH of the connection's method: Reason, and Text is its Authentication Data.
 	SendAuth
@@ -90,6 +99,8 @@ const (
 	StoreFailed                 // the store could not keep it
 	RetainedFull                // the limit on retained messages
 	StoreUnwell                 // the store takes nothing new: not retained, or not held until it does
+	RateLimited                 // QoS 0, beyond what its publisher may send or its receiver may get in the time
+	Overloaded                  // QoS 0, and the broker is overloaded
 	whyEnd
 )
 
@@ -101,6 +112,7 @@ func (w Why) String() string {
 	return [Whys]string{
 		"", "expired", "too_large", "queue_full", "slow_consumer", "offline",
 		"session_ended", "server_full", "denied", "store_failed", "retained_full", "store_unwell",
+		"rate_limited", "overloaded",
 	}[w]
 }
 

@@ -50,8 +50,6 @@ type queued struct {
 	d   mqtt.Delivery
 	dup bool // sent before, or in doubt
 	rel bool // PUBREC came: only PUBREL is to be sent
-
-	denied bool // the client may not have it (any more)
 }
 
 func (s *Session) outbound() *outbound {
@@ -200,9 +198,6 @@ func (o *outbound) maySend(l *Line, seq uint64) bool {
 // send emits the PUBLISH, unless the message expired meanwhile or is too large for the client.
 func (o *outbound) send(l *Line, t Turn, q *queued, do []Effect) []Effect {
 	m := q.msg
-	if q.denied {
-		return o.skip(l, q, Denied, do)
-	}
 	// What was sent does not expire any more [MQTT-4.3.3-7]; of what is in doubt we do not know, and old
 	// news after a crash does more harm.
 	if m.Expires != 0 && t.Now >= m.Expires && (q.seq == 0 || !o.wasSent(q.seq)) { // [MQTT-3.3.2-5]
@@ -260,6 +255,17 @@ func (o *outbound) skip(l *Line, q *queued, why Why, do []Effect) []Effect {
 	o.free(sl)
 	o.advance()
 	return l.settle(q.seq, do)
+}
+
+// withhold lets go of a message that the client may not have any more. One of a shared subscription goes to another
+// member, unless it is of QoS 2 and may have been sent [MQTT-4.8.2-5].
+func (o *outbound) withhold(l *Line, q *queued, do []Effect) []Effect {
+	at := len(do)
+	do = o.skip(l, q, Denied, do)
+	if q.d.Group != "" && !(q.dup && q.d.QoS == 2) {
+		do[at] = Effect{Kind: Requeue, Why: Denied, Msg: q.msg, QoS: q.d.QoS, Text: q.d.Group}
+	}
+	return do
 }
 
 func (l *Line) settle(seq uint64, do []Effect) []Effect {

@@ -10,7 +10,6 @@ import (
 type Fetched struct {
 	Seq      uint64
 	Released bool
-	Denied   bool          // the client may not have it (any more)
 	Msg      *mqtt.Message // held
 	Delivery mqtt.Delivery
 }
@@ -28,7 +27,7 @@ func (o *outbound) pump(l *Line, t Turn, do []Effect) []Effect {
 			continue
 		case q.seq != 0 && (!o.fits(q.seq) || o.quota == 0 && !q.rel):
 			return o.fetch(l, o.releaseAhead(l, do))
-		case n >= pumpMessages || bytes >= pumpBytes:
+		case n >= pumpMessages || bytes >= pumpBytes || l.single && n > 0:
 			return append(do, Effect{Kind: More})
 		}
 		next := o.pop()
@@ -40,6 +39,10 @@ func (o *outbound) pump(l *Line, t Turn, do []Effect) []Effect {
 			o.bytes -= int64(next.msg.Bytes())
 		}
 		bytes += next.msg.Bytes()
+		if t.Receiver != nil && !t.Receiver.MayReceive(next.msg) {
+			do = o.withhold(l, &next, do)
+			continue
+		}
 		do = o.send(l, t, &next, do)
 	}
 	return do
@@ -99,7 +102,7 @@ func (s *Session) Fetched(t Turn, epoch uint16, items []Fetched, next uint64, do
 			continue
 		}
 		// What was never sent on any connection is no duplicate [MQTT-3.3.1-1].
-		o.front = append(o.front, queued{msg: it.Msg, seq: it.Seq, d: it.Delivery, rel: it.Released, dup: h.dup && o.doubtful(it.Seq), denied: it.Denied && !it.Released})
+		o.front = append(o.front, queued{msg: it.Msg, seq: it.Seq, d: it.Delivery, rel: it.Released, dup: h.dup && o.doubtful(it.Seq)})
 	}
 	if next > h.to {
 		o.rest = o.rest[1:]
@@ -300,7 +303,7 @@ func (o *outbound) abandon(l *Line, do []Effect) []Effect {
 	}
 	for i := range o.slots {
 		if q := o.slots[i].shared; q != nil && o.slots[i].state == sent {
-			do = append(do, Effect{Kind: Requeue, Msg: q.msg, QoS: q.d.QoS, Text: q.d.Group})
+			do = append(do, Effect{Kind: Requeue, Why: SessionEnded, Msg: q.msg, QoS: q.d.QoS, Text: q.d.Group})
 		}
 	}
 	for _, list := range [][]queued{o.front, o.rest} {
@@ -309,7 +312,7 @@ func (o *outbound) abandon(l *Line, do []Effect) []Effect {
 			switch {
 			case q.msg == nil || q.seq != 0 && l.durable: // the store's: the owner looks into it before it ends the session
 			case q.d.Group != "":
-				do = append(do, Effect{Kind: Requeue, Msg: q.msg, QoS: q.d.QoS, Text: q.d.Group})
+				do = append(do, Effect{Kind: Requeue, Why: SessionEnded, Msg: q.msg, QoS: q.d.QoS, Text: q.d.Group})
 			default:
 				do = append(do, Effect{Kind: Drop, Why: SessionEnded, Msg: q.msg})
 			}

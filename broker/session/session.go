@@ -67,6 +67,12 @@ type Session struct {
 	ended  bool
 }
 
+// Rule changes the rules of a session. What its client was told in CONNACK must not shrink while it is connected.
+func (s *Session) Rule(r *Rules) { s.rules = r }
+
+// Rules are those in force.
+func (s *Session) Rules() *Rules { return s.rules }
+
 // Params are what a CONNECT settled on, after every clamp.
 type Params struct {
 	Version           mqtt.Version

@@ -20,7 +20,7 @@ type world struct {
 	greet int                      // CONNACKs on this connection
 	shut  bool                     // a Close on this connection
 
-	denied uint64 // position of a message that the client may not have
+	denied string // payload of messages that the client may not have
 }
 
 // kept is the session's queue and identifiers as a store has them.
@@ -50,12 +50,19 @@ func newWorld() *world {
 		FiltersPerSubscribe: 4, Subscriptions: 6, QueuedMessages: 100, QueuedBytes: 1 << 20, SessionExpiry: Never,
 		MaximumQoS: 2, RetainAvailable: true, SharedAvailable: true, WildcardAvailable: true, ValidateUTF8Payloads: true, AuthTime: 10_000,
 	}
-	return &world{
+	w := &world{
 		rules: r,
 		adm:   &Admission{ClientIDBytes: 64, SessionExpiry: Never, MinimumVersion: mqtt.V31, MaximumVersion: mqtt.V5, Rules: r, WillPayloadSize: 100},
 		turn:  Turn{Now: 1_000_000, Batch: 1},
 		store: newKept(), batch: make(map[uint64][]func(*kept)),
 	}
+	w.turn.Receiver = w
+	return w
+}
+
+// MayReceive implements Receiver.
+func (w *world) MayReceive(m *mqtt.Message) bool {
+	return w.denied == "" || string(m.Payload) != w.denied
 }
 
 func newKept() kept {
@@ -187,7 +194,7 @@ func (w *world) read(limit int) []Effect {
 			next = items[limit-1].Seq + 1
 			break
 		}
-		it := Fetched{Seq: q.seq, Released: q.released, Denied: q.seq == w.denied, Msg: q.m, Delivery: q.d}
+		it := Fetched{Seq: q.seq, Released: q.released, Msg: q.m, Delivery: q.d}
 		if q.released {
 			it.Delivery = mqtt.Delivery{}
 		}

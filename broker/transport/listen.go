@@ -1,5 +1,6 @@
-// Package transport turns an address into a net.Listener: TCP and Unix sockets. It accepts and
-// closes connections and never reads or writes one.
+// Package transport turns an address into a net.Listener, TCP and Unix sockets, and files into the TLS that a listener
+// speaks: its certificates, whose client certificates it believes, and how both change while connections live. It accepts and
+// closes connections, never reads or writes one, and decides nothing about who a client is.
 package transport
 
 import (

@@ -1,103 +1,182 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"net/http"
+	"os"
+	"reflect"
 	"strings"
+	"text/tabwriter"
 
-	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/goccy/go-yaml"
+
+	"github.com/sapwood-mqtt/sapwood/app"
+	"github.com/sapwood-mqtt/sapwood/app/settings"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // aclCmd is `sapwood acl`.
 type aclCmd struct {
-	Explain aclExplainCmd `cmd:"" help:"Say which rule decides about a client and a topic, and why."`
+	Test    aclTestCmd    `cmd:"" help:"Check what clients may do against expectations."`
+	Explain aclExplainCmd `cmd:"" help:"Tell which rule decides what a client may do."`
 }
 
-// exitDenied is the exit code of an explanation that says no.
-const exitDenied = 3
-
-// aclExplainCmd is `sapwood acl explain`.
-type aclExplainCmd struct {
-	apiFlags
-	Client   string            `arg:"" help:"The client id."`
-	Topic    string            `arg:"" help:"The topic name, or a filter to subscribe to."`
-	Action   string            `short:"a" enum:"publish,subscribe,receive,retain" default:"publish" placeholder:"publish" help:"publish, subscribe, receive, or retain (publish a retained message)."`
-	QoS      int               `name:"qos" short:"q" default:"0" placeholder:"0" help:"The QoS."`
-	AsUser   string            `placeholder:"NAME" help:"A client that is not there, with this user name; with any of these the one that is there is not looked at."`
-	Group    []string          `short:"g" sep:"none" placeholder:"GROUP" help:"Its groups. Repeatable."`
-	Listener string            `placeholder:"NAME" help:"Its listener."`
-	Address  string            `placeholder:"IP" help:"Its address."`
-	CN       string            `name:"cn" placeholder:"NAME" help:"Common name of its certificate."`
-	Claim    map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"Its claims. Repeatable."`
-	JSON     bool              `help:"Print the answer as JSON."`
+// aclTestCmd is `sapwood acl test`.
+type aclTestCmd struct {
+	Config string `short:"c" placeholder:"FILE" env:"SAPWOOD_CONFIG" help:"Configuration file (YAML). Without one, the defaults hold."`
+	JSON   bool   `help:"Print the answers as JSON."`
+	File   string `arg:"" help:"The file with the expectations (YAML)."`
 }
 
 // Help is the long part of the help page.
-func (*aclExplainCmd) Help() string {
-	return `Asks the running broker, with the rules of all sources, about a client as the broker knows it, or about one that is described.
-sapwood acl test asks files, without a broker. ` + through + `
-Exit status: 0 when it is allowed, 1 if it could not be asked, 2 for a wrong command line, 3 when it is denied.
+func (*aclTestCmd) Help() string {
+	return `Asks the rules of a configuration file, and of its acl_file, what clients may do that need not exist.
+The expectations are a list; in each, may and may_not hold questions: publish, subscribe, receive or
+retain (publish a retained message), then if need be qos=0, qos=1 or qos=2, then the topic. A client
+without an address is one on a Unix socket.
+
+    - client: sensor-7
+      user: anna
+      groups: [sensors]
+      listener: tls
+      address: 192.0.2.7
+      cn: sensor-7
+      claims: {site: north}
+      may: [publish data/sensor-7/t, subscribe cmd/sensor-7/+]
+      may_not: ["publish data/sensor-8/t", "subscribe #"]
+
+Exit status: 0 when all hold, 1 when one does not, 2 for a wrong command line.
 
 Examples:
 
-    sapwood acl explain press-07 plant/line-a/press-07/state
-    sapwood acl explain press-07 'plant/#' --action subscribe
-    sapwood acl explain press-99 plant/x --as-user press-99 --group line-a --address 10.1.2.3`
+    sapwood acl test expectations.yaml --config sapwood.yaml`
 }
 
-// Run explains.
-func (c *aclExplainCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+// Run asks everything and compares.
+func (c *aclTestCmd) Run(std *streams) error {
+	data, err := os.ReadFile(c.File)
+	if err != nil {
+		return fmt.Errorf("read the expectations: %w", err)
+	}
+	var list []acl.Expectation
+	if err := yaml.UnmarshalWithOptions(data, &list, yaml.Strict()); err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
+	}
+	engine, err := rulesOf(c.Config)
 	if err != nil {
 		return err
 	}
-	ask := api.Explain{
-		Client: c.Client, User: c.AsUser, Groups: c.Group, Listener: c.Listener, Address: c.Address, CN: c.CN, Claims: c.Claim,
-		Action: c.Action, Topic: c.Topic, QoS: c.QoS,
+	results, err := engine.Test(list)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
 	}
-	var said api.Explained
-	if err := r.call(ctx, http.MethodPost, "/acl/explain", ask, &said); err != nil {
+	if len(results) == 0 {
+		return fmt.Errorf("%s: there is nothing to test", c.File)
+	}
+	failed := 0
+	for i := range results {
+		if results[i].Failed() {
+			failed++
+		}
+	}
+	if err := c.print(std, results, failed); err != nil {
 		return err
 	}
-	if c.JSON {
-		err = printJSON(std.out, said)
-	} else {
-		err = printExplained(std, c.Action, c.Topic, &said)
-	}
-	if err == nil && !said.Allowed {
-		return denied{}
-	}
-	return err
-}
-
-func printExplained(std *streams, action, topic string, said *api.Explained) error {
-	verdict := "denied"
-	if said.Allowed {
-		verdict = "allowed"
-	}
-	fmt.Fprintf(std.out, "%s: %s %s\n", verdict, action, printable(topic))
-	fact(std.out, "rule", said.Rule)
-	fact(std.out, "why", said.Why)
-	fact(std.out, "client", said.Client.ClientID)
-	switch {
-	case said.Client.User != "":
-		fact(std.out, "user", said.Client.User)
-	default:
-		fact(std.out, "user", "none: anonymous")
-	}
-	fact(std.out, "groups", strings.Join(said.Client.Groups, ", "))
-	fact(std.out, "listener", said.Client.Listener)
-	fact(std.out, "address", said.Client.Address)
-	fact(std.out, "cn", said.Client.CN)
-	if !said.Client.Known {
-		fact(std.out, "note", "the broker was not asked about a client that it knows, but about one as described")
+	if failed > 0 {
+		return silent{}
 	}
 	return nil
 }
 
-// denied ends an explanation whose output has already said so.
-type denied struct{ silent }
+func (c *aclTestCmd) print(std *streams, results []acl.Result, failed int) error {
+	if c.JSON {
+		return screen.JSON(std.out, struct {
+			OK      bool         `json:"ok"`
+			Failed  int          `json:"failed"`
+			Results []acl.Result `json:"results"`
+		}{failed == 0, failed, results})
+	}
+	t := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "RESULT\tCLIENT\tUSER\tQUESTION\tANSWER\tRULE")
+	for i := range results {
+		r := &results[i]
+		result := "ok"
+		if r.Failed() {
+			result = "FAILED"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", result, dash(r.Client), dash(r.User), r.Question, answer(r.Decision.Allowed), dash(r.Decision.Rule))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for i := range results {
+		if r := &results[i]; r.Failed() {
+			fmt.Fprintf(std.out, "\nexpected that it is %s: %s\n", answer(r.Expected), r.Decision.Why)
+		}
+	}
+	_, err := fmt.Fprintf(std.out, "\n%d of %d expectations hold\n", len(results)-failed, len(results))
+	return err
+}
 
-// ExitCode is the status for a denial.
-func (denied) ExitCode() int { return exitDenied }
+func answer(allowed bool) string {
+	if allowed {
+		return "allowed"
+	}
+	return "denied"
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// rulesOf makes an engine with all rules that a configuration file names.
+func rulesOf(file string) (*acl.Engine, error) {
+	cfg, err := loadAuthorization(file)
+	if err != nil {
+		return nil, err
+	}
+	e := acl.New()
+	if err := e.Set("configuration", cfg.Compile()); err != nil {
+		return nil, err
+	}
+	if cfg.ACLFile != "" {
+		if _, err := acl.OpenFile(e, cfg.ACLFile); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// loadAuthorization reads one section of a configuration file. The others have to be right too, as far as their keys go.
+func loadAuthorization(file string) (acl.Config, error) {
+	if file == "" {
+		return acl.DefaultConfig(), nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return acl.Config{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	const section = "authorization"
+	defaults := reflect.ValueOf(app.DefaultConfig())
+	fields := []reflect.StructField{{Name: "Section", Type: reflect.TypeFor[acl.Config](), Tag: `yaml:"` + section + `"`}}
+	for f := range defaults.Type().Fields() {
+		if name, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); name != section {
+			fields = append(fields, f)
+		}
+	}
+	whole := reflect.New(reflect.StructOf(fields))
+	whole.Elem().Field(0).Set(reflect.ValueOf(acl.DefaultConfig()))
+	for _, f := range fields[1:] {
+		whole.Elem().FieldByName(f.Name).Set(defaults.FieldByName(f.Name))
+	}
+	_, err = settings.Load(whole.Interface(), settings.Source{File: file, Data: data})
+	var problems settings.Problems
+	if errors.As(err, &problems) {
+		err = errors.New(problems[0].Text())
+	}
+	return whole.Elem().Field(0).Interface().(acl.Config), err
+}

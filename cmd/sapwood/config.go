@@ -1,16 +1,22 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/app/settings"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
+	"github.com/sapwood-mqtt/sapwood/console/api"
 )
 
 // configCmd is `sapwood config`.
@@ -19,6 +25,8 @@ type configCmd struct {
 	Schema  configSchemaCmd  `cmd:"" help:"Print the JSON Schema of the file."`
 	Example configExampleCmd `cmd:"" help:"Print a file with every key at its default."`
 	Explain configExplainCmd `cmd:"" help:"Explain settings: value, default, origin, effect."`
+	Diff    configDiffCmd    `cmd:"" help:"Show what a file, or a reload, would change in a running broker."`
+	Reload  configReloadCmd  `cmd:"" help:"Have a running broker read its configuration again."`
 }
 
 // configCheckCmd is `sapwood config check`.
@@ -48,7 +56,7 @@ func (c *configCheckCmd) Run(std *streams) error {
 		return err
 	}
 	if c.JSON {
-		err := printJSON(std.out, struct {
+		err := screen.JSON(std.out, struct {
 			OK       bool              `json:"ok"`
 			Problems settings.Problems `json:"problems"`
 		}{len(problems) == 0, append(settings.Problems{}, problems...)})
@@ -90,7 +98,7 @@ Examples:
 }
 
 // Run prints the schema.
-func (*configSchemaCmd) Run(std *streams) error { return printJSON(std.out, app.Schema()) }
+func (*configSchemaCmd) Run(std *streams) error { return screen.JSON(std.out, app.Schema()) }
 
 // configExampleCmd is `sapwood config example`.
 type configExampleCmd struct{}
@@ -111,6 +119,7 @@ func (*configExampleCmd) Run(std *streams) error {
 // configExplainCmd is `sapwood config explain`.
 type configExplainCmd struct {
 	layers
+	reach.APIFlags
 	JSON bool   `help:"Print the settings as JSON."`
 	Key  string `arg:"" optional:"" help:"A key such as http.address, or a section such as listeners. Without it, everything in one table."`
 }
@@ -118,7 +127,9 @@ type configExplainCmd struct {
 // Help is the long part of the help page.
 func (*configExplainCmd) Help() string {
 	return `Shows what serve would run with, given the same flags, file and variables, and for each
-setting: its default, where its value comes from, what it does, and what happens at the limit.
+setting: its default, where its value comes from, what it does, and what happens at the limit. Where a
+broker runs on the data directory (or at --url), it shows what that one runs with, since when, and who
+set it. Secrets are shown as ***.
 
 Examples:
 
@@ -128,17 +139,23 @@ Examples:
 }
 
 // Run explains one key, one section or everything.
-func (c *configExplainCmd) Run(std *streams) error {
-	_, set, err := c.load()
+func (c *configExplainCmd) Run(ctx context.Context, std *streams) error {
+	cfg, set, err := c.load()
 	if err != nil {
 		return err
+	}
+	if running, err := c.Broker(cfg.Data); err != nil || running != nil {
+		if err != nil {
+			return err
+		}
+		return c.running(ctx, running, std.out)
 	}
 	found, err := set.Explain(c.Key)
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		return printJSON(std.out, found)
+		return screen.JSON(std.out, found)
 	}
 	if c.Key == "" {
 		t := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
@@ -152,32 +169,65 @@ func (c *configExplainCmd) Run(std *streams) error {
 		if i > 0 {
 			fmt.Fprintln(std.out)
 		}
-		explain(std.out, s)
+		explain(std.out, api.Setting{
+			Key: s.Path, Value: s.Value, Default: s.Default, From: s.From.String(), Env: s.Env, Type: s.Type, Unit: s.Unit,
+			OneOf: s.OneOf, Doc: s.Doc, Exceeded: s.Exceeded, Secret: s.Secret, Restart: s.Restart,
+		})
+	}
+	return nil
+}
+
+// running explains what a running broker has.
+func (c *configExplainCmd) running(ctx context.Context, r *reach.Broker, w io.Writer) error {
+	path := "/config"
+	if c.Key != "" {
+		path += "/" + url.PathEscape(c.Key)
+	}
+	var found []api.Setting
+	if err := r.Call(ctx, http.MethodGet, path, nil, &found); err != nil {
+		return err
+	}
+	if c.JSON {
+		return screen.JSON(w, found)
+	}
+	if c.Key == "" {
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "KEY\tVALUE\tFROM\tSINCE\tBY")
+		for _, s := range found {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Key, s.Value, s.From, s.Since.Local().Format(time.DateTime), s.By)
+		}
+		return t.Flush()
+	}
+	for i, s := range found {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		explain(w, s)
 	}
 	return nil
 }
 
 // explain prints everything about one setting.
-func explain(w io.Writer, s settings.Setting) {
-	fmt.Fprintf(w, "%s = %s\n", s.Path, s.Value)
+func explain(w io.Writer, s api.Setting) {
+	fmt.Fprintf(w, "%s = %s\n", s.Key, s.Value)
 	line := func(name, text string) {
 		if text != "" {
 			fmt.Fprintf(w, "  %-9s %s\n", name, text)
 		}
 	}
 	line("default", s.Default)
-	line("from", s.From.String())
+	line("from", s.From)
+	if !s.Since.IsZero() {
+		line("since", s.Since.Local().Format(time.DateTime)+", set by "+s.By)
+	}
+	line("pending", s.Pending)
+	if s.Restart {
+		line("changes", "hold after a restart")
+	}
 	line("variable", s.Env)
 	line("type", s.Type)
 	line("one of", strings.Join(s.OneOf, ", "))
 	line("unit", s.Unit)
 	line("does", s.Doc)
 	line("exceeded", s.Exceeded)
-}
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }

@@ -15,13 +15,12 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/app/settings"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // place are the flags that say which configuration and data directory are meant.
-type place struct {
-	Config string  `short:"c" placeholder:"FILE" env:"SAPWOOD_CONFIG" help:"Configuration file (YAML). Without one, the defaults hold."`
-	Data   *string `placeholder:"DIR" help:"Directory for what outlives the process (key data)."`
-}
+type place struct{ reach.Place }
 
 func (p *place) load() (app.Config, *settings.Set, error) {
 	return (&layers{place: *p}).load()
@@ -36,6 +35,15 @@ type layers struct {
 }
 
 func (l *layers) load() (app.Config, *settings.Set, error) {
+	loaded, err := l.source().Load()
+	if err != nil {
+		return app.Config{}, nil, err
+	}
+	return loaded.Config, loaded.Set, nil
+}
+
+// source is what the flags, and the variables of this process, make of a configuration.
+func (l *layers) source() app.Source {
 	given := map[string]*string{"--data": l.Data, "--mqtt": l.MQTT, "--http": l.HTTP}
 	flags := map[string]string{}
 	for key, flag := range app.Flags() {
@@ -43,7 +51,7 @@ func (l *layers) load() (app.Config, *settings.Set, error) {
 			flags[key] = *text
 		}
 	}
-	return app.Load(l.Config, os.Environ(), flags)
+	return app.Source{File: l.Config, Environ: os.Environ(), Flags: flags}
 }
 
 // serveCmd is `sapwood serve`.
@@ -55,8 +63,9 @@ type serveCmd struct {
 // Help is the long part of the help page.
 func (*serveCmd) Help() string {
 	return `Prints where it listens once clients can connect, and what it found in its data directory; runs
-until SIGTERM or SIGINT, a second signal ends it at once, SIGHUP changes nothing. Logs go to
-standard error. A flag is stronger than a SAPWOOD_ variable, a variable stronger than the file.
+until SIGTERM or SIGINT, a second signal ends it at once. SIGHUP, or a change of the configuration file
+or of one that it refers to, reads the configuration again and applies it without touching connections; if
+anything is wrong with it, nothing changes. Logs go to standard error. A flag is stronger than a SAPWOOD_ variable, a variable stronger than the file.
 
 The first start makes the user admin for the API, with the password in SAPWOOD_ADMIN_PASSWORD or
 else a random one, which it prints once.
@@ -72,17 +81,18 @@ Examples:
 
 // Run starts the process, waits and stops it.
 func (c *serveCmd) Run(ctx context.Context, std *streams) error {
-	cfg, set, err := c.load()
+	loaded, err := c.source().Load()
 	if err != nil {
 		return err
 	}
-	log := newLogger(cfg.Log, std.err)
-	defer hangups(log)()
-	a := app.New(cfg, log)
+	cfg := loaded.Config
+	log, level := newLogger(cfg.Log, std.err)
+	a := app.NewReloading(loaded, log, level)
+	defer hangups(a)()
 	if err := a.Start(ctx); err != nil {
 		var setting *app.SettingError
 		if errors.As(err, &setting) {
-			return fmt.Errorf("%w (set by %s)", err, set.From(setting.Key))
+			return fmt.Errorf("%w (set by %s)", err, loaded.Set.From(setting.Key))
 		}
 		return err
 	}
@@ -112,8 +122,9 @@ func (c *serveCmd) announce(w io.Writer, cfg app.Config, a *app.App) {
 			Durability    app.Durability `json:"durability"`
 			Promise       string         `json:"promise"`
 			Found         app.Found      `json:"found"`
+			Warnings      []string       `json:"warnings,omitempty"`       // what is open to other machines
 			AdminPassword string         `json:"admin_password,omitempty"` // at the first start only
-		}{app.Version, bound, cfg.Data, cfg.Durability, cfg.Promise(), found, a.FirstPassword()})
+		}{app.Version, bound, cfg.Data, cfg.Durability, cfg.Promise(), found, cfg.Warnings(), a.FirstPassword()})
 		return
 	}
 	fmt.Fprintf(w, "sapwood %s ready\n", app.Version)
@@ -123,6 +134,9 @@ func (c *serveCmd) announce(w io.Writer, cfg app.Config, a *app.App) {
 	if bound.HTTP != "" {
 		fmt.Fprintf(w, "  http  %s\n", bound.HTTP)
 	}
+	for _, warning := range cfg.Warnings() {
+		fmt.Fprintf(w, "  warn  %s\n", warning)
+	}
 	if p := a.FirstPassword(); p != "" {
 		fmt.Fprintf(w, "  user  admin, password %s (made now and shown this once)\n", p)
 	}
@@ -131,56 +145,49 @@ func (c *serveCmd) announce(w io.Writer, cfg app.Config, a *app.App) {
 		return
 	}
 	fmt.Fprintf(w, "  data  %s: %s, %s, %d retained, ready in %.1f s\n", cfg.Data,
-		count(found.Sessions, "session"), count(found.Messages, "queued message"), found.Retained, found.Took.Seconds())
+		screen.Count(found.Sessions, "session"), screen.Count(found.Messages, "queued message"), found.Retained, found.Took.Seconds())
 	fmt.Fprintf(w, "        %s: %s\n", cfg.Durability, cfg.Promise())
 	for _, warning := range found.Warnings {
 		fmt.Fprintf(w, "        but %s\n", warning)
 	}
 	if n := len(found.Damage); n > 0 {
 		d := found.Damage[n-1]
-		fmt.Fprintf(w, "        %s found, set aside in %s: %s\n", count(n, "damaged part"), cmp.Or(d.Aside, d.File), d.What)
+		fmt.Fprintf(w, "        %s found, set aside in %s: %s\n", screen.Count(n, "damaged part"), cmp.Or(d.Aside, d.File), d.What)
 	}
 }
 
-// count is a number of things.
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
-}
-
-// hangups says what SIGHUP does here, nothing, until stop is called: a terminal that closes does not end the broker, and
-// many signals make few lines.
-func hangups(log *slog.Logger) (stop func()) {
-	signals, ended, gone := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
+// hangups reloads at SIGHUP until stop is called: at once, but after another one not before a second has passed, however many
+// signals come.
+func hangups(a *app.App) (stop func()) {
+	signals, gone := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(signals, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		defer close(gone)
-		var last time.Time
 		for {
 			select {
-			case <-signals:
-				if time.Since(last) >= time.Second {
-					last = time.Now()
-					log.Info("SIGHUP changes nothing: a running broker reads no settings again; restart it")
-				}
-			case <-ended:
+			case <-ctx.Done():
 				return
+			case <-signals:
+			}
+			// It has written to the log what it did, or why it did nothing.
+			_, _ = a.Reload(ctx, "SIGHUP")
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Second):
 			}
 		}
 	}()
-	return func() { signal.Stop(signals); close(ended); <-gone }
+	return func() { signal.Stop(signals); cancel(); <-gone }
 }
 
-func newLogger(cfg app.Log, w io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
-		level = slog.LevelInfo // the configuration allows only levels that slog knows
-	}
+// newLogger makes the log, and what sets its level while it is in use.
+func newLogger(cfg app.Log, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := &slog.LevelVar{}
 	options := &slog.HandlerOptions{Level: level}
 	if cfg.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(slog.NewJSONHandler(w, options)), level
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(slog.NewTextHandler(w, options)), level
 }

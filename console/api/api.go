@@ -39,6 +39,7 @@ type Options[S, R, C any] struct {
 	Access *access.Access
 	Status func() Overview
 	Engine Engine[S, R, C] // nil = nothing is kept on disk
+	Config Configuration   // nil = there is none to show
 	Logger *slog.Logger
 
 	Accounts Accounts // nil = nothing of them is stored
@@ -84,6 +85,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 		Summary: "What the process is, what it promises and how it is", Errors: refusals(),
 	}, func(context.Context, *struct{}) (*answer[Overview], error) { return &answer[Overview]{o.Status()}, nil })
 	registerStore(a, h, o.Engine)
+	registerConfig(h, o.Config)
 	registerAccounts(a, h, o.Accounts)
 	registerPolicy(h, o.Policy)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

@@ -33,8 +33,10 @@ type Accounts struct {
 	turn  chan struct{} // held while a batch is applied and told
 
 	mu   sync.Mutex
-	tell []func(*Changed)
+	tell []*listener
 }
+
+type listener struct{ told func(*Changed) }
 
 // New makes accounts on a store.
 func New(o Options) (*Accounts, error) {
@@ -51,11 +53,17 @@ func New(o Options) (*Accounts, error) {
 }
 
 // OnChange has f called after each batch that was kept, one after the other and in the order of the batches, before Apply
-// returns. It may take its time, but must not call Apply.
-func (a *Accounts) OnChange(f func(*Changed)) {
+// returns. It may take its time, but must not call Apply. It is called no more for batches that begin after stop.
+func (a *Accounts) OnChange(f func(*Changed)) (stop func()) {
+	l := &listener{f}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.tell = append(slices.Clip(a.tell), f)
+	a.tell = append(slices.Clip(a.tell), l)
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.tell = slices.DeleteFunc(slices.Clone(a.tell), func(other *listener) bool { return other == l })
+	}
 }
 
 // Close closes the store.
@@ -87,8 +95,8 @@ func (a *Accounts) Apply(ctx context.Context, changes []Change, progress func(do
 		return nil
 	}
 	what := changed(changes)
-	for _, f := range tell {
-		f(what)
+	for _, l := range tell {
+		l.told(what)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 // Changed is what a batch changed, for those who act upon it. It is never changed once made.
 type Changed struct {
+	By     string // the backend of the identities that it is about: By, or another one that keeps users of its own
 	Users  map[string]UserChange
 	Groups []string // names
 	Rules  bool     // some of them
@@ -20,7 +21,7 @@ type Changed struct {
 type UserChange struct{ Was, Now *User }
 
 func changed(changes []Change) *Changed {
-	what := &Changed{Users: map[string]UserChange{}}
+	what := &Changed{By: By, Users: map[string]UserChange{}}
 	for i := range changes {
 		switch c := &changes[i]; {
 		case c.User != nil:
@@ -50,7 +51,7 @@ func changed(changes []Change) *Changed {
 func (c *Changed) Revokes(p *auth.Principal, now time.Time) string {
 	u, ours := c.Users[p.Name]
 	switch {
-	case !ours || p.Restored || p.By != By:
+	case !ours || p.Restored || p.By != c.By:
 		return ""
 	case u.Now == nil:
 		return fmt.Sprintf("user %q was removed", p.Name)
@@ -64,14 +65,15 @@ func (c *Changed) Revokes(p *auth.Principal, now time.Time) string {
 // removed has no groups any more.
 func (c *Changed) Identity(p *auth.Principal) *auth.Identity {
 	u, ours := c.Users[p.Name]
-	if !ours || !p.Restored && p.By != By {
+	if !ours || !p.Restored && p.By != c.By {
 		return p.Identity
 	}
-	id := &auth.Identity{Name: p.Name, By: By}
+	id := &auth.Identity{Name: p.Name}
 	if u.Now != nil {
 		id = u.Now.Identity()
 	}
-	if slices.Equal(id.Groups, p.Groups) && id.Expires.Equal(p.Expires) && p.By == By {
+	id.By = c.By
+	if slices.Equal(id.Groups, p.Groups) && id.Expires.Equal(p.Expires) && p.By == c.By {
 		return p.Identity
 	}
 	return id

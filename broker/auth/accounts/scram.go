@@ -41,20 +41,26 @@ func scramKeys(methods []string, password []byte, iterations int) ([]ScramKey, e
 	}
 	var keys []ScramKey
 	for _, m := range methods {
-		k := ScramKey{Method: m, Salt: make([]byte, scramSalt), Iterations: iterations}
-		_, _ = rand.Read(k.Salt) // never fails
-		h := scramHash(m)
-		salted, err := pbkdf2.Key(h, prepared, k.Salt, iterations, h().Size())
+		salt := make([]byte, scramSalt)
+		_, _ = rand.Read(salt) // never fails
+		k, err := scramKey(m, prepared, salt, iterations)
 		if err != nil {
 			return nil, fmt.Errorf("derive the keys of %s: %w", m, err)
 		}
-		stored := h()
-		stored.Write(mac(h, salted, "Client Key"))
-		k.StoredKey = stored.Sum(nil)
-		k.ServerKey = mac(h, salted, "Server Key")
 		keys = append(keys, k)
 	}
 	return keys, nil
+}
+
+func scramKey(method, password string, salt []byte, iterations int) (ScramKey, error) {
+	h := scramHash(method)
+	salted, err := pbkdf2.Key(h, password, salt, iterations, h().Size())
+	if err != nil {
+		return ScramKey{}, err
+	}
+	stored := h()
+	stored.Write(mac(h, salted, "Client Key"))
+	return ScramKey{Method: method, Salt: salt, Iterations: iterations, StoredKey: stored.Sum(nil), ServerKey: mac(h, salted, "Server Key")}, nil
 }
 
 func mac(h func() hash.Hash, key []byte, text string) []byte {

@@ -3,6 +3,7 @@
 package phc
 
 import (
+	"bytes"
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
@@ -126,9 +127,12 @@ func (h Hash) Matches(password []byte) bool {
 	case None:
 		return false
 	case Bcrypt:
-		return bcrypt.CompareHashAndPassword(h.sum, password) == nil
+		// bcrypt repeats the password with a NUL behind it, so that with a NUL in it two can be the same.
+		return bcrypt.CompareHashAndPassword(h.sum, password) == nil && !bytes.Contains(password, []byte{0})
 	}
-	return subtle.ConstantTimeCompare(h.derive(password, len(h.sum)), h.sum) == 1
+	same := subtle.ConstantTimeCompare(h.derive(password, len(h.sum)), h.sum) == 1
+	// HMAC fills up its key with NULs, so that those at the end make no difference to PBKDF2.
+	return same && !(h.scheme == MosquittoV7 && bytes.HasSuffix(password, []byte{0}))
 }
 
 func (h Hash) derive(password []byte, size int) []byte {
@@ -179,10 +183,11 @@ func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 // UnmarshalText is Parse.
 func (h *Hash) UnmarshalText(text []byte) error {
 	parsed, err := Parse(string(text))
-	if err == nil {
-		*h = parsed
+	if err != nil {
+		return fmt.Errorf("the password %w", err)
 	}
-	return err
+	*h = parsed
+	return nil
 }
 
 // errForm does not quote what it is about: where a hash should be, somebody may have written the password.

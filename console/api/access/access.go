@@ -4,6 +4,7 @@
 package access
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -16,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/auth/phc"
 )
 
 // User is the name of the only user in this version.
@@ -33,9 +36,8 @@ type Access struct {
 	log      *slog.Logger
 	admin    account
 	first    string
-	secret   [32]byte      // keys what is remembered of credentials
-	hashing  chan struct{} // holds as many as may hash at once
-	waiting  atomic.Int64
+	secret   [32]byte // keys what is remembered of credentials
+	hashing  *phc.Gate
 	failures atomic.Uint64
 
 	mu    sync.Mutex
@@ -46,7 +48,7 @@ type Access struct {
 
 // Open reads the user admin, or makes it at the first start.
 func Open(o Options) (*Access, error) {
-	a := &Access{log: o.Logger, hashing: make(chan struct{}, 1), seen: verified{}, slow: throttle{}}
+	a := &Access{log: o.Logger, hashing: phc.NewGate(1, patience), seen: verified{}, slow: throttle{}}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -137,14 +139,10 @@ func (a *Access) basic(encoded string) (bool, error) {
 		return false, nil
 	}
 	user, password, _ := strings.Cut(string(text), ":")
-	if a.waiting.Add(1) > patience {
-		a.waiting.Add(-1)
+	right := false
+	if a.hashing.Do(context.Background(), false, func() { right = a.admin.password.Matches([]byte(password)) }) != nil {
 		return false, ErrBusy
 	}
-	a.hashing <- struct{}{}
-	right := a.admin.password.matches(password)
-	<-a.hashing
-	a.waiting.Add(-1)
 	named := subtle.ConstantTimeCompare([]byte(user), []byte(a.admin.user)) == 1
 	return right && named, nil
 }

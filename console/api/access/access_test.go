@@ -118,6 +118,30 @@ func TestBrokenFile(t *testing.T) {
 	f(`{"user":"admin","password":"$argon2id$v=19$m=64,t=2,p=1$YWJj$YWJjZGVmZ2hhYmNkZWZnaA"}`)
 }
 
+// admin.json of the first release is still read.
+func TestOldFile(t *testing.T) {
+	dir := t.TempDir()
+	const text = `{"user":"admin","password":"$argon2id$v=19$m=8,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$QA3Q2Jz1vTWdB/rBdk6mMQ"}`
+	if err := os.WriteFile(filepath.Join(dir, adminFile), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, Options{Dir: dir}).Check(basic("admin", "secret"), "192.0.2.1"); err != nil {
+		t.Error(err)
+	}
+}
+
+// No password that others ship with gets in, neither at the first start nor later (F162).
+func TestNoDefaultPassword(t *testing.T) {
+	a := open(t, Options{Dir: t.TempDir()})
+	for i, password := range []string{"", "admin", "public", "password", "sapwood", "guest", "root", "mqtt"} {
+		for j, user := range []string{"admin", "", "root", "guest", "sapwood"} {
+			if err := a.Check(basic(user, password), strings.Repeat("x", 10*i+j)); err == nil {
+				t.Errorf("%s with %q gets in", user, password)
+			}
+		}
+	}
+}
+
 // The local key is in a file for the owner alone, works while it is there, and is another one each time.
 func TestLocalKey(t *testing.T) {
 	dir := t.TempDir()
@@ -209,8 +233,14 @@ func TestBounded(t *testing.T) {
 // Many at once are hashed one after the other, and more than may wait are told so.
 func TestBusy(t *testing.T) {
 	a := open(t, Options{Password: "right"})
-	a.hashing <- struct{}{} // somebody hashes
 	var all sync.WaitGroup
+	began, end := make(chan struct{}), make(chan struct{})
+	all.Go(func() { // somebody hashes
+		if err := a.hashing.Do(t.Context(), false, func() { close(began); <-end }); err != nil {
+			t.Error(err)
+		}
+	})
+	<-began
 	results := make(chan error, 2*patience)
 	for range 2 * patience {
 		all.Go(func() { results <- a.Check(basic("admin", "right"), "h") })
@@ -220,7 +250,7 @@ func TestBusy(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	<-a.hashing
+	close(end)
 	all.Wait()
 	for range patience {
 		if err := <-results; err != nil {

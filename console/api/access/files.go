@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+
+	"github.com/sapwood-mqtt/sapwood/broker/auth/phc"
 )
 
 // The files in the data directory, both for its owner alone.
@@ -20,13 +22,13 @@ const (
 // account is the user as admin.json keeps it.
 type account struct {
 	user     string
-	password password
+	password phc.Hash
 }
 
 // accountFile is admin.json.
 type accountFile struct {
 	User     string   `json:"user"`
-	Password password `json:"password"`
+	Password phc.Hash `json:"password"`
 }
 
 // openAccount reads the user, or makes it with the given or a random password; the random one is returned. A user that
@@ -51,7 +53,7 @@ func openAccount(o Options, log *slog.Logger) (account, string, error) {
 		text = rand.Text()
 		first = text
 	}
-	a := account{User, newPassword(text)}
+	a := account{User, phc.New([]byte(text))}
 	if o.Dir == "" {
 		return a, first, nil
 	}
@@ -70,7 +72,7 @@ func readAccount(path string, text []byte, log *slog.Logger) (account, error) {
 	if err := json.Unmarshal(text, &f); err != nil {
 		return account{}, fmt.Errorf("%s: %w; remove the file, and the next start makes the user admin anew", path, err)
 	}
-	if len(f.Password.sum) == 0 || f.User == "" {
+	if f.Password.Scheme() == phc.None || f.User == "" {
 		return account{}, fmt.Errorf("%s has no user with a password; remove the file, and the next start makes the user admin anew", path)
 	}
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {

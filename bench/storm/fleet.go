@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/bench/load"
+	"github.com/sapwood-mqtt/sapwood/bench/peer"
+)
+
+// fleet are the clients of one broker.
+type fleet struct {
+	o       options
+	address string
+	tls     *tls.Config
+
+	handshakes atomic.Int64 // begun
+	resumed    atomic.Int64 // of those that ended well
+	connected  atomic.Int64
+	working    sync.WaitGroup
+
+	mu    sync.Mutex
+	pings load.Histogram
+	stays map[string]int // why a steady client lost its connection
+	late  int
+}
+
+// measure runs one broker through the storm and returns its row of the table.
+func measure(ctx context.Context, o options, b peer.Broker, p *pki) (string, error) {
+	r, err := b.Start(ctx, "")
+	if err != nil {
+		return "", err
+	}
+	defer r.Stop()
+	ctx, cancel := context.WithCancel(ctx)
+	f := &fleet{o: o, address: r.Address, tls: &tls.Config{RootCAs: p.roots, MinVersion: tls.VersionTLS12}, stays: map[string]int{}}
+	defer f.working.Wait()
+	defer cancel()
+
+	steady, steadyEnd := context.WithCancel(ctx)
+	defer steadyEnd()
+	for i := range o.steady {
+		f.working.Go(func() { f.stay(steady, fmt.Sprintf("steady-%d", i)) })
+	}
+	cut := make(chan struct{})
+	for i := range o.clients {
+		f.working.Go(func() { f.flap(ctx, fmt.Sprintf("storm-%d", i), cut) })
+	}
+	all := int64(o.clients + o.steady)
+	fmt.Fprintf(os.Stderr, "%s: connecting %d clients\n", b.Name, all)
+	if _, err := f.reach(ctx, all, 10*time.Minute); err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	f.pings.Reset()
+	f.late = 0
+	f.mu.Unlock()
+	f.handshakes.Store(0)
+	f.resumed.Store(0)
+	before, err := load.ReadUsage(r.PID())
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(os.Stderr, "%s: the storm\n", b.Name)
+	began := time.Now()
+	f.connected.Add(-int64(o.clients))
+	close(cut)
+	most, err := f.reach(ctx, int64(o.steady)+int64(float64(o.clients)*0.99), 10*time.Minute)
+	if err != nil {
+		return "", err
+	}
+	every, err := f.reach(ctx, all, 10*time.Minute)
+	if err != nil {
+		return "", err
+	}
+	after, err := load.ReadUsage(r.PID())
+	if err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	missed := f.late
+	for why, n := range f.stays {
+		fmt.Fprintf(os.Stderr, "%s: %d clients that were to stay lost their connection: %s\n", b.Name, n, why)
+		missed += n
+	}
+	n := float64(o.clients)
+	return fmt.Sprintf("| %s | %.1f s | %.1f s | %.2f | %.0f %% | %.2f ms | %v / %v / %v | %d |", b.Name,
+		most.Sub(began).Seconds(), every.Sub(began).Seconds(), float64(f.handshakes.Load())/n, 100*float64(f.resumed.Load())/n,
+		(after.CPU-before.CPU).Seconds()*1000/n,
+		f.pings.Quantile(0.5).Round(time.Millisecond), f.pings.Quantile(0.99).Round(time.Millisecond), f.pings.Max().Round(time.Millisecond), missed), nil
+}
+
+// reach waits until so many clients are connected and tells when that was.
+func (f *fleet) reach(ctx context.Context, n int64, patience time.Duration) (time.Time, error) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline, said := time.Now().Add(patience), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return time.Time{}, ctx.Err()
+		case now := <-tick.C:
+			have := f.connected.Load()
+			if have >= n {
+				return now, nil
+			}
+			if now.Sub(said) > 5*time.Second {
+				said = now
+				fmt.Fprintf(os.Stderr, "  %d of %d connected\n", have, n)
+			}
+			if now.After(deadline) {
+				return now, fmt.Errorf("%d of %d clients are connected after %v", have, n, patience)
+			}
+		}
+	}
+}
+
+// connect is one try: TCP, TLS and CONNECT within the client's patience.
+func (f *fleet) connect(ctx context.Context, id string, cache tls.ClientSessionCache) (*tls.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.o.patience)
+	defer cancel()
+	tcp, err := (&net.Dialer{}).DialContext(ctx, "tcp", f.address)
+	if err != nil {
+		return nil, err
+	}
+	cfg := f.tls.Clone()
+	cfg.ServerName, cfg.ClientSessionCache = "127.0.0.1", cache
+	c := tls.Client(tcp, cfg)
+	f.handshakes.Add(1)
+	stop := context.AfterFunc(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) })
+	err = c.HandshakeContext(ctx)
+	if err == nil {
+		packet := append([]byte{0x10, byte(12 + len(id)), 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, byte(f.o.keepAlive / time.Second), 0, byte(len(id))}, id...)
+		_, err = c.Write(packet)
+	}
+	var ack [4]byte
+	if err == nil {
+		_, err = io.ReadFull(c, ack[:])
+	}
+	if err == nil && ack[3] != 0 {
+		err = fmt.Errorf("CONNACK 0x%02x", ack[3])
+	}
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		tcp.Close()
+		return nil, err
+	}
+	if c.ConnectionState().DidResume {
+		f.resumed.Add(1)
+	}
+	f.connected.Add(1)
+	return c, nil
+}
+
+// flap is a client that loses its connection when cut is closed, and reconnects without any patience.
+func (f *fleet) flap(ctx context.Context, id string, cut <-chan struct{}) {
+	var cache tls.ClientSessionCache
+	if f.o.resume {
+		cache = tls.NewLRUClientSessionCache(1)
+	}
+	for range 2 {
+		var c *tls.Conn
+		for err := errors.New("not yet"); err != nil; {
+			if ctx.Err() != nil {
+				return
+			}
+			c, err = f.connect(ctx, id, cache)
+		}
+		ended := context.AfterFunc(ctx, func() { c.NetConn().Close() })
+		ping(ctx, c, f.o.keepAlive*3/4, cut)
+		ended()
+		c.NetConn().Close()
+	}
+}
+
+// ping keeps a connection alive until it is cut, or ends. One that was made after the cut lasts.
+func ping(ctx context.Context, c *tls.Conn, every time.Duration, cut <-chan struct{}) {
+	select {
+	case <-cut:
+		cut = nil
+	default:
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	var answer [2]byte
+	for {
+		select {
+		case <-cut:
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if _, err := c.Write([]byte{0xC0, 0}); err != nil {
+				return
+			}
+			if _, err := io.ReadFull(c, answer[:]); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// stay is a client that stays connected and measures how soon its pings are answered.
+func (f *fleet) stay(ctx context.Context, id string) {
+	c, err := f.connect(ctx, id, nil)
+	for err != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		c, err = f.connect(ctx, id, nil)
+	}
+	ended := context.AfterFunc(ctx, func() { c.NetConn().Close() })
+	defer ended()
+	defer c.NetConn().Close()
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	var answer [2]byte
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+		asked := time.Now()
+		_, err := c.Write([]byte{0xC0, 0})
+		if err == nil {
+			_, err = io.ReadFull(c, answer[:])
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		took := time.Since(asked)
+		f.mu.Lock()
+		f.pings.Record(took)
+		if took > f.o.keepAlive {
+			f.late++
+		}
+		if err != nil {
+			f.stays[err.Error()]++
+			f.mu.Unlock()
+			return
+		}
+		f.mu.Unlock()
+	}
+}
