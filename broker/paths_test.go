@@ -44,9 +44,6 @@ func (w *walk) rules(rules ...auth.Rule) {
 	if err := w.engine.Set("test", all); err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := w.Control().Reauthorize(w.t.Context()); err != nil {
-		w.t.Fatal(err)
-	}
 }
 
 // at revokes the permission if the state is s.
@@ -165,6 +162,11 @@ func TestPaths(t *testing.T) {
 				t.Parallel()
 				e := acl.New()
 				w := &walk{served: serve(t, broker.Options{Shards: 1, Authz: e}), engine: e, action: p.action, state: st}
+				e.OnChange(func() {
+					if _, err := w.Control().Reauthorize(t.Context()); err != nil {
+						t.Error(err)
+					}
+				})
 				w.rules()
 				w.pub = w.client("id=pub")
 				w.at(denied)

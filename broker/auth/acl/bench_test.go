@@ -74,11 +74,14 @@ func BenchmarkAuthorize(b *testing.B) {
 // TestManyRules: with 100,000 rules a decision that was never made before stays below 50 us, one that was below 100 ns and without memory; a client's
 // share is small, and a change of one rule holds soon (F174).
 func TestManyRules(t *testing.T) {
-	const n = 100_000
+	n := 100_000
+	if raced {
+		n = 10_000
+	}
 	rules := many(n)
 	before := heap()
 	e := engine(t, rules...)
-	t.Logf("%d rules compiled: %d bytes each, with the rules themselves %d", n, (heap()-before)/n, (heap()-before)/n)
+	t.Logf("%d rules compiled: %d bytes each", n, (heap()-before)/n)
 	who := member(8)
 	if !e.Authorize(who, question(t, "publish public/7/temperature")) {
 		t.Error("the rules do not say what they should")
@@ -97,10 +100,10 @@ func TestManyRules(t *testing.T) {
 		t.Errorf("p99 of a new decision is %v", p99)
 	}
 	q := question(t, "publish public/7/temperature")
-	if a := testing.AllocsPerRun(1000, func() { e.Authorize(who, &auth.Question{Action: auth.Publish, Topic: q.Topic}) }); a != 0 {
+	if a := testing.AllocsPerRun(1000, func() { e.Authorize(who, &auth.Question{Action: auth.Publish, Topic: q.Topic}) }); a != 0 && !raced {
 		t.Errorf("%v allocations for a remembered decision", a)
 	}
-	clients := make([]*auth.Principal, 10_000)
+	clients := make([]*auth.Principal, n/10)
 	for i := range clients {
 		clients[i] = member(i)
 	}
@@ -115,7 +118,7 @@ func TestManyRules(t *testing.T) {
 		e.Authorize(c, q)
 	}
 	t.Logf("a client: %d bytes, %d once it was active; %v to find what concerns it", idle, (heap()-before)/len(clients), bound)
-	if idle > 256 {
+	if idle > 256 && !raced {
 		t.Errorf("%d bytes for each client", idle)
 	}
 	began = time.Now()

@@ -25,8 +25,9 @@ type Engine struct {
 	seed   maphash.Seed
 	policy atomic.Pointer[policy]
 
-	mu      sync.Mutex // guards sources
+	mu      sync.Mutex // guards the rest; held while rules change
 	sources map[string][]auth.Rule
+	changed func()
 }
 
 // New returns an engine without rules.
@@ -56,7 +57,18 @@ func (e *Engine) Set(source string, rules []auth.Rule) error {
 	}
 	e.sources = next
 	e.policy.Store(p)
+	if e.changed != nil {
+		e.changed()
+	}
 	return nil
+}
+
+// OnChange has f called after every change of the rules, on the goroutine that made it; f must not change them itself.
+// It is for what was decided before and lasts, such as subscriptions.
+func (e *Engine) OnChange(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.changed = f
 }
 
 // Rules are those of all sources.

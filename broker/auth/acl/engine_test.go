@@ -187,6 +187,11 @@ func TestChange(t *testing.T) {
 	if n := len(e.Rules()); n != 1 {
 		t.Errorf("%d rules", n)
 	}
+	told := 0
+	e.OnChange(func() { told++ })
+	if e.Set("more", nil) != nil || e.Set("more", []auth.Rule{{}}) == nil || told != 1 {
+		t.Errorf("told %d times of one change", told)
+	}
 }
 
 // TestCacheGrows: a client that asks about many topics is remembered, and every answer stays right.

@@ -99,7 +99,7 @@ func TestEngineAgainstModel(t *testing.T) {
 		}
 		return "a"
 	}
-	for seed := range 500 {
+	for seed := range 300 {
 		r := rand.New(rand.NewPCG(uint64(seed), 7))
 		var rules []auth.Rule
 		for i := range r.IntN(12) {
@@ -130,7 +130,7 @@ func TestEngineAgainstModel(t *testing.T) {
 		if err := e.Set("test", rules[:shared]); err != nil {
 			t.Fatal(err)
 		}
-		for range 30 {
+		for range 15 {
 			q := auth.Question{Action: auth.Action(1 + r.IntN(3)), QoS: mqtt.QoS(r.IntN(3)), Retain: r.IntN(2) == 0}
 			if q.Action == auth.Subscribe {
 				q.Topic = []byte(filter(r, "a", "b", "ab", "", "$x", "+"))

@@ -31,7 +31,7 @@ user joe smith
 topic read again
 `
 
-// TestMosquitto: the answers are those that Mosquitto 2.0.11 gave to the same file and questions, but for the last block.
+// TestMosquitto: each kind of line once. TestAgainstMosquitto compares with the real one.
 func TestMosquitto(t *testing.T) {
 	rules, err := acl.ParseMosquitto("acl", []byte(aclFile))
 	if err != nil {
