@@ -22,7 +22,7 @@ var contracts = []string{"broker/store", "broker/auth", "broker/transport", "bro
 var parts = []string{"broker/store/positions", "broker/auth/grant", "broker/auth/upstream"}
 
 // vocabulary are folders below a contract that belong to it: whoever may import the contract may import them.
-var vocabulary = []string{"broker/auth/accounts", "broker/auth/phc", "broker/transport/proxy"}
+var vocabulary = []string{"broker/auth/accounts", "broker/auth/phc", "broker/transport/proxy", "broker/transport/websocket"}
 
 // standalone are the floors that build from the standard library and golang.org/x/sys alone.
 var standalone = []string{"mqtt", "broker"}
@@ -32,12 +32,14 @@ var edges = []string{"broker/auth", "broker/transport"}
 
 // pure packages have no socket, file, clock of their own, lock or log.
 var pure = map[string][]string{
-	"mqtt":                     {"net", "os", "sync", "log", "syscall"},
-	"broker/session":           {"net", "os", "sync", "log", "syscall"},
-	"broker/store/positions":   {"net", "os", "sync", "log", "syscall", "time"},
-	"broker/store/disk/record": {"net", "os", "sync", "log", "syscall", "time"},
-	"broker/store/disk/index":  {"net", "os", "sync", "log", "syscall", "time"}, // the engine's mutex guards it
-	"mqtt/topic":               {"net", "os", "log", "syscall"},                 // an index that all loops read: its locks each guard one struct
+	"mqtt":                       {"net", "os", "sync", "log", "syscall"},
+	"broker/session":             {"net", "os", "sync", "log", "syscall"},
+	"broker/store/positions":     {"net", "os", "sync", "log", "syscall", "time"},
+	"broker/store/disk/record":   {"net", "os", "sync", "log", "syscall", "time"},
+	"broker/store/disk/index":    {"net", "os", "sync", "log", "syscall", "time"}, // the engine's mutex guards it
+	"broker/transport/proxy":     {"os", "sync", "log", "syscall", "time"},
+	"broker/transport/websocket": {"os", "sync", "log", "syscall", "time"}, // net/http parses, and calls nobody
+	"mqtt/topic":                 {"net", "os", "log", "syscall"},          // an index that all loops read: its locks each guard one struct
 }
 
 // siblings that may import each other, from the later to the earlier. All other folders below one

@@ -9,9 +9,9 @@ import (
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
-	"github.com/sapwood-mqtt/sapwood/broker/limit"
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
+	"github.com/sapwood-mqtt/sapwood/broker/limit"
 	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )

@@ -75,6 +75,7 @@ type Broker struct {
 	panics      atomic.Uint64
 	unwell      atomic.Bool // it is known that the store takes nothing new
 	strangers   *quiet
+	entrance    entrance
 	bans        *ban.Table
 	flapping    *flapping.Detector // nil = nobody looks
 	burden      burden
@@ -101,6 +102,7 @@ func New(o Options) (*Broker, error) {
 		opts: o, log: o.Logger, store: o.Store, bans: o.Bans,
 		index: topic.NewIndex(), seed: maphash.MakeSeed(), listeners: make(map[net.Listener]struct{}),
 		started: time.Now(), stopping: make(chan struct{}), closed: make(chan struct{}), strangers: newQuiet(time.Second),
+		entrance: entrance{faults: newQuiet(time.Second), turns: loop.NewTurns()},
 	}
 	if err := b.legislate(); err != nil {
 		return nil, err
@@ -160,15 +162,7 @@ func (b *Broker) ServeDoor(ln net.Listener, door *Door) error {
 	}
 	b.listeners[ln] = struct{}{}
 	b.mu.Unlock()
-	var next atomic.Uint32
-	pick := func() *loop.Loop { return b.shards[int(next.Add(1))%len(b.shards)].loop }
-	quiet := newQuiet(time.Second)
-	admit := func(conn *loop.Conn) { conn.State = door }
-	err := loop.Accept(ln, b.stopping, pick, admit, func(err error) {
-		if n, ok := quiet.allow(time.Now()); ok {
-			b.log.Warn("accepting a connection failed", "listener", ln.Addr().String(), "error", err, "times", n)
-		}
-	})
+	err := loop.Accept(ln, b.stopping, b.reception(door, ln.Addr().String()))
 	b.mu.Lock()
 	delete(b.listeners, ln)
 	closing := b.closing

@@ -3,6 +3,8 @@ package broker_test
 import (
 	"fmt"
 	"net"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -369,4 +371,56 @@ func (r *ramped) check(refused int) {
 		r.t.Errorf("%d KiB were queued", most>>10)
 	}
 	r.t.Logf("at most %d KiB queued; shed %v", r.most.Load()>>10, st.Shed)
+}
+
+// TestRampMemory is the ramp with what the process really holds, against 48 MiB more than it holds now: publishers fill queues until they
+// are refused, the process stays below its limit, and recovers when the queues go. No other test runs meanwhile.
+func TestRampMemory(t *testing.T) {
+	if raced {
+		t.Log("the race detector holds memory of its own")
+		return
+	}
+	runtime.GC()
+	var before runtime.MemStats
+	runtime.ReadMemStats(&before)
+	most := int64(before.Sys-before.HeapReleased) + 48<<20
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(most))
+	c := overload.Defaults()
+	c.Calm = 250 * time.Millisecond
+	s := serve(t, broker.Options{Shards: 2, Overload: &c})
+	away := s.client("id=away expiry=100")
+	away.subscribe("flood qos=1")
+	away.leave(s, 0)
+	by, pub := s.client("id=by"), s.client("id=pub")
+	payload := strings.Repeat("x", 8000)
+	sent, refused := 0, 0
+	for refused < 50 && sent < 50_000 {
+		pub.send(`PUBLISH qos=1 id=1 topic=flood "` + payload + `"`)
+		switch got := pub.next(); {
+		case alike(got, "PUBACK 0x97"):
+			refused++
+		case alike(got, "PUBACK"):
+			sent++
+		default:
+			t.Fatal(got)
+		}
+		if sent%500 == 0 {
+			by.idle()
+		}
+	}
+	by.idle()
+	st := s.Overload()
+	if refused < 50 || st.Level != overload.Publish || s.stats().QueuedBytes > most {
+		t.Errorf("%d KiB were queued before %+v; %d refused", s.stats().QueuedBytes>>10, st, refused)
+	}
+	t.Logf("%d KiB were queued: %s", s.stats().QueuedBytes>>10, st.Why)
+	if err := s.Control().EndSession(t.Context(), "away", "the load goes"); err != nil {
+		t.Fatal(err)
+	}
+	if !reached(func() bool { runtime.GC(); return s.Ready() == nil }) {
+		t.Fatalf("it does not recover: %+v", s.Overload())
+	}
+	pub.send(`PUBLISH qos=1 id=1 topic=flood "x"`)
+	pub.expect("PUBACK 0x10")
+	s.client("id=new")
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -61,11 +62,23 @@ type pending struct {
 	assigned bool               // the client id was made up
 	exchange *exchange          // nil without enhanced authentication
 	cancel   context.CancelFunc // of its authentication
+	from     netip.Addr         // of the connection itself, whatever a proxy said
+	halfOpen bool               // counted as such
+	resumed  bool               // its TLS session was
+}
+
+// settle says that the connection is no longer half open.
+func (p *pending) settle() {
+	if p.halfOpen {
+		p.halfOpen = false
+		p.door.visitors.Settle(loop.Group(p.from))
+	}
 }
 
 // leave says that the connection is gone, or has an answer.
 func (p *pending) leave() {
 	p.conn = nil
+	p.settle()
 	if p.cancel != nil {
 		p.cancel()
 	}

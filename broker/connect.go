@@ -62,6 +62,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 		}
 	}
 	p.conn, p.request = nil, nil
+	p.settle()
 	c.conn, c.cause = conn, ""
 	c.identify(who)
 	sh.router.reauthorize(c)

@@ -12,9 +12,14 @@ import (
 
 // Opened implements loop.Handler: a new connection owes a CONNECT.
 func (sh *shard) Opened(conn *loop.Conn) {
-	door := conn.State.(*Door)
-	p := &pending{conn: conn, door: door, peer: peerOf(conn, door), deadline: sh.b.clock(sh.loop.Now()) + sh.b.limits().ConnectTimeout.Milliseconds()}
-	conn.State = p
+	p, come := conn.State.(*pending) // by HTTP
+	if !come {
+		door := conn.State.(*Door)
+		p = &pending{door: door, peer: peerOf(conn, door)}
+		conn.State = p
+	}
+	p.conn, p.from, p.halfOpen = conn, conn.Peer().Addr(), true
+	p.deadline = sh.b.clock(sh.loop.Now()) + sh.b.limits().ConnectTimeout.Milliseconds()
 	sh.lobby.waiting = append(sh.lobby.waiting, p)
 	if sh.stopping || sh.lobby.keepsAway(p) {
 		conn.Close()
@@ -134,6 +139,7 @@ func (sh *shard) Closed(conn *loop.Conn, err error) {
 	conn.State = nil
 	switch st := state.(type) {
 	case *pending:
+		sh.layerFault(st, err)
 		st.leave()
 	case *client:
 		if st.cause == "" {

@@ -3,6 +3,7 @@ package broker
 import (
 	"sync/atomic"
 
+	"github.com/sapwood-mqtt/sapwood/broker/admission"
 	"github.com/sapwood-mqtt/sapwood/broker/limit"
 	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
@@ -10,7 +11,7 @@ import (
 )
 
 // Counters are what the broker has counted since it started. Dropped, Refused and
-// Violations are indexed by their reason.
+// Violations are indexed by their reason, TurnedAway (connections closed as soon as they came) by its.
 type Counters struct {
 	PacketsReceived, PacketsSent           uint64
 	BytesReceived, BytesSent               uint64
@@ -18,6 +19,11 @@ type Counters struct {
 	PublishBytesReceived, PublishBytesSent uint64 // payloads
 	Connects, Disconnects, Takeovers       uint64
 	ConnectTimeouts                        uint64 // connections without a CONNECT in time
+	Secured, Resumed                       uint64 // TLS handshakes of those that sent a CONNECT, and how many of them resumed a session
+	HandshakesFailed                       uint64 // TLS handshakes
+	FramingErrors                          uint64 // WebSocket: upgrades refused, bad frames
+	ProxyErrors                            uint64 // PROXY headers missing or malformed
+	TurnedAway                             [admission.Reasons]uint64
 	Stalled                                uint64 // clients disconnected because they did not read
 	Subscribes                             uint64
 	Wills                                  uint64                       // published
@@ -49,6 +55,11 @@ func (c *Counters) add(o *Counters) {
 	c.Takeovers += o.Takeovers
 	c.ConnectTimeouts += o.ConnectTimeouts
 	c.Stalled += o.Stalled
+	c.Secured += o.Secured
+	c.Resumed += o.Resumed
+	c.HandshakesFailed += o.HandshakesFailed
+	c.FramingErrors += o.FramingErrors
+	c.ProxyErrors += o.ProxyErrors
 	c.Subscribes += o.Subscribes
 	c.Wills += o.Wills
 	c.Denied += o.Denied
@@ -131,8 +142,18 @@ func (b *Broker) gather(done func(Stats)) {
 				total.add(&parts[i].Counters)
 				total.Sockets += parts[i].Sockets
 			}
+			for i := range total.TurnedAway {
+				total.TurnedAway[i] = b.entrance.turned[i].Load()
+			}
 			done(total)
 		})
+	}
+}
+
+func (c *Counters) secured(resumed bool) {
+	c.Secured++
+	if resumed {
+		c.Resumed++
 	}
 }
 

@@ -48,6 +48,9 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 		return
 	}
 	p.version = l.sh.packet.Connect.Version
+	if p.peer.TLS {
+		l.sh.count.secured(p.resumed)
+	}
 	req, refusal := p.hs.Connect(&l.sh.packet, p.door.admission(l.sh.b.laws.now.Load().admission))
 	if refusal != nil {
 		l.refuse(conn, p, refusal)
@@ -63,7 +66,7 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 	}
 	if owner != l.sh {
 		p.conn, p.request = nil, nil
-		moved := &pending{conn: conn, door: p.door, peer: p.peer, hs: p.hs, deadline: p.deadline, version: p.version, request: req, assigned: p.assigned}
+		moved := &pending{conn: conn, door: p.door, peer: p.peer, hs: p.hs, deadline: p.deadline, version: p.version, request: req, assigned: p.assigned, from: p.from, halfOpen: p.halfOpen}
 		conn.Move(owner.loop, func(conn *loop.Conn) {
 			defer owner.spare(conn)
 			owner.tick(owner.loop.Now())

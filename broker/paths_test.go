@@ -454,6 +454,7 @@ var ways = map[string]string{
 	"Control.Publish publish":       "-", // the broker's own name
 	"Control.PublishAs publish":     "publish by the API",
 	"sys.tell publish":              "-", // the broker's own
+	"wards.tell deliver":            "-", // the broker's own, to a client in quarantine
 	"router.publish retain":         "publish retained",
 	"shard.start publish":           "-", // of sys
 	"router.publish match":          "live delivery; live delivery QoS 0; shared delivery; shared delivery, others there",

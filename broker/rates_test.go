@@ -252,7 +252,7 @@ func TestClasses(t *testing.T) {
 		r.Client.PublishMessages, r.Answer = 2, limit.Refuse
 		r.Classes = []limit.Class{
 			{Name: "guests", Groups: []string{"guests"}, MaxSubscriptions: 2, ReceiveMaximum: 7, MaxInflight: 1},
-			{Name: "trusted", Users: []string{"root"}, Client: limit.ClientRate{PublishMessages: -1}},
+			{Name: "trusted", Users: []string{"root"}, Unlimited: true},
 			{Name: "here", Listeners: []string{"nowhere"}, MaxSubscriptions: 1},
 		}
 	})

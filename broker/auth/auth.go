@@ -20,6 +20,8 @@ type Peer struct {
 	Listener string            // the name of the listener
 	TLS      bool              // the connection is encrypted
 	Cert     *x509.Certificate // the client's, verified; nil = none
+	// ProxiedName is the common name of the client's certificate as a trusted proxy, which has verified it, tells; "" = none.
+	ProxiedName string
 }
 
 // Attempt is what a client shows when it connects, or authenticates again.
@@ -71,7 +73,7 @@ func (p *Peer) Remote() string {
 // CommonName is that of the client's certificate, "" without one.
 func (p *Peer) CommonName() string {
 	if p.Cert == nil {
-		return ""
+		return p.ProxiedName
 	}
 	return p.Cert.Subject.CommonName
 }

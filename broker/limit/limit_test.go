@@ -78,7 +78,7 @@ func rates() *Rates {
 	r.Listener = Rate{PublishMessages: 400}
 	r.Total = Rate{PublishMessages: 500, PublishBytes: 1_000_000}
 	r.Classes = []Class{
-		{Name: "free", Users: []string{"root"}, Client: ClientRate{-1, -1, -1, -1}, User: UserRate{-1, -1, -1}, Answer: Disconnect},
+		{Name: "free", Users: []string{"root"}, Unlimited: true, Answer: Disconnect},
 		{Name: "small", Clients: []string{"tiny-*"}, Groups: []string{"sensors"}, Client: ClientRate{PublishMessages: 10}, Together: Rate{PublishMessages: 15}, Answer: Refuse, MaxInflight: 5, MaxQueuedBytes: 7},
 		{Name: "outside", Listeners: []string{"tls"}, Client: ClientRate{PublishMessages: 20}},
 	}

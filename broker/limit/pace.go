@@ -141,10 +141,10 @@ func (p *Pool) rateOf(class int) (ClientRate, UserRate, Answer) {
 		answer = k.Answer
 	}
 	return ClientRate{
-			or(k.Client.PublishMessages, c.PublishMessages), or(k.Client.PublishBytes, c.PublishBytes),
-			or(k.Client.DeliverMessages, c.DeliverMessages), or(k.Client.DeliverBytes, c.DeliverBytes),
+			k.or(k.Client.PublishMessages, c.PublishMessages), k.or(k.Client.PublishBytes, c.PublishBytes),
+			k.or(k.Client.DeliverMessages, c.DeliverMessages), k.or(k.Client.DeliverBytes, c.DeliverBytes),
 		}, UserRate{
-			or(k.User.PublishMessages, u.PublishMessages), or(k.User.PublishBytes, u.PublishBytes), or(k.User.Connects, u.Connects),
+			k.or(k.User.PublishMessages, u.PublishMessages), k.or(k.User.PublishBytes, u.PublishBytes), k.or(k.User.Connects, u.Connects),
 		}, answer
 }
 

@@ -53,15 +53,16 @@ type UserRate struct {
 }
 
 // Class is what holds for some clients: those for whom each of Users, Groups, Clients and Listeners that is not empty
-// names them. In names * stands for any characters. A rate or number of 0 is as without the class, a rate below 0 is no limit.
+// names them. In names * stands for any characters. A rate or number of 0 is as without the class.
 type Class struct {
 	Name              string     `yaml:"name" doc:"For events and counts."`
 	Users             []string   `yaml:"users" doc:"Users it is for; * stands for any characters. Empty = all."`
 	Groups            []string   `yaml:"groups" doc:"Groups one of which its users are in."`
 	Clients           []string   `yaml:"clients" doc:"Client ids it is for."`
 	Listeners         []string   `yaml:"listeners" doc:"Listeners it is for."`
-	Client            ClientRate `yaml:"client" doc:"Each client; 0 = as rates.client, -1 = no limit."`
-	User              UserRate   `yaml:"user" doc:"Each user; 0 = as rates.user, -1 = no limit."`
+	Unlimited         bool       `yaml:"unlimited" doc:"Whether rates.client and rates.user do not hold for the class: then a rate of 0 is no limit."`
+	Client            ClientRate `yaml:"client" doc:"Each client; 0 = as rates.client."`
+	User              UserRate   `yaml:"user" doc:"Each user; 0 = as rates.user."`
 	Together          Rate       `yaml:"together" doc:"All clients of the class together."`
 	Answer            Answer     `yaml:"answer" enum:",delay,refuse,disconnect" doc:"As rates.answer; empty = that."`
 	MaxInflight       int        `yaml:"max_inflight" unit:"messages" doc:"As limits.max_inflight; 0 = that." exceeded:"further ones wait in the queue"`
@@ -81,10 +82,10 @@ const maxRate = 1_000_000_000_000
 func (r *Rates) Validate() error {
 	var errs []error
 	bad := func(key, text string) { errs = append(errs, fmt.Errorf("rates.%s %s", key, text)) }
-	check := func(key string, low int64, rates ...int64) {
+	check := func(key string, rates ...int64) {
 		for _, n := range rates {
-			if n < low || n > maxRate {
-				bad(key, fmt.Sprintf("has a rate of %d: it has to be %d to %d", n, low, int64(maxRate)))
+			if n < 0 || n > maxRate {
+				bad(key, fmt.Sprintf("has a rate of %d: it has to be 0 to %d", n, int64(maxRate)))
 			}
 		}
 	}
@@ -94,19 +95,19 @@ func (r *Rates) Validate() error {
 	if r.Burst < 10*time.Millisecond || r.Burst > time.Hour {
 		bad("burst", fmt.Sprintf("is %v: it has to be 10ms to 1h", r.Burst))
 	}
-	check("client", 0, r.Client.PublishMessages, r.Client.PublishBytes, r.Client.DeliverMessages, r.Client.DeliverBytes)
-	check("user", 0, r.User.PublishMessages, r.User.PublishBytes, r.User.Connects)
-	check("listener", 0, r.Listener.PublishMessages, r.Listener.PublishBytes)
-	check("total", 0, r.Total.PublishMessages, r.Total.PublishBytes)
+	check("client", r.Client.PublishMessages, r.Client.PublishBytes, r.Client.DeliverMessages, r.Client.DeliverBytes)
+	check("user", r.User.PublishMessages, r.User.PublishBytes, r.User.Connects)
+	check("listener", r.Listener.PublishMessages, r.Listener.PublishBytes)
+	check("total", r.Total.PublishMessages, r.Total.PublishBytes)
 	for i := range r.Classes {
 		c := &r.Classes[i]
 		key := fmt.Sprintf("classes[%d]", i)
 		if !slices.Contains([]Answer{"", Delay, Refuse, Disconnect}, c.Answer) {
 			bad(key+".answer", fmt.Sprintf("is %q: it has to be delay, refuse, disconnect or empty", c.Answer))
 		}
-		check(key, -1, c.Client.PublishMessages, c.Client.PublishBytes, c.Client.DeliverMessages, c.Client.DeliverBytes,
+		check(key, c.Client.PublishMessages, c.Client.PublishBytes, c.Client.DeliverMessages, c.Client.DeliverBytes,
 			c.User.PublishMessages, c.User.PublishBytes, c.User.Connects)
-		check(key+".together", 0, c.Together.PublishMessages, c.Together.PublishBytes)
+		check(key+".together", c.Together.PublishMessages, c.Together.PublishBytes)
 		if max(c.MaxInflight, c.ReceiveMaximum) > 65535 || min(c.MaxInflight, c.ReceiveMaximum, c.MaxQueuedMessages, c.MaxSubscriptions) < 0 || c.MaxQueuedBytes < 0 {
 			bad(key, "has a number out of range: max_inflight and receive_maximum go to 65535, and none is below 0")
 		}
@@ -155,13 +156,10 @@ func (c *Class) Of(l Limits) Limits {
 	return l
 }
 
-// or is a class's rate: n, where 0 is as without the class and below 0 no limit.
-func or(n, without int64) int64 {
-	switch {
-	case n == 0:
+// or is a rate of the class: n, or what holds without it.
+func (c *Class) or(n, without int64) int64 {
+	if n == 0 && !c.Unlimited {
 		return without
-	case n < 0:
-		return 0
 	}
 	return n
 }

@@ -35,9 +35,9 @@ type acceptor struct {
 	ready  func(set uintptr) bool
 	take   func(ln uintptr)
 	each   bool // tune the connections one by one
-	pick   func() *Loop
-	admit  func(*Conn)
+	with   *Reception
 	failed error
+	room   uint64 // descriptors from this number on are for others
 }
 
 // open readies a, if it is not yet.
@@ -105,14 +105,14 @@ func (a *acceptor) close() {
 }
 
 // next waits for connections and accepts what is there. It may return without any.
-func (a *acceptor) next(pick func() *Loop, admit func(*Conn)) error {
+func (a *acceptor) next(r *Reception) error {
 	if a.rc == nil {
-		return acceptFrom(a.ln, pick, admit)
+		return acceptFrom(a.ln, r)
 	}
 	each := !a.tuned && a.network == "tcp" // connections may be there that inherited nothing
 	if each {
 		a.tuned = true
-		if err := a.tune(pick().o.KeepAlive); err != nil {
+		if err := a.tune(r.Pick().o.KeepAlive); err != nil {
 			return err
 		}
 	}
@@ -128,7 +128,11 @@ func (a *acceptor) next(pick func() *Loop, admit func(*Conn)) error {
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	a.each, a.pick, a.admit, a.failed = each, pick, admit, nil
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return os.NewSyscallError("getrlimit", err)
+	}
+	a.each, a.with, a.failed, a.room = each, r, nil, limit.Cur-reserveOf(limit.Cur)
 	if err := a.rc.Control(a.take); err != nil {
 		return err
 	}
@@ -153,12 +157,24 @@ func (a *acceptor) acceptAll(ln uintptr) {
 			unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 		switch errno {
 		case 0:
-			l := a.pick()
-			if a.each && tune(int(fd), l.o.KeepAlive) != nil {
-				unix.Close(int(fd)) // it broke already
+			if uint64(fd) >= a.room { // the system gives out the lowest free number
+				refuse(int(fd))
+				a.failed = ErrReserve
+				return
+			}
+			from := a.peer()
+			if a.with.Admit != nil && !a.with.Admit(from.addrPort()) {
+				refuse(int(fd))
 				continue
 			}
-			a.give(int(fd), l)
+			l := a.with.Pick()
+			c := newSocket(int(fd), from)
+			if a.each && tune(int(fd), l.o.KeepAlive) != nil {
+				c.from = a.with
+				c.release() // it broke already
+				continue
+			}
+			a.with.give(c, l)
 		case unix.EAGAIN:
 			return
 		case unix.EINTR, unix.ECONNABORTED: // the next one may be fine
@@ -188,12 +204,8 @@ func fromNetwork(port uint16) uint16 {
 	return uint16(b[0])<<8 | uint16(b[1])
 }
 
-func (a *acceptor) give(fd int, l *Loop) {
-	c := newSocket(fd, a.peer())
-	if a.admit != nil {
-		a.admit(c)
-	}
-	if !l.join(c, nil) {
-		c.t.close(c)
-	}
+// refuse closes a connection that is not wanted by a reset, which leaves nothing behind in the system.
+func refuse(fd int) {
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // else it is closed the other way
+	unix.Close(fd)
 }

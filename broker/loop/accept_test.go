@@ -50,7 +50,7 @@ func TestAccept(t *testing.T) {
 				}}, Options{})
 				ended := make(chan error, 1)
 				go func() {
-					ended <- Accept(ln, nil, func() *Loop { return l }, func(c *Conn) { c.State = "admitted" }, nil)
+					ended <- Accept(ln, nil, &Reception{Pick: func() *Loop { return l }, Greet: func(c *Conn) { c.State = "admitted" }})
 				}()
 				var peers []net.Conn
 				for range 20 {
@@ -95,12 +95,12 @@ func TestAcceptBacksOff(t *testing.T) {
 	ended := make(chan error, 1)
 	begin := time.Now()
 	go func() {
-		ended <- Accept(ln, nil, func() *Loop { return l }, nil, func(err error) {
+		ended <- Accept(ln, nil, &Reception{Pick: func() *Loop { return l }, Failed: func(err error) {
 			if !errors.Is(err, syscall.EMFILE) {
 				t.Error(err)
 			}
 			reports.Add(1)
-		})
+		}})
 	}()
 	peer, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
@@ -120,7 +120,7 @@ func TestAcceptBacksOff(t *testing.T) {
 // An error that will not pass ends Accept.
 func TestAcceptFails(t *testing.T) {
 	broken := errors.New("broken")
-	if err := Accept(&listener{fail: []error{broken}}, nil, nil, nil, nil); err != broken {
+	if err := Accept(&listener{fail: []error{broken}}, nil, &Reception{}); err != broken {
 		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package loop
 import (
 	"math"
 	"net"
+	"net/netip"
 )
 
 // transport is what a Conn stands on: a socket (Linux) or a stream.
@@ -15,6 +16,7 @@ type transport interface {
 	flush(c *Conn) error // offer pending output to the system; not an error: it takes none now
 	shutdown(c *Conn)    // end of output: call c.destroy, now or when the peer has ended too
 	close(c *Conn)       // free everything; c may be on no loop
+	peer() netip.AddrPort
 	remote() net.Addr
 	local() net.Addr
 }
@@ -36,6 +38,8 @@ const (
 	told                        // Closed was called
 	finishing                   // shutdown was called
 	gone                        // the transport is closed, the slot free
+	layered                     // the transport is a layer on a lower Conn
+	under                       // such a lower Conn: its handler is the layer, its State
 )
 
 // deaf connections do not read.
@@ -50,8 +54,9 @@ type Conn struct {
 
 	l     *Loop
 	t     transport
-	in    *block  // input kept by the loop, from inOff on; nil: none
-	out   *output // nil: nothing pending
+	from  *Reception // that let it in; nil: none
+	in    *block     // input kept by the loop, from inOff on; nil: none
+	out   *output    // nil: nothing pending
 	inOff int32
 	need  int32 // no Data call before this much input is there
 	slot  int32
@@ -62,11 +67,28 @@ type Conn struct {
 // lack the name. Any goroutine.
 func (c *Conn) RemoteAddr() net.Addr { return c.t.remote() }
 
+// Peer is the peer's address, unmapped; invalid if it is not TCP. Any goroutine.
+func (c *Conn) Peer() netip.AddrPort {
+	if c.flags&layered != 0 {
+		return c.t.(*layer).lower.t.peer()
+	}
+	return c.t.peer()
+}
+
 // LocalAddr is our address; after Closed it may be empty.
 func (c *Conn) LocalAddr() net.Addr { return c.t.local() }
 
 // Pending is the number of bytes queued and not yet accepted by the system.
 func (c *Conn) Pending() int {
+	n := c.queued()
+	if c.flags&layered != 0 {
+		n += c.t.(*layer).lower.queued()
+	}
+	return n
+}
+
+// queued is what waits in c's own output.
+func (c *Conn) queued() int {
 	if c.out == nil {
 		return 0
 	}
@@ -83,9 +105,13 @@ func (c *Conn) WaitDrain() {
 }
 
 func (c *Conn) checkDrained() {
-	if c.flags&(waitDrain|ended) == waitDrain && c.Pending() <= c.l.o.LowWater {
+	switch {
+	case c.flags&(waitDrain|ended) != waitDrain:
+	case c.Pending() <= c.l.o.LowWater:
 		c.flags = c.flags&^waitDrain | answering
 		c.l.drained = append(c.l.drained, c)
+	case c.flags&layered != 0:
+		c.t.(*layer).lower.WaitDrain()
 	}
 }
 
@@ -142,7 +168,7 @@ func (c *Conn) fail(err error) {
 // finish ends a connection that was closed gracefully once its output is
 // written.
 func (c *Conn) finish() {
-	if c.flags&(gone|finishing) == 0 && c.Pending() == 0 {
+	if c.flags&(gone|finishing) == 0 && c.queued() == 0 {
 		c.flags |= finishing
 		c.t.shutdown(c)
 	}
@@ -154,7 +180,7 @@ func (c *Conn) destroy() {
 		return
 	}
 	c.flags |= gone
-	c.t.close(c)
+	c.release()
 	if c.out != nil {
 		c.out.drop(&c.l.mem)
 		c.out = nil
@@ -162,6 +188,14 @@ func (c *Conn) destroy() {
 	c.dropInput()
 	c.l.slots.conns[c.slot] = nil
 	c.l.slots.freed = append(c.l.slots.freed, c.slot)
+}
+
+// release closes the transport, on a loop or on none.
+func (c *Conn) release() {
+	c.t.close(c)
+	if c.from != nil && c.from.Left != nil {
+		c.from.Left(c.t.peer())
+	}
 }
 
 // Move hands c over to another loop after this Data call, to which it is
@@ -199,7 +233,12 @@ const smallRest = 4 << 10
 func (c *Conn) data(b []byte) int {
 	l := c.l
 	l.inData = c
-	used, need := l.h.Data(c, b)
+	var used, need int
+	if c.flags&under == 0 {
+		used, need = l.h.Data(c, b)
+	} else {
+		used, need = c.State.(*layer).data(b)
+	}
 	l.inData = nil
 	if used < 0 || used > len(b) {
 		panic("loop: Data consumed more than it was offered")
@@ -299,6 +338,18 @@ func (c *Conn) makeRoom(n int) {
 		c.l.mem.release(old)
 	}
 	c.inOff = 0
+}
+
+// shove puts b in front of the kept input.
+func (c *Conn) shove(b []byte) {
+	old := c.in
+	if old != nil {
+		b = append(b, old.buf[c.inOff:]...)
+	}
+	c.in, c.inOff, c.need = &block{buf: b, refs: 1, class: unpooled}, 0, 0
+	if old != nil {
+		c.l.mem.release(old)
+	}
 }
 
 func (c *Conn) dropInput() {

@@ -130,6 +130,7 @@ type kind struct {
 	name   string
 	tcp    bool // the peer can reset it
 	stream bool
+	layers func(t testing.TB) *Layers // nil: none
 	pair   func(t testing.TB) (ours, peer net.Conn)
 }
 
@@ -158,6 +159,19 @@ func dial(t testing.TB, network, address string) (ours, peer net.Conn) {
 	return ours, peer
 }
 
+func hiddenPair(t testing.TB) (net.Conn, net.Conn) {
+	ours, peer := tcpPair(t)
+	return plain{ours}, peer
+}
+
+// under are the layers of a new connection.
+func (k *kind) under(t testing.TB) *Layers {
+	if k.layers == nil {
+		return nil
+	}
+	return k.layers(t)
+}
+
 func tcpPair(t testing.TB) (net.Conn, net.Conn) { return dial(t, "tcp", "127.0.0.1:0") }
 
 func unixPair(t testing.TB) (net.Conn, net.Conn) {
@@ -166,14 +180,16 @@ func unixPair(t testing.TB) (net.Conn, net.Conn) {
 
 func kinds() []kind {
 	return []kind{
-		{"tcp", true, false, tcpPair},
-		{"unix", false, false, unixPair},
-		{"stream", true, true, func(t testing.TB) (net.Conn, net.Conn) {
-			ours, peer := tcpPair(t)
-			return plain{ours}, peer
-		}},
-		{"pipe", false, true, func(testing.TB) (net.Conn, net.Conn) { return net.Pipe() }},
-		{"tls", false, true, tlsPair},
+		{"tcp", true, false, nil, tcpPair},
+		{"unix", false, false, nil, unixPair},
+		{"stream", true, true, nil, hiddenPair},
+		{"pipe", false, true, nil, func(testing.TB) (net.Conn, net.Conn) { return net.Pipe() }},
+		{"tls", false, true, nil, tlsPair},
+		{"head", true, false, headLayers, through(tcpPair, headClient)},
+		{"framed", true, false, framedLayers, through(tcpPair, framedClient)},
+		{"tls layer", false, false, tlsLayers, through(tcpPair, tlsClient)},
+		{"framed tls layer", false, false, allLayers, through(tcpPair, allClient)},
+		{"framed tls layer on a stream", false, true, allLayers, through(hiddenPair, allClient)},
 	}
 }
 
@@ -219,10 +235,32 @@ func openFiles() int {
 // at the test's end.
 func attach(t testing.TB, l *Loop, k kind) (*Conn, net.Conn) {
 	t.Helper()
+	c, peer := attachOnly(t, l, k)
+	if h, ok := peer.(interface{ handshake() error }); ok {
+		if err := h.handshake(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the layers stand", func() (ok bool) {
+			on(t, l, func() { ok = c.t.(*layer).stage == flowing })
+			return ok
+		})
+	}
+	return c, peer
+}
+
+// attachTo gives nc to l; greet, if not nil, may set State.
+func attachTo(l *Loop, nc net.Conn, layers *Layers, greet func(*Conn)) {
+	r := Reception{Pick: func() *Loop { return l }, Layers: func() *Layers { return layers }, Greet: greet}
+	r.Attach(nc, nil)
+}
+
+// attachOnly is attach that does not wait for the layers.
+func attachOnly(t testing.TB, l *Loop, k kind) (*Conn, net.Conn) {
+	t.Helper()
 	ours, peer := k.pair(t)
 	peer.SetDeadline(time.Now().Add(20 * time.Second))
 	t.Cleanup(func() { peer.Close() })
 	conn := make(chan *Conn, 1)
-	l.attach(ours, func(c *Conn) { conn <- c })
+	attachTo(l, ours, k.under(t), func(c *Conn) { conn <- c })
 	return <-conn, peer
 }

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,6 +117,8 @@ type Loop struct {
 
 	slots slots
 
+	tls secure
+
 	dirty   []*Conn  // have output to flush
 	drained []*Conn  // WaitDrain is to be answered
 	offer   []*Conn  // ResumeRead: kept input is to be offered
@@ -136,6 +139,15 @@ type slots struct {
 	conns []*Conn // by Conn.slot; nil: free
 	free  []int32 // for new connections
 	freed []int32 // may still be named by events of this batch
+}
+
+// secure is what the loop's TLS connections share.
+type secure struct {
+	layout tlsLayout
+	plain  []byte    // decrypted input; made when first needed
+	sealed []byte    // output about to be encrypted
+	fat    []*layer  // with large record buffers, to be looked at
+	fatAt  time.Time // when; zero: never
 }
 
 // mailbox holds what other goroutines ask of the loop.
@@ -183,7 +195,7 @@ type moving struct {
 // has returned.
 func New(h Handler, o Options) (*Loop, error) {
 	o.defaults()
-	l := &Loop{h: h, o: o, now: time.Now()}
+	l := &Loop{h: h, o: o, now: time.Now(), tls: secure{layout: newTLSLayout()}}
 	if err := l.poll.open(l); err != nil {
 		return nil, err
 	}
@@ -259,18 +271,33 @@ func (l *Loop) Conns() int { return int(l.count.Load()) }
 // Attach takes nc over: Opened follows. On Linux a *net.TCPConn or
 // *net.UnixConn gives up its file descriptor and is closed. When the loop has
 // ended nc is closed. Any goroutine.
-func (l *Loop) Attach(nc net.Conn) { l.attach(nc, nil) }
+func (l *Loop) Attach(nc net.Conn) {
+	r := Reception{Pick: func() *Loop { return l }}
+	r.Attach(nc, nil)
+}
 
-func (l *Loop) attach(nc net.Conn, admit func(*Conn)) {
+// Attach gives nc, which was accepted and admitted elsewhere, to a loop. prefix was read from it already.
+func (r *Reception) Attach(nc net.Conn, prefix []byte) {
 	c := adopt(nc)
 	if c == nil {
 		c = newStream(nc)
+	}
+	if len(prefix) > 0 {
+		c.in = &block{buf: slices.Clone(prefix), refs: 1, class: unpooled}
+	}
+	r.give(c, r.Pick())
+}
+
+// take has c, which belongs to nobody, join l.
+func (l *Loop) take(c *Conn, layers *Layers, admit func(*Conn)) {
+	if layers != nil {
+		c = newLayered(c, layers)
 	}
 	if admit != nil {
 		admit(c)
 	}
 	if !l.join(c, nil) {
-		c.t.close(c)
+		c.release()
 	}
 }
 

@@ -389,7 +389,7 @@ func TestReset(t *testing.T) {
 			c, peer := attach(t, l, k)
 			addr := c.RemoteAddr().String()
 			on(t, l, func() { c.Write(make([]byte, 6<<20)) })
-			peer.(*net.TCPConn).SetLinger(0)
+			peer.(interface{ SetLinger(int) error }).SetLinger(0)
 			peer.Close()
 			if err := get(t, closed); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) &&
 				!(k.stream && err == io.EOF) { // its writer may have got the error first
@@ -559,8 +559,8 @@ func TestStopCloses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, p1 := attach(t, l, k) // before Run
-		_, p2 := attach(t, l, k)
+		_, p1 := attachOnly(t, l, k) // before Run
+		_, p2 := attachOnly(t, l, k)
 		done := make(chan struct{})
 		go func() { l.Run(); close(done) }()
 		on(t, l, func() {})
@@ -577,7 +577,7 @@ func TestStopCloses(t *testing.T) {
 		if l.Post(func() {}) {
 			t.Error("Post to an ended loop")
 		}
-		_, p3 := attach(t, l, k)
+		_, p3 := attachOnly(t, l, k)
 		if b, _ := io.ReadAll(p3); len(b) > 0 || l.Conns() != 0 {
 			t.Error("attached to an ended loop")
 		}
@@ -695,7 +695,7 @@ func TestDescriptorReuse(t *testing.T) {
 		closed: func(c *Conn, err error) { closed++ },
 	}, Options{})
 	ended := make(chan error, 1)
-	go func() { ended <- Accept(ln, nil, func() *Loop { return l }, nil, nil) }()
+	go func() { ended <- Accept(ln, nil, &Reception{Pick: func() *Loop { return l }}) }()
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {

@@ -63,6 +63,4 @@ func (a *acceptor) open(ln net.Listener, _ <-chan struct{}) error {
 
 func (*acceptor) close() {}
 
-func (a *acceptor) next(pick func() *Loop, admit func(*Conn)) error {
-	return acceptFrom(a.ln, pick, admit)
-}
+func (a *acceptor) next(r *Reception) error { return acceptFrom(a.ln, r) }

@@ -97,7 +97,7 @@ func TestBytesInOrder(t *testing.T) {
 			ours, peer := k.pair(t)
 			peer.SetDeadline(time.Now().Add(30 * time.Second))
 			t.Cleanup(func() { peer.Close() })
-			loops[seed%2].attach(ours, func(c *Conn) {
+			attachTo(loops[seed%2], ours, k.under(t), func(c *Conn) {
 				c.State = &wanderer{rand.New(rand.NewPCG(seed, 2)), loops, len(in)}
 			})
 			wg.Go(func() {

@@ -85,7 +85,7 @@ func serveRelay(shape string) {
 		panic(err)
 	}
 	go l.Run()
-	go Accept(ln, nil, func() *Loop { return l }, nil, nil)
+	go Accept(ln, nil, &Reception{Pick: func() *Loop { return l }})
 	fmt.Println(ln.Addr())
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
@@ -211,7 +211,7 @@ func benchRelay(b *testing.B, shape string, conns int, sources func(i int) bool,
 		var f [frameSize]byte
 		binary.LittleEndian.PutUint32(f[:], uint32(i))
 		nc.Write(f[:])
-		g.l.attach(nc, func(c *Conn) {
+		attachTo(g.l, nc, nil, func(c *Conn) {
 			c.State = i
 			g.conns = append(g.conns, c)
 			if sources(i) {

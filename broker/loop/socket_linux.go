@@ -27,7 +27,7 @@ const (
 type socket struct {
 	fd     int32
 	events uint32 // what the epoll set reports; 0: not in the set
-	peer   peerAddr
+	from   peerAddr
 }
 
 // peerAddr is a TCP address without pointers; family 0: not TCP.
@@ -45,7 +45,7 @@ type socketConn struct {
 }
 
 func newSocket(fd int, peer peerAddr) *Conn {
-	x := &socketConn{socket: socket{fd: int32(fd), peer: peer}}
+	x := &socketConn{socket: socket{fd: int32(fd), from: peer}}
 	x.Conn.t = &x.socket
 	return &x.Conn
 }
@@ -299,9 +299,21 @@ func (s *socket) sendv(iov *[maxIov]unix.Iovec, segs []Span) (n, size int, errno
 	}
 }
 
+func (s *socket) peer() netip.AddrPort { return s.from.addrPort() }
+
+func (p *peerAddr) addrPort() netip.AddrPort {
+	switch p.family {
+	case 4:
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(p.ip[:4])), p.port)
+	case 6:
+		return netip.AddrPortFrom(netip.AddrFrom16(p.ip), p.port)
+	}
+	return netip.AddrPort{}
+}
+
 // remote of a Unix socket has no name: who connects rarely binds one.
 func (s *socket) remote() net.Addr {
-	switch p := &s.peer; p.family {
+	switch p := &s.from; p.family {
 	case 4:
 		return &net.TCPAddr{IP: append(net.IP(nil), p.ip[:4]...), Port: int(p.port)}
 	case 6:
@@ -316,9 +328,9 @@ func (s *socket) local() net.Addr {
 		if u, ok := sa.(*unix.SockaddrUnix); ok {
 			return &net.UnixAddr{Net: "unix", Name: u.Name}
 		}
-		return (&socket{peer: peerOf(sa)}).remote()
+		return (&socket{from: peerOf(sa)}).remote()
 	}
-	if s.peer.family != 0 {
+	if s.from.family != 0 {
 		return &net.TCPAddr{}
 	}
 	return &net.UnixAddr{Net: "unix"}

@@ -33,7 +33,7 @@ func TestSocketOptions(t *testing.T) {
 		defer peer.Close()
 		peers = append(peers, peer)
 	}
-	go Accept(ln, nil, func() *Loop { return l }, nil, nil)
+	go Accept(ln, nil, &Reception{Pick: func() *Loop { return l }})
 	defer ln.Close()
 	for range peers {
 		c := get(t, opened)
@@ -86,7 +86,7 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 	var reports atomic.Int32
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Accept(ln, nil, func() *Loop { return l }, nil, func(err error) { reports.Add(1) })
+		ended <- Accept(ln, nil, &Reception{Pick: func() *Loop { return l }, Failed: func(err error) { reports.Add(1) }})
 	}()
 	eventually(t, "a report", func() bool { return reports.Load() > 1 })
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {

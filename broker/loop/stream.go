@@ -2,6 +2,7 @@ package loop
 
 import (
 	"net"
+	"net/netip"
 	"sync/atomic"
 )
 
@@ -64,11 +65,12 @@ func newStream(nc net.Conn) *Conn {
 	return &x.Conn
 }
 
-func (s *stream) home(l *Loop)     { s.to.Store(l) }
-func (s *stream) movable() bool    { return !s.busy }
-func (s *stream) leave(*Conn)      {}
-func (s *stream) remote() net.Addr { return s.nc.RemoteAddr() }
-func (s *stream) local() net.Addr  { return s.nc.LocalAddr() }
+func (s *stream) home(l *Loop)         { s.to.Store(l) }
+func (s *stream) movable() bool        { return !s.busy }
+func (s *stream) leave(*Conn)          {}
+func (s *stream) remote() net.Addr     { return s.nc.RemoteAddr() }
+func (s *stream) peer() netip.AddrPort { return addrPortOf(s.nc.RemoteAddr()) }
+func (s *stream) local() net.Addr      { return s.nc.LocalAddr() }
 
 func (s *stream) join(*Conn) error {
 	if !s.begun {

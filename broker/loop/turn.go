@@ -31,6 +31,7 @@ func (l *Loop) turn() bool {
 	l.depart()
 	l.arena.reset(&l.mem)
 	l.mem.trim(l.now)
+	l.trimTLS(l.now)
 	return l.stopping && l.ended()
 }
 
@@ -45,7 +46,7 @@ func (l *Loop) due() time.Time {
 	if len(l.linger) > 0 {
 		t = earlier(t, l.linger[0].until)
 	}
-	return earlier(t, l.mem.trimAt)
+	return earlier(earlier(t, l.tls.fatAt), l.mem.trimAt)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -80,14 +81,7 @@ func (l *Loop) readMail() {
 func (l *Loop) open(c *Conn, opened func(*Conn)) {
 	c.l = l
 	c.flags &^= leaving
-	if n := len(l.slots.free); n > 0 {
-		c.slot = l.slots.free[n-1]
-		l.slots.free = l.slots.free[:n-1]
-		l.slots.conns[c.slot] = c
-	} else {
-		c.slot = int32(len(l.slots.conns))
-		l.slots.conns = append(l.slots.conns, c)
-	}
+	l.seat(c)
 	err := c.t.join(c)
 	if opened != nil {
 		opened(c)
@@ -104,12 +98,28 @@ func (l *Loop) open(c *Conn, opened func(*Conn)) {
 	c.offerLater()
 }
 
+// seat gives c a slot.
+func (l *Loop) seat(c *Conn) {
+	if n := len(l.slots.free); n > 0 {
+		c.slot = l.slots.free[n-1]
+		l.slots.free = l.slots.free[:n-1]
+		l.slots.conns[c.slot] = c
+		return
+	}
+	c.slot = int32(len(l.slots.conns))
+	l.slots.conns = append(l.slots.conns, c)
+}
+
 func (l *Loop) answerDrained() {
 	l.drained, l.spare = l.spare, l.drained
 	for _, c := range l.spare {
 		if c.flags&(answering|ended|leaving) == answering {
 			c.flags &^= answering
-			l.h.Drained(c)
+			if c.flags&under == 0 {
+				l.h.Drained(c)
+			} else {
+				c.State.(*layer).drained()
+			}
 		}
 	}
 	clear(l.spare)
@@ -133,7 +143,6 @@ func (l *Loop) offerKept() {
 func (l *Loop) endConns() {
 	for i := 0; i < len(l.closing); i++ {
 		c, err := l.closing[i].c, l.closing[i].err
-		l.count.Add(-1)
 		c.flags |= told
 		c.dropInput()
 		if c.flags&graceful == 0 {
@@ -141,6 +150,11 @@ func (l *Loop) endConns() {
 		} else {
 			l.finish = append(l.finish, c)
 		}
+		if c.flags&under != 0 {
+			c.State.(*layer).closed(err)
+			continue
+		}
+		l.count.Add(-1)
 		l.h.Closed(c, err)
 	}
 	clear(l.closing)
@@ -149,8 +163,8 @@ func (l *Loop) endConns() {
 
 // flush writes what is queued, then ends the connections that wait for it.
 func (l *Loop) flush() {
-	for _, c := range l.dirty {
-		if c.flags&dirty != 0 {
+	for i := 0; i < len(l.dirty); i++ { // a layered connection adds the one below it
+		if c := l.dirty[i]; c.flags&dirty != 0 {
 			c.flags &^= dirty
 			c.flush()
 		}
@@ -202,6 +216,29 @@ func (l *Loop) depart() {
 
 func (l *Loop) sendOff(m moving) {
 	c := m.c
+	c.detach()
+	slots := append(make([]int32, 0, 2), c.slot)
+	if c.flags&layered != 0 {
+		if lower := c.t.(*layer).lower; lower.flags&ended == 0 {
+			slots = append(slots, lower.slot)
+		}
+	}
+	// From a successful join on c belongs to the other loop.
+	if !m.to.join(c, m.opened) {
+		c.flags &^= leaving
+		c.Abort(ErrStopped)
+		return
+	}
+	for _, slot := range slots {
+		l.slots.conns[slot] = nil
+	}
+	l.slots.freed = append(l.slots.freed, slots...)
+	l.count.Add(-1)
+}
+
+// detach removes all that its loop knows of c, but for its slot.
+func (c *Conn) detach() {
+	l := c.l
 	l.drained = without(l.drained, c)
 	l.offer = without(l.offer, c)
 	c.flags &^= offered
@@ -210,16 +247,6 @@ func (l *Loop) sendOff(m moving) {
 	}
 	c.privatize(math.MaxInt)
 	c.t.leave(c)
-	slot := c.slot
-	// From a successful join on c belongs to the other loop.
-	if !m.to.join(c, m.opened) {
-		c.flags &^= leaving
-		c.Abort(ErrStopped)
-		return
-	}
-	l.slots.conns[slot] = nil
-	l.slots.freed = append(l.slots.freed, slot)
-	l.count.Add(-1)
 }
 
 func without(list []*Conn, c *Conn) []*Conn {
@@ -230,7 +257,7 @@ func without(list []*Conn, c *Conn) []*Conn {
 func (l *Loop) closeAll() {
 	l.stopping = true
 	for _, c := range l.slots.conns {
-		if c != nil {
+		if c != nil && c.flags&under == 0 {
 			c.Close()
 		}
 	}

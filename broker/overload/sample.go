@@ -31,9 +31,13 @@ func NewSampler() *Sampler {
 	if soft := debug.SetMemoryLimit(-1); soft < math.MaxInt64 {
 		s.soft = soft
 	}
-	s.hard = hardLimit(os.ReadFile)
+	s.hard = HardLimit()
 	return s
 }
+
+// HardLimit is how much memory the control group or else the machine gives this process, in bytes; 0 = not known. A process that
+// sets Go's own limit (GOMEMLIMIT) somewhat below it collects its garbage before that counts as memory in use.
+func HardLimit() int64 { return hardLimit(os.ReadFile) }
 
 // Memory is what of the limit is in use, in bytes; the limit is 0 where there is none to be known. What the collector would free
 // does not count where the limit is Go's own, which collects before it is reached.

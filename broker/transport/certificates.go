@@ -44,6 +44,7 @@ type TLSOptions struct {
 type Certificates struct {
 	cfg     TLSConfig
 	opt     TLSOptions
+	config  *tls.Config
 	current atomic.Pointer[tls.Config]
 
 	mu     sync.Mutex // guards what follows, and that one change is made at a time
@@ -62,8 +63,12 @@ func OpenTLS(cfg TLSConfig, o TLSOptions) (*Certificates, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Certificates{cfg: cfg, opt: o, own: &own{}}
-	if cfg.ACME && o.Authority == nil {
-		return nil, errors.New("tls.acme needs the section acme")
+	c.config = &tls.Config{GetConfigForClient: c.configFor}
+	switch {
+	case !cfg.Enabled():
+		return nil, errors.New("no certificate is configured")
+	case cfg.ACME && o.Authority == nil:
+		return nil, errors.New("nobody gets certificates by ACME here")
 	}
 	if cfg.Staple != "" && o.Stapler == nil {
 		return nil, errors.New("nobody reads OCSP responses here")
@@ -81,14 +86,15 @@ func OpenTLS(cfg TLSConfig, o TLSOptions) (*Certificates, error) {
 	return c, nil
 }
 
-// Config is for tls.Server, for as long as the listener lives.
-func (c *Certificates) Config() *tls.Config {
-	return &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if c.cfg.ACME && slices.Equal(hello.SupportedProtos, []string{challenge}) {
-			return c.challengeConfig(), nil
-		}
-		return c.current.Load(), nil
-	}}
+// Config is for tls.Server, always the same one: what is current it finds out for each handshake.
+func (c *Certificates) Config() *tls.Config { return c.config }
+
+// configFor answers a client's hello.
+func (c *Certificates) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	if c.cfg.ACME && slices.Equal(hello.SupportedProtos, []string{challenge}) {
+		return c.challengeConfig(), nil
+	}
+	return c.current.Load(), nil
 }
 
 // challengeConfig answers an ACME server, which shows no certificate of its own. It never lets a client in: in TLS 1.3

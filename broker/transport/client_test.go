@@ -8,10 +8,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"io"
+	"log"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,7 +47,10 @@ func badClients(p *pki) map[string]struct {
 		"for servers":     {p.issue(x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, now.Add(year)), "key usage"},
 		"NUL in CN":       {named("admin\x00.device"), `"admin\x00.device" in it is not one line of text`},
 		"line end in CN":  {named("a\r\nb"), "not one line"},
-		"control in SAN":  {p.issue(x509.Certificate{DNSNames: []string{"a\x00b"}}, now.Add(year)), "not one line"},
+		"two CNs": {p.issue(x509.Certificate{Subject: pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{
+			{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "device"}, {Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "admin"},
+		}}}, now.Add(year)), "more than one common name"},
+		"control in SAN": {p.issue(x509.Certificate{DNSNames: []string{"a\x00b"}}, now.Add(year)), "not one line"},
 	}
 	return bad
 }
@@ -68,6 +76,39 @@ func TestBadClientCertificates(t *testing.T) {
 		} else if err := l.refused(&tls.Config{}); !strings.Contains(err.Error(), "didn't provide a certificate") {
 			t.Errorf("without a certificate: %v", err)
 		}
+	}
+}
+
+// TestOverHTTP refuses the same certificates where HTTP, and with it WebSocket, is spoken on top. F152
+func TestOverHTTP(t *testing.T) {
+	p := newPKI(t)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.TLS.VerifiedChains[0][0].Subject.CommonName)
+	}))
+	server.TLS = p.open(p.mutual(), transport.TLSOptions{Protocols: []string{"http/1.1"}}).Config()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	get := func(cert tls.Certificate) (string, error) {
+		config := &tls.Config{ServerName: "broker.test", RootCAs: x509.NewCertPool()}
+		config.RootCAs.AddCert(p.ca.Cert)
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+		r, err := client.Get(server.URL)
+		if err != nil {
+			return "", err
+		}
+		defer r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		return string(body), err
+	}
+	for name, bad := range badClients(p) {
+		if got, err := get(bad.cert); err == nil {
+			t.Errorf("%s: was let in: %q", name, got)
+		}
+	}
+	if got, err := get(p.client(p.ca, "pump")); got != "pump" {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 
@@ -214,16 +255,16 @@ func TestAuthorityTakenAway(t *testing.T) {
 	p.must(live.say("still here"))
 }
 
-// TestClockOfClients: what was valid when the ticket was made may have expired since. F152
+// TestTicketOfExpiredCertificate: what was valid when the ticket was made may have expired since. F152
 func TestTicketOfExpiredCertificate(t *testing.T) {
 	p := newPKI(t)
-	now := time.Now()
-	c := p.open(p.mutual(), transport.TLSOptions{Now: func() time.Time { return now }})
+	var later atomic.Int64
+	c := p.open(p.mutual(), transport.TLSOptions{Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) }})
 	l := p.listen(c)
-	cert := p.issue(x509.Certificate{Subject: pkix.Name{CommonName: "short"}}, now.Add(time.Hour))
+	cert := p.issue(x509.Certificate{Subject: pkix.Name{CommonName: "short"}}, time.Now().Add(time.Hour))
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, ClientSessionCache: tls.NewLRUClientSessionCache(4)}
 	l.welcome(config)
-	now = now.Add(2 * time.Hour)
+	later.Store(int64(2 * time.Hour))
 	if err := l.refused(config); !strings.Contains(err.Error(), "expired") {
 		t.Errorf("%v", err)
 	}

@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"strings"
 	"time"
@@ -163,9 +163,9 @@ func (t *trust) check(cs *tls.ConnectionState, now time.Time) error {
 	}
 	leaf := cs.PeerCertificates[0]
 	no := func(format string, args ...any) error { return &CertificateError{leaf, fmt.Sprintf(format, args...)} }
-	switch name := unclear(leaf); {
-	case name != "":
-		return no("%q in it is not one line of text, and nobody could be sure who it names", name)
+	switch why := unclear(leaf); {
+	case why != "":
+		return no("%s, and nobody could be sure who it names", why)
 	case now.After(leaf.NotAfter):
 		return no("expired on %s", date(leaf.NotAfter))
 	case now.Before(leaf.NotBefore):
@@ -226,23 +226,28 @@ func (c *Certificates) Revoked(cert *x509.Certificate) error {
 	return nil
 }
 
-// unclear finds a name in a certificate that programs may read differently: with NUL or other control characters, or not in
-// UTF-8. Rules and logs see names.
+// unclear says what in a certificate programs may read differently, "" for nothing: a name with NUL or other control
+// characters or not in UTF-8, or two common names, of which some take the first and some the last. Rules and logs see names.
 func unclear(cert *x509.Certificate) string {
 	names := append(cert.DNSNames[:len(cert.DNSNames):len(cert.DNSNames)], cert.EmailAddresses...)
 	for _, u := range cert.URIs {
 		names = append(names, u.String())
 	}
-	for _, attribute := range [][]pkix.AttributeTypeAndValue{cert.Subject.Names, cert.Subject.ExtraNames} {
-		for _, a := range attribute {
-			if text, ok := a.Value.(string); ok {
-				names = append(names, text)
-			}
+	common := 0
+	for _, a := range cert.Subject.Names {
+		if a.Type.Equal(asn1.ObjectIdentifier{2, 5, 4, 3}) {
+			common++
 		}
+		if text, ok := a.Value.(string); ok {
+			names = append(names, text)
+		}
+	}
+	if common > 1 {
+		return "it has more than one common name"
 	}
 	for _, name := range names {
 		if !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
-			return name
+			return fmt.Sprintf("%q in it is not one line of text", name)
 		}
 	}
 	return ""

@@ -199,7 +199,7 @@ func users(n int) []accounts.Change {
 // The environment of the child of TestKill: the directory to import into.
 const childDir = "SAPWOOD_TEST_IMPORT_INTO"
 
-const importSize = 60_000
+const importSize = 20_000
 
 // TestChild is the process that TestKill kills: it tells how far it is, and that it is done.
 func TestChild(t *testing.T) {
@@ -265,7 +265,7 @@ func TestReadWhileImporting(t *testing.T) {
 		t.Fatal(err)
 	}
 	slowest := time.Duration(0)
-	err := a.Apply(t.Context(), users(20_000), func(int) {
+	err := a.Apply(t.Context(), users(5_000), func(int) {
 		start := time.Now()
 		if _, err := a.User(t.Context(), "ann"); err != nil {
 			t.Error(err)

@@ -271,9 +271,32 @@ func TestChanged(t *testing.T) {
 	if err := a.Apply(t.Context(), []Change{{Rule: &Rule{ID: "missing"}, Delete: true}}, nil); !errors.Is(err, ErrNotFound) || len(told) != n {
 		t.Errorf("%v; told of what was not kept", err)
 	}
+	all, err := a.All(t.Context())
+	if err != nil || !all.Rules || !all.Bans || len(all.Groups) != 1 || len(all.Users) != 0 {
+		t.Errorf("%+v %v", all, err)
+	}
 	stop()
 	if err := a.Apply(t.Context(), []Change{{Group: &Group{Name: "x"}}}, nil); err != nil || len(told) != n {
 		t.Errorf("%v; told after stop", err)
+	}
+}
+
+// All has every user, however many pages they are.
+func TestAll(t *testing.T) {
+	a := open(t, Options{})
+	changes := []Change{{Group: &Group{Name: "g"}}}
+	for i := range 2*MaxPage + 1 {
+		changes = append(changes, Change{User: &User{Name: fmt.Sprint("u", i), Groups: []string{"g"}}})
+	}
+	if err := a.Apply(t.Context(), changes, nil); err != nil {
+		t.Fatal(err)
+	}
+	all, err := a.All(t.Context())
+	if err != nil || len(all.Users) != 2*MaxPage+1 {
+		t.Fatalf("%d users, %v", len(all.Users), err)
+	}
+	if id := all.Identity(&auth.Principal{Identity: &auth.Identity{Name: "u7"}, Restored: true}); fmt.Sprint(id.Groups) != "[g]" {
+		t.Errorf("%+v", id)
 	}
 }
 

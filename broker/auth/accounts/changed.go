@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -44,6 +45,31 @@ func changed(changes []Change) *Changed {
 		}
 	}
 	return what
+}
+
+// All is all that there is, as if it had just been put: what who acts upon changes begins with, such as for sessions that were
+// read from the store and of whose clients only the names are known.
+func (a *Accounts) All(ctx context.Context) (*Changed, error) {
+	what := &Changed{By: By, Users: map[string]UserChange{}, Rules: true, Bans: true}
+	for page := (Page{}); ; {
+		users, err := a.Users(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		if len(users) == 0 {
+			break
+		}
+		for i := range users {
+			users[i].Password, users[i].Keys = "", nil // nobody compares them
+			what.Users[users[i].Name] = UserChange{Now: &users[i]}
+		}
+		page.After = users[len(users)-1].Name
+	}
+	groups, err := a.Groups(ctx)
+	for _, g := range groups {
+		what.Groups = append(what.Groups, g.Name)
+	}
+	return what, err
 }
 
 // Revokes tells why a client that is connected may no longer be, "" when it may: its user was removed, disabled, bound to another client id, or

@@ -183,6 +183,7 @@ func (c *Chain) expire(ctx context.Context, clients Clients, g *guard) error {
 	if since == 0 || stale <= 0 || c.opts.Now().Sub(time.Unix(0, since)) < stale {
 		return nil
 	}
+	g.answers.flush("") // or they would be back at once
 	n, err := clients.DisconnectAll(ctx, func(p *auth.Principal) bool { return p.By == g.Name && !p.Restored }, mqtt.NotAuthorized, "what you may do is not known any more")
 	if n > 0 {
 		c.opts.Log.Warn("a backend could not be asked for too long; its clients are disconnected", "backend", g.Name, "clients", n, "error", g.last())

@@ -98,3 +98,29 @@ func TestIdentity(t *testing.T) {
 	f(auth.Identity{Name: "a", Claims: map[string]string{"x": "\x00"}}, "claim x contains")
 	f(auth.Identity{Name: "a", Claims: many}, "65 claims")
 }
+
+// FuzzRules: whatever is sent, what is taken is bounded and has filters that are filters.
+func FuzzRules(f *testing.F) {
+	for _, seed := range []string{
+		`[{"allow": ["publish"], "topics": ["a/{client}/#"], "qos": [1], "retain": "never", "priority": -1}]`,
+		`[{"deny": ["subscribe", "receive"], "topics": ["+/{claim.a}", "#"]}]`, `[{"topics": ["{"]}]`, `[[[[[[`, `null`, `[{"allow":["publish"],"topics":["{group}}{#"]}]`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		rules, err := Rules("f", data)
+		if err != nil && rules != nil || len(rules) > MaxRules {
+			t.Fatalf("%d rules, %v", len(rules), err)
+		}
+		for _, r := range rules {
+			if r.Actions == 0 || len(r.Topics) == 0 || len(r.Topics) > MaxTopics {
+				t.Errorf("got %+v", r)
+			}
+			for _, text := range r.Topics {
+				if filter(text) != nil {
+					t.Errorf("took %q", text)
+				}
+			}
+		}
+	})
+}

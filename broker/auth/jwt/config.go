@@ -42,7 +42,7 @@ type Binding struct {
 // DefaultConfig is the one of a process that was told nothing: it has no key yet.
 func DefaultConfig() Config {
 	return Config{
-		From: "password", Encoding: "text",
+		From: "password", Encoding: "text", Keys: []string{}, Algorithms: []string{}, Audience: []string{}, Claims: []string{}, Bindings: []Binding{},
 		Refresh: 15 * time.Minute, Stale: 24 * time.Hour, Timeout: 5 * time.Second,
 		Leeway: 5 * time.Second, Expiry: true, Name: "sub", ACL: "acl",
 	}

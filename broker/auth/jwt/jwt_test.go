@@ -134,8 +134,19 @@ func TestAlgorithms(t *testing.T) {
 		key string
 	}
 	all := []signing{
-		{"HS256", ""}, {"HS384", ""}, {"HS512", ""}, {"RS256", "rsa"}, {"RS384", "rsa"}, {"RS512", "rsa"}, {"PS256", "rsa"},
-		{"PS384", "rsa"}, {"PS512", "rsa"}, {"ES256", "p256"}, {"ES384", "p384"}, {"ES512", "p521"}, {"EdDSA", "ed"},
+		{"HS256", ""},
+		{"HS384", ""},
+		{"HS512", ""},
+		{"RS256", "rsa"},
+		{"RS384", "rsa"},
+		{"RS512", "rsa"},
+		{"PS256", "rsa"},
+		{"PS384", "rsa"},
+		{"PS512", "rsa"},
+		{"ES256", "p256"},
+		{"ES384", "p384"},
+		{"ES512", "p521"},
+		{"EdDSA", "ed"},
 	}
 	private := func(s signing) any {
 		if s.key == "" {

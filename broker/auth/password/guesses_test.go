@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -202,6 +203,46 @@ func TestUnknownUserLooksLikeWrongPassword(t *testing.T) {
 	if s := first.Stats(); s.Hashing.Hashes != 0 || s.Unknown != 200 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// Guesses that come all at once are slowed as those that come one by one are; and many clients with one credential cost one hash.
+func TestAtOnce(t *testing.T) {
+	f := func(name, password string, hashes uint64, reasons string) {
+		t.Run(name, func(t *testing.T) {
+			p := cheapDecoy(t, open(t, Options{Gate: phc.NewGate(1, 300)}, accounts.User{Name: "ann", Password: weak(t)}))
+			in, out := make(chan struct{}), make(chan struct{})
+			var all sync.WaitGroup
+			all.Go(func() {
+				if err := p.gate.Do(t.Context(), false, func() { close(in); <-out }); err != nil {
+					t.Error(err)
+				}
+			})
+			<-in
+			var mu sync.Mutex
+			got := map[mqtt.ReasonCode]int{}
+			for i := range 200 {
+				all.Go(func() {
+					r := reasonOf(t, p, attempt("ann", password, "192.0.2.1", fmt.Sprint("c", i)))
+					mu.Lock()
+					defer mu.Unlock()
+					got[r]++
+				})
+			}
+			for p.gate.Stats().Waiting < 200 {
+				runtime.Gosched()
+			}
+			close(out)
+			all.Wait()
+			if fmt.Sprint(got) != reasons {
+				t.Errorf("%v, want %s", got, reasons)
+			}
+			if s := p.Stats(); s.Wrong != hashes {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+	f("guesses", "guess", 5, fmt.Sprint(map[mqtt.ReasonCode]int{0x86: 5, 0x9F: 195}))
+	f("one credential", "secret", 0, fmt.Sprint(map[mqtt.ReasonCode]int{0: 200}))
 }
 
 // 50,000 reconnects of clients whose passwords were right before cost no hash.

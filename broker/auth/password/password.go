@@ -167,8 +167,8 @@ func (p *Password) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Ide
 		p.count.unknown.Add(1)
 		return nil, auth.ErrUnknown
 	}
-	if err := p.prove(ctx, found, a.Password, expect); err != nil {
-		return nil, p.refuse(err, found, from, now)
+	if err := p.prove(ctx, found, a.Password, c, from, expect); err != nil {
+		return nil, p.refuse(err, found)
 	}
 	if found, err = p.still(ctx, found, c, epoch, now); err != nil {
 		return nil, err
@@ -199,7 +199,7 @@ var (
 // prove checks a password; a is nil when there is no such user. What is no match takes as long as one argon2id, at least, so that
 // time tells neither whether the user is there nor how its password is kept. Only a match of what is cheap to check comes at once: for those that
 // are random neither a queue nor a wait is needed, because nobody can guess them.
-func (p *Password) prove(ctx context.Context, a *account, password []byte, expect outlook) error {
+func (p *Password) prove(ctx context.Context, a *account, password []byte, c credential, from origin, expect outlook) error {
 	var h phc.Hash
 	if a != nil && a.Password != "" {
 		var err error
@@ -213,25 +213,39 @@ func (p *Password) prove(ctx context.Context, a *account, password []byte, expec
 	if expect.wait > 0 {
 		return errSlowed
 	}
-	cheap := !h.Slow()
-	if cheap && h.Matches(password) {
+	if !h.Slow() && h.Matches(password) {
 		return nil
 	}
-	right := false
-	err := p.gate.Do(ctx, expect.later, func() {
-		right = !cheap && h.Matches(password)
-		if !right && h.Scheme() != phc.Argon2id && h.Scheme() != phc.Bcrypt {
-			p.decoy.Matches(password)
-		}
-	})
-	if err == nil && !right {
-		return errWrong
+	var verdict error
+	err := p.gate.Do(ctx, expect.later, func() { verdict = p.hash(h, a, password, c, from) })
+	return errors.Join(err, verdict)
+}
+
+// hash checks a password when its turn has come. What happened while it waited counts: many guesses at once gain nothing, and of many clients that show
+// the same credential one is hashed.
+func (p *Password) hash(h phc.Hash, a *account, password []byte, c credential, from origin) error {
+	now := time.Now()
+	if p.guesses.look(from, now).wait > 0 {
+		return errSlowed
 	}
-	return err
+	if known, _ := p.verified.get(c, now); known != nil {
+		return nil
+	}
+	if h.Slow() && h.Matches(password) {
+		return nil
+	}
+	if h.Scheme() != phc.Argon2id && h.Scheme() != phc.Bcrypt {
+		p.decoy.Matches(password)
+	}
+	if n := p.guesses.wrong(from, now); n > 0 && a != nil {
+		p.count.alarms.Add(1)
+		p.log.Warn("somebody guesses the password of a user", "user", a.Name, "times", n)
+	}
+	return errWrong
 }
 
 // refuse is the answer to a password that was not proved.
-func (p *Password) refuse(err error, a *account, from origin, now time.Time) error {
+func (p *Password) refuse(err error, a *account) error {
 	switch {
 	case errors.Is(err, phc.ErrBusy):
 		p.count.busy.Add(1)
@@ -241,10 +255,6 @@ func (p *Password) refuse(err error, a *account, from origin, now time.Time) err
 		return &auth.Refusal{Reason: mqtt.ConnectionRateExceeded, Text: "try again later", By: name, Why: "too many wrong passwords came from this address"}
 	case !errors.Is(err, errWrong):
 		return err
-	}
-	if n := p.guesses.wrong(from, now); n > 0 && a != nil {
-		p.count.alarms.Add(1)
-		p.log.Warn("somebody guesses the password of a user", "user", a.Name, "times", n)
 	}
 	if a == nil {
 		p.count.unknown.Add(1)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -93,7 +94,7 @@ func reasonOf(t testing.TB, p *Password, a *auth.Attempt) mqtt.ReasonCode {
 	return 2
 }
 
-// TestSuite covers, among others, passwords of 0 bytes, of 65,535 bytes and with U+0000 (F156) [MQTT5 MQTT-3.1.3-12].
+// TestSuite covers, among others, passwords of 0 bytes, of 65,535 bytes and with U+0000 (F156).
 func TestSuite(t *testing.T) {
 	var logged bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&logged, nil))
@@ -387,6 +388,7 @@ func TestChangedMeanwhile(t *testing.T) {
 			got := make(chan mqtt.ReasonCode, 1)
 			all.Go(func() { got <- reasonOf(t, p, attempt("ann", "secret", "192.0.2.1", "c")) })
 			for p.gate.Stats().Waiting == 0 { // the password was read, and waits to be hashed
+				runtime.Gosched()
 			}
 			now.Name = "ann"
 			put(t, p.accounts, now)

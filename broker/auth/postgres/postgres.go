@@ -44,7 +44,7 @@ type Backend struct {
 	changed func(string)
 	tls     atomic.Pointer[tls.Config] // nil = none
 	pool    *pgxpool.Pool
-	nobody  phc.Hash // stands for the hash of those who are not known, so that they take as long
+	nobody  atomic.Pointer[phc.Hash] // stands for the hash of those who are not known, so that they take as long: the last that was seen
 	stop    context.CancelFunc
 	ended   sync.WaitGroup
 }
@@ -62,7 +62,9 @@ func Open(_ context.Context, cfg Config, o Options) (*Backend, error) {
 	if err := cfg.Usable(); err != nil {
 		return nil, err
 	}
-	b := &Backend{cfg: cfg, name: "postgres", gate: o.Gate, log: o.Log, changed: o.Changed, nobody: phc.New([]byte(o.Name))}
+	b := &Backend{cfg: cfg, name: "postgres", gate: o.Gate, log: o.Log, changed: o.Changed}
+	first := phc.New(nil)
+	b.nobody.Store(&first)
 	if o.Name != "" {
 		b.name = o.Name
 	}
@@ -179,20 +181,21 @@ func (b *Backend) Refresh(ctx context.Context, p *auth.Principal) (*auth.Identit
 	return b.identity(ctx, p.Name, p.ClientID)
 }
 
-// hash is that of the user's password. A user without one is refused; who is not known gets one that nothing matches.
+// hash is that of the user's password. A user without one is refused; who is not known gets somebody's, so that it takes as long to find out.
 func (b *Backend) hash(ctx context.Context, user, client string) (h phc.Hash, known bool, err error) {
 	texts, err := b.column(ctx, b.cfg.Query, user, client, 1)
 	switch {
 	case err != nil:
 		return h, false, err
 	case len(texts) == 0:
-		return b.nobody, false, nil
+		return *b.nobody.Load(), false, nil
 	case texts[0] == nil:
 		return h, false, b.refuse(user, "has no password")
 	}
 	if h, err = phc.Parse(*texts[0]); err != nil {
 		return h, false, b.refuse(user, "the stored password "+err.Error())
 	}
+	b.nobody.Store(&h)
 	return h, true, nil
 }
 

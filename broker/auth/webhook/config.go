@@ -30,7 +30,7 @@ type Header struct {
 
 // DefaultConfig is the one of a process that was told nothing: it has no URL yet.
 func DefaultConfig() Config {
-	return Config{Format: "json", Timeout: 5 * time.Second, Connections: 64}
+	return Config{Format: "json", Headers: []Header{}, Timeout: 5 * time.Second, Connections: 64}
 }
 
 // Check tells what cannot be.

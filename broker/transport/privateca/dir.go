@@ -45,10 +45,17 @@ func (d Dir) Client(name string) (cert, key string) {
 	return base + ".crt", base + ".key"
 }
 
-// Create writes a new authority and its empty revocation list into the directory, which is made. It overwrites nothing.
+// Create writes a new authority and its empty revocation list into the directory, which is made. It overwrites nothing, and
+// writes nothing where there is an authority or a server's certificate.
 func (d Dir) Create(a *Authority) error {
 	if err := os.MkdirAll(string(d), 0o755); err != nil {
 		return err
+	}
+	cert, key := d.Server()
+	for _, file := range []string{d.AuthorityCert(), d.file("ca.key"), d.List(), cert, key} {
+		if _, err := os.Lstat(file); err == nil {
+			return &fs.PathError{Op: "create", Path: file, Err: fs.ErrExist}
+		}
 	}
 	if err := writePair(d.AuthorityCert(), d.file("ca.key"), &Issued{a.Cert, a.Key}); err != nil {
 		return err
