@@ -9,23 +9,25 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 )
 
 // Config is everything that can be set: one tree of everybody's sections. A section lives with the
 // package it belongs to; its tags say all that the file, the schema and `config explain` show.
 type Config struct {
-	Data       string          `yaml:"data" reload:"restart" doc:"Directory for everything that outlives the process. Created when first needed; with durability memory it never is."`
-	Durability Durability      `yaml:"durability" reload:"restart" enum:"fsync,process,memory"`
-	Storage    disk.Config     `yaml:"storage" reload:"restart" doc:"How the disk is used, with durability fsync and process."`
-	Listeners  []Listener      `yaml:"listeners" doc:"Where MQTT clients connect."`
-	HTTP       HTTP            `yaml:"http" reload:"restart" doc:"The HTTP side: /healthz and /readyz for everybody, the API under /api/v1 for the user admin."`
-	Log        Log             `yaml:"log" doc:"What the process writes to standard error."`
-	Limits     broker.Limits   `yaml:"limits" reload:"restart" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
-	Delivery   broker.Delivery `yaml:"delivery" reload:"restart" doc:"How messages reach their receivers."`
-	Sys        Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
-	Watch      time.Duration   `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
-	StopTime   time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
+	Data          string          `yaml:"data" reload:"restart" doc:"Directory for everything that outlives the process. Created when first needed; with durability memory it never is."`
+	Durability    Durability      `yaml:"durability" reload:"restart" enum:"fsync,process,memory"`
+	Storage       disk.Config     `yaml:"storage" reload:"restart" doc:"How the disk is used, with durability fsync and process."`
+	Listeners     []Listener      `yaml:"listeners" doc:"Where MQTT clients connect."`
+	HTTP          HTTP            `yaml:"http" reload:"restart" doc:"The HTTP side: /healthz and /readyz for everybody, the API under /api/v1 for the user admin."`
+	Authorization acl.Config      `yaml:"authorization" doc:"What clients may do."`
+	Log           Log             `yaml:"log" doc:"What the process writes to standard error."`
+	Limits        broker.Limits   `yaml:"limits" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
+	Delivery      broker.Delivery `yaml:"delivery" doc:"How messages reach their receivers."`
+	Sys           Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
+	Watch         time.Duration   `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
+	StopTime      time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
 }
 
 // Listener is one address that speaks MQTT. The zero value lacks its address.
@@ -72,17 +74,18 @@ type Sys struct {
 // DefaultConfig is the configuration of a process that was told nothing.
 func DefaultConfig() Config {
 	return Config{
-		Data:       "./sapwood-data",
-		Durability: Fsync,
-		Storage:    disk.DefaultConfig(),
-		Listeners:  []Listener{{Address: "127.0.0.1:1883", Removal: RemovalKeep}},
-		HTTP:       HTTP{Address: "127.0.0.1:8083"},
-		Log:        Log{Level: "info", Format: "text"},
-		Limits:     broker.DefaultLimits(),
-		Delivery:   broker.DefaultDelivery(),
-		Sys:        Sys{Interval: 10 * time.Second},
-		Watch:      time.Second,
-		StopTime:   10 * time.Second,
+		Data:          "./sapwood-data",
+		Durability:    Fsync,
+		Storage:       disk.DefaultConfig(),
+		Listeners:     []Listener{{Address: "127.0.0.1:1883", Removal: RemovalKeep}},
+		HTTP:          HTTP{Address: "127.0.0.1:8083"},
+		Authorization: acl.DefaultConfig(),
+		Log:           Log{Level: "info", Format: "text"},
+		Limits:        broker.DefaultLimits(),
+		Delivery:      broker.DefaultDelivery(),
+		Sys:           Sys{Interval: 10 * time.Second},
+		Watch:         time.Second,
+		StopTime:      10 * time.Second,
 	}
 }
 

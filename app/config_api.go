@@ -67,7 +67,7 @@ func (c configAPI) Check(file []byte) (api.ConfigCheck, error) {
 func (c configAPI) Reload(ctx context.Context, by string) (api.ConfigReload, error) {
 	done, err := c.a.Reload(ctx, by)
 	result := api.ConfigReload{OK: err == nil, When: done.When, By: by, Changes: apiChanges(done.Changes), Files: done.Refused}
-	if errors.Is(err, errStopping) {
+	if errors.Is(err, errStopping) || errors.Is(err, errStarting) {
 		return result, err
 	}
 	if err != nil {

@@ -204,11 +204,11 @@ func (c *change) back(a *App) {
 
 // commit lets the new gates accept, and closes those that are removed. It cannot fail any more.
 func (c *change) commit(ctx context.Context, a *App) {
+	a.mu.Lock()
 	for i, g := range c.gates {
 		g.cfg = c.wanted[i]
 		g.door.Set(doorOf(g.cfg))
 	}
-	a.mu.Lock()
 	a.gates = c.gates
 	a.mu.Unlock()
 	for _, g := range c.added {

@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -108,4 +109,10 @@ func Example() string {
 # Sizes are written 65536, 64KiB or 1MiB; durations 500ms, 10s, 2h or 7d.
 
 ` + settings.Example(&cfg)
+}
+
+// SecretKeys are the settings whose values are never shown.
+func SecretKeys() []settings.Key {
+	cfg := DefaultConfig()
+	return slices.DeleteFunc(settings.Keys(&cfg, envPrefix), func(k settings.Key) bool { return !k.Secret })
 }

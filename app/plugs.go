@@ -14,6 +14,7 @@ import (
 // Broker is what the app needs of one.
 type Broker interface {
 	ServeDoor(l net.Listener, d *broker.Door) error // until l closes
+	SetLimits(l broker.Limits, d broker.Delivery) error
 	Control() *broker.Control
 	Close(ctx context.Context) error
 	Stats() (broker.Stats, bool) // false when it is closed

@@ -36,9 +36,18 @@ type part struct {
 // parts are those of this process, in the order in which they are asked.
 func (a *App) parts() []part {
 	return []part{
+		{"limits", a.applyLimits},
 		{"listeners", a.applyListeners},
 		{"log", a.applyLog},
 	}
+}
+
+func (a *App) applyLimits(_ context.Context, old, changed *Config) (undo, commit func(), err error) {
+	if old.Limits == changed.Limits && old.Delivery == changed.Delivery {
+		return nil, nil, nil
+	}
+	undo = func() { _ = a.broker.SetLimits(old.Limits, old.Delivery) } // they held before
+	return undo, nil, a.broker.SetLimits(changed.Limits, changed.Delivery)
 }
 
 func (a *App) applyLog(_ context.Context, _, changed *Config) (undo, commit func(), err error) {
@@ -54,7 +63,8 @@ func setLevel(to *slog.LevelVar, cfg Log) {
 }
 
 // Watched is something that reads files: the app looks at them, and has them read again when they change or a reload is
-// asked for. Reload keeps what it has when the new contents are no good, and says why.
+// asked for. Reload keeps what it has when the new contents are no good, and says why. All of them are in App.watched before
+// openReload.
 type Watched interface {
 	Files() []string
 	Reload() error
@@ -119,8 +129,8 @@ func (a *App) Reload(ctx context.Context, by string) (Reload, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if errors.Is(a.phase(), errStopping) {
-		return Reload{}, errStopping
+	if phase := a.phase(); errors.Is(phase, errStopping) || errors.Is(phase, errStarting) { // not even begun, or over
+		return Reload{}, phase
 	}
 	done := Reload{When: time.Now(), By: by}
 	loaded, err := r.source.Load()

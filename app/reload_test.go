@@ -236,9 +236,11 @@ func TestReload(t *testing.T) {
 	if s.reload(off + listeners + "log: {level: debug}\n"); s.App.reload.level.Level() != slog.LevelDebug {
 		t.Error("the level is not applied")
 	}
-	f(listeners+"limits: {max_qos: 1}\n", "log.level debug>info", "limits.max_qos 2>1 restart")
-	f(listeners+"limits: {max_qos: 1}\n", "limits.max_qos 2>1 restart")
-	f(listeners)
+	f(listeners+"sys: {interval: 1m}\n", "log.level debug>info", "sys.interval 10s>1m restart")
+	f(listeners+"sys: {interval: 1m}\n", "sys.interval 10s>1m restart")
+	f(listeners+"limits: {max_connections: 1}\n", "limits.max_connections 0>1")
+	s.connect("tcp", first, "one").Close()
+	f(listeners, "limits.max_connections 1>0")
 
 	s.write(off + "listeners: [{address: '127.0.0.1:x'}]\nlog: {level: debug}\n")
 	_, err := s.Reload(t.Context(), "test")
@@ -306,11 +308,11 @@ func TestHistory(t *testing.T) {
 	if got := of("log.level"); got.By != "start" || !got.Since.Equal(s.began) {
 		t.Error(got)
 	}
-	done := s.reload(text + "log: {level: debug}\nlimits: {max_qos: 1}\n")
+	done := s.reload(text + "log: {level: debug}\nsys: {interval: 1m}\n")
 	if got := of("log.level"); got.By != "the test" || !got.Since.Equal(done.When) || got.Value != "debug" {
 		t.Error(got)
 	}
-	if got := of("limits.max_qos"); got.By != "start" || got.Value != "2" || got.Pending != "1" || got.From != "default" {
+	if got := of("sys.interval"); got.By != "start" || got.Value != "10s" || got.Pending != "1m" || got.From != "default" {
 		t.Error(got)
 	}
 	if err := s.Stop(context.Background()); err != nil {
@@ -320,7 +322,7 @@ func TestHistory(t *testing.T) {
 	if got := of("log.level"); got.By != "the test" || !got.Since.Equal(done.When) {
 		t.Error(got)
 	}
-	if got := of("limits.max_qos"); got.By != "start" || got.Value != "1" || got.Since.Before(done.When) {
+	if got := of("sys.interval"); got.By != "start" || got.Value != "1m" || got.Since.Before(done.When) {
 		t.Error(got)
 	}
 	if _, err := (configAPI{s.App}).Settings("limits.max_qs"); err == nil || !strings.Contains(err.Error(), "limits.max_qos") {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
@@ -15,14 +16,15 @@ import (
 // What the lobby asks about those who want in, from the cheapest question to the dearest: about the address as a connection is
 // accepted, about what a CONNECT claims, and about who it turned out to be.
 
-// keepsAway tells that a connection is not worth a word: its address is banned, or descriptors are scarce.
-func (l *lobby) keepsAway(p *pending) bool {
-	if b := l.sh.b.bans.Address(time.Now(), p.peer.Address.Addr()); b != nil && !b.Quarantine {
-		l.sh.count.Banned++
+// keepsAway tells that a connection is not worth a word: its address is banned, descriptors are scarce, or under overload a
+// handshake would have to come before the word. It may be called from any goroutine.
+func (b *Broker) keepsAway(from netip.Addr, handshake bool) bool {
+	if v := b.entrance.bans.Address(time.Now(), from); v != nil && !v.Quarantine {
+		b.burden.banned.Add(1)
 		return true
 	}
-	if l.sh.b.Overload().Descriptors {
-		l.sh.count.Shed[overload.Connects]++
+	if st := b.Overload(); st.Descriptors || handshake && st.Level >= overload.Connects {
+		b.burden.closed.Add(1)
 		return true
 	}
 	return false
@@ -34,7 +36,7 @@ func (l *lobby) keepsOut(p *pending) *session.Refusal {
 		l.sh.count.Shed[overload.Connects]++
 		return &session.Refusal{Reason: mqtt.ServerBusy, Text: "the server is overloaded", Why: st.Why}
 	}
-	return l.banned(l.sh.b.bans.Any(time.Now(), p.request.ClientID, p.request.Username, p.peer.Address.Addr()))
+	return l.banned(l.sh.b.entrance.bans.Any(time.Now(), p.request.ClientID, p.request.Username, p.peer.Address.Addr()))
 }
 
 func (l *lobby) banned(b *ban.Ban) *session.Refusal {
@@ -47,10 +49,10 @@ func (l *lobby) banned(b *ban.Ban) *session.Refusal {
 
 // turnsAway is why a client that has proven who it is does not get in all the same; nil = it does.
 func (l *lobby) turnsAway(p *pending, who *auth.Principal, old *client, taking bool) *session.Refusal {
-	if r := l.banned(l.sh.b.bans.User(time.Now(), who.Name)); r != nil {
+	if r := l.banned(l.sh.b.entrance.bans.User(time.Now(), who.Name)); r != nil {
 		return r
 	}
-	if f := l.sh.b.flapping; f != nil {
+	if f := l.sh.b.entrance.flapping; f != nil {
 		c := flapping.Connect{Client: who.ClientID, User: who.Name, Remote: who.Peer.Remote(), Address: host(&who.Peer), Takes: taking}
 		if taking {
 			peer := &old.who.Load().Peer
@@ -94,7 +96,7 @@ func (l *lobby) flaps(who *auth.Principal, old *client, f *flapping.Finding) *se
 	if f.User {
 		b.Subject = ban.User
 	}
-	if err := l.sh.b.bans.AddNow(b); err != nil {
+	if err := l.sh.b.entrance.bans.AddNow(b); err != nil {
 		l.sh.b.log.Error("a client that flaps could not be banned", "name", f.Name, "error", err)
 		return nil
 	}

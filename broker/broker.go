@@ -76,8 +76,6 @@ type Broker struct {
 	unwell      atomic.Bool // it is known that the store takes nothing new
 	strangers   *quiet
 	entrance    entrance
-	bans        *ban.Table
-	flapping    *flapping.Detector // nil = nobody looks
 	burden      burden
 
 	disconnectDenied atomic.Bool // see Control.DisconnectDenied
@@ -99,7 +97,7 @@ func New(o Options) (*Broker, error) {
 		return nil, errors.New("broker: Options.Store is missing")
 	}
 	b := &Broker{
-		opts: o, log: o.Logger, store: o.Store, bans: o.Bans,
+		opts: o, log: o.Logger, store: o.Store,
 		index: topic.NewIndex(), seed: maphash.MakeSeed(), listeners: make(map[net.Listener]struct{}),
 		started: time.Now(), stopping: make(chan struct{}), closed: make(chan struct{}), strangers: newQuiet(time.Second),
 		entrance: entrance{faults: newQuiet(time.Second), turns: loop.NewTurns()},

@@ -19,6 +19,8 @@ type burden struct {
 	config atomic.Pointer[overload.Config] // nil = nobody looks
 	state  atomic.Pointer[overload.State]  // nil = not yet known
 	level  atomic.Int32                    // of state
+	closed atomic.Uint64                   // connections, without a word
+	banned atomic.Uint64                   // connections closed because of their address
 }
 
 // pulse is what a shard shows of itself.
@@ -49,8 +51,8 @@ func (b *Broker) SetFlapping(c flapping.Config) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	if b.flapping != nil {
-		b.flapping.Set(c)
+	if b.entrance.flapping != nil {
+		b.entrance.flapping.Set(c)
 	}
 	return nil
 }

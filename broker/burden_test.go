@@ -185,8 +185,8 @@ func TestSetOverload(t *testing.T) {
 	if !reached(func() bool { return l.Overload().Descriptors }) {
 		t.Fatalf("%+v", l.Overload())
 	}
-	if got := l.refused("id=new"); got != "closed" {
-		t.Error(got)
+	if !l.shut() {
+		t.Error("a new connection may come in")
 	}
 	c.idle()
 }
@@ -380,14 +380,16 @@ func TestRampMemory(t *testing.T) {
 		t.Log("the race detector holds memory of its own")
 		return
 	}
-	runtime.GC()
+	debug.FreeOSMemory() // what other tests have left
 	var before runtime.MemStats
 	runtime.ReadMemStats(&before)
 	most := int64(before.Sys-before.HeapReleased) + 48<<20
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(most))
 	c := overload.Defaults()
 	c.Calm = 250 * time.Millisecond
-	s := serve(t, broker.Options{Shards: 2, Overload: &c})
+	o := with(func(l *broker.Limits, _ *broker.Delivery) { l.MaxQueuedMessages, l.MaxQueuedBytes = 1_000_000, 1<<40 })
+	o.Shards, o.Overload = 2, &c
+	s := serve(t, o)
 	away := s.client("id=away expiry=100")
 	away.subscribe("flood qos=1")
 	away.leave(s, 0)

@@ -21,7 +21,7 @@ func (sh *shard) Opened(conn *loop.Conn) {
 	p.conn, p.from, p.halfOpen = conn, conn.Peer().Addr(), true
 	p.deadline = sh.b.clock(sh.loop.Now()) + sh.b.limits().ConnectTimeout.Milliseconds()
 	sh.lobby.waiting = append(sh.lobby.waiting, p)
-	if sh.stopping || sh.lobby.keepsAway(p) {
+	if sh.stopping || sh.b.keepsAway(p.peer.Address.Addr(), false) {
 		conn.Close()
 	}
 }

@@ -26,19 +26,24 @@ type Counters struct {
 	TurnedAway                             [admission.Reasons]uint64
 	Stalled                                uint64 // clients disconnected because they did not read
 	Subscribes                             uint64
-	Wills                                  uint64                       // published
-	Denied                                 uint64                       // publishes and filters refused
-	SessionsExpired                        uint64                       // ended by their expiry interval
-	StoreErrors                            uint64                       // batches not kept
-	HeldBack                               uint64                       // times a client was not read because the store did not take its message
-	Limited                                [limit.Reasons]uint64        // publishes, deliveries and connects held back, refused or dropped, by limit.Reason
-	Banned                                 uint64                       // connections refused to those who are banned
-	Flapping                               uint64                       // found
-	Shed                                   [overload.Publish + 1]uint64 // what overload refused or dropped, by overload.Level
-	NotStored                              [256]uint64                  // PUBLISHes, filters and CONNECTs refused because the store takes nothing new, by mqtt.ReasonCode
-	Dropped                                [session.Whys]uint64         // messages that did not reach a receiver, by session.Why
-	Refused                                [256]uint64                  // CONNECTs, by mqtt.ReasonCode
-	Violations                             [256]uint64                  // connections closed for bad input, by mqtt.ReasonCode
+	Wills                                  uint64 // published
+	Denied                                 uint64 // publishes and filters refused
+	SessionsExpired                        uint64 // ended by their expiry interval
+	StoreErrors                            uint64 // batches not kept
+	HeldBack                               uint64 // times a client was not read because the store did not take its message
+	Protection
+	NotStored  [256]uint64          // PUBLISHes, filters and CONNECTs refused because the store takes nothing new, by mqtt.ReasonCode
+	Dropped    [session.Whys]uint64 // messages that did not reach a receiver, by session.Why
+	Refused    [256]uint64          // CONNECTs, by mqtt.ReasonCode
+	Violations [256]uint64          // connections closed for bad input, by mqtt.ReasonCode
+}
+
+// Protection is what was counted as limits, bans and overload did their work.
+type Protection struct {
+	Limited  [limit.Reasons]uint64        // publishes, deliveries and connects held back, refused or dropped, by limit.Reason
+	Banned   uint64                       // connections refused to those who are banned
+	Flapping uint64                       // found
+	Shed     [overload.Publish + 1]uint64 // what overload refused or dropped, by overload.Level
 }
 
 func (c *Counters) add(o *Counters) {
@@ -137,6 +142,7 @@ func (b *Broker) gather(done func(Stats)) {
 				Shared: b.groups.len(), Retained: b.retained.tree.Len(), RetainedBytes: b.retained.bytes.Load(),
 				QueuedBytes: b.queuedBytes.Load(), Panics: b.panics.Load(),
 			}
+			total.Banned, total.Shed[overload.Connects] = b.burden.banned.Load(), b.burden.closed.Load()
 			total.Subscriptions = b.index.Len() - b.groups.count() + total.Shared
 			for i := range parts {
 				total.add(&parts[i].Counters)

@@ -134,11 +134,17 @@ func (k *Control) Reidentify(ctx context.Context, change func(*auth.Principal) *
 		if id == who.Identity {
 			return false
 		}
-		c.identify(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer, Mount: who.Mount, Restored: who.Restored})
-		sh.agenda.watch(c)
-		sh.router.reauthorize(c)
+		sh.reidentify(c, id)
 		return true
 	})
+}
+
+// reidentify gives a client that is there another identity of the same name; what it has and may not have any more rests.
+func (sh *shard) reidentify(c *client, id *auth.Identity) {
+	who := c.who.Load()
+	c.identify(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer, Mount: who.Mount, Restored: who.Restored})
+	sh.agenda.watch(c)
+	sh.router.reauthorize(c)
 }
 
 // slice is how many clients are looked at before a loop goes on with its work.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/admission"
+	"github.com/sapwood-mqtt/sapwood/broker/ban"
+	"github.com/sapwood-mqtt/sapwood/broker/flapping"
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 )
 
@@ -18,6 +20,9 @@ type entrance struct {
 	turns  loop.Turns // of TLS handshakes
 	faults *quiet
 	next   atomic.Uint32
+
+	bans     *ban.Table
+	flapping *flapping.Detector // nil = nobody looks
 }
 
 // reception is how connections come in by a door.
@@ -27,6 +32,9 @@ func (b *Broker) reception(door *Door, address string) *loop.Reception {
 	return &loop.Reception{
 		Pick: b.pickLoop,
 		Admit: func(from netip.AddrPort) bool {
+			if b.keepsAway(from.Addr(), door.listener.Load().TLS != nil) {
+				return false
+			}
 			why := door.come(from.Addr())
 			if why != admission.Welcome {
 				b.entrance.turned[why].Add(1)

@@ -158,8 +158,7 @@ func (r *renewals) stepped(c *client, e *exchange, answer []byte, id *auth.Ident
 	case id.Name != who.Name: // what is the session's stays with its owner
 		refuse("re-authenticated as somebody else", "it was "+who.Name+" and would be "+id.Name)
 	default:
-		c.identify(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer})
+		sh.reidentify(c, id)
 		sh.perform(c, nil, c.s.AuthStep(mqtt.Success, answer, sh.take()))
-		sh.agenda.watch(c)
 	}
 }

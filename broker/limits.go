@@ -59,14 +59,14 @@ func (b *Broker) legislate() error {
 	}
 	b.laws.now.Store(w)
 	b.laws.lowWater = min(64<<10, l.MaxOutgoingBytes/2)
-	if b.bans == nil {
-		b.bans = ban.New(nil)
+	if b.entrance.bans = b.opts.Bans; b.entrance.bans == nil {
+		b.entrance.bans = ban.New(nil)
 	}
 	if f := b.opts.Flapping; f != nil {
 		if err := f.Validate(); err != nil {
 			return err
 		}
-		b.flapping = flapping.New(*f)
+		b.entrance.flapping = flapping.New(*f)
 	}
 	if o := b.opts.Overload; o != nil {
 		if err := o.Validate(); err != nil {

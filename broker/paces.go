@@ -56,7 +56,7 @@ func (x *paces) set(c *client, rules bool) {
 		class = w.rates.ClassOf(&who)
 	}
 	if rules {
-		c.s.Rule(w.ruled(class))
+		c.s.Rule(w.ruled(class), c.pace.delivers())
 	}
 	if c.conn == nil || c.pace == nil && w.pool == nil || c.pace != nil && c.pace.pool == w.pool {
 		return
@@ -67,7 +67,7 @@ func (x *paces) set(c *client, rules bool) {
 			c.pace = &pace{Pace: p, pool: w.pool}
 		}
 	}
-	c.s.Singly(c.pace.delivers())
+	c.s.Rule(nil, c.pace.delivers())
 }
 
 // release lets a client go on as it likes.

@@ -26,7 +26,7 @@ type wards struct {
 // judge does to a client what the table of bans says, and tells what it did.
 func (w *wards) judge(c *client) (disconnected, changed bool) {
 	who := c.who.Load()
-	b := w.sh.b.bans.Any(time.Now(), c.id, who.Name, who.Peer.Address.Addr())
+	b := w.sh.b.entrance.bans.Any(time.Now(), c.id, who.Name, who.Peer.Address.Addr())
 	was := w.clients[c]
 	switch {
 	case b != nil && b.Quarantine && (was == nil || *was != *b):
@@ -76,7 +76,7 @@ func (w *wards) check() {
 		}()
 	}
 	if w.sh.index == 0 {
-		w.sh.b.bans.Sweep(time.Now())
+		w.sh.b.entrance.bans.Sweep(time.Now())
 	}
 }
 
@@ -129,7 +129,7 @@ type Banned struct {
 // Ban keeps somebody out, or apart, from now on: it is in the table, and kept where that keeps its bans, and acts on those who are
 // connected. Unban takes it back.
 func (k *Control) Ban(ctx context.Context, b ban.Ban) (Banned, error) {
-	was, err := k.b.bans.Add(ctx, b)
+	was, err := k.b.entrance.bans.Add(ctx, b)
 	if err != nil {
 		return Banned{}, err
 	}
@@ -140,7 +140,7 @@ func (k *Control) Ban(ctx context.Context, b ban.Ban) (Banned, error) {
 
 // Unban ends a ban; ban.ErrUnknown when there is none for the subject and value.
 func (k *Control) Unban(ctx context.Context, subject ban.Subject, value string) (Banned, error) {
-	b, err := k.b.bans.Remove(ctx, subject, value)
+	b, err := k.b.entrance.bans.Remove(ctx, subject, value)
 	if err != nil {
 		return Banned{}, err
 	}
@@ -150,11 +150,11 @@ func (k *Control) Unban(ctx context.Context, subject ban.Subject, value string) 
 }
 
 // Bans are those in force.
-func (k *Control) Bans() []ban.Ban { return k.b.bans.List(time.Now()) }
+func (k *Control) Bans() []ban.Ban { return k.b.entrance.bans.List(time.Now()) }
 
 // BanOf is the ban in force for a client id, the name of an identity or an address; nil = none.
 func (k *Control) BanOf(clientID, user string, addr netip.Addr) *ban.Ban {
-	return k.b.bans.Any(time.Now(), clientID, user, addr)
+	return k.b.entrance.bans.Any(time.Now(), clientID, user, addr)
 }
 
 // Rejudge does to all clients what the table of bans says, for whoever changed that otherwise.

@@ -187,7 +187,7 @@ func (w *writer) greet(c *client, e *session.Effect) {
 }
 
 func (w *writer) greetProps(c *client, h *hello, p *mqtt.Properties) {
-	l, req := c.s.Rules(), h.request
+	l, req := session.InForce(&c.s), h.request
 	set := func(id mqtt.PropertyID) { p.Has = p.Has.With(id) }
 	if req.AuthMethod != "" { // [MQTT-4.12.0-5]
 		set(mqtt.PropAuthMethod)

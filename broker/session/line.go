@@ -54,9 +54,6 @@ func (l *Line) close(r mqtt.ReasonCode, text string, do []Effect) []Effect {
 // Blocked tells that the owner's output for this client is at its cap; Session.Drained ends it.
 func (l *Line) Blocked() { l.blocked = true }
 
-// Singly has messages that wait go to the client one by one, so that the owner can stop between any two.
-func (l *Line) Singly(on bool) { l.single = on }
-
 // flowing tells that packets may go to the client now.
 func (l *Line) flowing() bool { return l.greeted && !l.blocked && !l.closing }
 

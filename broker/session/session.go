@@ -67,11 +67,17 @@ type Session struct {
 	ended  bool
 }
 
-// Rule changes the rules of a session. What its client was told in CONNACK must not shrink while it is connected.
-func (s *Session) Rule(r *Rules) { s.rules = r }
+// Rule changes the rules of a session, nil = they stay. What its client was told in CONNACK must not shrink while it is
+// connected. With singly, messages that wait go to the client one by one, so that the owner can stop between any two.
+func (s *Session) Rule(r *Rules, singly bool) {
+	if r != nil {
+		s.rules = r
+	}
+	s.single = singly
+}
 
-// Rules are those in force.
-func (s *Session) Rules() *Rules { return s.rules }
+// InForce are the rules of a session.
+func InForce(s *Session) *Rules { return s.rules }
 
 // Params are what a CONNECT settled on, after every clamp.
 type Params struct {

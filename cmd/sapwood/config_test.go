@@ -50,13 +50,13 @@ func TestConfigOfRunningBroker(t *testing.T) {
 	f(1, "sapwood: "+p.HTTP+": no setting is called \"log.levle\"; did you mean \"log.level\"?\n", "explain", "--data", data, "log.levle")
 	f(0, "no change\n", "diff", "--data", data)
 
-	write("watch_interval: 0s\nlog: {level: warn}\nlimits:\n  max_qos: 1\n")
-	changes := "~ log.level info -> warn  (DIR/a.yaml:2)\n~ limits.max_qos 2 -> 1  (DIR/a.yaml:4)  needs a restart\n"
+	write("watch_interval: 0s\nlog: {level: warn}\nsys:\n  interval: 1m\n")
+	changes := "~ log.level info -> warn  (DIR/a.yaml:2)\n~ sys.interval 10s -> 1m  (DIR/a.yaml:4)  needs a restart\n"
 	f(1, changes, "diff", "--data", data)
 	f(1, changes, "diff", "--data", data, file)
 	f(0, changes, "reload", "--data", data)
 	f(0, explained("warn", "DIR/a.yaml:2", "API key"), "explain", "--data", data, "log.level")
-	f(1, "~ limits.max_qos 2 -> 1  (DIR/a.yaml:4)  needs a restart\n", "diff", "--data", data)
+	f(1, "~ sys.interval 10s -> 1m  (DIR/a.yaml:4)  needs a restart\n", "diff", "--data", data)
 
 	other := filepath.Join(dir, "b.yaml")
 	if err := os.WriteFile(other, []byte("log: {level: loud}\n"), 0o600); err != nil {

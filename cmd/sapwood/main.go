@@ -31,7 +31,7 @@ type commands struct {
 	Groups     manage.GroupsCmd     `cmd:"" help:"List and change groups."`
 	Devices    manage.DevicesCmd    `cmd:"" help:"Create devices with secrets."`
 	Rules      manage.RulesCmd      `cmd:"" help:"List and change the rules that are stored."`
-	ACL        aclCmd               `cmd:"" name:"acl" help:"Explain who may do what."`
+	ACL        aclCmd               `cmd:"" name:"acl" help:"Check and explain what clients may do."`
 	Clients    manage.ClientsCmd    `cmd:"" help:"Act on clients."`
 	Ban        manage.BanCmd        `cmd:"" help:"Keep clients out."`
 	Unban      manage.UnbanCmd      `cmd:"" help:"Let clients in again."`
@@ -39,6 +39,7 @@ type commands struct {
 	Quarantine manage.QuarantineCmd `cmd:"" help:"Keep clients apart."`
 	Cert       certCmd              `cmd:"" help:"Make, revoke and show certificates."`
 	Config     configCmd            `cmd:"" help:"Check, describe and explain the configuration."`
+	Import     importCmd            `cmd:"" help:"Turn the configuration of another broker into one of Sapwood."`
 	Version    versionCmd           `cmd:"" help:"Print the version."`
 }
 

@@ -61,7 +61,7 @@ func (c *circuit) leave(now time.Time, result outcome) {
 	}
 }
 
-func (c *circuit) state(now time.Time) (opened uint64, open bool) {
+func (c *circuit) state() (opened uint64, open bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.openings, !c.until.IsZero()

@@ -132,9 +132,8 @@ func (g *guard) slot(ctx context.Context) error {
 }
 
 var (
-	errPanic   = errors.New("the backend panicked; see the log")
-	errNobody  = errors.New("the backend vouched for nobody")
-	errExpired = errors.New("the backend vouched for what has expired")
+	errPanic  = errors.New("the backend panicked; see the log")
+	errNobody = errors.New("the backend vouched for nobody")
 )
 
 // call runs the backend's code. What it lets through is an identity of this link that holds.
@@ -152,7 +151,7 @@ func (g *guard) call(ctx context.Context, do func(context.Context) (*auth.Identi
 	case id == nil:
 		return nil, errNobody
 	case !id.Expires.IsZero() && !id.Expires.After(g.opts.Now()):
-		return nil, &auth.Refusal{Reason: mqtt.NotAuthorized, Text: "authentication failed", By: g.Name, Why: errExpired.Error()}
+		return nil, &auth.Refusal{Reason: mqtt.NotAuthorized, Text: "authentication failed", By: g.Name, Why: "the backend vouched for what has expired"}
 	case id.By != g.Name:
 		named := *id
 		named.By = g.Name
@@ -173,7 +172,7 @@ func (g *guard) counts() Count {
 		Name: g.Name, Asked: g.asked.Load(), Accepted: g.accepted.Load(), Refused: g.refused.Load(),
 		Unknown: g.unknown.Load(), Failed: g.failed.Load(), CacheHits: g.hits.Load(),
 	}
-	c.Opened, c.Open = g.circuit.state(g.opts.Now())
+	c.Opened, c.Open = g.circuit.state()
 	if text := g.lastError.Load(); text != nil {
 		c.LastError = *text
 	}

@@ -22,7 +22,7 @@ type Config struct {
 	TLS         upstream.TLS  `yaml:"tls" doc:"How the server is verified. On this machine TLS is used if anything is set here; to another it always is."`
 	Plaintext   bool          `yaml:"plaintext" doc:"Leave to send hashes of passwords from another machine unencrypted, readable for all on the way."`
 	Connections int           `yaml:"connections" min:"1" max:"1000" doc:"How many connections are used at most, and one more to listen."`
-	Timeout     time.Duration `yaml:"timeout" doc:"How long an answer may take, connecting included; each statement is ended after it by the server too." exceeded:"the client is refused"`
+	Timeout     time.Duration `yaml:"timeout" doc:"How long the answer to a query may take, connecting included; the server ends a statement after it too." exceeded:"the client is refused"`
 	Query       string        `yaml:"query" doc:"The hash of a user's password: $1 is the user name, $2 (if it occurs) the client id. No row: not known here; NULL: no password is good. A hash is a text as of argon2id, bcrypt or Mosquitto's password file."`
 	Groups      string        `yaml:"groups" doc:"Query for the names of the user's groups, one a row, with the same parameters; empty = none."`
 	Rules       string        `yaml:"rules" doc:"Query for the user's own rules, one a row as JSON, with the same parameters; empty = none."`

@@ -146,8 +146,6 @@ func (b *Backend) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Iden
 	if !a.HasUser || !a.HasPass || a.Method != "" || grant.Name(a.Username) != nil {
 		return nil, auth.ErrUnknown
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
-	defer cancel()
 	hash, known, err := b.hash(ctx, a.Username, a.ClientID)
 	if err != nil {
 		return nil, err
@@ -155,7 +153,7 @@ func (b *Backend) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Iden
 	right := false
 	err = b.gate.Do(ctx, false, func() { right = hash.Matches(a.Password) })
 	switch {
-	case errors.Is(err, phc.ErrBusy):
+	case errors.Is(err, phc.ErrBusy), errors.Is(err, context.DeadlineExceeded): // many hash: no fault of the database
 		return nil, &auth.Refusal{Reason: mqtt.ServerBusy, Text: "too many clients connect at present", By: b.name, Why: err.Error()}
 	case err != nil:
 		return nil, err
@@ -169,8 +167,6 @@ func (b *Backend) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Iden
 
 // Refresh looks up what is so now of a user that was let in.
 func (b *Backend) Refresh(ctx context.Context, p *auth.Principal) (*auth.Identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
-	defer cancel()
 	_, known, err := b.hash(ctx, p.Name, p.ClientID)
 	if err != nil {
 		return nil, err
@@ -240,6 +236,8 @@ func (b *Backend) column(ctx context.Context, query, user, client string, most i
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	defer cancel()
 	rows, err := b.pool.Query(ctx, query, []any{user, client}[:n]...)
 	if err != nil {
 		return nil, b.failed(user, err)

@@ -5,6 +5,9 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"crypto/pbkdf2"
+	"crypto/sha512"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -167,7 +170,17 @@ func open(t *testing.T, cfg Config, o Options) *Backend {
 	return b
 }
 
-func hash(password []byte) string { return phc.New(password).String() }
+// hash is one that costs next to nothing, in the form of Mosquitto's password file.
+func hash(t *testing.T, password []byte) string {
+	t.Helper()
+	salt := []byte("0123456789ab")
+	sum, err := pbkdf2.Key(sha512.New, string(password), salt, 1, sha512.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := base64.StdEncoding.EncodeToString
+	return "$7$1$" + text(salt) + "$" + text(sum)
+}
 
 func attempt(name, password string) *auth.Attempt {
 	return &auth.Attempt{Peer: authtest.Peer(), ClientID: "c1", Username: name, HasUser: true, Password: []byte(password), HasPass: true}
@@ -181,11 +194,16 @@ func TestServer(t *testing.T) {
 	t.Run("bad data", s.badData)
 	t.Run("notify", s.notify)
 	t.Run("slow", s.slow)
+	t.Run("busy", s.busy)
 	t.Run("tls", s.tls)
 }
 
 func (s *server) suite(t *testing.T) {
-	s.exec(t, "INSERT INTO users VALUES ('meter-7', $1)", hash([]byte("right")))
+	s.exec(t, "INSERT INTO users VALUES ('meter-7', $1)", hash(t, []byte("right")))
+	s.exec(t, "INSERT INTO users VALUES ('slowly', $1)", phc.New([]byte("right")).String())
+	if id, err := open(t, s.config(), Options{}).Authenticate(t.Context(), attempt("slowly", "right")); err != nil || id.Name != "slowly" {
+		t.Errorf("got %+v, %v", id, err)
+	}
 	n := 0
 	authtest.Run(t, authtest.Harness{
 		New:   func(t *testing.T) auth.Authenticator { return open(t, s.config(), Options{Gate: phc.NewGate(2, 64)}) },
@@ -197,7 +215,7 @@ func (s *server) suite(t *testing.T) {
 		With: func(t *testing.T, password []byte) *auth.Attempt {
 			n++
 			name := fmt.Sprint("with-", n)
-			s.exec(t, "INSERT INTO users VALUES ($1, $2)", name, hash(password))
+			s.exec(t, "INSERT INTO users VALUES ($1, $2)", name, hash(t, password))
 			a := attempt(name, "")
 			a.Password = password
 			return a
@@ -222,7 +240,7 @@ func (s *server) suite(t *testing.T) {
 
 // identity: groups and rules come along, and follow the tables.
 func (s *server) identity(t *testing.T) {
-	s.exec(t, "INSERT INTO users VALUES ('b', $1)", hash([]byte("p")))
+	s.exec(t, "INSERT INTO users VALUES ('b', $1)", hash(t, []byte("p")))
 	s.exec(t, "INSERT INTO memberships VALUES ('b', 'x'), ('b', 'y')")
 	s.exec(t, `INSERT INTO rules (name, client, rule) VALUES ('b', NULL, '{"allow": ["publish"], "topics": ["a/{client}"]}'),
 		('b', 'c1', '{"deny": ["subscribe"], "topics": ["#"], "priority": 2}'), ('b', 'c2', '{"allow": ["subscribe"], "topics": ["#"]}')`)
@@ -254,7 +272,7 @@ func (s *server) badData(t *testing.T) {
 			t.Errorf("%s: got %+v, %v, want %q", name, id, err, want)
 		}
 	}
-	s.exec(t, "INSERT INTO users VALUES ('null', NULL), ('plain', 'p'), ('empty', ''), ('rule', $1), ('group', $1)", hash([]byte("p")))
+	s.exec(t, "INSERT INTO users VALUES ('null', NULL), ('plain', 'p'), ('empty', ''), ('rule', $1), ('group', $1)", hash(t, []byte("p")))
 	s.exec(t, `INSERT INTO rules (name, rule) VALUES ('rule', '{"allow": ["everything"], "topics": ["#"]}')`)
 	s.exec(t, `INSERT INTO memberships VALUES ('group', '')`)
 	f(b, "null", "no password")
@@ -315,6 +333,22 @@ func (s *server) slow(t *testing.T) {
 	id, err := open(t, cfg, Options{}).Authenticate(t.Context(), attempt("x", "p"))
 	if id != nil || err == nil || time.Since(began) > 5*time.Second {
 		t.Errorf("after %v: %+v, %v", time.Since(began), id, err)
+	}
+}
+
+// busy: that many passwords are being checked is no fault of the database, and nobody gets in by it.
+func (s *server) busy(t *testing.T) {
+	gate := phc.NewGate(1, 1)
+	begun, end := make(chan struct{}), make(chan struct{})
+	defer close(end)
+	go func() { _ = gate.Do(context.Background(), false, func() { close(begun); <-end }) }()
+	<-begun
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	id, err := open(t, s.config(), Options{Gate: gate}).Authenticate(ctx, attempt("meter-7", "right"))
+	var no *auth.Refusal
+	if id != nil || !errors.As(err, &no) || no.Reason != mqtt.ServerBusy {
+		t.Errorf("got %+v, %v", id, err)
 	}
 }
 
