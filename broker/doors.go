@@ -128,23 +128,15 @@ func (k *Control) DisconnectAll(ctx context.Context, match func(*auth.Principal)
 // Reidentify replaces the identities of clients that are there, connected or not: what is known of them has changed. change
 // returns its argument to change nothing, and must neither block nor change the name. It tells how many were changed.
 func (k *Control) Reidentify(ctx context.Context, change func(*auth.Principal) *auth.Identity) (int, error) {
-	return k.onAll(ctx, func(sh *shard, c *client) bool {
+	return k.onAll(ctx, func(_ *shard, c *client) bool {
 		who := c.who.Load()
 		id := change(who)
 		if id == who.Identity {
 			return false
 		}
-		sh.reidentify(c, id)
+		c.reidentify(id)
 		return true
 	})
-}
-
-// reidentify gives a client that is there another identity of the same name; what it has and may not have any more rests.
-func (sh *shard) reidentify(c *client, id *auth.Identity) {
-	who := c.who.Load()
-	c.identify(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer, Mount: who.Mount, Restored: who.Restored})
-	sh.agenda.watch(c)
-	sh.router.reauthorize(c)
 }
 
 // slice is how many clients are looked at before a loop goes on with its work.

@@ -158,7 +158,7 @@ func (r *renewals) stepped(c *client, e *exchange, answer []byte, id *auth.Ident
 	case id.Name != who.Name: // what is the session's stays with its owner
 		refuse("re-authenticated as somebody else", "it was "+who.Name+" and would be "+id.Name)
 	default:
-		sh.reidentify(c, id)
+		c.reidentify(id)
 		sh.perform(c, nil, c.s.AuthStep(mqtt.Success, answer, sh.take()))
 	}
 }
