@@ -118,6 +118,14 @@ func (c *client) identify(who *auth.Principal) {
 	}
 }
 
+// reidentify gives a client that is there another identity of the same name; what it has and may not have any more rests.
+func (c *client) reidentify(id *auth.Identity) {
+	who := c.who.Load()
+	c.identify(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer, Mount: who.Mount, Restored: who.Restored})
+	c.shard.agenda.watch(c)
+	c.shard.router.reauthorize(c)
+}
+
 // outgoing is about how many messages wait in the output: those written since it was last seen empty, less the share
 // of their bytes that the connection has taken.
 func (c *client) outgoing() int {

@@ -70,7 +70,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	c.hello = &hello{request: req, assigned: p.assigned}
 	if p.exchange != nil {
 		c.hello.authData = p.exchange.last
-		sh.renewals.admit(c, p.door)
+		sh.renewals.admit(c, p.door, req.AuthMethod)
 	}
 	sh.paces.set(c, true)
 	sh.count.Connects++

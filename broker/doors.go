@@ -135,15 +135,13 @@ func (k *Control) DisconnectAll(ctx context.Context, match func(*auth.Principal)
 // Reidentify replaces the identities of clients that are there, connected or not: what is known of them has changed. change
 // returns its argument to change nothing, and must neither block nor change the name. It tells how many were changed.
 func (k *Control) Reidentify(ctx context.Context, change func(*auth.Principal) *auth.Identity) (int, error) {
-	return k.onAll(ctx, func(sh *shard, c *client) bool {
+	return k.onAll(ctx, func(_ *shard, c *client) bool {
 		who := c.who.Load()
 		id := change(who)
 		if id == who.Identity {
 			return false
 		}
-		c.identify(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer, Mount: who.Mount, Restored: who.Restored})
-		sh.agenda.watch(c)
-		sh.router.reauthorize(c)
+		c.reidentify(id)
 		return true
 	})
 }

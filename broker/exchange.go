@@ -100,12 +100,15 @@ type renewals struct {
 // renewal is one such client's.
 type renewal struct {
 	door     *Door
+	method   string
 	exchange *exchange
 	cancel   context.CancelFunc // of the step under way
 }
 
-// admit notes a client that has just been admitted at door.
-func (r *renewals) admit(c *client, door *Door) { r.of[c] = &renewal{door: door} }
+// admit notes a client that has just been admitted at door by method.
+func (r *renewals) admit(c *client, door *Door, method string) {
+	r.of[c] = &renewal{door: door, method: method}
+}
 
 // leave forgets a client whose connection ends.
 func (r *renewals) leave(c *client) {
@@ -121,7 +124,7 @@ func (r *renewals) step(c *client, begins bool, p *mqtt.Packet) {
 	data := append([]byte(nil), p.Auth.Props.AuthData...)
 	if begins {
 		n.exchange = &exchange{with: n.door.listener.Load().Exchange, attempt: &auth.Attempt{
-			Peer: who.Peer, ClientID: c.id, Method: c.s.AuthMethod(),
+			Peer: who.Peer, ClientID: c.id, Method: n.method,
 		}}
 		sh.agenda.watch(c)
 	}
@@ -151,12 +154,11 @@ func (r *renewals) stepped(c *client, e *exchange, answer []byte, id *auth.Ident
 		no := sh.b.unauthenticated(e.attempt, err)
 		refuse("re-authentication failed: "+no.Text, no.Why)
 	case id == nil:
-		sh.perform(c, nil, c.s.Challenge(answer, sh.take()))
+		sh.perform(c, nil, c.s.AuthStep(mqtt.ContinueAuthentication, answer, sh.take()))
 	case id.Name != who.Name: // what is the session's stays with its owner
 		refuse("re-authenticated as somebody else", "it was "+who.Name+" and would be "+id.Name)
 	default:
-		c.identify(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer})
-		sh.perform(c, nil, c.s.Authenticated(answer, sh.take()))
-		sh.agenda.watch(c)
+		c.reidentify(id)
+		sh.perform(c, nil, c.s.AuthStep(mqtt.Success, answer, sh.take()))
 	}
 }

@@ -198,6 +198,27 @@ func TestReauthenticate(t *testing.T) {
 	})
 }
 
+// Who authenticates anew stays where the listener has put it: behind its mount point.
+func TestReauthenticateMounted(t *testing.T) {
+	var x steps
+	s := serveAt(t, broker.Options{}, broker.Listener{Name: "steps", Exchange: &x, MountPoint: "m/{client}/"})
+	p := s.dial(mqtt.V5)
+	p.send("CONNECT id=c auth-method=STEPS auth-data=iam-anna")
+	p.expect("CONNACK 0x00")
+	p.subscribe("t")
+	p.send("AUTH 0x19 auth-method=STEPS auth-data=iam-anna")
+	p.expect("AUTH auth-method=STEPS")
+	p.send("PUBLISH topic=t")
+	p.expect("PUBLISH topic=t")
+	other := s.dial(mqtt.V5)
+	other.send("CONNECT id=d auth-method=STEPS auth-data=iam-anna")
+	other.expect("CONNACK 0x00")
+	other.subscribe("#")
+	p.send("PUBLISH topic=t")
+	p.expect("PUBLISH topic=t")
+	other.idle()
+}
+
 // groupTopics lets a client publish to the topics named as its groups.
 type groupTopics struct{}
 

@@ -160,7 +160,7 @@ func (w *writer) challenge(c *client, e *session.Effect) bool {
 	if c.conn == nil {
 		return true
 	}
-	out := authPacket(e.Reason, c.s.AuthMethod(), []byte(e.Text), c.s.MaximumPacketSize())
+	out := authPacket(e.Reason, w.sh.renewals.of[c].method, []byte(e.Text), c.s.MaximumPacketSize())
 	w.write(c.conn, out)
 	return len(out) > 0
 }

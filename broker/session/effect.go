@@ -57,8 +57,8 @@ const (
 	Requeue
 	// PublishWill publishes the will Msg; its Expires is an interval.
 	PublishWill
-	// Authenticate hands over the AUTH just given: Flag tells that it begins an exchange. Answer with Challenge or
-	// Authenticated, or Kick.
+	// Authenticate hands over the AUTH just given: Flag tells that it begins an exchange. Answer with AuthStep or
+	// Kick.
 	Authenticate
 	// SendAuth sends an AUTH of the connection's method: Reason, and Text is its Authentication Data.
 	SendAuth

@@ -195,7 +195,7 @@ func (h *hostile) act(op byte) error {
 		return h.effects(h.did(h.s.Drained(h.turn, nil)))
 	case 21:
 		if op&0x40 != 0 {
-			return h.effects(h.did(h.s.Authenticated(nil, nil)))
+			return h.effects(h.did(h.s.AuthStep(mqtt.Success, nil, nil)))
 		}
 		h.turn.Now += int64(h.byte()) * 30
 		return h.effects(h.did(h.s.Tick(h.turn, nil)))
@@ -282,7 +282,7 @@ func (h *hostile) packet(op byte) error {
 	}
 	for i := range do {
 		if do[i].Kind == Authenticate && b&0x80 == 0 {
-			do = h.append(do, h.s.Challenge(nil, nil))
+			do = h.append(do, h.s.AuthStep(mqtt.ContinueAuthentication, nil, nil))
 			break
 		}
 		if do[i].Kind == Authorize {

@@ -48,29 +48,16 @@ func (r *renewal) take(l *Line, t Turn, p *mqtt.Auth, do []Effect) []Effect {
 	return append(do, Effect{Kind: Authenticate, Flag: begins})
 }
 
-// answer sends what the step that was judged has come to.
-func (r *renewal) answer(l *Line, next renewalState, reason mqtt.ReasonCode, data []byte, do []Effect) []Effect {
+// AuthStep sends what an authentication step has come to: ContinueAuthentication asks the client for more [MQTT-4.12.0-2], Success
+// ends the exchange. Of a failure tells Kick.
+func (s *Session) AuthStep(outcome mqtt.ReasonCode, data []byte, do []Effect) []Effect {
+	r := s.renewal
 	if r == nil || r.state != judged {
 		return do
 	}
-	r.state = next
-	return l.answer(&Effect{Kind: SendAuth, Type: mqtt.AUTH, Reason: reason, Text: string(data)}, do)
-}
-
-// Challenge asks the client for more [MQTT-4.12.0-2].
-func (s *Session) Challenge(data []byte, do []Effect) []Effect {
-	return s.renewal.answer(&s.Line, asked, mqtt.ContinueAuthentication, data, do)
-}
-
-// Authenticated tells that the exchange has succeeded.
-func (s *Session) Authenticated(data []byte, do []Effect) []Effect {
-	return s.renewal.answer(&s.Line, settled, mqtt.Success, data, do)
-}
-
-// AuthMethod is the connection's authentication method, "" = none.
-func (l *Line) AuthMethod() string {
-	if l.renewal == nil {
-		return ""
+	r.state = settled
+	if outcome == mqtt.ContinueAuthentication {
+		r.state = asked
 	}
-	return l.renewal.method
+	return s.answer(&Effect{Kind: SendAuth, Type: mqtt.AUTH, Reason: outcome, Text: string(data)}, do)
 }

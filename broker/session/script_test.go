@@ -170,12 +170,12 @@ func (sc *script) tell(word, rest string) ([]Effect, error) {
 		return nil, nil
 	case "challenge":
 		if s != nil && s.Connected() {
-			return w.did(s.Challenge([]byte(rest), nil)), nil
+			return w.did(s.AuthStep(mqtt.ContinueAuthentication, []byte(rest), nil)), nil
 		}
 		sc.hs.Continue()
 		return nil, nil
 	case "authenticated":
-		return w.did(s.Authenticated([]byte(rest), nil)), nil
+		return w.did(s.AuthStep(mqtt.Success, []byte(rest), nil)), nil
 	case "admitted":
 		do := w.attach(sc.request.Params, sc.request.CleanStart)
 		sc.request = nil
@@ -379,7 +379,7 @@ func (sc *script) write(e *Effect) {
 		sc.publish(e)
 	case SendAuth:
 		p := mqtt.Packet{Type: mqtt.AUTH, Auth: mqtt.Auth{Reason: e.Reason}}
-		p.Auth.Props.AuthMethod, p.Auth.Props.AuthData = []byte(s.AuthMethod()), []byte(e.Text)
+		p.Auth.Props.AuthMethod, p.Auth.Props.AuthData = []byte(s.renewal.method), []byte(e.Text)
 		sc.say("%s", packettext.Format(&p))
 	case Authenticate:
 		again := ""

@@ -244,22 +244,3 @@ func TestNoBroker(t *testing.T) {
 	t.Setenv("SAPWOOD_ADMIN_PASSWORD", "")
 	refuses(t, exitFailed, "--url needs a password", "users", "list", "--url", "http://127.0.0.1:1")
 }
-
-func TestTable(t *testing.T) {
-	var b strings.Builder
-	tb := newTable(&b, "NAME", "NOTE")
-	tb.width = 12
-	tb.row("ä", "a long note that does not fit")
-	tb.row("long name", "")
-	if err := tb.flush(); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(b.String(), "ä          …\n") || !strings.Contains(b.String(), "long name\n") {
-		t.Errorf("%q", b.String())
-	}
-	for _, line := range strings.Split(b.String(), "\n") {
-		if n := len([]rune(line)); n > 12 {
-			t.Errorf("%d wide: %q", n, line)
-		}
-	}
-}

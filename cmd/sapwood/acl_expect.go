@@ -9,6 +9,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // aclTestCmd is `sapwood acl test`.
@@ -80,7 +81,7 @@ func (c *aclTestCmd) Run(std *streams) error {
 
 func (c *aclTestCmd) print(std *streams, results []acl.Result, failed int) error {
 	if c.JSON {
-		return printJSON(std.out, struct {
+		return screen.JSON(std.out, struct {
 			OK      bool         `json:"ok"`
 			Failed  int          `json:"failed"`
 			Results []acl.Result `json:"results"`

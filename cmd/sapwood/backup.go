@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // backupCmd is `sapwood backup`.
@@ -70,7 +71,7 @@ func (c *restoreCmd) Run(ctx context.Context, std *streams) error {
 		return err
 	}
 	defer in.Close()
-	show, end := progressBar(std.err, "restore", bytesText)
+	show, end := screen.ProgressBar(std.err, "restore", screen.Bytes)
 	err = disk.Restore(ctx, in, cfg.Data, nil, show)
 	end()
 	if err != nil {
@@ -81,7 +82,7 @@ func (c *restoreCmd) Run(ctx context.Context, std *streams) error {
 
 // writeOut writes a file, whole or not at all, or standard output, and tells how much it is. f may show how far it is.
 func writeOut(std *streams, name, task string, asJSON bool, f func(w io.Writer, show func(done, total int64)) error) error {
-	show, end := progressBar(std.err, task, bytesText)
+	show, end := screen.ProgressBar(std.err, task, screen.Bytes)
 	if name == "-" {
 		defer end()
 		return f(std.out, show)
@@ -107,12 +108,12 @@ func writeOut(std *streams, name, task string, asJSON bool, f func(w io.Writer, 
 		return fmt.Errorf("%s %s: %w", task, name, err)
 	}
 	if asJSON {
-		return printJSON(std.out, struct {
+		return screen.JSON(std.out, struct {
 			File  string `json:"file"`
 			Bytes int64  `json:"bytes"`
 		}{name, w.n})
 	}
-	_, err = fmt.Fprintf(std.out, "%s: %s\n", name, bytesText(w.n))
+	_, err = fmt.Fprintf(std.out, "%s: %s\n", name, screen.Bytes(w.n))
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/bench/load"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
@@ -120,7 +121,7 @@ func (c *benchCmd) print(w io.Writer, res *load.Result) error {
 
 // progressLine shows a run's progress on one line, if w is a terminal; end clears it.
 func progressLine(w io.Writer) (show func(load.Progress), end func()) {
-	f := terminal(w)
+	f := screen.Terminal(w)
 	if f == nil {
 		return nil, nil
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/broker/transport/privateca"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // certClientCmd is `sapwood cert client`.
@@ -46,7 +47,7 @@ func (c *certClientCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	show, end := progressBar(std.err, "issue", func(n int64) string { return fmt.Sprintf("%d certificates", n) })
+	show, end := screen.ProgressBar(std.err, "issue", func(n int64) string { return fmt.Sprintf("%d certificates", n) })
 	defer end()
 	made, kept := 0, 0
 	for i, name := range names {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/transport"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // certShowCmd is `sapwood cert show`.
@@ -95,7 +96,7 @@ func (c *certShowCmd) Run(ctx context.Context, std *streams) error {
 		v.Problem = "it does not hold now"
 	}
 	if c.JSON {
-		err = printJSON(std.out, v)
+		err = screen.JSON(std.out, v)
 	} else {
 		err = c.print(std, v)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/app/settings"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 )
 
@@ -55,7 +56,7 @@ func (c *configCheckCmd) Run(std *streams) error {
 		return err
 	}
 	if c.JSON {
-		err := printJSON(std.out, struct {
+		err := screen.JSON(std.out, struct {
 			OK       bool              `json:"ok"`
 			Problems settings.Problems `json:"problems"`
 		}{len(problems) == 0, append(settings.Problems{}, problems...)})
@@ -97,7 +98,7 @@ Examples:
 }
 
 // Run prints the schema.
-func (*configSchemaCmd) Run(std *streams) error { return printJSON(std.out, app.Schema()) }
+func (*configSchemaCmd) Run(std *streams) error { return screen.JSON(std.out, app.Schema()) }
 
 // configExampleCmd is `sapwood config example`.
 type configExampleCmd struct{}
@@ -118,9 +119,7 @@ func (*configExampleCmd) Run(std *streams) error {
 // configExplainCmd is `sapwood config explain`.
 type configExplainCmd struct {
 	layers
-	URL         string `name:"url" placeholder:"URL" env:"SAPWOOD_API_URL" help:"API of a broker elsewhere: http://host:port."`
-	credentials `embed:"" prefix:"api-"`
-
+	reach.APIFlags
 	JSON bool   `help:"Print the settings as JSON."`
 	Key  string `arg:"" optional:"" help:"A key such as http.address, or a section such as listeners. Without it, everything in one table."`
 }
@@ -145,7 +144,7 @@ func (c *configExplainCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	if running, err := c.broker(c.URL, cfg.Data); err != nil || running != nil {
+	if running, err := c.Broker(cfg.Data); err != nil || running != nil {
 		if err != nil {
 			return err
 		}
@@ -156,7 +155,7 @@ func (c *configExplainCmd) Run(ctx context.Context, std *streams) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(std.out, found)
+		return screen.JSON(std.out, found)
 	}
 	if c.Key == "" {
 		t := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
@@ -179,17 +178,17 @@ func (c *configExplainCmd) Run(ctx context.Context, std *streams) error {
 }
 
 // running explains what a running broker has.
-func (c *configExplainCmd) running(ctx context.Context, r *remote, w io.Writer) error {
+func (c *configExplainCmd) running(ctx context.Context, r *reach.Broker, w io.Writer) error {
 	path := "/config"
 	if c.Key != "" {
 		path += "/" + url.PathEscape(c.Key)
 	}
 	var found []api.Setting
-	if err := r.call(ctx, http.MethodGet, path, nil, &found); err != nil {
+	if err := r.Call(ctx, http.MethodGet, path, nil, &found); err != nil {
 		return err
 	}
 	if c.JSON {
-		return printJSON(w, found)
+		return screen.JSON(w, found)
 	}
 	if c.Key == "" {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -231,11 +230,4 @@ func explain(w io.Writer, s api.Setting) {
 	line("unit", s.Unit)
 	line("does", s.Doc)
 	line("exceeded", s.Exceeded)
-}
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,12 +9,15 @@ import (
 	"os"
 
 	"github.com/sapwood-mqtt/sapwood/app"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 )
 
 // configDiffCmd is `sapwood config diff`.
 type configDiffCmd struct {
-	apiFlags
+	place
+	reach.APIFlags
 	JSON bool   `help:"Print the changes as JSON."`
 	File string `arg:"" optional:"" help:"The file that the broker would take. Without it: its own file, read again."`
 }
@@ -45,7 +46,7 @@ func (c *configDiffCmd) Run(ctx context.Context, std *streams) error {
 		return err
 	}
 	if c.JSON {
-		err = printJSON(std.out, result)
+		err = screen.JSON(std.out, result)
 	} else {
 		err = printChanges(std.out, result)
 	}
@@ -73,20 +74,17 @@ func (c *configDiffCmd) compare(ctx context.Context) (result api.ConfigCheck, er
 		}
 		dir = cfg.Data
 	}
-	running, err := c.broker(c.URL, dir)
+	running, err := c.Broker(dir)
 	switch {
 	case err != nil:
 		return result, err
 	case running != nil:
-		if file == nil {
-			return result, running.call(ctx, http.MethodGet, "/config/check", nil, &result)
+		method := http.MethodGet
+		if file != nil {
+			method = http.MethodPost
 		}
-		answer, err := running.do(ctx, http.MethodPost, "/config/check", bytes.NewReader(file), "application/yaml")
-		if err != nil {
-			return result, err
-		}
-		defer answer.Close()
-		return result, json.NewDecoder(answer).Decode(&result)
+		err = running.Call(ctx, method, "/config/check", reach.YAML(file), &result)
+		return result, err
 	case c.File == "":
 		return result, errors.New("no broker runs on " + dir + ": name a file to compare with --config, or the broker with --data or --url")
 	}
@@ -129,7 +127,8 @@ func printChanges(w io.Writer, result api.ConfigCheck) error {
 
 // configReloadCmd is `sapwood config reload`.
 type configReloadCmd struct {
-	apiFlags
+	place
+	reach.APIFlags
 	JSON bool `help:"Print what was done as JSON."`
 }
 
@@ -143,7 +142,7 @@ Exit status: 0 when the configuration is good, 1 when not, 2 for a wrong command
 Examples:
 
     sapwood config reload
-    sapwood config reload --url https://broker:8083 --api-user admin`
+    sapwood config reload --url https://broker:8083 --user admin`
 }
 
 // Run reloads.
@@ -156,7 +155,7 @@ func (c *configReloadCmd) Run(ctx context.Context, std *streams) error {
 		}
 		dir = cfg.Data
 	}
-	running, err := c.broker(c.URL, dir)
+	running, err := c.Broker(dir)
 	if err != nil {
 		return err
 	}
@@ -164,11 +163,11 @@ func (c *configReloadCmd) Run(ctx context.Context, std *streams) error {
 		return errors.New("no broker runs on " + dir)
 	}
 	var result api.ConfigReload
-	if err := running.call(ctx, http.MethodPost, "/config/reload", nil, &result); err != nil {
+	if err := running.Call(ctx, http.MethodPost, "/config/reload", nil, &result); err != nil {
 		return err
 	}
 	if c.JSON {
-		err = printJSON(std.out, result)
+		err = screen.JSON(std.out, result)
 	} else {
 		err = printChanges(std.out, api.ConfigCheck{OK: result.OK, Problems: result.Problems, Changes: result.Changes})
 		for _, refused := range result.Files {

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/client"
 )
@@ -322,6 +323,6 @@ func notice(w io.Writer, e client.Event) {
 		}
 		fmt.Fprintf(w, "sapwood: connected again, %s\n", session)
 	case client.SubscriptionRefused:
-		fmt.Fprintf(w, "sapwood: %s: %v\n", printable(e.Filter), e.Err)
+		fmt.Fprintf(w, "sapwood: %s: %v\n", screen.Printable(e.Filter), e.Err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/sapwood-mqtt/sapwood/app/importing/mosquitto"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // importCmd is `sapwood import`.
@@ -56,7 +57,7 @@ func (c *importMosquittoCmd) Run(std *streams) (err error) {
 		return err
 	}
 	if c.JSON {
-		return printJSON(std.err, result.Report)
+		return screen.JSON(std.err, result.Report)
 	}
 	for _, l := range result.Report {
 		if c.All || l.Result != mosquitto.Mapped && l.Result != mosquitto.Needless {

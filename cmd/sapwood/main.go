@@ -12,32 +12,35 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/manage"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // commands is the command line. A new command is a field here and a file of its own, with a
 // Run(ctx context.Context, std *streams) error and a Help() string that ends in an example.
 type commands struct {
-	Serve      serveCmd      `cmd:"" help:"Run the broker."`
-	Pub        pubCmd        `cmd:"" help:"Publish messages."`
-	Sub        subCmd        `cmd:"" help:"Subscribe and print messages."`
-	Bench      benchCmd      `cmd:"" help:"Put load on a broker and measure it."`
-	Store      storeCmd      `cmd:"" help:"Check, measure, compact and export what is kept on disk."`
-	Backup     backupCmd     `cmd:"" help:"Write a copy of what is kept, of a running broker too."`
-	Restore    restoreCmd    `cmd:"" help:"Make a data directory from a backup."`
-	Users      usersCmd      `cmd:"" help:"List and change users."`
-	Groups     groupsCmd     `cmd:"" help:"List and change groups."`
-	Devices    devicesCmd    `cmd:"" help:"Create devices with secrets."`
-	Rules      rulesCmd      `cmd:"" help:"List and change the rules that are stored."`
-	ACL        aclCmd        `cmd:"" name:"acl" help:"Check and explain what clients may do."`
-	Clients    clientsCmd    `cmd:"" help:"Act on clients."`
-	Ban        banCmd        `cmd:"" help:"Keep clients out."`
-	Unban      unbanCmd      `cmd:"" help:"Let clients in again."`
-	Bans       bansCmd       `cmd:"" help:"List who is kept out, or in quarantine."`
-	Quarantine quarantineCmd `cmd:"" help:"Keep clients apart."`
-	Cert       certCmd       `cmd:"" help:"Make, revoke and show certificates."`
-	Config     configCmd     `cmd:"" help:"Check, describe and explain the configuration."`
-	Import     importCmd     `cmd:"" help:"Turn the configuration of another broker into one of Sapwood."`
-	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Serve      serveCmd             `cmd:"" help:"Run the broker."`
+	Pub        pubCmd               `cmd:"" help:"Publish messages."`
+	Sub        subCmd               `cmd:"" help:"Subscribe and print messages."`
+	Bench      benchCmd             `cmd:"" help:"Put load on a broker and measure it."`
+	Store      storeCmd             `cmd:"" help:"Check, measure, compact and export what is kept on disk."`
+	Backup     backupCmd            `cmd:"" help:"Write a copy of what is kept, of a running broker too."`
+	Restore    restoreCmd           `cmd:"" help:"Make a data directory from a backup."`
+	Users      manage.UsersCmd      `cmd:"" help:"List and change users."`
+	Groups     manage.GroupsCmd     `cmd:"" help:"List and change groups."`
+	Devices    manage.DevicesCmd    `cmd:"" help:"Create devices with secrets."`
+	Rules      manage.RulesCmd      `cmd:"" help:"List and change the rules that are stored."`
+	ACL        aclCmd               `cmd:"" name:"acl" help:"Check and explain what clients may do."`
+	Clients    manage.ClientsCmd    `cmd:"" help:"Act on clients."`
+	Ban        manage.BanCmd        `cmd:"" help:"Keep clients out."`
+	Unban      manage.UnbanCmd      `cmd:"" help:"Let clients in again."`
+	Bans       manage.BansCmd       `cmd:"" help:"List who is kept out, or in quarantine."`
+	Quarantine manage.QuarantineCmd `cmd:"" help:"Keep clients apart."`
+	Cert       certCmd              `cmd:"" help:"Make, revoke and show certificates."`
+	Config     configCmd            `cmd:"" help:"Check, describe and explain the configuration."`
+	Import     importCmd            `cmd:"" help:"Turn the configuration of another broker into one of Sapwood."`
+	Version    versionCmd           `cmd:"" help:"Print the version."`
 }
 
 // streams are the process's standard streams, so that a command can be tested without them.
@@ -81,7 +84,7 @@ func run(ctx context.Context, args []string, std *streams) (code int) {
 		return exitUsage
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	err = parsed.Run(std)
+	err = parsed.Run(std, &screen.Streams{In: std.in, Out: std.out, Err: std.err})
 	var coder kong.ExitCoder
 	switch {
 	case err == nil:

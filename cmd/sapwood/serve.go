@@ -15,13 +15,12 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/app/settings"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // place are the flags that say which configuration and data directory are meant.
-type place struct {
-	Config string  `short:"c" placeholder:"FILE" env:"SAPWOOD_CONFIG" help:"Configuration file (YAML). Without one, the defaults hold."`
-	Data   *string `placeholder:"DIR" help:"Directory for what outlives the process (key data)."`
-}
+type place struct{ reach.Place }
 
 func (p *place) load() (app.Config, *settings.Set, error) {
 	return (&layers{place: *p}).load()
@@ -146,23 +145,15 @@ func (c *serveCmd) announce(w io.Writer, cfg app.Config, a *app.App) {
 		return
 	}
 	fmt.Fprintf(w, "  data  %s: %s, %s, %d retained, ready in %.1f s\n", cfg.Data,
-		count(found.Sessions, "session"), count(found.Messages, "queued message"), found.Retained, found.Took.Seconds())
+		screen.Count(found.Sessions, "session"), screen.Count(found.Messages, "queued message"), found.Retained, found.Took.Seconds())
 	fmt.Fprintf(w, "        %s: %s\n", cfg.Durability, cfg.Promise())
 	for _, warning := range found.Warnings {
 		fmt.Fprintf(w, "        but %s\n", warning)
 	}
 	if n := len(found.Damage); n > 0 {
 		d := found.Damage[n-1]
-		fmt.Fprintf(w, "        %s found, set aside in %s: %s\n", count(n, "damaged part"), cmp.Or(d.Aside, d.File), d.What)
+		fmt.Fprintf(w, "        %s found, set aside in %s: %s\n", screen.Count(n, "damaged part"), cmp.Or(d.Aside, d.File), d.What)
 	}
-}
-
-// count is a number of things.
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 // hangups reloads at SIGHUP until stop is called: at once, but after another one not before a second has passed, however many

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // storeCmd is `sapwood store`.
@@ -53,14 +54,14 @@ func (c *storeCheckCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	show, end := progressBar(std.err, "check", bytesText)
+	show, end := screen.ProgressBar(std.err, "check", screen.Bytes)
 	r, err := tool.Check(ctx, show)
 	end()
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		err = printJSON(std.out, r)
+		err = screen.JSON(std.out, r)
 	} else {
 		err = printReport(std.out, r)
 	}
@@ -79,16 +80,16 @@ func (damaged) ExitCode() int { return exitDamaged }
 func printReport(w io.Writer, r disk.Report) error {
 	verdict := "ok"
 	if n := len(r.Damage); n > 0 {
-		verdict = count(n, "damaged part")
+		verdict = screen.Count(n, "damaged part")
 	}
-	fmt.Fprintf(w, "%s: %s, %s, %d retained; %s in %s, %s read\n", verdict, count(r.Sessions, "session"),
-		count(r.Messages, "queued message"), r.Retained, count(r.Records, "record"), count(r.Segments, "segment"), bytesText(r.Bytes))
+	fmt.Fprintf(w, "%s: %s, %s, %d retained; %s in %s, %s read\n", verdict, screen.Count(r.Sessions, "session"),
+		screen.Count(r.Messages, "queued message"), r.Retained, screen.Count(r.Records, "record"), screen.Count(r.Segments, "segment"), screen.Bytes(r.Bytes))
 	return printDamage(w, r.Damage)
 }
 
 func printDamage(w io.Writer, list []disk.Damage) error {
 	for _, d := range list {
-		fmt.Fprintf(w, "\n%s at byte %d, %s\n  %s\n", d.File, d.Offset, bytesText(d.Bytes), d.What)
+		fmt.Fprintf(w, "\n%s at byte %d, %s\n  %s\n", d.File, d.Offset, screen.Bytes(d.Bytes), d.What)
 		if d.Aside != "" {
 			fmt.Fprintf(w, "  set aside in %s\n", d.Aside)
 		}
@@ -126,7 +127,7 @@ func (c *storeStatsCmd) Run(ctx context.Context, std *streams) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(std.out, s)
+		return screen.JSON(std.out, s)
 	}
 	return printStats(std.out, s, c.Segments)
 }
@@ -145,13 +146,13 @@ func printStats(w io.Writer, s disk.Status, segments bool) error {
 	}
 	row("store", "%s, durability %s", s.Dir, s.Level)
 	row("health", "%s", s.Health)
-	row("size", "%s on disk, %s of it needed; %s free", bytesText(s.Bytes), bytesText(s.Live), bytesText(s.Free))
+	row("size", "%s on disk, %s of it needed; %s free", screen.Bytes(s.Bytes), screen.Bytes(s.Live), screen.Bytes(s.Free))
 	row("segments", "%d log, %d cold", kinds["log"], kinds["cold"])
-	row("commits", "%d, in %s; %d failed", s.Commits.Batches, count(int(s.Commits.Groups), "group"), s.Commits.Failed)
+	row("commits", "%d, in %s; %d failed", s.Commits.Batches, screen.Count(int(s.Commits.Groups), "group"), s.Commits.Failed)
 	row("sync", "p50 %v, p99 %v, longest %v", brief(s.Commits.SyncP50), brief(s.Commits.SyncP99), brief(s.Commits.SyncMax))
-	row("checkpoint", "%s, %s of log behind it", saved, bytesText(s.Tail))
-	row("start", "%v, %d records in %s replayed, %s of torn tail cut", brief(s.Start.Took), s.Start.Records, bytesText(s.Start.Replayed), bytesText(s.Start.Cut))
-	row("damage", "%s, %s set aside", count(s.Damaged, "part"), bytesText(s.Start.Quarantined))
+	row("checkpoint", "%s, %s of log behind it", saved, screen.Bytes(s.Tail))
+	row("start", "%v, %d records in %s replayed, %s of torn tail cut", brief(s.Start.Took), s.Start.Records, screen.Bytes(s.Start.Replayed), screen.Bytes(s.Start.Cut))
+	row("damage", "%s, %s set aside", screen.Count(s.Damaged, "part"), screen.Bytes(s.Start.Quarantined))
 	if err := printDamage(w, s.Damage); err != nil || !segments {
 		return err
 	}
@@ -159,7 +160,7 @@ func printStats(w io.Writer, s disk.Status, segments bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "SEGMENT\tKIND\tSIZE\tNEEDED\t")
 	for _, g := range s.Segments {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t\n", g.Number, g.Kind, bytesText(g.Bytes), bytesText(g.Live))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t\n", g.Number, g.Kind, screen.Bytes(g.Bytes), screen.Bytes(g.Live))
 	}
 	return t.Flush()
 }
@@ -196,16 +197,16 @@ func (c *storeCompactCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	show, end := progressBar(std.err, "compact", bytesText)
+	show, end := screen.ProgressBar(std.err, "compact", screen.Bytes)
 	r, err := tool.Compact(ctx, show)
 	end()
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		return printJSON(std.out, r)
+		return screen.JSON(std.out, r)
 	}
-	_, err = fmt.Fprintf(std.out, "%s before, %s after; %s moved\n", bytesText(r.Before), bytesText(r.After), bytesText(r.Moved))
+	_, err = fmt.Fprintf(std.out, "%s before, %s after; %s moved\n", screen.Bytes(r.Before), screen.Bytes(r.After), screen.Bytes(r.Moved))
 	return err
 }
 
@@ -267,7 +268,7 @@ func (c *storeImportCmd) Run(ctx context.Context, std *streams) error {
 		return err
 	}
 	defer in.Close()
-	show, end := progressBar(std.err, "import", linesText)
+	show, end := screen.ProgressBar(std.err, "import", linesText)
 	err = atRest{cfg}.with(func(s *disk.Store) error { return s.Import(ctx, in, show) })
 	end()
 	if err != nil {
@@ -283,7 +284,10 @@ func reportOn(ctx context.Context, std *streams, cfg app.Config, asJSON bool) er
 		return err
 	}
 	if asJSON {
-		return printJSON(std.out, r)
+		return screen.JSON(std.out, r)
 	}
 	return printReport(std.out, r)
 }
+
+// linesText writes a number of lines.
+func linesText(n int64) string { return fmt.Sprintf("%d lines", n) }

@@ -12,12 +12,13 @@ import (
 	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/lock"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 )
 
 // storeFlags say which store is meant.
 type storeFlags struct {
-	target
-	credentials
+	place
+	reach.APIFlags
 }
 
 // storeTool is a store, of a running or of a stopped broker. Progress is in bytes.
@@ -31,20 +32,23 @@ type storeTool interface {
 
 // open finds the store that the flags mean.
 func (f *storeFlags) open() (storeTool, error) {
-	if f.URL != "" {
-		return f.elsewhere(f.URL)
+	dir := ""
+	cfg := app.Config{}
+	if f.URL == "" {
+		var err error
+		if cfg, _, err = f.load(); err != nil {
+			return nil, err
+		}
+		dir = cfg.Data
 	}
-	cfg, _, err := f.load()
+	running, err := f.Broker(dir)
 	if err != nil {
 		return nil, err
 	}
-	switch running, err := f.broker("", cfg.Data); {
-	case err != nil:
-		return nil, err
-	case running != nil:
-		return running, nil
+	if running == nil {
+		return atRest{cfg}, nil
 	}
-	return atRest{cfg}, nil
+	return remote{running}, nil
 }
 
 // into opens what is to be read into a data directory, and makes sure that nobody else is there.

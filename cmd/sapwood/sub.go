@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/client"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
@@ -155,7 +156,7 @@ func (c *subCmd) subscribe(ctx context.Context, at *client.Client, std *streams)
 		if !reason.Failed() {
 			granted++
 			if reason < mqtt.ReasonCode(c.QoS) {
-				fmt.Fprintf(std.err, "sapwood: %s: granted with QoS %d only\n", printable(c.Topic[i]), reason)
+				fmt.Fprintf(std.err, "sapwood: %s: granted with QoS %d only\n", screen.Printable(c.Topic[i]), reason)
 			}
 			continue
 		}
@@ -163,7 +164,7 @@ func (c *subCmd) subscribe(ctx context.Context, at *client.Client, std *streams)
 			fmt.Fprintf(std.err, "sapwood: %v\n", refused)
 		}
 		err := &client.ReasonError{Packet: mqtt.SUBACK, Reason: reason, Text: string(answer.Props.ReasonString)}
-		refused = fmt.Errorf("%s: %w", printable(c.Topic[i]), err)
+		refused = fmt.Errorf("%s: %w", screen.Printable(c.Topic[i]), err)
 	}
 	switch {
 	case refused != nil && granted == 0:

@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
@@ -65,7 +65,7 @@ func (p *printer) plain(m *mqtt.Publish) {
 }
 
 func (p *printer) verbose(m *mqtt.Publish) {
-	p.buf.WriteString(printable(string(m.Topic)))
+	p.buf.WriteString(screen.Printable(string(m.Topic)))
 	p.buf.WriteByte(' ')
 	p.plain(m)
 }
@@ -175,7 +175,7 @@ func (p *printer) pretty(m *mqtt.Publish) {
 	}
 	facts = append(facts, strconv.Itoa(len(m.Payload))+" B")
 	fmt.Fprintf(&p.buf, "%s  %s  %s\n", p.paint(dim, p.now().Format("15:04:05.000")),
-		p.paint(bold, printable(string(m.Topic))), p.paint(dim, strings.Join(facts, ", ")))
+		p.paint(bold, screen.Printable(string(m.Topic))), p.paint(dim, strings.Join(facts, ", ")))
 	p.prettyProperties(m)
 	if len(m.Payload) > 0 {
 		text := strings.TrimRight(prettyPayload(m.Payload), "\n")
@@ -185,7 +185,7 @@ func (p *printer) pretty(m *mqtt.Publish) {
 
 func (p *printer) prettyProperties(m *mqtt.Publish) {
 	line := func(name, value string) {
-		fmt.Fprintf(&p.buf, "  %s %s\n", p.paint(dim, name+":"), printable(value))
+		fmt.Fprintf(&p.buf, "  %s %s\n", p.paint(dim, name+":"), screen.Printable(value))
 	}
 	if m.Props.HasExpiry {
 		line("expires in", strconv.FormatUint(uint64(m.Props.Expiry), 10)+" s")
@@ -235,28 +235,6 @@ func prettyPayload(b []byte) string {
 // isText tells whether a terminal can show b without being told to do anything.
 func isText(b []byte) bool {
 	return utf8.Valid(b) && !bytes.ContainsFunc(b, func(r rune) bool {
-		return r != '\n' && r != '\t' && r != '\r' && isControl(r)
+		return r != '\n' && r != '\t' && r != '\r' && screen.IsControl(r)
 	})
-}
-
-// isControl: control characters, and those that turn the direction of writing.
-func isControl(r rune) bool {
-	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
-}
-
-// printable is s with control characters escaped: what others wrote must not
-// command the terminal.
-func printable(s string) string {
-	if !strings.ContainsFunc(s, isControl) && utf8.ValidString(s) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if isControl(r) {
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/client"
 )
@@ -50,7 +51,7 @@ func describe(p *mqtt.Packet, size int) string {
 		add("session present %v", p.Connack.SessionPresent)
 	case mqtt.PUBLISH:
 		m := &p.Publish
-		add("%s", printable(string(m.Topic)))
+		add("%s", screen.Printable(string(m.Topic)))
 		if m.Props.TopicAlias != 0 {
 			add("alias %d", m.Props.TopicAlias)
 		}
@@ -71,7 +72,7 @@ func describe(p *mqtt.Packet, size int) string {
 	case mqtt.SUBSCRIBE:
 		id(p.Subscribe.ID)
 		for _, f := range p.Subscribe.Filters {
-			add("%s at QoS %d", printable(string(f.Filter)), f.Options.QoS())
+			add("%s at QoS %d", screen.Printable(string(f.Filter)), f.Options.QoS())
 		}
 	case mqtt.UNSUBSCRIBE:
 		id(p.Unsubscribe.ID)

@@ -300,6 +300,7 @@ func TestExplain(t *testing.T) {
 	d.ask("POST", "/acl/explain", `{"client":"press-1","action":"retain","topic":"other/x"}`, 200, `"allowed":false`, "publish true")
 	d.ask("POST", "/acl/explain", `{"client":"press-1","user":"somebody","action":"publish","topic":"press-1/x"}`, 200, `"allowed":false`, `"known":false`)
 	d.ask("POST", "/acl/explain", `{"client":"new","groups":["line-a"],"address":"192.0.2.7","cn":"N","action":"publish","topic":"new/x"}`, 200, `"allowed":true`, "192.0.2.7", " N")
+	d.ask("POST", "/acl/explain", `{"action":"publish","topic":"a/#"}`, 422, "a/#")
 	d.ask("POST", "/acl/explain", `{"action":"dance","topic":"x"}`, 422)
 	d.ask("POST", "/acl/explain", `{"action":"publish","topic":"x","address":"here"}`, 422, "no address")
 	d.ask("POST", "/clients/press-1/disconnect", `{"reason":"maintenance"}`, 204)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
 
 // Clients are those that the broker knows, as far as the API acts on them.
@@ -107,7 +108,7 @@ func (e *Explain) principal() (*auth.Principal, error) {
 	return p, nil
 }
 
-func (e *Explain) question() *auth.Question {
+func (e *Explain) question() (*auth.Question, error) {
 	q := &auth.Question{QoS: mqtt.QoS(e.QoS), Topic: []byte(e.Topic)}
 	switch e.Action {
 	case "publish", "retain":
@@ -117,7 +118,14 @@ func (e *Explain) question() *auth.Question {
 	case "receive":
 		q.Action = auth.Receive
 	}
-	return q
+	err := topic.ValidName(q.Topic)
+	if q.Action == auth.Subscribe {
+		err = topic.ValidFilter(q.Topic)
+	}
+	if err != nil {
+		return nil, huma.Error422UnprocessableEntity(fmt.Sprintf("the topic %q: %v", e.Topic, err))
+	}
+	return q, nil
 }
 
 func askedAbout(p *auth.Principal, known bool) Asked {
@@ -138,6 +146,10 @@ func registerPolicy(h huma.API, p Policy) {
 			if p.Authorizer == nil {
 				return nil, huma.Error409Conflict("this process asks no rules: everything is allowed")
 			}
+			q, err := in.Body.question()
+			if err != nil {
+				return nil, err
+			}
 			who, err := in.Body.principal()
 			if err != nil {
 				return nil, err
@@ -152,7 +164,7 @@ func registerPolicy(h huma.API, p Policy) {
 					who = there
 				}
 			}
-			return &answer[Explained]{Explained{p.Authorizer.Explain(who, in.Body.question()), askedAbout(who, known)}}, nil
+			return &answer[Explained]{Explained{p.Authorizer.Explain(who, q), askedAbout(who, known)}}, nil
 		})
 	disconnect := operation("client-disconnect", http.MethodPost, "/clients/{id}/disconnect", "clients",
 		"Close a client's connection; its session stays as after a lost connection", http.StatusNotFound)

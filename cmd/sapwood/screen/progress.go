@@ -1,4 +1,6 @@
-package main
+// Package screen is how commands show things to people and to other programs: tables, progress, lines of JSON. It knows
+// nothing of what it shows.
+package screen
 
 import (
 	"fmt"
@@ -9,8 +11,8 @@ import (
 	"time"
 )
 
-// terminal is w if a person looks at it, else nil.
-func terminal(w io.Writer) *os.File {
+// Terminal is w if a person looks at it, else nil.
+func Terminal(w io.Writer) *os.File {
 	f, ok := w.(*os.File)
 	if !ok {
 		return nil
@@ -21,9 +23,9 @@ func terminal(w io.Writer) *os.File {
 	return f
 }
 
-// progressBar shows how far a task is on one line, if w is a terminal; end clears it. unit writes an amount.
-func progressBar(w io.Writer, task string, unit func(int64) string) (show func(done, total int64), end func()) {
-	f := terminal(w)
+// ProgressBar shows how far a task is on one line, if w is a terminal; end clears it. unit writes an amount.
+func ProgressBar(w io.Writer, task string, unit func(int64) string) (show func(done, total int64), end func()) {
+	f := Terminal(w)
 	if f == nil {
 		return func(int64, int64) {}, func() {}
 	}
@@ -49,8 +51,8 @@ func progressText(task string, unit func(int64) string, done, total int64) strin
 		math.Floor(share*100), unit(done), unit(total))
 }
 
-// bytesText writes a size for people.
-func bytesText(n int64) string {
+// Bytes writes a size for people.
+func Bytes(n int64) string {
 	units := [...]string{"KiB", "MiB", "GiB", "TiB"}
 	if n < 1024 {
 		return fmt.Sprintf("%d B", n)
@@ -64,6 +66,3 @@ func bytesText(n int64) string {
 	}
 	return fmt.Sprintf("%.0f %s", f, units[i])
 }
-
-// linesText writes a number of lines.
-func linesText(n int64) string { return fmt.Sprintf("%d lines", n) }

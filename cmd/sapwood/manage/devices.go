@@ -1,4 +1,4 @@
-package main
+package manage
 
 import (
 	"bytes"
@@ -9,17 +9,19 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 )
 
-// devicesCmd is `sapwood devices`.
-type devicesCmd struct {
+// DevicesCmd is `sapwood devices`.
+type DevicesCmd struct {
 	Create devicesCreateCmd `cmd:"" help:"Create devices, each with a random secret."`
 }
 
 // devicesCreateCmd is `sapwood devices create`.
 type devicesCreateCmd struct {
-	apiFlags
+	reach.Flags
 	Name   []string `arg:"" optional:"" help:"Names; or give --prefix and --count."`
 	Prefix string   `placeholder:"TEXT" help:"What the names begin with, before a number."`
 	Count  int      `short:"n" placeholder:"N" help:"How many."`
@@ -34,7 +36,7 @@ type devicesCreateCmd struct {
 // Help is the long part of the help page.
 func (*devicesCreateCmd) Help() string {
 	return `All of them in one transaction, or none. The secrets are given this one time: the broker keeps what checks them, not them.
-They are random (128 bits and more), so that they cannot be guessed and cost little to check. ` + through + `
+They are random (128 bits and more), so that they cannot be guessed and cost little to check. ` + reach.Through + `
 Examples:
 
     sapwood devices create press-07
@@ -42,11 +44,11 @@ Examples:
 }
 
 // Run creates devices.
-func (c *devicesCreateCmd) Run(ctx context.Context, std *streams) error {
+func (c *devicesCreateCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if (len(c.Name) == 0) == (c.Count <= 0) {
 		return errors.New("give names, or --prefix and --count")
 	}
-	r, err := c.api()
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
@@ -67,7 +69,7 @@ func (c *devicesCreateCmd) Run(ctx context.Context, std *streams) error {
 		return err
 	}
 	keep.json = c.JSON
-	result, err := r.bulkTask(ctx, std, "create", "/devices", bytes.NewReader(body), "application/json", keep.add)
+	result, err := bulkTask(ctx, r, std, "create", "/devices", bytes.NewReader(body), "application/json", keep.add)
 	if err = errors.Join(err, keep.close(err)); err != nil {
 		return err
 	}
@@ -80,17 +82,17 @@ func (c *devicesCreateCmd) Run(ctx context.Context, std *streams) error {
 // secrets is where secrets go that are given once: a new file that its owner alone can read, or standard output.
 type secrets struct {
 	file *os.File // nil = standard output
-	std  *streams
+	std  *screen.Streams
 	csv  *csv.Writer
 	json bool
 	n    int
 }
 
 // secretsFile opens it before anything is changed, so that no secret is made that cannot be kept.
-func secretsFile(std *streams, path string) (*secrets, error) {
+func secretsFile(std *screen.Streams, path string) (*secrets, error) {
 	s := &secrets{std: std}
 	if path == "" {
-		s.csv = csv.NewWriter(std.out)
+		s.csv = csv.NewWriter(std.Out)
 		return s, nil
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -104,11 +106,11 @@ func secretsFile(std *streams, path string) (*secrets, error) {
 func (s *secrets) add(one api.Secret) error {
 	s.n++
 	if s.json {
-		w := s.std.out
+		w := s.std.Out
 		if s.file != nil {
 			w = s.file
 		}
-		return printLine(w, one)
+		return screen.Line(w, one)
 	}
 	if s.n == 1 {
 		if err := s.csv.Write([]string{"name", "secret"}); err != nil {

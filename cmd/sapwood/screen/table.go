@@ -1,4 +1,4 @@
-package main
+package screen
 
 import (
 	"fmt"
@@ -10,17 +10,17 @@ import (
 	"golang.org/x/term"
 )
 
-// table writes rows in columns, for people. The last column is cut where the terminal ends; without one nothing is cut.
-type table struct {
+// Table writes rows in columns, for people. The last column is cut where the terminal ends; without one nothing is cut.
+type Table struct {
 	w     io.Writer
 	width int // of the terminal; 0 = none
 	rows  [][]string
 }
 
-// newTable begins a table with its heads.
-func newTable(w io.Writer, heads ...string) *table {
-	t := &table{w: w, rows: [][]string{heads}}
-	if f := terminal(w); f != nil {
+// NewTable begins a table with its heads.
+func NewTable(w io.Writer, heads ...string) *Table {
+	t := &Table{w: w, rows: [][]string{heads}}
+	if f := Terminal(w); f != nil {
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
 			t.width = width
 		}
@@ -28,16 +28,16 @@ func newTable(w io.Writer, heads ...string) *table {
 	return t
 }
 
-// row adds a row. What could act on a terminal is shown as what it is.
-func (t *table) row(cells ...string) {
+// Row adds a row. What could act on a terminal is shown as what it is.
+func (t *Table) Row(cells ...string) {
 	for i, c := range cells {
-		cells[i] = printable(c)
+		cells[i] = Printable(c)
 	}
 	t.rows = append(t.rows, cells)
 }
 
-// flush writes the table.
-func (t *table) flush() error {
+// Flush writes the table.
+func (t *Table) Flush() error {
 	widths := make([]int, len(t.rows[0]))
 	for _, r := range t.rows {
 		for i, c := range r {
@@ -67,25 +67,25 @@ func fit(line string, width int) string {
 	return string([]rune(line)[:width-1]) + "…"
 }
 
-// moment is a time for people, in their zone; "-" for none.
-func moment(t time.Time) string {
+// Moment is a time for people, in their zone; "-" for none.
+func Moment(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
 	return t.Local().Format("2006-01-02 15:04")
 }
 
-// list writes names in one cell.
-func list(names []string) string {
+// List writes names in one cell.
+func List(names []string) string {
 	if len(names) == 0 {
 		return "-"
 	}
 	return strings.Join(names, ",")
 }
 
-// fact writes one line of a description.
-func fact(w io.Writer, name, value string) {
+// Fact writes one line of a description.
+func Fact(w io.Writer, name, value string) {
 	if value != "" {
-		fmt.Fprintf(w, "%-12s %s\n", name, printable(value))
+		fmt.Fprintf(w, "%-12s %s\n", name, Printable(value))
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package manage
 
 import (
 	"context"
@@ -7,12 +7,14 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 )
 
 // banFlags are a ban.
 type banFlags struct {
-	apiFlags
+	reach.Flags
 	Subject string        `arg:"" enum:"client,user,address,pattern" help:"client, user, address, or pattern of client ids."`
 	Value   string        `arg:"" help:"The client id, the user, the address or network, or the pattern, in which * stands for any characters."`
 	For     time.Duration `placeholder:"TIME" help:"How long: 90s, 1h30m, 72h. Without it for ever."`
@@ -20,8 +22,8 @@ type banFlags struct {
 	JSON    bool          `help:"Print what was done as JSON."`
 }
 
-func (f *banFlags) add(ctx context.Context, std *streams, quarantine bool) error {
-	r, err := f.api()
+func (f *banFlags) add(ctx context.Context, std *screen.Streams, quarantine bool) error {
+	r, err := f.API()
 	if err != nil {
 		return err
 	}
@@ -33,29 +35,29 @@ func (f *banFlags) add(ctx context.Context, std *streams, quarantine bool) error
 		Ban api.Ban `json:"ban"`
 		Met int     `json:"met"`
 	}
-	if err := r.call(ctx, http.MethodPost, "/bans", body, &made); err != nil {
+	if err := r.Call(ctx, http.MethodPost, "/bans", body, &made); err != nil {
 		return err
 	}
 	if f.JSON {
-		return printJSON(std.out, made)
+		return screen.JSON(std.Out, made)
 	}
 	what, until := "banned", "for ever"
 	if quarantine {
 		what = "in quarantine"
 	}
 	if !made.Ban.Until.IsZero() {
-		until = "until " + moment(made.Ban.Until)
+		until = "until " + screen.Moment(made.Ban.Until)
 	}
-	_, err = fmt.Fprintf(std.out, "%s %s: %s %s; %s met\n", f.Subject, printable(f.Value), what, until, count(made.Met, "connected client"))
+	_, err = fmt.Fprintf(std.Out, "%s %s: %s %s; %s met\n", f.Subject, screen.Printable(f.Value), what, until, screen.Count(made.Met, "connected client"))
 	return err
 }
 
-// banCmd is `sapwood ban`.
-type banCmd struct{ banFlags }
+// BanCmd is `sapwood ban`.
+type BanCmd struct{ banFlags }
 
 // Help is the long part of the help page.
-func (*banCmd) Help() string {
-	return `Those connected are disconnected. ` + through + `
+func (*BanCmd) Help() string {
+	return `Those connected are disconnected. ` + reach.Through + `
 Examples:
 
     sapwood ban client press-07 --for 1h --reason "floods"
@@ -64,32 +66,34 @@ Examples:
 }
 
 // Run bans.
-func (c *banCmd) Run(ctx context.Context, std *streams) error { return c.add(ctx, std, false) }
+func (c *BanCmd) Run(ctx context.Context, std *screen.Streams) error { return c.add(ctx, std, false) }
 
-// quarantineCmd is `sapwood quarantine`.
-type quarantineCmd struct{ banFlags }
+// QuarantineCmd is `sapwood quarantine`.
+type QuarantineCmd struct{ banFlags }
 
 // Help is the long part of the help page.
-func (*quarantineCmd) Help() string {
-	return `They may connect, but see and reach nobody until sapwood unban lets them out. ` + through + `
+func (*QuarantineCmd) Help() string {
+	return `They may connect, but see and reach nobody until sapwood unban lets them out. ` + reach.Through + `
 Examples:
 
     sapwood quarantine client press-07 --reason "unknown firmware"`
 }
 
 // Run puts in quarantine.
-func (c *quarantineCmd) Run(ctx context.Context, std *streams) error { return c.add(ctx, std, true) }
+func (c *QuarantineCmd) Run(ctx context.Context, std *screen.Streams) error {
+	return c.add(ctx, std, true)
+}
 
-// unbanCmd is `sapwood unban`.
-type unbanCmd struct {
-	apiFlags
+// UnbanCmd is `sapwood unban`.
+type UnbanCmd struct {
+	reach.Flags
 	Subject string `arg:"" enum:"client,user,address,pattern" help:"client, user, address or pattern."`
 	Value   string `arg:"" help:"As sapwood bans lists it."`
 }
 
 // Help is the long part of the help page.
-func (*unbanCmd) Help() string {
-	return `Ends a quarantine too. ` + through + `
+func (*UnbanCmd) Help() string {
+	return `Ends a quarantine too. ` + reach.Through + `
 Examples:
 
     sapwood unban client press-07
@@ -97,27 +101,27 @@ Examples:
 }
 
 // Run lifts a ban.
-func (c *unbanCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *UnbanCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
-	if err := r.call(ctx, http.MethodDelete, "/bans/"+c.Subject+"/"+url.PathEscape(c.Value), nil, nil); err != nil {
+	if err := r.Call(ctx, http.MethodDelete, "/bans/"+c.Subject+"/"+url.PathEscape(c.Value), nil, nil); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.out, "%s %s is let in again\n", c.Subject, printable(c.Value))
+	_, err = fmt.Fprintf(std.Out, "%s %s is let in again\n", c.Subject, screen.Printable(c.Value))
 	return err
 }
 
-// bansCmd is `sapwood bans`.
-type bansCmd struct {
-	apiFlags
+// BansCmd is `sapwood bans`.
+type BansCmd struct {
+	reach.Flags
 	JSON bool `help:"Print them as JSON."`
 }
 
 // Help is the long part of the help page.
-func (*bansCmd) Help() string {
-	return through + `
+func (*BansCmd) Help() string {
+	return reach.Through + `
 Examples:
 
     sapwood bans
@@ -125,25 +129,25 @@ Examples:
 }
 
 // Run lists bans.
-func (c *bansCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *BansCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
 	var bans []api.Ban
-	if err := r.call(ctx, http.MethodGet, "/bans", nil, &bans); err != nil {
+	if err := r.Call(ctx, http.MethodGet, "/bans", nil, &bans); err != nil {
 		return err
 	}
 	if c.JSON {
-		return printJSON(std.out, bans)
+		return screen.JSON(std.Out, bans)
 	}
-	t := newTable(std.out, "SUBJECT", "VALUE", "WHAT", "UNTIL", "BY", "REASON")
+	t := screen.NewTable(std.Out, "SUBJECT", "VALUE", "WHAT", "UNTIL", "BY", "REASON")
 	for _, b := range bans {
 		what := "ban"
 		if b.Quarantine {
 			what = "quarantine"
 		}
-		t.row(b.Subject, b.Value, what, moment(b.Until), b.By, b.Reason)
+		t.Row(b.Subject, b.Value, what, screen.Moment(b.Until), b.By, b.Reason)
 	}
-	return t.flush()
+	return t.Flush()
 }

@@ -1,14 +1,13 @@
-package main
+package screen
 
 import (
 	"testing"
-	"time"
 )
 
 func TestProgressText(t *testing.T) {
 	f := func(done, total int64, want string) {
 		t.Helper()
-		if got := progressText("check", bytesText, done, total); got != want {
+		if got := progressText("check", Bytes, done, total); got != want {
 			t.Errorf("%d of %d: got %q, want %q", done, total, got, want)
 		}
 	}
@@ -21,16 +20,8 @@ func TestProgressText(t *testing.T) {
 
 func TestBytesText(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 10 << 10: "10 KiB", 3 << 40: "3.0 TiB", 5 << 50: "5120 TiB"} {
-		if got := bytesText(n); got != want {
+		if got := Bytes(n); got != want {
 			t.Errorf("%d: got %s, want %s", n, got, want)
-		}
-	}
-}
-
-func TestBrief(t *testing.T) {
-	for d, want := range map[time.Duration]string{0: "0s", 999: "999ns", 123456: "123µs", 1234567890: "1.23s"} {
-		if got := brief(d).String(); got != want {
-			t.Errorf("%d: got %s, want %s", d, got, want)
 		}
 	}
 }

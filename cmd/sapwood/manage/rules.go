@@ -1,4 +1,4 @@
-package main
+package manage
 
 import (
 	"context"
@@ -9,11 +9,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 )
 
-// rulesCmd is `sapwood rules`.
-type rulesCmd struct {
+// RulesCmd is `sapwood rules`.
+type RulesCmd struct {
 	List    rulesListCmd    `cmd:"" help:"List the rules that are stored."`
 	Add     rulesAddCmd     `cmd:"" help:"Create a rule."`
 	Replace rulesReplaceCmd `cmd:"" help:"Put another rule in the place of one."`
@@ -26,13 +28,13 @@ A change holds at once, for those connected too. `
 
 // rulesListCmd is `sapwood rules list`.
 type rulesListCmd struct {
-	apiFlags
+	reach.Flags
 	JSON bool `help:"Print them as JSON."`
 }
 
 // Help is the long part of the help page.
 func (*rulesListCmd) Help() string {
-	return precedence + `Rules of the configuration file are not among them. ` + through + `
+	return precedence + `Rules of the configuration file are not among them. ` + reach.Through + `
 Examples:
 
     sapwood rules list
@@ -40,24 +42,24 @@ Examples:
 }
 
 // Run lists rules.
-func (c *rulesListCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *rulesListCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
 	var rules []api.Rule
-	if err := r.call(ctx, http.MethodGet, "/rules", nil, &rules); err != nil {
+	if err := r.Call(ctx, http.MethodGet, "/rules", nil, &rules); err != nil {
 		return err
 	}
 	if c.JSON {
-		return printJSON(std.out, rules)
+		return screen.JSON(std.Out, rules)
 	}
-	t := newTable(std.out, "ID", "PRIORITY", "RULE", "TOPICS", "WHO", "NOTE")
+	t := screen.NewTable(std.Out, "ID", "PRIORITY", "RULE", "TOPICS", "WHO", "NOTE")
 	for i := range rules {
 		f := &rules[i].RuleFields
-		t.row(rules[i].ID, strconv.Itoa(f.Priority), ruleText(f), strings.Join(f.Topics, " "), whoText(f), f.Note)
+		t.Row(rules[i].ID, strconv.Itoa(f.Priority), ruleText(f), strings.Join(f.Topics, " "), whoText(f), f.Note)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // ruleText is what a rule allows or denies.
@@ -134,13 +136,13 @@ func (f *ruleFlags) fields() (*api.RuleFields, error) {
 
 // rulesAddCmd is `sapwood rules add`.
 type rulesAddCmd struct {
-	apiFlags
+	reach.Flags
 	ruleFlags
 }
 
 // Help is the long part of the help page.
 func (*rulesAddCmd) Help() string {
-	return precedence + through + `
+	return precedence + reach.Through + `
 Examples:
 
     sapwood rules add --allow publish --topic 'plant/{group}/{client}/#' --group line-a
@@ -149,20 +151,20 @@ Examples:
 }
 
 // Run creates a rule.
-func (c *rulesAddCmd) Run(ctx context.Context, std *streams) error {
+func (c *rulesAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 	f, err := c.fields()
 	if err != nil {
 		return err
 	}
-	r, err := c.api()
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
 	var made api.Rule
-	if err := r.call(ctx, http.MethodPost, "/rules", f, &made); err != nil {
+	if err := r.Call(ctx, http.MethodPost, "/rules", f, &made); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.out, "rule %s holds\n", made.ID)
+	_, err = fmt.Fprintf(std.Out, "rule %s holds\n", made.ID)
 	return err
 }
 
@@ -170,59 +172,59 @@ func ruleAt(id string) string { return "/rules/" + url.PathEscape(id) }
 
 // rulesReplaceCmd is `sapwood rules replace`.
 type rulesReplaceCmd struct {
-	apiFlags
+	reach.Flags
 	ID string `arg:"" help:"The rule, as sapwood rules list calls it."`
 	ruleFlags
 }
 
 // Help is the long part of the help page.
 func (*rulesReplaceCmd) Help() string {
-	return `Nothing of the old one stays. ` + precedence + through + `
+	return `Nothing of the old one stays. ` + precedence + reach.Through + `
 Examples:
 
     sapwood rules replace k3jq9xw2ab --allow publish --topic 'plant/{client}/#'`
 }
 
 // Run replaces a rule.
-func (c *rulesReplaceCmd) Run(ctx context.Context, std *streams) error {
+func (c *rulesReplaceCmd) Run(ctx context.Context, std *screen.Streams) error {
 	f, err := c.fields()
 	if err != nil {
 		return err
 	}
-	r, err := c.api()
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
-	if err := r.call(ctx, http.MethodPut, ruleAt(c.ID), f, nil, "If-Match", "*"); err != nil {
+	if err := r.Call(ctx, http.MethodPut, ruleAt(c.ID), f, nil, "If-Match", "*"); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.out, "rule %s holds\n", printable(c.ID))
+	_, err = fmt.Fprintf(std.Out, "rule %s holds\n", screen.Printable(c.ID))
 	return err
 }
 
 // rulesDeleteCmd is `sapwood rules delete`.
 type rulesDeleteCmd struct {
-	apiFlags
+	reach.Flags
 	ID string `arg:"" help:"The rule, as sapwood rules list calls it."`
 }
 
 // Help is the long part of the help page.
 func (*rulesDeleteCmd) Help() string {
-	return precedence + through + `
+	return precedence + reach.Through + `
 Examples:
 
     sapwood rules delete k3jq9xw2ab`
 }
 
 // Run deletes a rule.
-func (c *rulesDeleteCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *rulesDeleteCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
-	if err := r.call(ctx, http.MethodDelete, ruleAt(c.ID), nil, nil); err != nil {
+	if err := r.Call(ctx, http.MethodDelete, ruleAt(c.ID), nil, nil); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.out, "rule %s deleted\n", printable(c.ID))
+	_, err = fmt.Fprintf(std.Out, "rule %s deleted\n", screen.Printable(c.ID))
 	return err
 }

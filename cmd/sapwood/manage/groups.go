@@ -1,4 +1,4 @@
-package main
+package manage
 
 import (
 	"context"
@@ -7,10 +7,12 @@ import (
 	"net/url"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
-// groupsCmd is `sapwood groups`.
-type groupsCmd struct {
+// GroupsCmd is `sapwood groups`.
+type GroupsCmd struct {
 	List   groupsListCmd   `cmd:"" help:"List groups."`
 	Add    groupsAddCmd    `cmd:"" help:"Create a group, or change its note."`
 	Delete groupsDeleteCmd `cmd:"" help:"Delete a group without members."`
@@ -18,13 +20,13 @@ type groupsCmd struct {
 
 // groupsListCmd is `sapwood groups list`.
 type groupsListCmd struct {
-	apiFlags
+	reach.Flags
 	JSON bool `help:"Print them as JSON."`
 }
 
 // Help is the long part of the help page.
 func (*groupsListCmd) Help() string {
-	return `Who is in one tells sapwood users list --group. ` + through + `
+	return `Who is in one tells sapwood users list --group. ` + reach.Through + `
 Examples:
 
     sapwood groups list
@@ -32,78 +34,78 @@ Examples:
 }
 
 // Run lists groups.
-func (c *groupsListCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *groupsListCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
 	var groups []accounts.Group
-	if err := r.call(ctx, http.MethodGet, "/groups", nil, &groups); err != nil {
+	if err := r.Call(ctx, http.MethodGet, "/groups", nil, &groups); err != nil {
 		return err
 	}
 	if c.JSON {
-		return printJSON(std.out, groups)
+		return screen.JSON(std.Out, groups)
 	}
-	t := newTable(std.out, "NAME", "CHANGED", "NOTE")
+	t := screen.NewTable(std.Out, "NAME", "CHANGED", "NOTE")
 	for _, g := range groups {
-		t.row(g.Name, moment(g.Changed), g.Note)
+		t.Row(g.Name, screen.Moment(g.Changed), g.Note)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 func groupAt(name string) string { return "/groups/" + url.PathEscape(name) }
 
 // groupsAddCmd is `sapwood groups add`.
 type groupsAddCmd struct {
-	apiFlags
+	reach.Flags
 	Name string `arg:"" help:"The group."`
 	Note string `placeholder:"TEXT" help:"A note."`
 }
 
 // Help is the long part of the help page.
 func (*groupsAddCmd) Help() string {
-	return `A group is a name that users share, for rules to go by. ` + through + `
+	return `A group is a name that users share, for rules to go by. ` + reach.Through + `
 Examples:
 
     sapwood groups add line-a --note "the first line"`
 }
 
 // Run creates a group.
-func (c *groupsAddCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *groupsAddCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
-	if err := r.call(ctx, http.MethodPut, groupAt(c.Name), map[string]string{"note": c.Note}, nil); err != nil {
+	if err := r.Call(ctx, http.MethodPut, groupAt(c.Name), map[string]string{"note": c.Note}, nil); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.out, "group %s is there\n", printable(c.Name))
+	_, err = fmt.Fprintf(std.Out, "group %s is there\n", screen.Printable(c.Name))
 	return err
 }
 
 // groupsDeleteCmd is `sapwood groups delete`.
 type groupsDeleteCmd struct {
-	apiFlags
+	reach.Flags
 	Name string `arg:"" help:"The group."`
 }
 
 // Help is the long part of the help page.
 func (*groupsDeleteCmd) Help() string {
-	return `Its members have to be taken out first. ` + through + `
+	return `Its members have to be taken out first. ` + reach.Through + `
 Examples:
 
     sapwood groups delete line-a`
 }
 
 // Run deletes a group.
-func (c *groupsDeleteCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *groupsDeleteCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
-	if err := r.call(ctx, http.MethodDelete, groupAt(c.Name), nil, nil); err != nil {
+	if err := r.Call(ctx, http.MethodDelete, groupAt(c.Name), nil, nil); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.out, "group %s deleted\n", printable(c.Name))
+	_, err = fmt.Fprintf(std.Out, "group %s deleted\n", screen.Printable(c.Name))
 	return err
 }

@@ -1,4 +1,4 @@
-package main
+package manage
 
 import (
 	"bufio"
@@ -16,12 +16,14 @@ import (
 	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 )
 
 // usersImportCmd is `sapwood users import`.
 type usersImportCmd struct {
-	apiFlags
+	reach.Flags
 	File         string `arg:"" help:"The file to read, - for standard input."`
 	Format       string `enum:"auto,mosquitto,jsonl,csv" default:"auto" placeholder:"auto" help:"auto, mosquitto, jsonl or csv."`
 	CreateGroups bool   `help:"Create the groups that are missing."`
@@ -37,7 +39,7 @@ mosquitto is a password file of mosquitto_passwd. jsonl has one user a line, wit
 client_id, disabled, expires, note, and one of password, password_hash and generate; or name and delete. csv has those as columns,
 named in its first line; groups are separated by semicolons. Plain passwords are hashed one by one, some 30 ms each.
 
-` + through + `
+` + reach.Through + `
 Examples:
 
     sapwood users import /etc/mosquitto/passwd
@@ -46,8 +48,8 @@ Examples:
 }
 
 // Run imports users.
-func (c *usersImportCmd) Run(ctx context.Context, std *streams) error {
-	in := io.NopCloser(std.in)
+func (c *usersImportCmd) Run(ctx context.Context, std *screen.Streams) error {
+	in := io.NopCloser(std.In)
 	if c.File != "-" {
 		f, err := os.Open(c.File)
 		if err != nil {
@@ -60,12 +62,12 @@ func (c *usersImportCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.File, err)
 	}
-	r, err := c.api()
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
 	if c.CreateGroups {
-		if err := r.createGroups(ctx, users); err != nil {
+		if err := createGroups(ctx, r, users); err != nil {
 			return err
 		}
 	}
@@ -73,23 +75,23 @@ func (c *usersImportCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	result, err := r.bulkSecrets(ctx, std, "import", users, keep.add)
+	result, err := bulkSecrets(ctx, r, std, "import", users, keep.add)
 	if err = errors.Join(err, keep.close(err)); err != nil {
 		return err
 	}
 	if c.JSON {
-		return printJSON(std.out, result)
+		return screen.JSON(std.Out, result)
 	}
 	return tellBulk(std, result)
 }
 
-func tellBulk(std *streams, r api.BulkResult) error {
-	_, err := fmt.Fprintf(std.out, "%d created, %d changed, %d deleted in %.1f s\n", r.Created, r.Changed, r.Deleted, r.Seconds)
+func tellBulk(std *screen.Streams, r api.BulkResult) error {
+	_, err := fmt.Fprintf(std.Out, "%d created, %d changed, %d deleted in %.1f s\n", r.Created, r.Changed, r.Deleted, r.Seconds)
 	return err
 }
 
 // createGroups makes the groups that users are to be in and that there are not.
-func (r *remote) createGroups(ctx context.Context, users []api.BulkUser) error {
+func createGroups(ctx context.Context, r *reach.Broker, users []api.BulkUser) error {
 	done := map[string]bool{}
 	for i := range users {
 		if users[i].Groups == nil {
@@ -100,8 +102,8 @@ func (r *remote) createGroups(ctx context.Context, users []api.BulkUser) error {
 				continue
 			}
 			done[g] = true
-			err := r.call(ctx, http.MethodPut, "/groups/"+url.PathEscape(g), struct{}{}, nil, "If-None-Match", "*")
-			if err != nil && !isStatus(err, http.StatusConflict) {
+			err := r.Call(ctx, http.MethodPut, "/groups/"+url.PathEscape(g), struct{}{}, nil, "If-None-Match", "*")
+			if err != nil && !reach.IsStatus(err, http.StatusConflict) {
 				return err
 			}
 		}
@@ -110,25 +112,25 @@ func (r *remote) createGroups(ctx context.Context, users []api.BulkUser) error {
 }
 
 // bulk makes changes for which no secret is made.
-func (r *remote) bulk(ctx context.Context, std *streams, what string, users []api.BulkUser) (api.BulkResult, error) {
-	return r.bulkSecrets(ctx, std, what, users, func(api.Secret) error { return nil })
+func bulk(ctx context.Context, r *reach.Broker, std *screen.Streams, what string, users []api.BulkUser) (api.BulkResult, error) {
+	return bulkSecrets(ctx, r, std, what, users, func(api.Secret) error { return nil })
 }
 
 // bulkSecrets makes changes and hands over the secrets that are made.
-func (r *remote) bulkSecrets(ctx context.Context, std *streams, what string, users []api.BulkUser, secret func(api.Secret) error) (api.BulkResult, error) {
+func bulkSecrets(ctx context.Context, r *reach.Broker, std *screen.Streams, what string, users []api.BulkUser, secret func(api.Secret) error) (api.BulkResult, error) {
 	var body bytes.Buffer
 	for i := range users {
-		if err := printLine(&body, &users[i]); err != nil {
+		if err := screen.Line(&body, &users[i]); err != nil {
 			return api.BulkResult{}, err
 		}
 	}
-	return r.bulkTask(ctx, std, what, "/users/bulk", &body, "application/x-ndjson", secret)
+	return bulkTask(ctx, r, std, what, "/users/bulk", &body, "application/x-ndjson", secret)
 }
 
-func (r *remote) bulkTask(ctx context.Context, std *streams, what, path string, body io.Reader, kind string, secret func(api.Secret) error) (api.BulkResult, error) {
-	show, end := progressBar(std.err, what, usersText)
+func bulkTask(ctx context.Context, r *reach.Broker, std *screen.Streams, what, path string, body io.Reader, kind string, secret func(api.Secret) error) (api.BulkResult, error) {
+	show, end := screen.ProgressBar(std.Err, what, usersText)
 	defer end()
-	return task[api.BulkResult](ctx, r, path, body, kind, show, func(line []byte) error {
+	return reach.Task[api.BulkResult](ctx, r, path, body, kind, show, func(line []byte) error {
 		var s api.Secret
 		if err := json.Unmarshal(line, &s); err != nil {
 			return err
@@ -138,15 +140,6 @@ func (r *remote) bulkTask(ctx context.Context, std *streams, what, path string, 
 }
 
 func usersText(n int64) string { return fmt.Sprintf("%d users", n) }
-
-// printLine prints one line of JSON.
-func printLine(w io.Writer, v any) error {
-	text, err := json.Marshal(v)
-	if err == nil {
-		_, err = w.Write(append(text, '\n'))
-	}
-	return err
-}
 
 // maxImport bounds a file of users.
 const maxImport = 64 << 20
@@ -158,7 +151,7 @@ func readUsers(r io.Reader, format string) ([]api.BulkUser, error) {
 		return nil, err
 	}
 	if len(text) > maxImport {
-		return nil, fmt.Errorf("more than %s; import it in parts", bytesText(maxImport))
+		return nil, fmt.Errorf("more than %s; import it in parts", screen.Bytes(maxImport))
 	}
 	if format == "auto" {
 		format = guess(text)
@@ -300,14 +293,14 @@ func setCell(u *api.BulkUser, column, value string) error {
 
 // usersExportCmd is `sapwood users export`.
 type usersExportCmd struct {
-	apiFlags
+	reach.Flags
 	File string `arg:"" optional:"" default:"-" help:"The file to write, - for standard output."`
 }
 
 // Help is the long part of the help page.
 func (*usersExportCmd) Help() string {
 	return `As sapwood users import reads them, but without passwords and what is known of them: those stay where they are. A copy of
-everything is sapwood backup. ` + through + `
+everything is sapwood backup. ` + reach.Through + `
 Examples:
 
     sapwood users export users.jsonl
@@ -315,13 +308,13 @@ Examples:
 }
 
 // Run writes users.
-func (c *usersExportCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *usersExportCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
 	write := func(w io.Writer) error {
-		return r.users(ctx, "", "", 0, func(u *api.User) error {
+		return users(ctx, r, "", "", 0, func(u *api.User) error {
 			line := api.BulkUser{Name: u.Name}
 			line.Kind, line.Groups = &u.Kind, &u.Groups
 			if u.ClientID != "" {
@@ -340,11 +333,11 @@ func (c *usersExportCmd) Run(ctx context.Context, std *streams) error {
 			if u.Groups == nil {
 				line.Groups = &[]string{}
 			}
-			return printLine(w, line)
+			return screen.Line(w, line)
 		})
 	}
 	if c.File == "-" {
-		out := bufio.NewWriter(std.out)
+		out := bufio.NewWriter(std.Out)
 		return errors.Join(write(out), out.Flush())
 	}
 	f, err := os.OpenFile(c.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

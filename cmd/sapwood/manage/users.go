@@ -1,4 +1,6 @@
-package main
+// Package manage is the commands that change who may use a broker and what they may do: users, groups, devices, rules, bans. They act on a
+// running broker, through its public API alone.
+package manage
 
 import (
 	"context"
@@ -10,11 +12,13 @@ import (
 	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 )
 
-// usersCmd is `sapwood users`.
-type usersCmd struct {
+// UsersCmd is `sapwood users`.
+type UsersCmd struct {
 	List     usersListCmd     `cmd:"" help:"List users."`
 	Show     usersShowCmd     `cmd:"" help:"Show one user."`
 	Add      usersAddCmd      `cmd:"" help:"Create a user."`
@@ -28,7 +32,7 @@ type usersCmd struct {
 
 // usersListCmd is `sapwood users list`.
 type usersListCmd struct {
-	apiFlags
+	reach.Flags
 	Prefix string `arg:"" optional:"" help:"Only names that begin so."`
 	Group  string `short:"g" placeholder:"GROUP" help:"Only members of this group."`
 	Limit  int    `default:"0" help:"At most so many, 0 = all."`
@@ -37,7 +41,7 @@ type usersListCmd struct {
 
 // Help is the long part of the help page.
 func (*usersListCmd) Help() string {
-	return through + `
+	return reach.Through + `
 Examples:
 
     sapwood users list
@@ -46,27 +50,27 @@ Examples:
 }
 
 // Run lists users.
-func (c *usersListCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *usersListCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
-	t := newTable(std.out, "NAME", "KIND", "GROUPS", "STATE", "CHANGED", "NOTE")
-	err = r.users(ctx, c.Prefix, c.Group, c.Limit, func(u *api.User) error {
+	t := screen.NewTable(std.Out, "NAME", "KIND", "GROUPS", "STATE", "CHANGED", "NOTE")
+	err = users(ctx, r, c.Prefix, c.Group, c.Limit, func(u *api.User) error {
 		if c.JSON {
-			return printLine(std.out, u)
+			return screen.Line(std.Out, u)
 		}
-		t.row(u.Name, string(u.Kind), list(u.Groups), userState(u), moment(u.Changed), u.Note)
+		t.Row(u.Name, string(u.Kind), screen.List(u.Groups), userState(u), screen.Moment(u.Changed), u.Note)
 		return nil
 	})
 	if err != nil || c.JSON {
 		return err
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // users walks through the users, page by page.
-func (r *remote) users(ctx context.Context, prefix, group string, limit int, each func(*api.User) error) error {
+func users(ctx context.Context, r *reach.Broker, prefix, group string, limit int, each func(*api.User) error) error {
 	q := url.Values{}
 	q.Set("prefix", prefix)
 	q.Set("group", group)
@@ -77,7 +81,7 @@ func (r *remote) users(ctx context.Context, prefix, group string, limit int, eac
 		}
 		q.Set("limit", strconv.Itoa(page))
 		var answer api.UserPage
-		if err := r.call(ctx, http.MethodGet, "/users?"+q.Encode(), nil, &answer); err != nil {
+		if err := r.Call(ctx, http.MethodGet, "/users?"+q.Encode(), nil, &answer); err != nil {
 			return err
 		}
 		for i := range answer.Users {
@@ -100,21 +104,21 @@ func userState(u *api.User) string {
 	case !u.HasPassword:
 		return "no password"
 	case !u.Expires.IsZero():
-		return "until " + moment(u.Expires)
+		return "until " + screen.Moment(u.Expires)
 	}
 	return "ok"
 }
 
 // usersShowCmd is `sapwood users show`.
 type usersShowCmd struct {
-	apiFlags
+	reach.Flags
 	Name string `arg:"" help:"The user."`
 	JSON bool   `help:"Print it as JSON."`
 }
 
 // Help is the long part of the help page.
 func (*usersShowCmd) Help() string {
-	return `What is known of the password is not shown, only whether there is one. ` + through + `
+	return `What is known of the password is not shown, only whether there is one. ` + reach.Through + `
 Examples:
 
     sapwood users show anna
@@ -122,27 +126,27 @@ Examples:
 }
 
 // Run shows a user.
-func (c *usersShowCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *usersShowCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
 	var u api.User
-	if err := r.call(ctx, http.MethodGet, userAt(c.Name), nil, &u); err != nil {
+	if err := r.Call(ctx, http.MethodGet, userAt(c.Name), nil, &u); err != nil {
 		return err
 	}
 	if c.JSON {
-		return printJSON(std.out, u)
+		return screen.JSON(std.Out, u)
 	}
-	fact(std.out, "name", u.Name)
-	fact(std.out, "kind", string(u.Kind))
-	fact(std.out, "state", userState(&u))
-	fact(std.out, "groups", list(u.Groups))
-	fact(std.out, "client id", u.ClientID)
-	fact(std.out, "methods", strings.Join(append([]string{"password"}, u.Methods...), ", "))
-	fact(std.out, "created", moment(u.Created))
-	fact(std.out, "changed", moment(u.Changed))
-	fact(std.out, "note", u.Note)
+	screen.Fact(std.Out, "name", u.Name)
+	screen.Fact(std.Out, "kind", string(u.Kind))
+	screen.Fact(std.Out, "state", userState(&u))
+	screen.Fact(std.Out, "groups", screen.List(u.Groups))
+	screen.Fact(std.Out, "client id", u.ClientID)
+	screen.Fact(std.Out, "methods", strings.Join(append([]string{"password"}, u.Methods...), ", "))
+	screen.Fact(std.Out, "created", screen.Moment(u.Created))
+	screen.Fact(std.Out, "changed", screen.Moment(u.Changed))
+	screen.Fact(std.Out, "note", u.Note)
 	return nil
 }
 
@@ -171,7 +175,7 @@ func (f *userFlags) fields() api.UserFields {
 
 // usersAddCmd is `sapwood users add`.
 type usersAddCmd struct {
-	apiFlags
+	reach.Flags
 	Name string `arg:"" help:"The user."`
 	userFlags
 	newPassword
@@ -180,7 +184,7 @@ type usersAddCmd struct {
 
 // Help is the long part of the help page.
 func (*usersAddCmd) Help() string {
-	return `Without --generate and --password-stdin it asks for the password. ` + through + `
+	return `Without --generate and --password-stdin it asks for the password. ` + reach.Through + `
 Examples:
 
     sapwood users add anna --person --group operators
@@ -189,8 +193,8 @@ Examples:
 }
 
 // Run creates a user.
-func (c *usersAddCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *usersAddCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
@@ -203,32 +207,32 @@ func (c *usersAddCmd) Run(ctx context.Context, std *streams) error {
 		return err
 	}
 	var made api.UserSecret
-	err = r.call(ctx, http.MethodPost, "/users", body, &made)
-	if isStatus(err, http.StatusConflict) {
+	err = r.Call(ctx, http.MethodPost, "/users", body, &made)
+	if reach.IsStatus(err, http.StatusConflict) {
 		return fmt.Errorf("%w; sapwood users set changes it", err)
 	}
 	return c.tell(std, err, &made, c.JSON, "created")
 }
 
 // tell prints what was done to a user.
-func (*newPassword) tell(std *streams, err error, u *api.UserSecret, asJSON bool, done string) error {
+func (*newPassword) tell(std *screen.Streams, err error, u *api.UserSecret, asJSON bool, done string) error {
 	switch {
 	case err != nil:
 		return err
 	case asJSON:
-		return printJSON(std.out, u)
+		return screen.JSON(std.Out, u)
 	case u.Secret != "":
-		fmt.Fprintln(std.err, "the secret is shown this one time:")
-		_, err = fmt.Fprintln(std.out, u.Secret)
+		fmt.Fprintln(std.Err, "the secret is shown this one time:")
+		_, err = fmt.Fprintln(std.Out, u.Secret)
 		return err
 	}
-	_, err = fmt.Fprintf(std.out, "user %s: %s\n", printable(u.Name), done)
+	_, err = fmt.Fprintf(std.Out, "user %s: %s\n", screen.Printable(u.Name), done)
 	return err
 }
 
 // usersSetCmd is `sapwood users set`.
 type usersSetCmd struct {
-	apiFlags
+	reach.Flags
 	Name string `arg:"" help:"The user."`
 	userFlags
 	NoGroups bool  `help:"Take it out of all groups."`
@@ -238,7 +242,7 @@ type usersSetCmd struct {
 
 // Help is the long part of the help page.
 func (*usersSetCmd) Help() string {
-	return `What is not given stays as it is. A user that is disabled is disconnected at once. ` + through + `
+	return `What is not given stays as it is. A user that is disabled is disconnected at once. ` + reach.Through + `
 Examples:
 
     sapwood users set press-07 --disabled
@@ -246,8 +250,8 @@ Examples:
 }
 
 // Run changes a user.
-func (c *usersSetCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *usersSetCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
@@ -263,13 +267,13 @@ func (c *usersSetCmd) Run(ctx context.Context, std *streams) error {
 		return errors.New("nothing to change: see sapwood users set --help")
 	}
 	var u api.UserSecret
-	err = r.call(ctx, http.MethodPatch, userAt(c.Name), fields, &u)
+	err = r.Call(ctx, http.MethodPatch, userAt(c.Name), fields, &u)
 	return (&newPassword{}).tell(std, err, &u, c.JSON, "changed")
 }
 
 // usersPasswordCmd is `sapwood users password`.
 type usersPasswordCmd struct {
-	apiFlags
+	reach.Flags
 	Name string `arg:"" help:"The user."`
 	newPassword
 	JSON bool `help:"Print the user as JSON, with the secret if one was made."`
@@ -278,7 +282,7 @@ type usersPasswordCmd struct {
 // Help is the long part of the help page.
 func (*usersPasswordCmd) Help() string {
 	return `Clients that are connected with the old one are disconnected. Without --generate and --password-stdin it asks for the
-password. ` + through + `
+password. ` + reach.Through + `
 Examples:
 
     sapwood users password anna
@@ -286,8 +290,8 @@ Examples:
 }
 
 // Run changes a password.
-func (c *usersPasswordCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *usersPasswordCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
@@ -296,19 +300,19 @@ func (c *usersPasswordCmd) Run(ctx context.Context, std *streams) error {
 		return err
 	}
 	var u api.UserSecret
-	err = r.call(ctx, http.MethodPatch, userAt(c.Name), fields, &u)
+	err = r.Call(ctx, http.MethodPatch, userAt(c.Name), fields, &u)
 	return c.tell(std, err, &u, c.JSON, "has another password")
 }
 
 // usersDeleteCmd is `sapwood users delete`.
 type usersDeleteCmd struct {
-	apiFlags
+	reach.Flags
 	Name []string `arg:"" help:"The users."`
 }
 
 // Help is the long part of the help page.
 func (*usersDeleteCmd) Help() string {
-	return `All of them or none. Their clients are disconnected; their sessions stay, and nobody else gets them. ` + through + `
+	return `All of them or none. Their clients are disconnected; their sessions stay, and nobody else gets them. ` + reach.Through + `
 Examples:
 
     sapwood users delete anna
@@ -316,8 +320,8 @@ Examples:
 }
 
 // Run deletes users.
-func (c *usersDeleteCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *usersDeleteCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
@@ -325,35 +329,35 @@ func (c *usersDeleteCmd) Run(ctx context.Context, std *streams) error {
 	for i, name := range c.Name {
 		gone[i] = api.BulkUser{Name: name, Delete: true}
 	}
-	_, err = r.bulk(ctx, std, "delete", gone)
+	_, err = bulk(ctx, r, std, "delete", gone)
 	if err == nil {
-		_, err = fmt.Fprintf(std.out, "%s deleted\n", count(len(gone), "user"))
+		_, err = fmt.Fprintf(std.Out, "%s deleted\n", screen.Count(len(gone), "user"))
 	}
 	return err
 }
 
 // usersFlushCmd is `sapwood users flush`.
-type usersFlushCmd struct{ apiFlags }
+type usersFlushCmd struct{ reach.Flags }
 
 // Help is the long part of the help page.
 func (*usersFlushCmd) Help() string {
 	return `Every backend is asked again at the next connect. For a backend outside, such as LDAP, whose users have changed; those that
-are stored here need it not. ` + through + `
+are stored here need it not. ` + reach.Through + `
 Examples:
 
     sapwood users flush`
 }
 
 // Run flushes.
-func (c *usersFlushCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *usersFlushCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
 	var answer struct{ Forgotten int }
-	if err := r.call(ctx, http.MethodPost, "/auth/cache/flush", nil, &answer); err != nil {
+	if err := r.Call(ctx, http.MethodPost, "/auth/cache/flush", nil, &answer); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.out, "%s forgotten\n", count(answer.Forgotten, "credential"))
+	_, err = fmt.Fprintf(std.Out, "%s forgotten\n", screen.Count(answer.Forgotten, "credential"))
 	return err
 }

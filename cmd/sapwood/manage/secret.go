@@ -1,4 +1,4 @@
-package main
+package manage
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // newPassword are the flags by which a command gets a new password. None of them is the password itself: it would stand in
@@ -26,12 +28,12 @@ func (p *newPassword) Validate() error {
 }
 
 // read is the password by the flags, nil with --generate; without a flag a person at a terminal is asked.
-func (p *newPassword) read(std *streams, whose string) (*string, error) {
+func (p *newPassword) read(std *screen.Streams, whose string) (*string, error) {
 	switch {
 	case p.Generate:
 		return nil, nil
 	case p.PasswordStdin:
-		text, err := io.ReadAll(io.LimitReader(std.in, 64<<10))
+		text, err := io.ReadAll(io.LimitReader(std.In, 64<<10))
 		if err != nil {
 			return nil, fmt.Errorf("read the password: %w", err)
 		}
@@ -41,11 +43,11 @@ func (p *newPassword) read(std *streams, whose string) (*string, error) {
 		}
 		return &line, nil
 	}
-	in, ok := std.in.(*os.File)
+	in, ok := std.In.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return nil, errors.New("nobody to ask for the password: give --password-stdin or --generate")
 	}
-	first, err := prompt(std, in, "Password of "+printable(whose)+": ")
+	first, err := prompt(std, in, "Password of "+screen.Printable(whose)+": ")
 	if err != nil {
 		return nil, err
 	}
@@ -60,10 +62,10 @@ func (p *newPassword) read(std *streams, whose string) (*string, error) {
 }
 
 // prompt asks for a line that is not shown.
-func prompt(std *streams, in *os.File, question string) (string, error) {
-	fmt.Fprint(std.err, question)
+func prompt(std *screen.Streams, in *os.File, question string) (string, error) {
+	fmt.Fprint(std.Err, question)
 	text, err := term.ReadPassword(int(in.Fd()))
-	fmt.Fprintln(std.err)
+	fmt.Fprintln(std.Err)
 	if err != nil {
 		return "", fmt.Errorf("read the password: %w", err)
 	}

@@ -1,42 +1,45 @@
-package main
+package manage
 
 import (
 	"context"
 	"fmt"
 	"net/http"
 	"net/url"
+
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
-// clientsCmd is `sapwood clients`.
-type clientsCmd struct {
+// ClientsCmd is `sapwood clients`.
+type ClientsCmd struct {
 	Disconnect clientsDisconnectCmd `cmd:"" help:"Close a client's connection."`
 }
 
 // clientsDisconnectCmd is `sapwood clients disconnect`.
 type clientsDisconnectCmd struct {
-	apiFlags
+	reach.Flags
 	ID     string `arg:"" help:"The client id."`
 	Reason string `placeholder:"TEXT" help:"It is told (MQTT 5)."`
 }
 
 // Help is the long part of the help page.
 func (*clientsDisconnectCmd) Help() string {
-	return `Its session stays, and it may come back; sapwood ban keeps it out. ` + through + `
+	return `Its session stays, and it may come back; sapwood ban keeps it out. ` + reach.Through + `
 Examples:
 
     sapwood clients disconnect press-07 --reason "maintenance"`
 }
 
 // Run disconnects a client.
-func (c *clientsDisconnectCmd) Run(ctx context.Context, std *streams) error {
-	r, err := c.api()
+func (c *clientsDisconnectCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
 	if err != nil {
 		return err
 	}
 	body := map[string]string{"reason": c.Reason}
-	if err := r.call(ctx, http.MethodPost, "/clients/"+url.PathEscape(c.ID)+"/disconnect", body, nil); err != nil {
+	if err := r.Call(ctx, http.MethodPost, "/clients/"+url.PathEscape(c.ID)+"/disconnect", body, nil); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.out, "client %s disconnected\n", printable(c.ID))
+	_, err = fmt.Fprintf(std.Out, "client %s disconnected\n", screen.Printable(c.ID))
 	return err
 }
