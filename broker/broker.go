@@ -69,9 +69,7 @@ type Broker struct {
 	maximum     atomic.Int64 // most clients connected at a time
 	panics      atomic.Uint64
 	unwell      atomic.Bool // it is known that the store takes nothing new
-
-	disconnectDenied atomic.Bool // see Control.DisconnectDenied
-	strangers        *quiet
+	strangers   *quiet
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
