@@ -62,7 +62,7 @@ type App struct {
 	web      *broker.Door   // MQTT on the HTTP side
 	webTLS   *certificates  // of the HTTP side; nil = none
 
-	lock    *entry     // who may connect
+	lock    *entry    // who may connect
 	aclFile *acl.File // nil = none
 	gates   []*gate   // the listeners that accept, in the order of the configuration
 }

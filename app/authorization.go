@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
@@ -51,9 +52,9 @@ func (a *App) applyAuthorization(ctx context.Context, old, changed *Config) (und
 	}
 	commit = func() {
 		control := a.broker.Control()
-		control.DisconnectDenied(changed.Authorization.DeniedPublish == "disconnect")
-		if _, err := control.Reauthorize(ctx); err != nil {
-			a.log.Error("subscriptions may not follow the rules yet", "error", err)
+		err := control.DisconnectDenied(ctx, changed.Authorization.DeniedPublish == "disconnect")
+		if _, again := control.Reauthorize(ctx); again != nil || err != nil {
+			a.log.Error("live clients may not follow the rules yet", "error", errors.Join(err, again))
 		}
 	}
 	return undo, commit, nil

@@ -62,6 +62,5 @@ func openBroker(a *App) (Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.Control().DisconnectDenied(cfg.Authorization.DeniedPublish == "disconnect")
-	return b, nil
+	return b, b.Control().DisconnectDenied(context.Background(), cfg.Authorization.DeniedPublish == "disconnect")
 }

@@ -164,8 +164,15 @@ func (k *Control) Reauthorize(ctx context.Context) (int, error) {
 }
 
 // DisconnectDenied says what becomes of a client before MQTT 5, which cannot be told, that publishes what it may not: it
-// loses its connection, or (the default) its message is acknowledged and dropped [MQTT-3.3.5-2] (MQTT311). Either way it is counted.
-func (k *Control) DisconnectDenied(on bool) { k.b.disconnectDenied.Store(on) }
+// loses its connection, or (the default) its message is acknowledged and dropped. Either way it is counted.
+func (k *Control) DisconnectDenied(ctx context.Context, on bool) error {
+	for _, sh := range k.b.shards {
+		if err := k.in(ctx, sh, func() { sh.router.strict = on }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // PublishAs publishes a message in the name of somebody who need not be connected, such as a user of the HTTP API, after every
 // check that a client's has to pass. Otherwise it is Publish.

@@ -43,7 +43,9 @@ func TestDeniedPublish(t *testing.T) {
 	if n := s.stats().Denied; n != 9 {
 		t.Errorf("%d counted", n)
 	}
-	s.Control().DisconnectDenied(true)
+	if err := s.Control().DisconnectDenied(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
 	for _, line := range []string{"PUBLISH topic=no", "PUBLISH qos=1 id=1 topic=no", "PUBLISH qos=2 id=2 topic=no"} {
 		c := s.client("v3.1.1 id=strict")
 		c.send(line, "PINGREQ")

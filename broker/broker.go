@@ -79,8 +79,6 @@ type Broker struct {
 	entrance    entrance
 	burden      burden
 
-	disconnectDenied atomic.Bool // see Control.DisconnectDenied
-
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	closing   bool

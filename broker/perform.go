@@ -24,12 +24,9 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 				break
 			}
 			v := sh.router.publish(c, sh.router.viewOf(c, &p.Publish))
-			switch {
-			case v.disconnect:
-				do = c.s.Denied(&p.Publish, do)
-			case v.why != nil:
+			if v.why != nil {
 				do = c.s.Refused(&p.Publish, v.reason, v.why.Error(), do)
-			default:
+			} else {
 				do = c.s.Routed(sh.turn(), &p.Publish, v.reason, v.batch, do)
 			}
 		case session.Keep:

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/sapwood-mqtt/sapwood/broker/session"
@@ -17,6 +18,7 @@ type router struct {
 	found   []receiver   // receivers of the message being routed
 	ids     []uint32     // their subscription identifiers; receivers hold on to them
 	seen    []uint32     // by handle: where in found it was last put, for merging
+	strict  bool         // see Control.DisconnectDenied
 }
 
 // receiver is one client that gets the message being routed, and how.
@@ -41,14 +43,15 @@ func (r *router) viewOf(c *client, p *mqtt.Publish) *mqtt.Message {
 }
 
 // verdict is what became of a message. reason is for the acknowledgement, batch the store batch that has to be kept
-// before it, 0 = none. why is set where the message was refused because the store takes nothing new: nothing happened. disconnect
-// says that the publisher is to lose its connection.
+// before it, 0 = none. why is set where nothing happened and the publisher is to know it: the store takes nothing new, or the
+// message was denied to one that cannot be told otherwise than by the end of its connection.
 type verdict struct {
-	reason     mqtt.ReasonCode
-	batch      uint64
-	why        error
-	disconnect bool
+	reason mqtt.ReasonCode
+	batch  uint64
+	why    error
 }
+
+var errDenied = errors.New("not authorised to publish this")
 
 // publish is the walk of one message through the broker: authorise, ask the gates, retain, match, store,
 // deliver. from is nil for the server's own messages. m may be a view.
@@ -59,7 +62,9 @@ func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 			return v
 		}
 		if v.reason = r.admits(from.who.Load(), m); v.reason != mqtt.Success {
-			v.disconnect = v.reason == mqtt.NotAuthorized && from.s.Version() < mqtt.V5 && r.sh.b.disconnectDenied.Load()
+			if r.strict && v.reason == mqtt.NotAuthorized && from.s.Version() < mqtt.V5 {
+				v.why = errDenied
+			}
 			return v
 		}
 	}

@@ -343,22 +343,17 @@ func (l *Line) Routed(t Turn, p *mqtt.Publish, reason mqtt.ReasonCode, batch uin
 	return do
 }
 
-// Denied tells that the PUBLISH given last is not allowed and that its client, which cannot be told, is to lose the
-// connection: it is not acknowledged [MQTT-3.3.5-2] (MQTT311).
-func (l *Line) Denied(p *mqtt.Publish, do []Effect) []Effect {
-	if p.QoS == 2 {
-		l.in.release(p.ID)
-	}
-	return l.close(mqtt.NotAuthorized, "not authorised to publish this", do)
-}
-
-// Refused tells that the PUBLISH given last was refused and nothing of it happened: reason and, for people, why.
+// Refused tells that the PUBLISH given last was refused and nothing of it happened: reason and, for people, why. A client
+// before MQTT 5 cannot be told but by the end of its connection: it gets no acknowledgement [MQTT311 MQTT-3.3.5-2].
 func (l *Line) Refused(p *mqtt.Publish, reason mqtt.ReasonCode, why string, do []Effect) []Effect {
-	if p.QoS == 0 {
-		return do
-	}
 	if p.QoS == 2 {
 		l.in.release(p.ID) // [MQTT-4.3.3-9]
+	}
+	if l.version < mqtt.V5 {
+		return l.close(reason, why, do)
+	}
+	if p.QoS == 0 {
+		return do
 	}
 	return l.reply(0, &Effect{Kind: Send, Type: ackOf(p.QoS), ID: p.ID, Reason: reason, Text: why}, do)
 }

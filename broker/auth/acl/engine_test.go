@@ -54,8 +54,10 @@ func TestPlaceholdersNeverInject(t *testing.T) {
 	for _, evil := range []string{"+", "#", "a/b", "/", "a+", "#a", "\x00", "a\x00b", "+/#"} {
 		who := someone(evil, evil, evil)
 		who.Claims = map[string]string{"site": evil}
-		for _, text := range []string{"publish c/other/x", "subscribe c/+/x", "subscribe c/#", "publish u/other", "receive u/a/b", "subscribe u/+",
-			"subscribe part/+/#", "publish g/a/a", "publish anything", "subscribe #", "subscribe +/#", "publish k/a/b", "receive k/a"} {
+		for _, text := range []string{
+			"publish c/other/x", "subscribe c/+/x", "subscribe c/#", "publish u/other", "receive u/a/b", "subscribe u/+",
+			"subscribe part/+/#", "publish g/a/a", "publish anything", "subscribe #", "subscribe +/#", "publish k/a/b", "receive k/a",
+		} {
 			ask(t, e, who, text, false)
 		}
 	}
@@ -63,8 +65,10 @@ func TestPlaceholdersNeverInject(t *testing.T) {
 	ask(t, e, someone("$SYS", ""), "publish c/$SYS/x", true)
 	good := someone("dev.*[1]", "joe", "g1", "g2")
 	good.Claims = map[string]string{"site": "north"}
-	for _, text := range []string{"publish c/dev.*[1]/x", "publish c/dev.*[1]", "subscribe c/dev.*[1]/+", "publish u/joe", "receive part/x-joe-y/z", "subscribe dev.*[1]/#",
-		"publish g/g1/g1", "publish g/g2/g2", "receive k/north/a"} {
+	for _, text := range []string{
+		"publish c/dev.*[1]/x", "publish c/dev.*[1]", "subscribe c/dev.*[1]/+", "publish u/joe", "receive part/x-joe-y/z", "subscribe dev.*[1]/#",
+		"publish g/g1/g1", "publish g/g2/g2", "receive k/north/a",
+	} {
 		ask(t, e, good, text, true)
 	}
 	for _, text := range []string{"publish c/devXX[1]/x", "publish g/g1/g2", "publish u/jo", "publish part/x--y/z", "publish part/x-joe-yy/z", "publish c/dev.*[1]/no", "publish k/south"} {
@@ -170,8 +174,11 @@ func TestChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []auth.Rule{
-		{Name: "bad", Actions: everything, Topics: []string{"a/#/b"}}, {Name: "bad", Actions: everything},
-		{Name: "bad", Topics: []string{"a"}}, {Name: "bad", Actions: everything, Topics: []string{"{x}"}}, {Name: "bad", Actions: everything, Topics: []string{"{client"}},
+		{Name: "bad", Actions: everything, Topics: []string{"a/#/b"}},
+		{Name: "bad", Actions: everything},
+		{Name: "bad", Topics: []string{"a"}},
+		{Name: "bad", Actions: everything, Topics: []string{"{x}"}},
+		{Name: "bad", Actions: everything, Topics: []string{"{client"}},
 	} {
 		if err := e.Set("more", []auth.Rule{bad}); err == nil || !strings.Contains(err.Error(), "bad") {
 			t.Errorf("%+v: %v", bad, err)

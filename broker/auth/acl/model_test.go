@@ -204,8 +204,11 @@ func TestWho(t *testing.T) {
 	// Of a client that was not here since the broker started too little is known to be one of these.
 	who := &auth.Principal{Identity: &auth.Identity{Name: "u"}, ClientID: "c", Restored: true}
 	for _, w := range []auth.Who{
-		{Groups: []string{"g"}}, {CommonNames: []string{""}}, {Listeners: []string{""}},
-		{Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, {Claims: map[string]string{"a": ""}},
+		{Groups: []string{"g"}},
+		{CommonNames: []string{""}},
+		{Listeners: []string{""}},
+		{Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		{Claims: map[string]string{"a": ""}},
 	} {
 		if includes(&w, who) {
 			t.Errorf("%+v includes a client that is away", w)

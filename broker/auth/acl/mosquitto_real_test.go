@@ -93,8 +93,10 @@ func TestAgainstMosquitto(t *testing.T) {
 		for _, user := range []string{"", "joe", "ann"} {
 			for _, id := range []string{"c1", "c2"} {
 				got := make(chan string, 100)
-				c, err := client.Dial(t.Context(), client.Options{Address: "mqtt://" + address, Version: mqtt.V5, ClientID: id, Username: user,
-					OnMessage: func(p *mqtt.Publish) error { got <- string(p.Topic); return nil }})
+				c, err := client.Dial(t.Context(), client.Options{
+					Address: "mqtt://" + address, Version: mqtt.V5, ClientID: id, Username: user,
+					OnMessage: func(p *mqtt.Publish) error { got <- string(p.Topic); return nil },
+				})
 				if err != nil {
 					t.Fatal(err)
 				}
