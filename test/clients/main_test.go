@@ -61,11 +61,46 @@ func run(m *testing.M) (int, error) {
 	return code, env.node.stop()
 }
 
-// startBroker runs the binary for one test and returns host:port of its MQTT listener. When the test
-// ends, the broker has to stop with status 0, and must not have logged an error.
+// ready is what the broker says when it accepts connections.
+type ready struct {
+	MQTT []string `json:"mqtt"`
+	HTTP string   `json:"http"`
+}
+
+// startBroker runs the binary for one test and returns host:port of its MQTT listener.
 func startBroker(t *testing.T) string {
 	t.Helper()
-	cmd := exec.Command(env.binary, "serve", "--json", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data", t.TempDir())
+	r := start(t, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	if len(r.MQTT) != 1 {
+		t.Fatalf("the broker listens on %q", r.MQTT)
+	}
+	return host(t, r.MQTT[0])
+}
+
+func host(t *testing.T, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
+}
+
+// startConfigured runs the binary with a configuration file.
+func startConfigured(t *testing.T, config string) ready {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "sapwood.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return start(t, "--config", file)
+}
+
+// start runs the binary for one test. When the test ends, the broker has to stop with status 0, and must not have
+// logged an error.
+func start(t *testing.T, args ...string) ready {
+	t.Helper()
+	cmd := exec.Command(env.binary, append([]string{"serve", "--json", "--data", t.TempDir()}, args...)...)
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	stdout, err := cmd.StdoutPipe()
@@ -103,15 +138,9 @@ func startBroker(t *testing.T) string {
 	if readErr != nil {
 		t.Fatalf("the broker never said that it is ready: %v", readErr)
 	}
-	var ready struct {
-		MQTT []string `json:"mqtt"`
-	}
-	if err := json.Unmarshal([]byte(line), &ready); err != nil || len(ready.MQTT) != 1 {
+	var r ready
+	if err := json.Unmarshal([]byte(line), &r); err != nil {
 		t.Fatalf("the broker said %q (%v)", line, err)
 	}
-	u, err := url.Parse(ready.MQTT[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u.Host
+	return r
 }
