@@ -192,6 +192,16 @@ func TestReauthenticate(t *testing.T) {
 		p.expect("AUTH auth-method=STEPS auth-data=welcome")
 		p.send("PUBLISH qos=1 id=1 topic=a", "PUBLISH qos=1 id=2 topic=b")
 		p.expect("PUBACK id=1 0x87", "PUBACK id=2")
+		p.send("AUTH 0x19 auth-method=STEPS auth-data=ask-more")
+		p.expect("AUTH 0x18 auth-method=STEPS")
+		moved := &auth.Identity{Name: "anna", Groups: []string{"c"}} // while it is judged by what was before
+		if _, err := s.Control().Reidentify(t.Context(), func(*auth.Principal) *auth.Identity { return moved }); err != nil {
+			t.Fatal(err)
+		}
+		p.send("AUTH 0x18 auth-method=STEPS auth-data=iam-anna")
+		p.expect("AUTH auth-method=STEPS auth-data=welcome")
+		p.send("PUBLISH qos=1 id=1 topic=b", "PUBLISH qos=1 id=2 topic=c")
+		p.expect("PUBACK id=1 0x87", "PUBACK id=2")
 		x.ends.Store(50) // an identity may end; then so does the connection
 		p.send("AUTH 0x19 auth-method=STEPS auth-data=iam-anna")
 		p.expect("AUTH auth-method=STEPS", "DISCONNECT 0xA0", "closed")
