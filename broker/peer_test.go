@@ -129,7 +129,11 @@ func (s *served) dial(v mqtt.Version) *peer {
 	p := &peer{t: s.t, v: v, conn: conn}
 	p.change = sync.NewCond(&p.mu)
 	ended := make(chan struct{})
-	go func() { defer close(ended); p.read() }()
+	go func() {
+		defer close(ended)
+		p.read()
+		conn.Close() // as a client does: the broker lingers for one that does not
+	}()
 	s.t.Cleanup(func() { conn.Close(); <-ended })
 	return p
 }
