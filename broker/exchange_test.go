@@ -109,6 +109,7 @@ func TestEnhancedAuthentication(t *testing.T) {
 // [MQTT5 MQTT-4.12.0-1] [MQTT5 MQTT-4.12.0-4] [MQTT5 MQTT-3.1.2-30] F036 F149 F160: whoever is refused at any point is gone, with its will
 // and what came behind it.
 func TestEnhancedRefusals(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		var x steps
 		o := with(func(l *broker.Limits, _ *broker.Delivery) { l.ConnectTimeout = 300 * time.Millisecond })
