@@ -22,6 +22,9 @@ const (
 	scramSalt                = 16
 )
 
+// ScramIterations are those that keys are made with.
+func ScramIterations() []int { return []int{scramIterations, scramIterationsGenerated} }
+
 func scramHash(method string) func() hash.Hash {
 	switch method {
 	case "SCRAM-SHA-256":
