@@ -20,7 +20,7 @@ func locked(address, more string) string {
 }
 
 // login connects by MQTT 5 with a user name and password, and returns the reason code and Reason String of CONNACK.
-func (s *site) login(address, id, user, password string) (c net.Conn, reason byte, text string) {
+func (s *testSite) login(address, id, user, password string) (c net.Conn, reason byte, text string) {
 	s.Helper()
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -47,9 +47,9 @@ func (s *site) login(address, id, user, password string) (c net.Conn, reason byt
 }
 
 // apply changes accounts and must succeed.
-func (s *site) apply(changes ...accounts.Change) {
+func (s *testSite) apply(changes ...accounts.Change) {
 	s.Helper()
-	if err := s.accounts.Apply(s.Context(), changes, nil); err != nil {
+	if err := s.people.accounts.Apply(s.Context(), changes, nil); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -62,7 +62,7 @@ func TestRevocation(t *testing.T) {
 	ctx := t.Context()
 	user := func(name string) (accounts.User, string) {
 		u := accounts.User{Name: name}
-		secret, err := s.accounts.Generate(&u)
+		secret, err := s.people.accounts.Generate(&u)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func TestRevocation(t *testing.T) {
 		},
 		"bound": func(u *accounts.User) accounts.Change { u.ClientID = "another"; return accounts.Change{User: u} },
 		"rekeyed": func(u *accounts.User) accounts.Change {
-			if _, err := s.accounts.Generate(u); err != nil {
+			if _, err := s.people.accounts.Generate(u); err != nil {
 				t.Fatal(err)
 			}
 			return accounts.Change{User: u}
@@ -105,7 +105,7 @@ func TestRevocation(t *testing.T) {
 	if !alive(stays) {
 		t.Error("another user lost its connection")
 	}
-	s.apply(accounts.Change{Group: &accounts.Group{Name: "g"}}, accounts.Change{User: &accounts.User{Name: "other", Password: must(s.accounts.User(ctx, "other")).Password, Groups: []string{"g"}}})
+	s.apply(accounts.Change{Group: &accounts.Group{Name: "g"}}, accounts.Change{User: &accounts.User{Name: "other", Password: must(s.people.accounts.User(ctx, "other")).Password, Groups: []string{"g"}}})
 	who, err := s.broker.Control().Principal(ctx, "stays")
 	if err != nil || len(who.Groups) != 1 || !alive(stays) {
 		t.Errorf("the groups of who is connected: %+v, %v", who, err)
@@ -124,7 +124,7 @@ func TestNobodyLearnsNames(t *testing.T) {
 	address := freeAddress(t)
 	s := serveFile(t, locked(address, ""))
 	u := accounts.User{Name: "ann"}
-	if _, err := s.accounts.Generate(&u); err != nil {
+	if _, err := s.people.accounts.Generate(&u); err != nil {
 		t.Fatal(err)
 	}
 	s.apply(accounts.Change{User: &u}, accounts.Change{User: &accounts.User{Name: "without"}})
@@ -145,12 +145,12 @@ func TestBadRuleIsNotKept(t *testing.T) {
 	s := serveFile(t, locked(freeAddress(t), ""))
 	for _, filter := range []string{"a/{nobody}/b", "a/{", "{claim.}/x", "{a/b}"} {
 		r := accounts.Rule{Rule: auth.Rule{Actions: auth.ActionsOf(auth.Publish), Topics: []string{filter}}}
-		if err := s.accounts.Apply(t.Context(), []accounts.Change{{Rule: &r}}, nil); !errors.Is(err, accounts.ErrInvalid) {
+		if err := s.people.accounts.Apply(t.Context(), []accounts.Change{{Rule: &r}}, nil); !errors.Is(err, accounts.ErrInvalid) {
 			t.Errorf("%q: %v", filter, err)
 		}
 	}
 	s.apply(accounts.Change{Rule: &accounts.Rule{Rule: auth.Rule{Name: "good", Actions: auth.ActionsOf(auth.Publish), Topics: []string{"{claim.x}/{{/#"}}}})
-	if rules := s.policy.Rules(); rules[len(rules)-1].Name != "good" {
+	if rules := s.rules.policy.Rules(); rules[len(rules)-1].Name != "good" {
 		t.Errorf("%+v", rules)
 	}
 }
@@ -158,12 +158,12 @@ func TestBadRuleIsNotKept(t *testing.T) {
 // TestScramOfUsers: who is no user is challenged as a user is, the same way after a restart, and who was changed while a challenge was
 // open is not let in.
 func TestScramOfUsers(t *testing.T) {
-	s := &site{T: t, file: t.TempDir() + "/sapwood.yaml"}
+	s := &testSite{T: t, file: t.TempDir() + "/sapwood.yaml"}
 	s.write(strings.Replace(locked(freeAddress(t), ", scram: [SCRAM-SHA-256]"), "durability: memory\n", "", 1))
 	s.App = s.start("")
 	challenge := func(user string) string {
 		t.Helper()
-		e, err := s.exchange.Begin(&auth.Attempt{Method: scram.SHA256})
+		e, err := s.doors.exchange.Begin(&auth.Attempt{Method: scram.SHA256})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +175,7 @@ func TestScramOfUsers(t *testing.T) {
 		return rest
 	}
 	u := accounts.User{Name: "ann"}
-	if err := s.accounts.SetPassword(t.Context(), &u, []byte("a password")); err != nil {
+	if err := s.people.accounts.SetPassword(t.Context(), &u, []byte("a password")); err != nil {
 		t.Fatal(err)
 	}
 	s.apply(accounts.Change{User: &u})
@@ -183,7 +183,7 @@ func TestScramOfUsers(t *testing.T) {
 	if len(real)-len(made) > 1 || !strings.HasSuffix(made, ",i=15000") && !strings.HasSuffix(made, ",i=4096") {
 		t.Errorf("%s, but of a user that there is %s", made, real)
 	}
-	key, err := scramKeys{s.accounts}.Key(t.Context(), "ann", scram.SHA256)
+	key, err := scramKeys{s.people.accounts}.Key(t.Context(), "ann", scram.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestScramOfUsers(t *testing.T) {
 		t.Errorf("disabled since the challenge: %+v", id)
 	}
 	u.Disabled = false
-	if err := s.accounts.SetPassword(t.Context(), &u, []byte("another one")); err != nil {
+	if err := s.people.accounts.SetPassword(t.Context(), &u, []byte("another one")); err != nil {
 		t.Fatal(err)
 	}
 	s.apply(accounts.Change{User: &u})
