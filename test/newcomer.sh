@@ -120,6 +120,7 @@ while IFS= read -r line; do
     '    $ sapwood serve '*'&')
       line=${line#*$ }
       eval "${line%&} >'$work/serve.out' 2>&1 &"
+      broker=$!
       until_true 20 grep -q 'user  admin' "$work/serve.out" || fail 'the safe broker never said that it is ready'
       ;;
     '    $ '*'&')
@@ -131,9 +132,16 @@ while IFS= read -r line; do
       line=${line#*$ } ran=$((ran + 1))
       eval "$line" >"$work/command.out" 2>&1 || fail "status $?: $line"
       ;;
-    '    '*) until_true 10 shown "${line#    }" || fail "it does not print: ${line#    }" ;;
-    *) [ -z "$yaml" ] || printf '%s\n' "$line" >>sapwood.yaml ;;
+    *)
+      if [ -n "$yaml" ]; then
+        printf '%s\n' "$line" >>sapwood.yaml
+      elif [ "${line#    }" != "$line" ]; then
+        until_true 10 shown "${line#    }" || fail "it does not print: ${line#    }"
+      fi
+      ;;
   esac
 done <"$work/session.md"
 [ "$ran" -ge 12 ] || fail "only $ran commands of the safe session were found in the README"
+kill -TERM "$broker"
+wait "$broker" || fail "the safe broker ended with status $? after SIGTERM"
 echo "the safe session: $ran commands ok"
