@@ -26,7 +26,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	}
 	old := sh.byID[req.ClientID]
 	if old != nil && old.who.Load().Name != who.Name {
-		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "the client id belongs to somebody else"})
+		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorized", Why: "the client id belongs to somebody else"})
 		return
 	}
 	taking := old != nil && old.s.Connected()

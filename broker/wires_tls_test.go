@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -100,6 +102,30 @@ func TestTLSNegotiation(t *testing.T) {
 		change(cfg)
 		s.enter(s.dialTLS(addr, cfg), fmt.Sprint("id=c", i))
 	}
+}
+
+// F014: who speaks plain MQTT where TLS is spoken is closed at once, and nobody else is concerned.
+func TestPlainWhereTLSIs(t *testing.T) {
+	t.Parallel()
+	s := serve(t, broker.Options{})
+	addr, door := s.open(withTLS)
+	there := s.enter(s.dialTLS(addr, private().clientConfig()), "id=there")
+	begin := time.Now()
+	for _, words := range []string{"id=plain", "v3.1.1 id=plain", "id=" + strings.Repeat("x", 20_000)} {
+		conn := s.dialTCP(addr)
+		conn.SetDeadline(time.Now().Add(patience))
+		s.tell(conn, "CONNECT "+words)
+		if answer, err := io.ReadAll(conn); len(answer) > 0 && answer[0] == byte(mqtt.CONNACK)<<4 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%.20s: % x, %v", words, answer, err)
+		}
+	}
+	if d := time.Since(begin); d > broker.DefaultLimits().ConnectTimeout/2 {
+		t.Errorf("closed after %v", d)
+	}
+	if !reached(func() bool { f := door.Figures(); return f.Connections == 1 && f.Handshaking == 0 }) || s.stats().HandshakesFailed != 3 {
+		t.Errorf("%+v, %d handshakes failed", door.Figures(), s.stats().HandshakesFailed)
+	}
+	there.idle()
 }
 
 // F138: a client that wants to renegotiate is cut off, and a ticket that is too old, or is not ours, leads to a full handshake.

@@ -139,7 +139,7 @@ func TestWebSocketRefused(t *testing.T) {
 	}
 }
 
-// A proxy's word counts when the proxy is trusted, and is demanded then; nobody else's does.
+// F154: a proxy's word counts when the proxy is trusted, and is demanded then; nobody else's does.
 func TestProxies(t *testing.T) {
 	t.Parallel()
 	s := serve(t, broker.Options{})
