@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
@@ -12,6 +13,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/scram"
 	"github.com/sapwood-mqtt/sapwood/broker/ban"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/fleet/sqlite"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -30,6 +32,7 @@ func (a *App) openAccounts(ctx context.Context) error {
 	if err != nil {
 		return CannotStore(a.cfg.Data, err)
 	}
+	a.db = db
 	a.onStop("database", func(context.Context) error { return db.Close() })
 	a.hashing = newGate(&a.cfg)
 	a.accounts, err = accounts.New(accounts.Options{Store: db.Accounts(), Gate: a.hashing, Scram: a.cfg.Authentication.Scram, CheckRule: acl.Check})
@@ -107,6 +110,20 @@ func (a *App) readRules(ctx context.Context) error {
 		rules[i] = r.Rule
 	}
 	return a.policy.Set("stored", rules)
+}
+
+// InBackups is the database as backups of the store hold it.
+func InBackups(db *sqlite.DB) disk.Beside { return disk.Beside{Name: sqlite.File, Copy: db.Snapshot} }
+
+// backedUp is the store with all that its backups hold.
+type backedUp struct {
+	*disk.Store
+	db *sqlite.DB
+}
+
+// Backup is that of disk.Store, and of the database.
+func (b backedUp) Backup(ctx context.Context, w io.Writer, progress api.Progress) error {
+	return b.Store.Backup(ctx, w, progress, InBackups(b.db))
 }
 
 // storedBans keeps bans in the accounts.

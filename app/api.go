@@ -37,7 +37,7 @@ func (a *App) openAPI() error {
 	}
 	o := options{Access: a.access, Status: a.overview, Logger: a.log}
 	if a.disk != nil {
-		o.Engine = a.disk
+		o.Engine = backedUp{a.disk, a.db}
 	}
 	if a.reload != nil {
 		o.Config = configAPI{a}

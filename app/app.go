@@ -27,6 +27,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/console"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/fleet/sqlite"
 )
 
 var (
@@ -53,6 +54,7 @@ type App struct {
 
 	mu       sync.Mutex
 	notReady error // why /readyz says no; nil when the store's health decides
+	db       *sqlite.DB
 	accounts *accounts.Accounts
 	hashing  *phc.Gate
 	bans     *ban.Table
