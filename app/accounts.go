@@ -11,6 +11,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/password"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/scram"
 	"github.com/sapwood-mqtt/sapwood/broker/ban"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
@@ -44,7 +45,7 @@ func (a *App) openAccounts(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("open the accounts: %w", err)
 		}
-		a.exchange = scram.New(scramKeys{a.accounts}, secret, accounts.ScramIterations())
+		a.exchange = scram.New(scramKeys{a.accounts}, secret, accounts.ScramIterations(), password.NewGuesses(a.cfg.Authentication.Password))
 	}
 	a.onStop("accounts", func(context.Context) error { return a.accounts.Close() })
 	a.bans = ban.New(storedBans{a.accounts})

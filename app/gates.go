@@ -64,7 +64,7 @@ func (a *App) doorOf(cfg Listener, who *entry, certs *certificates) (broker.List
 		return l, err
 	}
 	if cfg.Protocol == ProtocolWebSocket {
-		l.WebSocket = &websocket.Policy{Path: cfg.Path, Origins: cfg.Origins}
+		l.WebSocket = &websocket.Policy{Path: cfg.Path, Origins: cfg.Origins, Local: openHere(l.Authn, cfg.Anonymous, cfg.Address)}
 	}
 	if certs != nil {
 		l.TLS = certs.Config

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/websocket"
 )
@@ -39,9 +40,14 @@ func (a *App) webDoor(cfg *Config, who *entry) (broker.Listener, error) {
 		return l, err
 	}
 	if m.Enabled && (l.Authn != nil || m.Anonymous || !public(cfg.HTTP.Address)) {
-		l.WebSocket = &websocket.Policy{Path: "/mqtt", Origins: m.Origins}
+		l.WebSocket = &websocket.Policy{Path: "/mqtt", Origins: m.Origins, Local: openHere(l.Authn, m.Anonymous, cfg.HTTP.Address)}
 	}
 	return l, nil
+}
+
+// openHere tells whether an address of this machine alone lets in who shows nothing: then a browser on it must not be taken in.
+func openHere(authn auth.Authenticator, anonymous bool, address string) bool {
+	return (authn == nil || anonymous) && loopback(address)
 }
 
 // webPolicy is which upgrades are taken; nil = none.
