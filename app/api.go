@@ -38,7 +38,7 @@ func (a *App) openAPI(context.Context) error {
 	}
 	o := options{Access: s.access, Status: a.overview, Logger: a.log, Accounts: a.people.accounts}
 	if a.disk != nil {
-		o.Engine = a.disk
+		o.Engine = backedUp{a.disk, a.people.db}
 	}
 	if a.reload != nil {
 		o.Config = configAPI{a.reload}

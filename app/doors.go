@@ -99,7 +99,7 @@ func (d *doors) doorOf(cfg Listener, who *entry, certs *certificates) (broker.Li
 		return l, err
 	}
 	if cfg.Protocol == ProtocolWebSocket {
-		l.WebSocket = &websocket.Policy{Path: cfg.Path, Origins: cfg.Origins}
+		l.WebSocket = &websocket.Policy{Path: cfg.Path, Origins: cfg.Origins, Local: openHere(l.Authn, cfg.Anonymous, cfg.Address)}
 	}
 	if certs != nil {
 		l.TLS = certs.Config
@@ -119,7 +119,7 @@ func (d *doors) webDoor(cfg *Config, who *entry) (broker.Listener, error) {
 		return l, err
 	}
 	if m.Enabled && (l.Authn != nil || m.Anonymous || !public(cfg.HTTP.Address)) {
-		l.WebSocket = &websocket.Policy{Path: "/mqtt", Origins: m.Origins}
+		l.WebSocket = &websocket.Policy{Path: "/mqtt", Origins: m.Origins, Local: openHere(l.Authn, m.Anonymous, cfg.HTTP.Address)}
 	}
 	return l, nil
 }
@@ -209,4 +209,9 @@ func (d *doors) flush() int {
 		return who.chain.Flush("")
 	}
 	return 0
+}
+
+// openHere tells whether an address of this machine alone lets in who shows nothing: then a browser on it must not be taken in.
+func openHere(authn auth.Authenticator, anonymous bool, address string) bool {
+	return (authn == nil || anonymous) && loopback(address)
 }

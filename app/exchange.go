@@ -6,6 +6,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/password"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/scram"
 )
 
@@ -19,7 +20,7 @@ func (a *App) openExchange(ctx context.Context) (auth.Exchanger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open enhanced authentication: %w", err)
 	}
-	return offered{scram.New(scramKeys{a.people.accounts}, secret, accounts.ScramIterations()), methods}, nil
+	return offered{scram.New(scramKeys{a.people.accounts}, secret, accounts.ScramIterations(), password.NewGuesses(a.cfg.Authentication.Password)), methods}, nil
 }
 
 // offered are the methods of an exchanger that the configuration names.

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"time"
 
 	"github.com/xdg-go/stringprep"
 
@@ -44,17 +45,26 @@ type Key struct {
 	Admit func(ctx context.Context, a *auth.Attempt) (*auth.Identity, error)
 }
 
+// Guard slows who guesses passwords. It may be asked by several goroutines at a time, about attempts whose Username is the one of the
+// exchange.
+type Guard interface {
+	Wait(a *auth.Attempt) time.Duration // no try before; 0 = at once
+	Wrong(a *auth.Attempt)              // it proved nothing
+	Right(a *auth.Attempt)              // it proved to be the user
+}
+
 // Exchanger begins exchanges. It may be used by several goroutines at a time.
 type Exchanger struct {
 	keys       Keys
 	secret     []byte
 	iterations []int
+	guard      Guard
 }
 
 // New makes an Exchanger. A user that there is not is answered as one that there is: with one of iterations, which are those
 // that keys are made with, at least one, and a salt; both follow from its name and secret. Only with a secret that outlives the
-// process do they stay the same as those of a real user do; nil = one of this process.
-func New(keys Keys, secret []byte, iterations []int) *Exchanger {
+// process do they stay the same as those of a real user do; nil = one of this process. A nil guard slows nobody.
+func New(keys Keys, secret []byte, iterations []int, guard Guard) *Exchanger {
 	if len(iterations) == 0 {
 		panic("scram: without iterations nobody could pass for a user")
 	}
@@ -62,7 +72,7 @@ func New(keys Keys, secret []byte, iterations []int) *Exchanger {
 		secret = make([]byte, 32)
 		rand.Read(secret) // never fails
 	}
-	return &Exchanger{keys: keys, secret: secret, iterations: iterations}
+	return &Exchanger{keys: keys, secret: secret, iterations: iterations, guard: guard}
 }
 
 // Methods implements auth.Exchanger.
@@ -95,6 +105,7 @@ func hashOf(method string) func() hash.Hash {
 type exchange struct {
 	x       *Exchanger
 	attempt *auth.Attempt
+	as      auth.Attempt // attempt, by the name that the exchange is about
 	hash    func() hash.Hash
 	state   state
 	key     *Key
@@ -148,6 +159,11 @@ func (e *exchange) first(ctx context.Context, message string) ([]byte, error) {
 	if e.attempt.HasUser && e.attempt.Username != name {
 		return nil, refuse("the user name of CONNECT is another one")
 	}
+	e.as = *e.attempt
+	e.as.Username = name
+	if err := e.slowed(); err != nil {
+		return nil, err
+	}
 	e.key, err = e.x.keys.Key(ctx, name, e.attempt.Method)
 	switch {
 	case err == nil:
@@ -189,6 +205,9 @@ func (e *exchange) final(ctx context.Context, message string) ([]byte, *auth.Ide
 	if !hmac.Equal([]byte(m.nonce), []byte(e.nonce)) { // F160: what was heard in another exchange is of no use
 		return nil, nil, refuse("the nonce is not of this exchange")
 	}
+	if err := e.slowed(); err != nil { // many exchanges that were begun at once gain nothing
+		return nil, nil, err
+	}
 	signed := e.signed + "," + m.bare
 	proof, signature := m.proof, sum(e.hash, e.key.StoredKey, signed)
 	if len(proof) != len(signature) {
@@ -200,13 +219,27 @@ func (e *exchange) final(ctx context.Context, message string) ([]byte, *auth.Ide
 	h := e.hash()
 	h.Write(proof)
 	if proved := hmac.Equal(h.Sum(nil), e.key.StoredKey); !proved || !e.known {
+		if e.x.guard != nil {
+			e.x.guard.Wrong(&e.as)
+		}
 		return nil, nil, refuse("nobody knows such credentials")
 	}
 	id, err := e.key.Admit(ctx, e.attempt)
 	if err != nil {
 		return nil, nil, err
 	}
+	if e.x.guard != nil {
+		e.x.guard.Right(&e.as)
+	}
 	return []byte("v=" + base64.StdEncoding.EncodeToString(sum(e.hash, e.key.ServerKey, signed))), id, nil
+}
+
+// slowed is the refusal of who has to wait before it may try again.
+func (e *exchange) slowed() error {
+	if e.x.guard == nil || e.x.guard.Wait(&e.as) <= 0 {
+		return nil
+	}
+	return &auth.Refusal{Reason: mqtt.ConnectionRateExceeded, Text: "try again later", By: By, Why: "too many wrong passwords came from this address"}
 }
 
 func sum(hashed func() hash.Hash, key []byte, text string) []byte {
