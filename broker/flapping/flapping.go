@@ -104,13 +104,6 @@ func (d *Detector) Set(c Config) {
 	d.c = c
 }
 
-// Config is what is in force.
-func (d *Detector) Config() Config {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.c
-}
-
 // Connected notes a connection at now (ms) and returns who flaps by it, nil = nobody. It tells once, until
 // there is quiet again.
 func (d *Detector) Connected(now int64, c *Connect) *Finding {

@@ -15,7 +15,7 @@ const start = 1_900_000_000_000
 func TestBucket(t *testing.T) {
 	f := func(rate int64, burst time.Duration, size, atOnce int64) {
 		t.Helper()
-		b := NewBucket(rate, burst)
+		b := newBucket(rate, burst)
 		now, sent, first := int64(start), int64(0), int64(0)
 		for now < start+10_000 {
 			if w := b.Wait(now, size); w > 0 {
@@ -41,14 +41,14 @@ func TestBucket(t *testing.T) {
 	f(1_000_000, 100*time.Millisecond, 1000, 100_000)
 	f(1000, time.Second, 2000, 2000) // larger than the bucket: one at a time
 	f(100_000_000_000, time.Second, 268_435_460, 268_435_460*372)
-	if NewBucket(0, time.Second) != nil {
+	if newBucket(0, time.Second) != nil {
 		t.Error("no rate is a rate")
 	}
 }
 
 // TestShared: goroutines share a bucket without a lock, and together get no more than there is, but for one each.
 func TestShared(t *testing.T) {
-	b := NewBucket(1000, time.Second)
+	b := newBucket(1000, time.Second)
 	const workers = 4
 	got := make(chan int, workers)
 	for range workers {

@@ -41,7 +41,7 @@ func (r Reason) String() string {
 
 // gauge is a bucket and what it measures.
 type gauge struct {
-	*Bucket
+	*bucket
 	bytes bool
 	why   Reason
 }
@@ -95,16 +95,16 @@ func (p *Pace) Delivered(now int64, bytes int) (why Reason, wait int64) {
 }
 
 // pair are the buckets of those who share them.
-type pair struct{ messages, bytes *Bucket }
+type pair struct{ messages, bytes *bucket }
 
 func newPair(messages, bytes int64, burst time.Duration) pair {
-	return pair{NewBucket(messages, burst), NewBucket(bytes, burst)}
+	return pair{newBucket(messages, burst), newBucket(bytes, burst)}
 }
 
 // account is what a user's clients share. It stays for as long as it matters.
 type account struct {
 	pair
-	connects *Bucket
+	connects *bucket
 	clients  int
 }
 
@@ -170,13 +170,13 @@ func (p *Pool) Connect(now int64, user string, class int) bool {
 func (p *Pool) Enter(now int64, w *Who, class int) *Pace {
 	c, u, answer := p.rateOf(class)
 	pace := &Pace{Answer: answer}
-	publish := func(b *Bucket, bytes bool, why Reason) {
+	publish := func(b *bucket, bytes bool, why Reason) {
 		if b != nil {
 			pace.publish = append(pace.publish, gauge{b, bytes, why})
 		}
 	}
-	publish(NewBucket(c.PublishMessages, p.rates.Burst), false, ClientMessages)
-	publish(NewBucket(c.PublishBytes, p.rates.Burst), true, ClientBytes)
+	publish(newBucket(c.PublishMessages, p.rates.Burst), false, ClientMessages)
+	publish(newBucket(c.PublishBytes, p.rates.Burst), true, ClientBytes)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if w.User != "" && (u.PublishMessages > 0 || u.PublishBytes > 0) {
@@ -200,10 +200,10 @@ func (p *Pool) Enter(now int64, w *Who, class int) *Pace {
 	publish(p.total.messages, false, TotalMessages)
 	publish(p.total.bytes, true, TotalBytes)
 	for _, g := range []gauge{
-		{NewBucket(c.DeliverMessages, p.rates.Burst), false, DeliverMessages},
-		{NewBucket(c.DeliverBytes, p.rates.Burst), true, DeliverBytes},
+		{newBucket(c.DeliverMessages, p.rates.Burst), false, DeliverMessages},
+		{newBucket(c.DeliverBytes, p.rates.Burst), true, DeliverBytes},
 	} {
-		if g.Bucket != nil {
+		if g.bucket != nil {
 			pace.deliver = append(pace.deliver, g)
 		}
 	}
@@ -239,7 +239,7 @@ func (p *Pool) account(now int64, user string, u UserRate) *account {
 		}
 		p.sweep = max(2*len(p.users), 1024)
 	}
-	a := &account{pair: newPair(u.PublishMessages, u.PublishBytes, p.rates.Burst), connects: NewBucket(u.Connects, time.Second)}
+	a := &account{pair: newPair(u.PublishMessages, u.PublishBytes, p.rates.Burst), connects: newBucket(u.Connects, time.Second)}
 	p.users[user] = a
 	return a
 }

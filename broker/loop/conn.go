@@ -293,14 +293,6 @@ func (c *Conn) offerRest() {
 	c.settle()
 }
 
-// offerKept is the answer to ResumeRead and the beginning after a Move.
-func (c *Conn) offerKept() {
-	c.offerRest()
-	if c.flags&(deaf|offered) == 0 {
-		c.t.resume(c)
-	}
-}
-
 func (c *Conn) offerLater() {
 	if c.flags&(offered|ended) == 0 {
 		c.flags |= offered

@@ -126,12 +126,17 @@ func (l *Loop) answerDrained() {
 	l.spare = l.spare[:0]
 }
 
+// offerKept offers input that was kept, after ResumeRead and at the beginning after a Move, and goes on reading.
 func (l *Loop) offerKept() {
 	l.offer, l.spare = l.spare, l.offer
 	for _, c := range l.spare {
-		if c.flags&offered != 0 {
-			c.flags &^= offered
-			c.offerKept()
+		if c.flags&offered == 0 {
+			continue
+		}
+		c.flags &^= offered
+		c.offerRest()
+		if c.flags&(deaf|offered) == 0 {
+			c.t.resume(c)
 		}
 	}
 	clear(l.spare)

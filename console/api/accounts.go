@@ -87,6 +87,25 @@ type Named struct {
 	Name string `path:"name" maxLength:"256"`
 }
 
+// namedCondition is a request about what bears a name, as long as it is as the condition says.
+type namedCondition struct {
+	Named
+	Condition
+}
+
+// deleting answers requests to delete what bears a name; of makes the change that does it.
+func (o *accountsOf) deleting(of func(name string) accounts.Change) func(context.Context, *namedCondition) (*struct{}, error) {
+	return func(ctx context.Context, in *namedCondition) (*struct{}, error) {
+		r, err := in.revision(accounts.AnyRevision)
+		if err != nil {
+			return nil, err
+		}
+		c := of(in.Name)
+		c.Delete, c.If = true, r
+		return nil, o.change(ctx, c)
+	}
+}
+
 // tagged is a body with its ETag.
 type tagged[T any] struct {
 	ETag string `header:"ETag"`

@@ -39,15 +39,5 @@ func (o *accountsOf) registerGroups(h huma.API) {
 		})
 	huma.Register(h, deleted(operation("group-delete", http.MethodDelete, "/groups/{name}", "groups",
 		"Delete a group that has no members any more", http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed)),
-		func(ctx context.Context, in *struct {
-			Named
-			Condition
-		},
-		) (*struct{}, error) {
-			r, err := in.revision(accounts.AnyRevision)
-			if err != nil {
-				return nil, err
-			}
-			return nil, o.change(ctx, accounts.Change{Group: &accounts.Group{Name: in.Name}, Delete: true, If: r})
-		})
+		o.deleting(func(name string) accounts.Change { return accounts.Change{Group: &accounts.Group{Name: name}} }))
 }

@@ -101,17 +101,7 @@ func (o *accountsOf) registerUsers(h huma.API) {
 		})
 	huma.Register(h, deleted(operation("user-delete", http.MethodDelete, "/users/{name}", "users",
 		"Delete a user; its clients are disconnected", http.StatusNotFound, http.StatusPreconditionFailed)),
-		func(ctx context.Context, in *struct {
-			Named
-			Condition
-		},
-		) (*struct{}, error) {
-			r, err := in.revision(accounts.AnyRevision)
-			if err != nil {
-				return nil, err
-			}
-			return nil, o.change(ctx, accounts.Change{User: &accounts.User{Name: in.Name}, Delete: true, If: r})
-		})
+		o.deleting(func(name string) accounts.Change { return accounts.Change{User: &accounts.User{Name: name}} }))
 	o.registerChanges(h)
 }
 

@@ -300,30 +300,20 @@ func TestAll(t *testing.T) {
 	}
 }
 
-// Users of a Mosquitto password file come in by one batch; who is there already keeps all but the password.
-func TestImportMosquitto(t *testing.T) {
+// A password file of Mosquitto is taken whole or not at all.
+func TestReadMosquitto(t *testing.T) {
 	const hash = "$7$101$G1cuOk4vkZ93Px2P$Awt5ZJbTOG5+IEka5ncPDA4QEfPOQsnt8lJt99DnkiRMHru9t3KLpwBjaZWc90iksOOKX7N9eveJcA/YKIjMbA=="
-	a := open(t, Options{})
-	there := User{Name: "ann", Kind: Person, Note: "stays"}
-	if err := a.Apply(t.Context(), []Change{{User: &there}}, nil); err != nil {
-		t.Fatal(err)
+	users, err := ReadMosquitto(strings.NewReader("# users\nann:" + hash + "\r\n\npump:" + hash + "\n"))
+	if err != nil || len(users) != 2 {
+		t.Fatalf("%+v, %v", users, err)
 	}
-	done := 0
-	n, err := a.ImportMosquitto(t.Context(), strings.NewReader("# users\nann:"+hash+"\r\n\npump:"+hash+"\n"), func(n int) { done = n })
-	if err != nil || n != 2 || done != 2 {
-		t.Fatalf("%d of %d, %v", n, done, err)
-	}
-	for _, name := range []string{"ann", "pump"} {
-		u, err := a.User(t.Context(), name)
-		if err != nil || u.Password != hash || (u.Note == "stays") != (name == "ann") {
-			t.Errorf("%+v %v", u, err)
+	for i, name := range []string{"ann", "pump"} {
+		if u := &users[i]; u.Name != name || u.Password != hash || u.Kind != Device {
+			t.Errorf("%+v", u)
 		}
 	}
-	if n, err := a.ImportMosquitto(t.Context(), strings.NewReader("new:"+hash+"\nbad\n"), nil); err == nil || n != 0 {
-		t.Errorf("%d %v", n, err)
-	}
-	if _, err := a.User(t.Context(), "new"); !errors.Is(err, ErrNotFound) {
-		t.Errorf("half a file came in: %v", err)
+	if users, err := ReadMosquitto(strings.NewReader("new:" + hash + "\nbad\n")); users != nil || err == nil || !strings.Contains(err.Error(), "line 2: ") {
+		t.Errorf("%+v, %v", users, err)
 	}
 }
 

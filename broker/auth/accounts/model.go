@@ -78,7 +78,7 @@ type Subject string
 // The subjects of bans.
 const (
 	BanClient  Subject = "client"  // a client id
-	BanUser    Subject = "user"    // the name of an identity
+	BanUser    Subject = "user"    // the name of an identity, where * stands for any characters
 	BanAddress Subject = "address" // an address or a network in CIDR notation
 	BanPattern Subject = "pattern" // of client ids, where * stands for any characters
 )

@@ -3,7 +3,6 @@ package accounts
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -57,28 +56,4 @@ func ReadMosquitto(r io.Reader) ([]User, error) {
 		return nil, errors.New("no users in it")
 	}
 	return users, nil
-}
-
-// ImportMosquitto takes over the users of a password file in one batch and tells how many. Of users that are there already only the password
-// changes.
-func (a *Accounts) ImportMosquitto(ctx context.Context, r io.Reader, progress func(done int)) (int, error) {
-	users, err := ReadMosquitto(r)
-	if err != nil {
-		return 0, err
-	}
-	changes := make([]Change, len(users))
-	for i := range users {
-		changes[i] = Change{User: &users[i], If: Absent}
-		switch there, err := a.User(ctx, users[i].Name); {
-		case err == nil:
-			there.Password, there.Keys = users[i].Password, nil
-			changes[i] = Change{User: &there, If: there.Revision}
-		case !errors.Is(err, ErrNotFound):
-			return 0, err
-		}
-	}
-	if err := a.Apply(ctx, changes, progress); err != nil {
-		return 0, err
-	}
-	return len(users), nil
 }

@@ -1,0 +1,82 @@
+package house
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// records are the decision records, by file, in order.
+func records(t *testing.T) (names []string, texts map[string]string) {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join("docs", "decisions", "[0-9]*.md"))
+	if err != nil || len(all) == 0 {
+		t.Fatal("no decision records", err)
+	}
+	texts = map[string]string{}
+	for _, name := range all {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, filepath.Base(name))
+		texts[filepath.Base(name)] = string(text)
+	}
+	return names, texts
+}
+
+// TestRecords holds that the list of decisions has each of them once, in order, by its title.
+func TestRecords(t *testing.T) {
+	const index = "docs/decisions/README.md"
+	was, err := os.ReadFile(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, texts := records(t)
+	title := regexp.MustCompile(`^# ([0-9]+)\. (.+)\n`)
+	head, _, _ := strings.Cut(string(was), "\n1. ")
+	var list strings.Builder
+	for _, name := range names {
+		m := title.FindStringSubmatch(texts[name])
+		if m == nil || fmt.Sprintf("%04s", m[1]) != name[:4] {
+			t.Fatalf("%s does not begin with a title such as \"# 35. What was chosen\", of its own number", name)
+		}
+		fmt.Fprintf(&list, "%s. [%s](%s)\n", m[1], m[2], name)
+	}
+	now := head + "\n" + list.String()
+	if *update {
+		if err := os.WriteFile(index, []byte(now), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if now != string(was) {
+		t.Errorf("%s is not the list of the records; run: go test . -update", index)
+	}
+}
+
+// TestModules holds that go.mod has two lists, what we import and what that needs, and that for each of the first there is a
+// record that says why.
+func TestModules(t *testing.T) {
+	text, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists := regexp.MustCompile(`(?m)^require[^\n]*`).FindAllString(string(text), -1)
+	if len(lists) != 2 {
+		t.Errorf("go.mod has %d lists of modules, not two: join them and run go mod tidy", len(lists))
+	}
+	_, texts := records(t)
+	var all strings.Builder
+	for _, text := range texts {
+		all.WriteString(text)
+	}
+	version := regexp.MustCompile(`/v[0-9]+$`)
+	for _, m := range regexp.MustCompile(`(?m)^(?:require )?\t?(\S+\.\S+/\S+) v\S+$`).FindAllStringSubmatch(string(text), -1) {
+		name := version.ReplaceAllString(m[1], "")
+		if !strings.Contains(all.String(), filepath.Base(name)) {
+			t.Errorf("no decision record names the module %s: say why it is there and how to leave it", name)
+		}
+	}
+}
