@@ -28,12 +28,13 @@ type reads interface {
 
 // entry is what decides who may connect: all backends, open, in one chain.
 type entry struct {
-	cfg   Authentication
-	chain *chain.Chain // nil = nobody is asked
-	close []func()
-	files []Watched
-	end   context.CancelFunc // of the watch
-	ended chan struct{}
+	cfg      Authentication
+	chain    *chain.Chain       // nil = nobody is asked
+	password *password.Password // of those in the chain; nil = it is not among them
+	close    []func()
+	files    []Watched
+	end      context.CancelFunc // of the watch
+	ended    chan struct{}
 }
 
 // openEntry opens the backends that the configuration asks. Nothing is asked yet.
@@ -83,7 +84,7 @@ func (k *entry) open(stored *people, name string, next bool, changed func(string
 		if err != nil {
 			return link, err
 		}
-		link.Authn = b
+		link.Authn, k.password = b, b
 		k.keep(b, b.Close)
 	case "jwt":
 		b, err := jwt.Open(ctx, k.cfg.JWT, jwt.Options{})
@@ -148,10 +149,7 @@ func (k *entry) shut() {
 
 // of is who is asked at one listener: nil = nobody.
 func (k *entry) of(names []string, anonymous bool) (auth.Authenticator, error) {
-	if len(names) == 0 {
-		names = k.cfg.Chain
-	}
-	if len(names) == 0 {
+	if names = k.names(names); len(names) == 0 {
 		return nil, nil
 	}
 	part, err := k.chain.Of(names...)
@@ -162,6 +160,14 @@ func (k *entry) of(names []string, anonymous bool) (auth.Authenticator, error) {
 		return guests{part}, nil
 	}
 	return part, nil
+}
+
+// names are the backends of one listener, by what it says itself.
+func (k *entry) names(own []string) []string {
+	if len(own) == 0 {
+		return append([]string{}, k.cfg.Chain...)
+	}
+	return own
 }
 
 // guests lets those in, as nobody, who show nothing at all; others are asked about.

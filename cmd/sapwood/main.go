@@ -32,6 +32,7 @@ type commands struct {
 	Devices    manage.DevicesCmd    `cmd:"" help:"Create devices with secrets."`
 	Rules      manage.RulesCmd      `cmd:"" help:"List and change the rules that are stored."`
 	ACL        aclCmd               `cmd:"" name:"acl" help:"Check and explain what clients may do."`
+	Listeners  manage.ListenersCmd  `cmd:"" help:"List where clients connect, with figures and certificates."`
 	Clients    manage.ClientsCmd    `cmd:"" help:"Act on clients."`
 	Ban        manage.BanCmd        `cmd:"" help:"Keep clients out."`
 	Unban      manage.UnbanCmd      `cmd:"" help:"Let clients in again."`

@@ -79,9 +79,18 @@ func (r *Rule) UnmarshalJSON(text []byte) error {
 		Who: auth.Who{Users: f.Users, Groups: f.Groups, Clients: f.Clients, CommonNames: f.CommonNames, Listeners: f.Listeners, Addresses: f.Addresses},
 	}}
 	for _, name := range append(f.Allow, f.Deny...) {
+		if name == "retain" { // to publish, but retained messages only, unless publish stands beside it
+			if f.Retain == "never" {
+				return errors.New("retain is never, but an action is retain")
+			}
+			name = auth.Publish.String()
+			if !slices.Contains(f.Allow, name) && !slices.Contains(f.Deny, name) {
+				f.Retain = "only"
+			}
+		}
 		i := slices.IndexFunc(ruleActions[:], func(a auth.Action) bool { return a.String() == name })
 		if i < 0 {
-			return fmt.Errorf("%q is no action: publish, subscribe or receive", name)
+			return fmt.Errorf("%q is no action: publish, subscribe, receive or retain", name)
 		}
 		n.Actions |= auth.ActionsOf(ruleActions[i])
 	}
