@@ -36,7 +36,7 @@ func (a *App) openAPI(context.Context) error {
 	}
 	o := options{Access: s.access, Status: a.overview, Doors: api.Doors{Listeners: a.doors.status, Backends: a.doors.backends}, Logger: a.log, Accounts: a.people.accounts}
 	if a.disk != nil {
-		o.Engine = a.disk
+		o.Engine = backedUp{a.disk, a.people.db}
 	}
 	if a.reload != nil {
 		o.Config = configAPI{a.reload}

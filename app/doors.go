@@ -37,7 +37,7 @@ type doors struct {
 func (a *App) openDoors(ctx context.Context) error {
 	d := a.doors
 	d.broker = a.broker
-	exchange, err := a.openExchange()
+	exchange, err := a.openExchange(ctx)
 	if err != nil {
 		return err
 	}

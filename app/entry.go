@@ -2,21 +2,17 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
-	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/certificate"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/chain"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/jwt"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/ldap"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/password"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/postgres"
-	"github.com/sapwood-mqtt/sapwood/broker/auth/scram"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/webhook"
 )
 
@@ -179,20 +175,4 @@ func (g guests) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Identi
 		return &auth.Identity{By: "anonymous"}, nil
 	}
 	return g.Authenticator.Authenticate(ctx, a)
-}
-
-// scramKeys gives the exchange the keys of stored users.
-type scramKeys struct{ *accounts.Accounts }
-
-// Key implements scram.Keys.
-func (s scramKeys) Key(ctx context.Context, user, method string) (*scram.Key, error) {
-	u, k, err := s.Keys(ctx, user, method)
-	if errors.Is(err, accounts.ErrNotFound) || errors.Is(err, accounts.ErrNoKey) {
-		return nil, auth.ErrUnknown
-	}
-	if err != nil {
-		return nil, err
-	}
-	admit := func(a *auth.Attempt) (*auth.Identity, error) { return u.Admit(a.ClientID, time.Now()) }
-	return &scram.Key{Salt: k.Salt, Iterations: k.Iterations, StoredKey: k.StoredKey, ServerKey: k.ServerKey, Admit: admit}, nil
 }

@@ -1,56 +1,28 @@
 package app
 
 import (
-	"crypto/rand"
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/scram"
 )
 
-// secretFile is where the data directory keeps what the answers about users that there are not follow from. Who has it can tell
-// those from users that there are, and nothing else.
-const secretFile = "scram.secret"
-
-// secretSize is its size in bytes.
-const secretSize = 32
-
-// openExchange opens enhanced authentication, nil where none is wanted.
-func (a *App) openExchange() (auth.Exchanger, error) {
+// openExchange opens enhanced authentication, nil where none is wanted. The secret that answers about users that there are not
+// follow from is kept in the database.
+func (a *App) openExchange(ctx context.Context) (auth.Exchanger, error) {
 	methods := a.cfg.Authentication.Scram
 	if len(methods) == 0 {
 		return nil, nil
 	}
-	var secret []byte // of this process
-	if a.disk != nil {
-		var err error
-		if secret, err = keptSecret(filepath.Join(a.cfg.Data, secretFile)); err != nil {
-			return nil, CannotStore(a.cfg.Data, err)
-		}
+	secret, err := a.people.db.Secret(ctx, "scram")
+	if err != nil {
+		return nil, CannotStore(a.cfg.Data, err)
 	}
-	return offered{scram.New(scramKeys{a.people.accounts}, secret, accounts.ScramIterations()...), methods}, nil
-}
-
-// keptSecret reads the secret, and makes it where there is none. One that others may read, or that is cut short, is refused.
-func keptSecret(path string) ([]byte, error) {
-	secret, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		secret = make([]byte, secretSize)
-		rand.Read(secret) // never fails
-		if err = os.WriteFile(path+".new", secret, 0o600); err == nil {
-			err = os.Rename(path+".new", path)
-		}
-		return secret, err
-	}
-	if err == nil && len(secret) < secretSize {
-		err = fmt.Errorf("%s has %d bytes, fewer than %d: delete it, and another one is made", path, len(secret), secretSize)
-	}
-	return secret, err
+	return offered{scram.New(scramKeys{a.people.accounts}, secret, accounts.ScramIterations()), methods}, nil
 }
 
 // offered are the methods of an exchanger that the configuration names.
@@ -61,3 +33,28 @@ type offered struct {
 
 // Methods implements auth.Exchanger.
 func (o offered) Methods() []string { return o.methods }
+
+// scramKeys gives the exchange the keys of stored users.
+type scramKeys struct{ *accounts.Accounts }
+
+// Key implements scram.Keys.
+func (s scramKeys) Key(ctx context.Context, user, method string) (*scram.Key, error) {
+	u, k, err := s.Keys(ctx, user, method)
+	if errors.Is(err, accounts.ErrNotFound) || errors.Is(err, accounts.ErrNoKey) {
+		return nil, auth.ErrUnknown
+	}
+	if err != nil {
+		return nil, err
+	}
+	admit := func(ctx context.Context, a *auth.Attempt) (*auth.Identity, error) {
+		now, _, err := s.Keys(ctx, user, method) // it may have been changed since the challenge
+		switch {
+		case errors.Is(err, accounts.ErrNotFound), errors.Is(err, accounts.ErrNoKey), err == nil && now.Password != u.Password:
+			return nil, fmt.Errorf("user %q was changed while it authenticated by %s", user, method)
+		case err != nil:
+			return nil, err
+		}
+		return now.Admit(a.ClientID, time.Now())
+	}
+	return &scram.Key{Salt: k.Salt, Iterations: k.Iterations, StoredKey: k.StoredKey, ServerKey: k.ServerKey, Admit: admit}, nil
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/phc"
 	"github.com/sapwood-mqtt/sapwood/broker/ban"
 	"github.com/sapwood-mqtt/sapwood/fleet/sqlite"
@@ -24,6 +25,7 @@ const prompt = 30 * time.Second
 type people struct {
 	log      *slog.Logger
 	rules    *rules
+	db       *sqlite.DB
 	accounts *accounts.Accounts
 	hashing  *phc.Gate // bounds how many passwords are hashed at once, whoever asks
 	bans     *ban.Table
@@ -45,8 +47,9 @@ func (a *App) openAccess(ctx context.Context) error {
 	}
 	a.open.add("database", func(context.Context) error { return db.Close() })
 	p := a.people
+	p.db = db
 	p.hashing = phc.NewGate(runtime.GOMAXPROCS(0), a.cfg.Authentication.Password.Queue)
-	p.accounts, err = accounts.New(accounts.Options{Store: db.Accounts(), Gate: p.hashing, Scram: a.cfg.Authentication.Scram})
+	p.accounts, err = accounts.New(accounts.Options{Store: db.Accounts(), Gate: p.hashing, Scram: a.cfg.Authentication.Scram, CheckRule: acl.Check})
 	if err != nil {
 		return fmt.Errorf("open the accounts: %w", err)
 	}

@@ -22,7 +22,7 @@ const (
 	scramSalt                = 16
 )
 
-// ScramIterations are those that keys are made with.
+// ScramIterations are all that keys are made with: what is made up for users that there are not has to have one of them, too.
 func ScramIterations() []int { return []int{scramIterations, scramIterationsGenerated} }
 
 func scramHash(method string) func() hash.Hash {
