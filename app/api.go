@@ -6,9 +6,7 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/console/api"
@@ -36,7 +34,7 @@ func (a *App) openAPI(context.Context) error {
 	if err != nil {
 		return CannotStore(a.cfg.Data, err)
 	}
-	o := options{Access: s.access, Status: a.overview, Logger: a.log, Accounts: a.people.accounts}
+	o := options{Access: s.access, Status: a.overview, Doors: api.Doors{Listeners: a.doors.status, Backends: a.doors.backends}, Logger: a.log, Accounts: a.people.accounts}
 	if a.disk != nil {
 		o.Engine = backedUp{a.disk, a.people.db}
 	}
@@ -77,37 +75,6 @@ func local(at string) string {
 		u.Host = "localhost:" + u.Port()
 	}
 	return u.String()
-}
-
-// overview answers GET /api/v1/status.
-func (a *App) overview() api.Overview {
-	now := time.Now()
-	v := api.Overview{
-		Version: Version, Started: a.began, Uptime: now.Sub(a.began).Seconds(),
-		Durability: string(a.cfg.Durability), Promise: a.cfg.Promise(), Warnings: a.warnings(),
-	}
-	if err := a.isReady(); err != nil {
-		v.Reason = err.Error()
-	}
-	v.Ready = v.Reason == ""
-	b, _ := a.broker.Stats()
-	kept := a.store.Stats()
-	v.Counts = api.Counts{
-		Connected: b.Connected, Sessions: b.Sessions, Subscriptions: b.Subscriptions,
-		Retained: kept.Retained, RetainedBytes: kept.RetainedBytes,
-		QueuedMessages: kept.Messages, QueuedBytes: b.QueuedBytes,
-		StoreErrors: b.StoreErrors, WrongLogins: a.site.access.Failures(),
-	}
-	if a.disk != nil {
-		s := a.disk.Status()
-		v.Store = &api.Disk{Dir: s.Dir, Health: s.Health, Bytes: s.Bytes, Live: s.Live, Free: s.Free, Damaged: s.Damaged}
-	}
-	return v
-}
-
-// warnings are what weakens the promise, and what is open to others.
-func (a *App) warnings() []string {
-	return append(slices.Clone(a.found.Warnings), a.config().Warnings()...)
 }
 
 // OpenAPI describes the API, as a file for other tools.

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime/debug"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 )
@@ -84,6 +86,7 @@ func (a *App) Start(ctx context.Context) error {
 }
 
 func (a *App) start(ctx context.Context) error {
+	a.limitMemory()
 	for _, open := range []func(context.Context) error{
 		a.openACME, a.openHTTP, a.openStore, a.openAccess, a.openBroker, a.openActing, a.openDoors, a.openAPI,
 	} {
@@ -98,6 +101,18 @@ func (a *App) start(ctx context.Context) error {
 	}
 	a.openReload()
 	return nil
+}
+
+// limitMemory has the collector work harder before the machine's memory is exhausted, unless GOMEMLIMIT says when.
+func (a *App) limitMemory() {
+	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+		return
+	}
+	if hard := overload.HardLimit(); hard > 0 {
+		limit := hard / 10 * 9
+		debug.SetMemoryLimit(limit)
+		a.log.Debug("GOMEMLIMIT is not set: the limit is nine tenths of what there is", "limit", limit, "of", hard)
+	}
 }
 
 // giveBack gives the system the memory that reading the store took and nobody needs any more, which may be as much as what

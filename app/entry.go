@@ -2,21 +2,17 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
-	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/certificate"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/chain"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/jwt"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/ldap"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/password"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/postgres"
-	"github.com/sapwood-mqtt/sapwood/broker/auth/scram"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/webhook"
 )
 
@@ -28,12 +24,13 @@ type reads interface {
 
 // entry is what decides who may connect: all backends, open, in one chain.
 type entry struct {
-	cfg   Authentication
-	chain *chain.Chain // nil = nobody is asked
-	close []func()
-	files []Watched
-	end   context.CancelFunc // of the watch
-	ended chan struct{}
+	cfg      Authentication
+	chain    *chain.Chain       // nil = nobody is asked
+	password *password.Password // of those in the chain; nil = it is not among them
+	close    []func()
+	files    []Watched
+	end      context.CancelFunc // of the watch
+	ended    chan struct{}
 }
 
 // openEntry opens the backends that the configuration asks. Nothing is asked yet.
@@ -83,7 +80,7 @@ func (k *entry) open(stored *people, name string, next bool, changed func(string
 		if err != nil {
 			return link, err
 		}
-		link.Authn = b
+		link.Authn, k.password = b, b
 		k.keep(b, b.Close)
 	case "jwt":
 		b, err := jwt.Open(ctx, k.cfg.JWT, jwt.Options{})
@@ -148,10 +145,7 @@ func (k *entry) shut() {
 
 // of is who is asked at one listener: nil = nobody.
 func (k *entry) of(names []string, anonymous bool) (auth.Authenticator, error) {
-	if len(names) == 0 {
-		names = k.cfg.Chain
-	}
-	if len(names) == 0 {
+	if names = k.names(names); len(names) == 0 {
 		return nil, nil
 	}
 	part, err := k.chain.Of(names...)
@@ -164,6 +158,14 @@ func (k *entry) of(names []string, anonymous bool) (auth.Authenticator, error) {
 	return part, nil
 }
 
+// names are the backends of one listener, by what it says itself.
+func (k *entry) names(own []string) []string {
+	if len(own) == 0 {
+		return append([]string{}, k.cfg.Chain...)
+	}
+	return own
+}
+
 // guests lets those in, as nobody, who show nothing at all; others are asked about.
 type guests struct{ auth.Authenticator }
 
@@ -173,29 +175,4 @@ func (g guests) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Identi
 		return &auth.Identity{By: "anonymous"}, nil
 	}
 	return g.Authenticator.Authenticate(ctx, a)
-}
-
-// scramKeys gives the exchange the keys of stored users.
-type scramKeys struct{ *accounts.Accounts }
-
-// Key implements scram.Keys.
-func (s scramKeys) Key(ctx context.Context, user, method string) (*scram.Key, error) {
-	u, k, err := s.Keys(ctx, user, method)
-	if errors.Is(err, accounts.ErrNotFound) || errors.Is(err, accounts.ErrNoKey) {
-		return nil, auth.ErrUnknown
-	}
-	if err != nil {
-		return nil, err
-	}
-	admit := func(ctx context.Context, a *auth.Attempt) (*auth.Identity, error) {
-		now, _, err := s.Keys(ctx, user, method) // it may have been changed since the challenge
-		switch {
-		case errors.Is(err, accounts.ErrNotFound), errors.Is(err, accounts.ErrNoKey), err == nil && now.Password != u.Password:
-			return nil, fmt.Errorf("user %q was changed while it authenticated by %s", user, method)
-		case err != nil:
-			return nil, err
-		}
-		return now.Admit(a.ClientID, time.Now())
-	}
-	return &scram.Key{Salt: k.Salt, Iterations: k.Iterations, StoredKey: k.StoredKey, ServerKey: k.ServerKey, Admit: admit}, nil
 }

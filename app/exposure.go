@@ -18,8 +18,10 @@ type exposure struct {
 }
 
 // exposure is that of a listener in this configuration.
-func (c *Config) exposure(l Listener) exposure {
-	asked := len(l.Backends) > 0 || len(c.Authentication.Chain) > 0
+func (c *Config) exposure(l Listener) exposure { return c.Authentication.exposure(l) }
+
+func (c *Authentication) exposure(l Listener) exposure {
+	asked := len(l.Backends) > 0 || len(c.Chain) > 0
 	return exposure{
 		address: l.Address, authenticated: asked && !l.Anonymous, encrypted: l.TLS.Enabled(), anonymous: l.Anonymous, plaintext: l.Plaintext,
 	}

@@ -160,7 +160,7 @@ func TestBadRuleIsNotKept(t *testing.T) {
 func TestScramOfUsers(t *testing.T) {
 	s := &testSite{T: t, file: t.TempDir() + "/sapwood.yaml"}
 	s.write(strings.Replace(locked(freeAddress(t), ", scram: [SCRAM-SHA-256]"), "durability: memory\n", "", 1))
-	s.App = s.start("")
+	s.App = s.start()
 	challenge := func(user string) string {
 		t.Helper()
 		e, err := s.doors.exchange.Begin(&auth.Attempt{Method: scram.SHA256})
@@ -206,7 +206,7 @@ func TestScramOfUsers(t *testing.T) {
 	if err := s.Stop(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	s.App = s.start("")
+	s.App = s.start()
 	if again := challenge("nobody"); again != made {
 		t.Errorf("%s, but before the restart %s", again, made)
 	}

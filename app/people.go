@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
 	"time"
@@ -15,8 +14,6 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/phc"
 	"github.com/sapwood-mqtt/sapwood/broker/ban"
-	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
-	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/fleet/sqlite"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -28,8 +25,8 @@ const prompt = 30 * time.Second
 type people struct {
 	log      *slog.Logger
 	rules    *rules
-	accounts *accounts.Accounts
 	db       *sqlite.DB
+	accounts *accounts.Accounts
 	hashing  *phc.Gate // bounds how many passwords are hashed at once, whoever asks
 	bans     *ban.Table
 	control  *broker.Control // nil until there is a broker
@@ -120,18 +117,4 @@ func (p *people) readRules(ctx context.Context) error {
 		rules[i] = r.Rule
 	}
 	return p.rules.policy.Set("stored", rules)
-}
-
-// InBackups is the database as backups of the store hold it.
-func InBackups(db *sqlite.DB) disk.Beside { return disk.Beside{Name: sqlite.File, Copy: db.Snapshot} }
-
-// backedUp is the store with all that its backups hold.
-type backedUp struct {
-	*disk.Store
-	db *sqlite.DB
-}
-
-// Backup is that of disk.Store, and of the database.
-func (b backedUp) Backup(ctx context.Context, w io.Writer, progress api.Progress) error {
-	return b.Store.Backup(ctx, w, progress, InBackups(b.db))
 }

@@ -50,11 +50,11 @@ type testSite struct {
 func serveFile(t *testing.T, text string) *testSite {
 	s := &testSite{T: t, file: filepath.Join(t.TempDir(), "sapwood.yaml")}
 	s.write(text)
-	s.App = s.start(text)
+	s.App = s.start()
 	return s
 }
 
-func (s *testSite) start(string) *App {
+func (s *testSite) start() *App {
 	loaded, err := Source{File: s.file, Environ: []string{"SAPWOOD_DATA=" + filepath.Join(filepath.Dir(s.file), "data")}}.Load()
 	if err != nil {
 		s.Fatal(err)
@@ -318,7 +318,7 @@ func TestHistory(t *testing.T) {
 	if err := s.Stop(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	s.App = s.start("")
+	s.App = s.start()
 	if got := of("log.level"); got.By != "the test" || !got.Since.Equal(done.When) {
 		t.Error(got)
 	}

@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/lock"
+	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/fleet/sqlite"
 )
 
 // openStore opens what keeps, and notes what was found there.
@@ -100,4 +104,18 @@ func CannotStore(dir string, err error) *SettingError {
 		e.Why = strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 	return e
+}
+
+// InBackups is the database as backups of the store hold it.
+func InBackups(db *sqlite.DB) disk.Beside { return disk.Beside{Name: sqlite.File, Copy: db.Snapshot} }
+
+// backedUp is the store with all that its backups hold.
+type backedUp struct {
+	*disk.Store
+	db *sqlite.DB
+}
+
+// Backup is that of disk.Store, and of the database.
+func (b backedUp) Backup(ctx context.Context, w io.Writer, progress api.Progress) error {
+	return b.Store.Backup(ctx, w, progress, InBackups(b.db))
 }

@@ -50,7 +50,7 @@ func (p *Poller) Changed(paths []string) []string {
 			f = &file{}
 			f.look(path)
 			f.told = f.is
-			if !p.Since.IsZero() && f.info != nil && f.info.ModTime().After(p.Since.Add(-settled)) {
+			if !p.Since.IsZero() && f.info != nil && f.info.ModTime().After(p.Since.Add(-grain(f.info.ModTime()))) {
 				f.told, f.waiting = content{}, true
 			}
 		} else if f.changed(path) {
@@ -63,6 +63,15 @@ func (p *Poller) Changed(paths []string) []string {
 		p.Since = began
 	}
 	return changed
+}
+
+// grain is how much later than its time of modification a file may have been written: systems take that from a clock that ticks, or keep
+// whole seconds only.
+func grain(modified time.Time) time.Duration {
+	if modified.Nanosecond() == 0 {
+		return settled
+	}
+	return 20 * time.Millisecond
 }
 
 func (f *file) changed(path string) bool {

@@ -83,4 +83,17 @@ func TestSince(t *testing.T) {
 			t.Error("a file written before changed")
 		}
 	}
+
+	// Nor is one that was written a moment before, unless the file system keeps whole seconds only.
+	for age, want := range map[time.Duration]bool{-100 * time.Millisecond: false, -time.Second: true} {
+		since := time.Now().Truncate(time.Second).Add(time.Second)
+		if err := os.Chtimes(path, since.Add(age), since.Add(age)); err != nil {
+			t.Fatal(err)
+		}
+		p = Poller{Since: since}
+		p.Changed([]string{path})
+		if got := len(p.Changed([]string{path})) == 1; got != want {
+			t.Errorf("written %v before: %v", -age, got)
+		}
+	}
 }

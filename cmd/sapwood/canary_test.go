@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,6 +26,7 @@ type aviary struct {
 	*testing.T
 	canaries map[string]string // text to where it was put
 	searched int
+	entered  int // clients that were let in
 }
 
 // canary makes one for a place.
@@ -57,17 +59,77 @@ func (a *aviary) run(env []string, args ...string) {
 	a.search("sapwood "+strings.Join(args, " "), out)
 }
 
-// secretSettings sets every setting that is a secret, by its variable; an element of a list by the first one's.
-func (a *aviary) secretSettings() (env []string) {
+// secretSettings sets every setting that is a secret by its variable, every other one by a file that the variable refers to; of a
+// list, in its first element.
+func (a *aviary) secretSettings(dir string) (env []string) {
 	schema, err := json.Marshal(app.Schema())
 	if err != nil {
 		a.Fatal(err)
 	}
 	a.search("the schema", schema)
-	for _, key := range app.SecretKeys() {
-		env = append(env, strings.ReplaceAll(key.Env, "[N]", "0")+"="+a.canary(key.Path))
+	env = append(env, "SAPWOOD_AUTHENTICATION_HTTP_HEADERS_0_NAME=X-Key")
+	for i, key := range app.SecretKeys() {
+		value := a.canary(key.Path) + strings.Repeat("-", 64) // as long as any must be
+		if i%2 == 0 {
+			file := filepath.Join(dir, fmt.Sprint("secret", i))
+			if err := os.WriteFile(file, []byte(value+"\n"), 0o600); err != nil {
+				a.Fatal(err)
+			}
+			value = "${file:" + file + "}"
+		}
+		env = append(env, strings.ReplaceAll(key.Env, "_N_", "_0_")+"="+value)
 	}
 	return env
+}
+
+// backends is a configuration that asks every backend, each at a listener of its own after the first one; their servers are not there.
+// The listener for certificates shows one whose private key is a canary.
+func (a *aviary) backends(dir string) string {
+	if out, err := exec.Command("sapwood", "cert", "init", "localhost", "--dir", dir).CombinedOutput(); err != nil {
+		a.Fatalf("%v: %s", err, out)
+	}
+	for _, name := range []string{"ca.key", "server.key"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			a.Fatal(err)
+		}
+		a.canaries[strings.Split(string(text), "\n")[1]] = name
+	}
+	text := "log: {level: debug}\nauthentication:\n  scram: [SCRAM-SHA-256, SCRAM-SHA-512]\n" +
+		"  http: {url: 'http://127.0.0.1:1/'}\n  postgres: {port: 1, query: 'select $1'}\n" +
+		"  ldap: {url: 'ldap://127.0.0.1:1', bind_dn: 'cn=broker', base: 'dc=example'}\n" +
+		"listeners:\n  - authentication: [password]\n"
+	for _, name := range []string{"jwt", "http", "postgres", "ldap"} {
+		text += fmt.Sprintf("  - {name: %s, address: '127.0.0.1:0', authentication: [%[1]s]}\n", name)
+	}
+	return text + fmt.Sprintf("  - {name: tls, address: '127.0.0.1:0', authentication: [certificate], tls: {certificate: %[1]s/server.crt, key: %[1]s/server.key, client_ca: %[1]s/ca.crt}}\n", dir)
+}
+
+// people makes a user and a device, whose secrets are canaries from here on, and gives their passwords.
+func (a *aviary) people(env []string, data string) []string {
+	password := a.canary("the password of a user")
+	cmd := exec.Command("sapwood", "users", "add", "u", "--person", "--password-stdin", "--data", data)
+	cmd.Env, cmd.Stdin = env, strings.NewReader(password+"\n")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		a.Fatalf("%v: %s", err, out)
+	}
+	a.search("users add", out)
+	cmd = exec.Command("sapwood", "devices", "create", "press-07", "--data", data)
+	cmd.Env = env
+	if out, err = cmd.Output(); err != nil {
+		a.Fatalf("%v: %s", err, out)
+	}
+	device := strings.Split(strings.TrimSpace(string(out)), ",") // name,secret and below them ours
+	secret := device[len(device)-1]
+	if len(secret) < 16 {
+		a.Fatalf("no secret: %s", out)
+	}
+	a.canaries[secret] = "the secret of a device"
+	a.run(env, "users", "list", "--json", "--data", data)
+	a.run(env, "users", "show", "u", "--data", data)
+	a.run(env, "users", "show", "press-07", "--data", data)
+	return []string{password, secret}
 }
 
 // F158: a running process that has canaries in the place of all its secrets shows none, whatever it is asked and however it ends.
@@ -82,10 +144,10 @@ func TestCanaries(t *testing.T) {
 		}
 	}
 	referred := filepath.Join(dir, "level")
-	write(file, "log: {level: debug}\n")
+	write(file, a.backends(filepath.Join(dir, "pki")))
 	write(referred, a.canary("a file that a reference names")+"\n")
 	admin := a.canary("the password of admin")
-	secrets := a.secretSettings()
+	secrets := a.secretSettings(dir)
 	// A variable that only a reference names.
 	base := append(os.Environ(), "CANARY="+a.canary("a variable that a reference names"))
 	env := append(append([]string{}, base...), secrets...)
@@ -118,7 +180,14 @@ func TestCanaries(t *testing.T) {
 	}
 	a.canaries[local.Key] = "the local key"
 
-	a.mqtt(strings.TrimPrefix(began.MQTT[0], "mqtt://"))
+	passwords := a.people(env, data)
+	for _, url := range began.MQTT {
+		for _, user := range []string{"u", "press-07"} {
+			for _, password := range append(passwords, a.canary("the password of a client")) {
+				a.mqtt(url, user, password)
+			}
+		}
+	}
 	// What goes wrong with a file is told without what stands in it.
 	lines := "log: {level: '${file:" + referred + "}'}\nsys: {interval: '${env:CANARY}'}\n"
 	for _, s := range app.SecretKeys() {
@@ -166,31 +235,37 @@ func TestCanaries(t *testing.T) {
 	a.search("the log", logs.Bytes())
 	delete(a.canaries, local.Key) // it is kept, for commands of the same user
 	a.files(data)
+	if a.entered < 2 {
+		t.Errorf("%d clients were let in", a.entered)
+	}
 	if a.searched < 30 {
 		t.Errorf("only %d outputs were searched", a.searched)
 	}
 }
 
-// mqtt connects with a password, which is not asked for and not told.
-func (a *aviary) mqtt(address string) {
+// mqtt connects with a password, which may be good; TLS listeners see bytes that are none.
+func (a *aviary) mqtt(url, user, password string) {
 	a.Helper()
-	password := a.canary("the password of a client")
-	body := append([]byte{0, 4, 'M', 'Q', 'T', 'T', 4, 0xC2, 0, 60, 0, 1, 'c', 0, 1, 'u', 0, byte(len(password))}, password...)
+	field := func(s string) []byte { return append([]byte{0, byte(len(s))}, s...) }
+	body := slices.Concat([]byte{0, 4, 'M', 'Q', 'T', 'T', 4, 0xC2, 0, 60, 0, 1, 'c'}, field(user), field(password))
+	packet := append([]byte{0x10, byte(len(body))}, body...)
+	_, address, _ := strings.Cut(url, "://")
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		a.Fatal(err)
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := c.Write(append([]byte{0x10, byte(len(body))}, body...)); err != nil {
+	if _, err := c.Write(packet); err != nil {
 		a.Fatal(err)
 	}
 	var ack [4]byte
-	if _, err := io.ReadFull(c, ack[:]); err != nil {
-		a.Fatal(err)
+	if _, err := io.ReadFull(c, ack[:]); err != nil || ack[3] != 0 {
+		return
 	}
+	a.entered++
 	// A second CONNECT is an error that may be written to the log.
-	c.Write(append([]byte{0x10, byte(len(body))}, body...))
+	c.Write(packet)
 	io.Copy(io.Discard, c)
 }
 

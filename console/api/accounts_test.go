@@ -229,6 +229,8 @@ func TestRules(t *testing.T) {
 	d.ask("GET", "/rules", "", 200, "[]")
 	resp, text := d.ask("POST", "/rules", `{"allow":["publish","receive"],"topics":["a/{client}/#"],"groups":["line-a"],"addresses":["10.0.0.0/8"],"qos":[0,1],"retain":"never","priority":3}`, 201,
 		`"allow":["publish","receive"]`, `"retain":"never"`, `"qos":[0,1]`, `"addresses":["10.0.0.0/8"]`)
+	d.ask("POST", "/rules", `{"deny":["retain"],"topics":["#"]}`, 201, `"deny":["publish"]`, `"retain":"only"`) // the configuration's word for it
+	d.ask("POST", "/rules", `{"deny":["retain"],"topics":["#"],"retain":"never"}`, 422, "retain is never")
 	var r Rule
 	if err := json.Unmarshal([]byte(text), &r); err != nil || r.ID == "" || resp.Header.Get("ETag") == "" {
 		t.Fatal(err, text)
@@ -317,7 +319,7 @@ func TestExplain(t *testing.T) {
 func TestBans(t *testing.T) {
 	f := &floor{}
 	d := atDesk(t, Policy{Bans: f})
-	d.ask("POST", "/bans", `{"subject":"address","value":"192.0.2.0/24","reason":"scanner","ttl_seconds":3600}`, 200, `"met":2`, `"until":"`, `"by":"API"`)
+	d.ask("POST", "/bans", `{"subject":"address","value":"192.0.2.0/24","reason":"scanner","ttl_seconds":3600}`, 200, `"met":2`, `"until":"`, `"by":"API user admin"`)
 	if left := time.Until(f.bans[0].Until); left < 59*time.Minute || left > time.Hour {
 		t.Errorf("for %v", left)
 	}

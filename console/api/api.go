@@ -5,6 +5,7 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -38,6 +40,7 @@ type Engine[S, R, C any] interface {
 type Options[S, R, C any] struct {
 	Access *access.Access
 	Status func() Overview
+	Doors  Doors           // where clients come in
 	Engine Engine[S, R, C] // nil = nothing is kept on disk
 	Config Configuration   // nil = there is none to show
 	Logger *slog.Logger
@@ -84,6 +87,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 		OperationID: "status", Method: http.MethodGet, Path: prefix + "/status", Tags: []string{"process"},
 		Summary: "What the process is, what it promises and how it is", Errors: refusals(),
 	}, func(context.Context, *struct{}) (*answer[Overview], error) { return &answer[Overview]{o.Status()}, nil })
+	registerDoors(h, o.Doors)
 	registerStore(a, h, o.Engine)
 	registerConfig(h, o.Config)
 	registerAccounts(a, h, o.Accounts)
@@ -192,7 +196,7 @@ func guard(who *access.Access, next http.Handler) http.Handler {
 		var slow *access.SlowError
 		switch {
 		case err == nil:
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), caller{}, userOf(r.Header.Get("Authorization")))))
 		case errors.As(err, &slow):
 			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(slow.Wait.Seconds()))))
 			problem(w, http.StatusTooManyRequests, err.Error())
@@ -204,4 +208,25 @@ func guard(who *access.Access, next http.Handler) http.Handler {
 			problem(w, http.StatusUnauthorized, err.Error())
 		}
 	})
+}
+
+// caller is the key of the request's user in its context.
+type caller struct{}
+
+// callerOf names who sent a request that was let in.
+func callerOf(ctx context.Context) string {
+	by, _ := ctx.Value(caller{}).(string)
+	return by
+}
+
+// userOf names the user of a request that was let in.
+func userOf(authorization string) string {
+	scheme, rest, _ := strings.Cut(authorization, " ")
+	if strings.EqualFold(scheme, "basic") {
+		if text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(rest)); err == nil {
+			user, _, _ := strings.Cut(string(text), ":")
+			return "API user " + user
+		}
+	}
+	return "API key"
 }

@@ -50,7 +50,7 @@ func registerBans(h huma.API, b Bans) {
 			if !ban.Until.IsZero() && !ban.Until.After(time.Now()) {
 				return nil, huma.Error422UnprocessableEntity("the ban would be over already")
 			}
-			ban.By = "API"
+			ban.By = callerOf(ctx)
 			met, err := b.Add(ctx, ban)
 			if err != nil {
 				return nil, huma.Error422UnprocessableEntity(err.Error())

@@ -2,9 +2,7 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -127,33 +125,14 @@ func registerConfig(h huma.API, c Configuration) {
 	})
 
 	reload := op("config-reload", http.MethodPost, "/config/reload", "Read the configuration again and apply it without a restart, or change nothing if something is wrong with it")
-	reload.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
-		next(huma.WithValue(ctx, caller{}, userOf(ctx.Header("Authorization"))))
-	}}
 	huma.Register(h, reload, func(ctx context.Context, _ *struct{}) (*answer[ConfigReload], error) {
 		if c == nil {
 			return nil, huma.Error404NotFound("this process was not started from a configuration")
 		}
-		by, _ := ctx.Value(caller{}).(string)
-		result, err := c.Reload(ctx, by)
+		result, err := c.Reload(ctx, callerOf(ctx))
 		if err != nil {
 			return nil, huma.Error503ServiceUnavailable(err.Error())
 		}
 		return &answer[ConfigReload]{result}, nil
 	})
-}
-
-// caller is the key of the request's user in its context.
-type caller struct{}
-
-// userOf names the user of a request that was let in.
-func userOf(authorization string) string {
-	scheme, rest, _ := strings.Cut(authorization, " ")
-	if strings.EqualFold(scheme, "basic") {
-		if text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(rest)); err == nil {
-			user, _, _ := strings.Cut(string(text), ":")
-			return "API user " + user
-		}
-	}
-	return "API key"
 }

@@ -12,6 +12,7 @@ type Overview struct {
 	Ready      bool      `json:"ready" doc:"As /readyz says."`
 	Reason     string    `json:"reason,omitempty" doc:"Why it is not ready."`
 	Warnings   []string  `json:"warnings,omitempty" doc:"What weakens a promise, such as a data directory on a network file system."`
+	Overload   Overload  `json:"overload"`
 	Counts     Counts    `json:"counts"`
 	Store      *Disk     `json:"store,omitempty" doc:"The store on disk in short; GET /api/v1/store tells all. Absent with durability memory."`
 }
@@ -37,4 +38,10 @@ type Disk struct {
 	Live    int64  `json:"live_bytes" doc:"Of those, what is still needed, about."`
 	Free    int64  `json:"free_bytes" doc:"Left on the file system."`
 	Damaged int    `json:"damaged" doc:"Parts found damaged since the start; they are set aside."`
+}
+
+// Overload is what is shed at present.
+type Overload struct {
+	Shed string `json:"shed" doc:"What is shed: all up to it, in the order normal, connects, QoS 0, publishes."`
+	Why  string `json:"why,omitempty"`
 }

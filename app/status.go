@@ -1,0 +1,104 @@
+package app
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/admission"
+	"github.com/sapwood-mqtt/sapwood/console/api"
+)
+
+// overview answers GET /api/v1/status.
+func (a *App) overview() api.Overview {
+	now := time.Now()
+	v := api.Overview{
+		Version: Version, Started: a.began, Uptime: now.Sub(a.began).Seconds(),
+		Durability: string(a.cfg.Durability), Promise: a.cfg.Promise(), Warnings: a.warnings(),
+	}
+	if err := a.isReady(); err != nil {
+		v.Reason = err.Error()
+	}
+	v.Ready = v.Reason == ""
+	heavy := a.broker.Overload()
+	v.Overload = api.Overload{Shed: heavy.Level.String(), Why: heavy.Why}
+	b, _ := a.broker.Stats()
+	kept := a.store.Stats()
+	v.Counts = api.Counts{
+		Connected: b.Connected, Sessions: b.Sessions, Subscriptions: b.Subscriptions,
+		Retained: kept.Retained, RetainedBytes: kept.RetainedBytes,
+		QueuedMessages: kept.Messages, QueuedBytes: b.QueuedBytes,
+		StoreErrors: b.StoreErrors, WrongLogins: a.site.access.Failures(),
+	}
+	if a.disk != nil {
+		s := a.disk.Status()
+		v.Store = &api.Disk{Dir: s.Dir, Health: s.Health, Bytes: s.Bytes, Live: s.Live, Free: s.Free, Damaged: s.Damaged}
+	}
+	return v
+}
+
+// warnings are what weakens the promise, what is open to others, and what of TLS needs care.
+func (a *App) warnings() []string {
+	all := append(slices.Clone(a.found.Warnings), a.config().Warnings()...)
+	if a.site.certs != nil {
+		for _, w := range a.site.certs.Status().Warnings {
+			all = append(all, "http.tls: "+w)
+		}
+	}
+	for _, g := range a.doors.all() {
+		if g.certs != nil {
+			for _, w := range g.certs.Status().Warnings {
+				all = append(all, "the listener "+g.door.Listener().Name+": "+w)
+			}
+		}
+	}
+	return all
+}
+
+// status tells about all listeners.
+func (d *doors) status() (all []api.Listener) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, g := range d.gates {
+		f := g.door.Figures()
+		l := api.Listener{
+			Name: g.cfg.name(), URL: g.url(), Authentication: d.entry.names(g.cfg.Backends), Warning: d.entry.cfg.exposure(g.cfg).warning(),
+			Connections: f.Connections, Addresses: f.Addresses, WaitingForHandshake: f.WaitingForHandshake, Handshaking: f.Handshaking,
+			Turned: map[string]uint64{},
+		}
+		for reason, n := range f.Turned {
+			if n > 0 {
+				l.Turned[admission.Reason(reason).String()] = n
+			}
+		}
+		if g.certs != nil {
+			status := g.certs.Status()
+			l.TLS = &status
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+// backends tells what was asked of those that are asked who clients are.
+func (d *doors) backends() (all []api.Backend) {
+	who := d.who()
+	if who.chain == nil {
+		return nil
+	}
+	for _, c := range who.chain.Counts() {
+		b := api.Backend{
+			Name: c.Name, Asked: c.Asked, Accepted: c.Accepted, Refused: c.Refused, Unknown: c.Unknown, Failed: c.Failed,
+			CacheHits: c.CacheHits, Open: c.Open, LastError: c.LastError,
+		}
+		if c.Name == "password" && who.password != nil {
+			s := who.password.Stats()
+			b.CacheHits = s.Cached
+			b.More = map[string]uint64{
+				"wrong": s.Wrong, "barred": s.Barred, "busy": s.Busy, "slowed": s.Slowed, "too_long": s.TooLong, "alarms": s.Alarms,
+				"hashes": s.Hashing.Hashes, "hashes_waiting": uint64(s.Hashing.Waiting), "remembered": uint64(s.Remembered),
+			}
+		}
+		all = append(all, b)
+	}
+	return all
+}
