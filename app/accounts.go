@@ -9,6 +9,8 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/scram"
 	"github.com/sapwood-mqtt/sapwood/broker/ban"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/fleet/sqlite"
@@ -30,9 +32,16 @@ func (a *App) openAccounts(ctx context.Context) error {
 	}
 	a.onStop("database", func(context.Context) error { return db.Close() })
 	a.hashing = newGate(&a.cfg)
-	a.accounts, err = accounts.New(accounts.Options{Store: db.Accounts(), Gate: a.hashing, Scram: a.cfg.Authentication.Scram})
+	a.accounts, err = accounts.New(accounts.Options{Store: db.Accounts(), Gate: a.hashing, Scram: a.cfg.Authentication.Scram, CheckRule: acl.Check})
 	if err != nil {
 		return fmt.Errorf("open the accounts: %w", err)
+	}
+	if len(a.cfg.Authentication.Scram) > 0 {
+		secret, err := db.Secret(ctx, "scram")
+		if err != nil {
+			return fmt.Errorf("open the accounts: %w", err)
+		}
+		a.exchange = scram.New(scramKeys{a.accounts}, secret, accounts.ScramIterations())
 	}
 	a.onStop("accounts", func(context.Context) error { return a.accounts.Close() })
 	a.bans = ban.New(storedBans{a.accounts})

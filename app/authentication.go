@@ -277,7 +277,16 @@ func (s scramKeys) Key(ctx context.Context, user, method string) (*scram.Key, er
 	if err != nil {
 		return nil, err
 	}
-	admit := func(a *auth.Attempt) (*auth.Identity, error) { return u.Admit(a.ClientID, time.Now()) }
+	admit := func(ctx context.Context, a *auth.Attempt) (*auth.Identity, error) {
+		now, _, err := s.Keys(ctx, user, method) // it may have been changed since the challenge
+		switch {
+		case errors.Is(err, accounts.ErrNotFound), errors.Is(err, accounts.ErrNoKey), err == nil && now.Password != u.Password:
+			return nil, fmt.Errorf("user %q was changed while it authenticated by %s", user, method)
+		case err != nil:
+			return nil, err
+		}
+		return now.Admit(a.ClientID, time.Now())
+	}
 	return &scram.Key{Salt: k.Salt, Iterations: k.Iterations, StoredKey: k.StoredKey, ServerKey: k.ServerKey, Admit: admit}, nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"net/http"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
-	"github.com/sapwood-mqtt/sapwood/broker/auth/scram"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/websocket"
 )
@@ -16,9 +15,6 @@ const webName = "http"
 
 // openWho opens what decides who may connect, and the door on the HTTP side.
 func (a *App) openWho() (err error) {
-	if len(a.cfg.Authentication.Scram) > 0 {
-		a.exchange = scram.New(scramKeys{a.accounts}, nil)
-	}
 	if a.lock, err = a.openLock(&a.cfg); err != nil {
 		return err
 	}

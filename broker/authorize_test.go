@@ -172,6 +172,7 @@ func TestPolicySwap(t *testing.T) {
 // TestRulesAfterRestart: after a restart only the names of clients are known. Their messages wait and are asked about when they come back, as
 // their subscriptions are; a will that CONNECT allowed is published, unless a rule clearly denies it.
 func TestRulesAfterRestart(t *testing.T) {
+	t.Parallel()
 	here := auth.Rule{Name: "here", Actions: everything, Topics: []string{"#"}, Who: auth.Who{Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}
 	for _, x := range []struct {
 		deny  auth.Actions

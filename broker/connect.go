@@ -11,6 +11,11 @@ import (
 // admit gives the connection its client: a new session, or the one that the client id has.
 func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	req := p.request
+	who, refusal := p.catchUp(who)
+	if refusal != nil {
+		sh.lobby.refuse(conn, p, refusal)
+		return
+	}
 	mountPoint, refusal := mountFor(p.door.listener.Load().MountPoint, who)
 	if refusal != nil {
 		sh.lobby.refuse(conn, p, refusal)

@@ -59,10 +59,6 @@ func (b *Broker) reception(door *Door, address string) *loop.Reception {
 	}
 }
 
-func (b *Broker) pickLoop() *loop.Loop {
-	return b.shards[int(b.entrance.next.Add(1))%len(b.shards)].loop
-}
-
 // ServeWebSocket takes over a connection that an HTTP server has upgraded to WebSocket for the request r; prefix is what that has
 // read from it beyond. The door's TLS and its policy do not apply: the server has done both. On an error nc is the caller's.
 func (b *Broker) ServeWebSocket(nc net.Conn, prefix []byte, r *http.Request, door *Door) error {

@@ -2,15 +2,10 @@ package broker_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +18,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/transport/privateca"
 	ws "github.com/sapwood-mqtt/sapwood/broker/transport/websocket"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -40,34 +36,18 @@ var private = sync.OnceValue(func() *authority {
 			panic(err)
 		}
 	}
-	serial := int64(0)
-	issue := func(name string, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	until := time.Now().Add(24 * time.Hour)
+	ca, err := privateca.New("ca", until)
+	must(err)
+	pair := func(i *privateca.Issued, err error) tls.Certificate {
 		must(err)
-		serial++
-		c := &x509.Certificate{
-			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * 365 * time.Hour),
-			BasicConstraintsValid: true, IsCA: parent == nil, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-			KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		}
-		if parent == nil {
-			parent, signer = c, key
-		}
-		der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, signer)
-		must(err)
-		c, err = x509.ParseCertificate(der)
-		must(err)
-		return c, key
+		return tls.Certificate{Certificate: [][]byte{i.Cert.Raw}, PrivateKey: i.Key, Leaf: i.Cert}
 	}
-	ca, caKey := issue("ca", nil, nil)
-	leaf := func(name string) tls.Certificate {
-		c, key := issue(name, ca, caKey)
-		return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: key, Leaf: c}
+	a := &authority{
+		ca: ca.Cert.Raw, pool: x509.NewCertPool(),
+		server: pair(ca.Server([]string{"localhost", "127.0.0.1"}, until)), client: pair(ca.Client("sensor-7", until)),
 	}
-	a := &authority{ca: ca.Raw, pool: x509.NewCertPool(), server: leaf("localhost"), client: leaf("sensor-7")}
-	a.pool.AddCert(ca)
+	a.pool.AddCert(ca.Cert)
 	return a
 })
 
@@ -197,6 +177,7 @@ func (s *served) enter(conn net.Conn, words string) *peer {
 // The same conversation by every way in, on one shard and on several, with a payload over many records, frames and reads, and one
 // at each size around their borders.
 func TestWays(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		s := serve(t, broker.Options{Shards: shards})
 		for _, w := range waysIn() {

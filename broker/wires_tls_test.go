@@ -45,6 +45,7 @@ func (w *witness) of(id string) auth.Peer {
 
 // What the handshake shows of a client reaches its authentication; a session is resumed with the certificate.
 func TestTLSPeer(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	w := &witness{}
 	addr, _ := s.open(func(l *broker.Listener) { withTLS(l); l.Authn = w })
@@ -70,6 +71,7 @@ func TestTLSPeer(t *testing.T) {
 
 // F181: old versions are refused; no name, an unknown name and foreign protocols are served with the certificate there is.
 func TestTLSNegotiation(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	addr, _ := s.open(withTLS)
 	for _, version := range []uint16{tls.VersionTLS10, tls.VersionTLS11} {
@@ -102,6 +104,7 @@ func TestTLSNegotiation(t *testing.T) {
 
 // F138: a client that wants to renegotiate is cut off, and a ticket that is too old, or is not ours, leads to a full handshake.
 func TestRenegotiationAndTickets(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	addr, _ := s.open(withTLS)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -171,6 +174,7 @@ func TestRenegotiationAndTickets(t *testing.T) {
 
 // A reload is a function that returns another configuration: those that are connected stay, tickets stay good.
 func TestTLSReload(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	var mu sync.Mutex
 	current := private().serverConfig()
@@ -197,6 +201,7 @@ func TestTLSReload(t *testing.T) {
 
 // Other makes of clients: mosquitto's and openssl's.
 func TestForeignTLSClients(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	addr, _ := s.open(withTLS)
 	host, port, _ := net.SplitHostPort(addr)
@@ -221,6 +226,7 @@ func TestForeignTLSClients(t *testing.T) {
 
 // F184: a client that ends its side, though it still reads, is gone, by every way in, and its will comes.
 func TestHalfClose(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		s := serve(t, broker.Options{Shards: shards})
 		sub := s.client("id=sub")
@@ -299,7 +305,7 @@ func hello(t testing.TB) []byte {
 func TestHandshakeFlood(t *testing.T) {
 	const each = 150
 	limits := broker.DefaultLimits()
-	limits.ConnectTimeout = 3 * time.Second
+	limits.ConnectTimeout = 2 * time.Second
 	s := serve(t, broker.Options{Limits: &limits})
 	few := broker.DefaultListenerLimits()
 	few.MaxHandshakes, few.MaxHandshakesPerAddress = 16, 8

@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"os"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/bench/peer"
 	"github.com/sapwood-mqtt/sapwood/bench/section"
+	"github.com/sapwood-mqtt/sapwood/test/selfsigned"
 )
 
 // options are the command line.
@@ -91,7 +93,7 @@ func run(ctx context.Context, o options) error {
 	}
 	pki, err := newPKI(dir)
 	if err != nil {
-		return fmt.Errorf("make certificates: %w", err)
+		return fmt.Errorf("make a certificate: %w", err)
 	}
 	var table strings.Builder
 	fmt.Fprintf(&table, "%d TLS clients lose their connections at once and reconnect at once, each giving up after %v; %d others stay and ping every second.\n\n", o.clients, o.patience, o.steady)
@@ -132,4 +134,20 @@ func sapwood(o options, p *pki) peer.Broker {
 
 func mosquitto(o options, p *pki) peer.Broker {
 	return peer.Mosquitto("Mosquitto", o.mosquitto, fmt.Sprintf("certfile %s\nkeyfile %s\n", p.cert, p.key))
+}
+
+// pki is a server's certificate, as files, and who vouches for it: itself.
+type pki struct {
+	cert, key string
+	roots     *x509.CertPool
+}
+
+func newPKI(dir string) (*pki, error) {
+	c, err := selfsigned.New("127.0.0.1")
+	if err != nil {
+		return nil, err
+	}
+	p := &pki{roots: c.Roots}
+	p.cert, p.key, err = c.Write(dir)
+	return p, err
 }

@@ -37,8 +37,11 @@ func tlsLayers(t testing.TB) *Layers {
 
 func newTLSLayers() (*Layers, error) {
 	cert, err := certificate()
-	cfg := &tls.Config{Certificates: []tls.Certificate{cert}, DynamicRecordSizingDisabled: true}
-	return &Layers{TLS: func() *tls.Config { return cfg }, Handshakes: NewHandshakes(8, 8)}, err
+	if err != nil {
+		return nil, err
+	}
+	cfg := &tls.Config{Certificates: []tls.Certificate{cert.Certificate}, DynamicRecordSizingDisabled: true}
+	return &Layers{TLS: func() *tls.Config { return cfg }, Handshakes: NewHandshakes(8, 8)}, nil
 }
 
 func allLayers(t testing.TB) *Layers {

@@ -1,31 +1,15 @@
 package loop
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"math/big"
 	"net"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/sapwood-mqtt/sapwood/test/selfsigned"
 )
 
-var certificate = sync.OnceValues(func() (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		NotAfter:     time.Now().Add(time.Hour),
-		DNSNames:     []string{"loop"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
-})
+var certificate = sync.OnceValues(func() (*selfsigned.Certificate, error) { return selfsigned.New("loop") })
 
 func tlsPair(t testing.TB) (net.Conn, net.Conn) {
 	t.Helper()
@@ -34,7 +18,7 @@ func tlsPair(t testing.TB) (net.Conn, net.Conn) {
 		t.Fatal(err)
 	}
 	ours, peer := tcpPair(t)
-	server := tls.Server(ours, &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true})
+	server := tls.Server(ours, &tls.Config{Certificates: []tls.Certificate{cert.Certificate}, SessionTicketsDisabled: true})
 	client := tls.Client(peer, &tls.Config{InsecureSkipVerify: true})
 	done := make(chan error, 1)
 	go func() { done <- server.Handshake() }()

@@ -54,8 +54,14 @@ func Open(ctx context.Context, dir string) (*DB, error) {
 	return d, nil
 }
 
-// private makes the file for its owner alone, before SQLite would make it for everybody; the files beside it get the same mode.
+// private makes the file for its owner alone, before SQLite would make it for everybody; the files beside it get the same mode, and those
+// that are there already, such as after a crash, are given it.
 func private(path string) error {
+	for _, beside := range []string{path + "-wal", path + "-shm"} {
+		if err := os.Chmod(beside, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err

@@ -2,34 +2,24 @@ package client_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/client"
+	"github.com/sapwood-mqtt/sapwood/test/selfsigned"
 )
 
 // A real socket of each kind: what is written before Close arrives, though the
 // server still sends and reads late.
 func TestSockets(t *testing.T) {
 	pair := certificate(t)
-	roots := x509.NewCertPool()
-	leaf, err := x509.ParseCertificate(pair.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots.AddCert(leaf)
 	f := func(name, network, address string, secure bool) {
 		t.Run(name, func(t *testing.T) {
 			listener, err := net.Listen(network, address)
@@ -43,8 +33,8 @@ func TestSockets(t *testing.T) {
 				o.Address = "unix:" + address
 			case secure:
 				o.Address = "mqtts://ann:p%40ss@" + o.Address
-				o.TLS = &tls.Config{RootCAs: roots}
-				listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}})
+				o.TLS = &tls.Config{RootCAs: pair.Roots}
+				listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair.Certificate}})
 			default:
 				o.Address = "mqtt://ann:p%40ss@" + o.Address
 			}
@@ -97,26 +87,17 @@ func TestSockets(t *testing.T) {
 
 func serverEnd(t *testing.T, conn net.Conn) *far { return &far{t: t, v: mqtt.V5, conn: conn} }
 
-// certificate is a self-signed one for 127.0.0.1.
-func certificate(t *testing.T) tls.Certificate {
+func certificate(t *testing.T) *selfsigned.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	c, err := selfsigned.New("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return c
 }
 
 func TestTLSToAStranger(t *testing.T) {
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate(t)}})
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate(t).Certificate}})
 	if err != nil {
 		t.Fatal(err)
 	}

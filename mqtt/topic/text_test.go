@@ -1,6 +1,9 @@
 package topic
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestLike(t *testing.T) {
 	f := func(pattern, text string, want bool) {
@@ -26,4 +29,6 @@ func TestLike(t *testing.T) {
 	f("a*b*b", "ab", false)
 	f("**", "x", true)
 	f("*x*x*", "axbxc", true)
+	f("*abc", "ababc", true)
+	f(strings.Repeat("*a", 100)+"b", strings.Repeat("a", 65535), false) // in a moment: no pattern makes it go back
 }

@@ -163,7 +163,7 @@ func cell(s string) string {
 
 // areas are those of the list of faults that one broker answers for: towards its clients, its disk, its clock and the system
 // that runs it.
-const areas = " frame CONNECT PUBLISH SUBSCRIBE acks session resource storage clock process "
+const areas = " frame CONNECT PUBLISH SUBSCRIBE acks session resource authn authz transport net storage clock process "
 
 // Every statement that binds a server, and every fault, is cited by a test or excepted with a reason, and the
 // pages that say where are up to date.

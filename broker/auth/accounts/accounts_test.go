@@ -300,25 +300,6 @@ func TestAll(t *testing.T) {
 	}
 }
 
-func TestMatches(t *testing.T) {
-	f := func(pattern, text string, want bool) {
-		t.Helper()
-		if matches(pattern, text) != want {
-			t.Errorf("%q and %q: %v", pattern, text, !want)
-		}
-	}
-	f("", "", true)
-	f("", "x", false)
-	f("*", "", true)
-	f("a*", "a", true)
-	f("a*c", "abc", true)
-	f("a*c", "abcd", false)
-	f("a*b*c", "aXbXbXc", true)
-	f("abc", "ab", false)
-	f("*abc", "ababc", true)
-	f(strings.Repeat("*a", 100)+"b", strings.Repeat("a", 65535), false)
-}
-
 // Users of a Mosquitto password file come in by one batch; who is there already keeps all but the password.
 func TestImportMosquitto(t *testing.T) {
 	const hash = "$7$101$G1cuOk4vkZ93Px2P$Awt5ZJbTOG5+IEka5ncPDA4QEfPOQsnt8lJt99DnkiRMHru9t3KLpwBjaZWc90iksOOKX7N9eveJcA/YKIjMbA=="

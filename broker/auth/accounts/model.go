@@ -10,6 +10,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
 
 // Kind is what a user stands for.
@@ -119,33 +120,8 @@ func (u *User) barred(clientID string, now time.Time) string {
 		return fmt.Sprintf("user %q is disabled", u.Name)
 	case !u.Expires.IsZero() && !now.Before(u.Expires):
 		return fmt.Sprintf("user %q expired at %s", u.Name, u.Expires.UTC().Format(time.RFC3339))
-	case u.ClientID != "" && !matches(u.ClientID, clientID):
+	case u.ClientID != "" && !topic.Like(u.ClientID, clientID):
 		return fmt.Sprintf("user %q may connect with the client id %q only, not with %q", u.Name, u.ClientID, clientID)
 	}
 	return ""
-}
-
-// matches tells whether text fits a pattern in which * stands for any characters. It takes at most len(pattern) x len(text) steps.
-func matches(pattern, text string) bool {
-	star, from := -1, 0
-	p, t := 0, 0
-	for t < len(text) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, from = p, t
-			p++
-		case p < len(pattern) && pattern[p] == text[t]:
-			p++
-			t++
-		case star >= 0: // let the last star have one more
-			from++
-			p, t = star+1, from
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
 
 // policy is a set of rules, ready to be asked. It is never changed.
@@ -150,25 +151,10 @@ func isPattern(s string) bool { return strings.Contains(s, "*") }
 // matches tells whether a text fits a pattern, in which * stands for any characters. What is not there (an anonymous
 // client's name, the common name without a certificate) fits "" alone.
 func matches(pattern, text string) bool {
-	if text == "" || !isPattern(pattern) {
-		return pattern == text
+	if text == "" {
+		return pattern == ""
 	}
-	first, rest, _ := strings.Cut(pattern, "*")
-	text, ok := strings.CutPrefix(text, first)
-	if !ok {
-		return false
-	}
-	for {
-		piece, after, more := strings.Cut(rest, "*")
-		if !more {
-			return strings.HasSuffix(text, piece)
-		}
-		_, behind, found := strings.Cut(text, piece)
-		if !found {
-			return false
-		}
-		text, rest = behind, after
-	}
+	return topic.Like(pattern, text)
 }
 
 func anyMatches(patterns []string, text string) bool {

@@ -5,14 +5,8 @@ package ldap
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -28,6 +22,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/authtest"
+	"github.com/sapwood-mqtt/sapwood/test/selfsigned"
 )
 
 const (
@@ -54,7 +49,15 @@ func start(t *testing.T) *server {
 	}
 	dir := t.TempDir()
 	s := &server{plain: freeAddress(t), secure: freeAddress(t)}
-	cert, key := s.certificate(t, dir)
+	pair, err := selfsigned.New("ldap.example.com", "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key, err := pair.Write(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ca = cert
 	conf := fmt.Sprintf(`
 include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
@@ -101,34 +104,6 @@ func freeAddress(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-func (s *server) certificate(t *testing.T, dir string) (cert, key string) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"ldap.example.com"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, k.Public(), k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	if err := errors.Join(
-		os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
-		os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	s.ca = cert
-	return cert, key
 }
 
 func (s *server) connect(t *testing.T) {

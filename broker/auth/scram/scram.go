@@ -39,8 +39,9 @@ type Key struct {
 	StoredKey  []byte
 	ServerKey  []byte
 
-	// Admit tells who the client is, once it has proved that it knows the password, or why it is not let in all the same.
-	Admit func(a *auth.Attempt) (*auth.Identity, error)
+	// Admit tells who the client is, once it has proved that it knows the password, or why it is not let in all the same. It has
+	// to look whether the key is still the user's: a client chooses how long it leaves a challenge unanswered.
+	Admit func(ctx context.Context, a *auth.Attempt) (*auth.Identity, error)
 }
 
 // Exchanger begins exchanges. It may be used by several goroutines at a time.
@@ -51,9 +52,12 @@ type Exchanger struct {
 }
 
 // New makes an Exchanger. A user that there is not is answered as one that there is: with one of iterations, which are those
-// that keys are made with, and a salt; both follow from its name and secret. Only with a secret that outlives the process do they
-// stay the same as those of a real user do; nil = one of this process.
-func New(keys Keys, secret []byte, iterations ...int) *Exchanger {
+// that keys are made with, at least one, and a salt; both follow from its name and secret. Only with a secret that outlives the
+// process do they stay the same as those of a real user do; nil = one of this process.
+func New(keys Keys, secret []byte, iterations []int) *Exchanger {
+	if len(iterations) == 0 {
+		panic("scram: without iterations nobody could pass for a user")
+	}
 	if len(secret) == 0 {
 		secret = make([]byte, 32)
 		rand.Read(secret) // never fails
@@ -123,7 +127,7 @@ func (e *exchange) Next(ctx context.Context, data []byte) (answer []byte, id *au
 		}
 		return answer, nil, err
 	case now == challenged:
-		return e.final(string(data))
+		return e.final(ctx, string(data))
 	}
 	return nil, nil, malformed("the exchange is over")
 }
@@ -174,7 +178,7 @@ func (x *Exchanger) pretend(user, method string, hashed func() hash.Hash) *Key {
 const saltBytes = 16
 
 // final takes the client-final-message: what proves that the client knows the password.
-func (e *exchange) final(message string) ([]byte, *auth.Identity, error) {
+func (e *exchange) final(ctx context.Context, message string) ([]byte, *auth.Identity, error) {
 	m, err := parseFinal(message)
 	if err != nil {
 		return nil, nil, err
@@ -198,7 +202,7 @@ func (e *exchange) final(message string) ([]byte, *auth.Identity, error) {
 	if proved := hmac.Equal(h.Sum(nil), e.key.StoredKey); !proved || !e.known {
 		return nil, nil, refuse("nobody knows such credentials")
 	}
-	id, err := e.key.Admit(e.attempt)
+	id, err := e.key.Admit(ctx, e.attempt)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -35,7 +35,9 @@ func (b book) add(t *testing.T, user, password string) book {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k.Admit = func(*auth.Attempt) (*auth.Identity, error) { return &auth.Identity{Name: user, By: By}, nil }
+		k.Admit = func(context.Context, *auth.Attempt) (*auth.Identity, error) {
+			return &auth.Identity{Name: user, By: By}, nil
+		}
 		b[user+" "+method] = k
 	}
 	return b
@@ -99,7 +101,7 @@ func converse(t *testing.T, x *Exchanger, a *auth.Attempt, c *peer.ClientConvers
 }
 
 func TestExchange(t *testing.T) {
-	x := New(book{}.add(t, "anna", "pencil").add(t, "a,b=c", "x").add(t, "IX", "roman"), nil, iterations)
+	x := New(book{}.add(t, "anna", "pencil").add(t, "a,b=c", "x").add(t, "IX", "roman"), nil, []int{iterations})
 	f := func(user, password, authzid string, a auth.Attempt, want string) {
 		t.Helper()
 		for _, method := range x.Methods() {
@@ -127,7 +129,7 @@ func TestExchange(t *testing.T) {
 
 // A client may begin without data; it is asked for it once.
 func TestBeginWithoutData(t *testing.T) {
-	x := New(book{}.add(t, "anna", "pencil"), nil, iterations)
+	x := New(book{}.add(t, "anna", "pencil"), nil, []int{iterations})
 	e := exchangeOf(t, x, &auth.Attempt{Method: SHA256})
 	if answer, id, err := e.Next(t.Context(), nil); len(answer) != 0 || id != nil || err != nil {
 		t.Fatal(answer, id, err)
@@ -139,7 +141,7 @@ func TestBeginWithoutData(t *testing.T) {
 
 // F160: nothing that was heard in one exchange is of use in another, nor twice in the same one.
 func TestReplay(t *testing.T) {
-	x := New(book{}.add(t, "anna", "pencil"), nil, iterations)
+	x := New(book{}.add(t, "anna", "pencil"), nil, []int{iterations})
 	nonces := map[string]bool{}
 	c := clientOf(t, SHA256, "anna", "pencil", "")
 	first, _ := c.Step("")
@@ -177,7 +179,7 @@ func TestReplay(t *testing.T) {
 
 // F160: a message out of turn is none.
 func TestOutOfTurn(t *testing.T) {
-	x := New(book{}.add(t, "anna", "pencil"), nil, iterations)
+	x := New(book{}.add(t, "anna", "pencil"), nil, []int{iterations})
 	for _, messages := range [][]string{
 		{"c=biws,r=abc,p=AAAA"},
 		{"n,,n=anna,r=abc", "n,,n=anna,r=abc"},
@@ -204,20 +206,20 @@ func TestPretence(t *testing.T) {
 		}
 		return strings.Split(string(answer), ",")
 	}
-	real, made := ask(New(keys, secret, iterations), "anna"), ask(New(keys, secret, iterations), "bert")
+	real, made := ask(New(keys, secret, []int{iterations}), "anna"), ask(New(keys, secret, []int{iterations}), "bert")
 	if len(real) != 3 || len(made) != 3 || len(real[0]) != len(made[0]) || len(real[1]) != len(made[1]) || real[2] != made[2] {
 		t.Errorf("%q and %q differ", real, made)
 	}
-	if again := ask(New(keys, secret, iterations), "bert"); again[1] != made[1] {
+	if again := ask(New(keys, secret, []int{iterations}), "bert"); again[1] != made[1] {
 		t.Errorf("the salt of nobody was %s and is %s", made[1], again[1])
 	}
-	if other := ask(New(keys, secret, iterations), "carl"); other[1] == made[1] {
+	if other := ask(New(keys, secret, []int{iterations}), "carl"); other[1] == made[1] {
 		t.Error("the salt of nobody is that of everybody")
 	}
 }
 
 func TestMalformed(t *testing.T) {
-	x := New(book{}.add(t, "anna", "pencil"), nil, iterations)
+	x := New(book{}.add(t, "anna", "pencil"), nil, []int{iterations})
 	fails := func(e auth.Exchange, message string) {
 		t.Helper()
 		answer, id, err := e.Next(t.Context(), []byte(message))
@@ -256,7 +258,7 @@ var proof = base64.StdEncoding.EncodeToString(make([]byte, 32))
 // When the keys cannot be had, nobody is let in and nobody is told that the password was wrong.
 func TestKeysOutOfReach(t *testing.T) {
 	down := errors.New("the database is down")
-	x := New(unreachable{down}, nil, iterations)
+	x := New(unreachable{down}, nil, []int{iterations})
 	_, err := converse(t, x, &auth.Attempt{Method: SHA256}, clientOf(t, SHA256, "anna", "pencil", ""))
 	var no *auth.Refusal
 	if !errors.Is(err, down) || errors.As(err, &no) {
@@ -271,10 +273,10 @@ func (u unreachable) Key(context.Context, string, string) (*Key, error) { return
 // What is said after the proof, such as that a user is disabled, is the last word.
 func TestNotAdmitted(t *testing.T) {
 	keys := book{}.add(t, "anna", "pencil")
-	keys["anna "+SHA256].Admit = func(*auth.Attempt) (*auth.Identity, error) {
+	keys["anna "+SHA256].Admit = func(context.Context, *auth.Attempt) (*auth.Identity, error) {
 		return nil, &auth.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorized", By: "accounts", Why: "disabled"}
 	}
-	_, err := converse(t, New(keys, nil, iterations), &auth.Attempt{Method: SHA256}, clientOf(t, SHA256, "anna", "pencil", ""))
+	_, err := converse(t, New(keys, nil, []int{iterations}), &auth.Attempt{Method: SHA256}, clientOf(t, SHA256, "anna", "pencil", ""))
 	if err == nil || err.Error() != "accounts: disabled" {
 		t.Error(err)
 	}
@@ -298,7 +300,7 @@ func FuzzMessages(f *testing.F) {
 	f.Add("n,,n=anna,r=abc", "c=biws,r=abc,p=AAAA")
 	f.Add("y,a=anna,n=a=2Cb,r=abc,x=y", "c=eSws,r=abc,x=1,p=")
 	f.Fuzz(func(t *testing.T, a, b string) {
-		x := New(book{}, []byte("s"), iterations)
+		x := New(book{}, []byte("s"), []int{iterations})
 		e, _ := x.Begin(&auth.Attempt{Method: SHA512})
 		answer, id, err := e.Next(t.Context(), []byte(a))
 		if id != nil || err != nil && answer != nil {

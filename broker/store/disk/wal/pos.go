@@ -4,21 +4,10 @@
 // The layout is docs/storage-format.md. All I/O goes through file.System.
 package wal
 
-import (
-	"cmp"
-	"fmt"
-)
+import "fmt"
 
 // Pos is where a record's frame begins, or where a group ends. The zero value is nowhere: before everything.
 type Pos struct{ Segment, Offset uint32 }
-
-// Compare orders positions by age within the log: negative when a is older than b.
-func Compare(a, b Pos) int {
-	if c := cmp.Compare(a.Segment, b.Segment); c != 0 {
-		return c
-	}
-	return cmp.Compare(a.Offset, b.Offset)
-}
 
 // IsZero tells whether p is nowhere.
 func (p Pos) IsZero() bool { return p == Pos{} }
