@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,12 +110,26 @@ func (c *Certificates) challengeConfig() *tls.Config {
 	}
 }
 
+// suites are those of TLS 1.2 with forward secrecy and authenticated encryption. The standard library also offers CBC with a MAC beside it,
+// whose padding it cannot check in constant time.
+func suites() []uint16 {
+	var ids []uint16
+	for _, s := range tls.CipherSuites() {
+		if !strings.Contains(s.Name, "_CBC_") {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
 // publish makes what own and trust say the configuration of the next handshakes.
 func (c *Certificates) publish() {
 	t := &tls.Config{
 		Time:       c.opt.Now,
 		MinVersion: c.cfg.MinVersion.number(),
-		NextProtos: c.opt.Protocols,
+		// Of TLS 1.2; those of TLS 1.3 are not for choice, and all good.
+		CipherSuites: suites(),
+		NextProtos:   c.opt.Protocols,
 		// The event loops hand over whole turns: small first records only cost.
 		DynamicRecordSizingDisabled: true,
 		// Tickets are worth something as long as the same authorities and lists hold.

@@ -163,6 +163,23 @@ func TestMinVersion(t *testing.T) {
 	}
 }
 
+// TestSuites: TLS 1.2 is spoken with forward secrecy and authenticated encryption only.
+func TestSuites(t *testing.T) {
+	p := newPKI(t)
+	l := p.listen(p.open(p.config(), transport.TLSOptions{}))
+	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		if !slices.Contains(s.SupportedVersions, tls.VersionTLS12) || strings.HasPrefix(s.Name, "TLS_ECDHE_RSA") { // the certificate is not RSA's
+			continue
+		}
+		offer := &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{s.ID}}
+		if strings.HasPrefix(s.Name, "TLS_ECDHE_") && (strings.Contains(s.Name, "_GCM_") || strings.Contains(s.Name, "_POLY1305_")) {
+			l.welcome(offer)
+		} else if err := l.refused(offer); !strings.Contains(err.Error(), "no cipher suite supported") {
+			t.Errorf("%s: %v", s.Name, err)
+		}
+	}
+}
+
 func TestConfigCheck(t *testing.T) {
 	f := func(want string, c transport.TLSConfig) {
 		t.Helper()

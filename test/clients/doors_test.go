@@ -79,3 +79,46 @@ func behind(door string, plan []fault) []fault {
 	}
 	return moved
 }
+
+// TestUnixSocket: mosquitto's commands through Unix sockets, of which there may be several.
+func TestUnixSocket(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b := startConfigured(t, "listeners:\n"+listenerAt("tcp", "unix:"+dir+"/a", "")+listenerAt("tcp", "unix:"+dir+"/b", "mount_point: below/, ")+
+		listener("tcp")+"http: {address: \"127.0.0.1:0\"}\n")
+	for _, version := range allVersions() {
+		m := &mosquitto{t: t, version: version}
+		s := m.at(b.at(2)).sub("-t", "#", "-q", "2")
+		for i, want := range []string{"t 2 0 1", "below/t 2 0 1"} {
+			m.at("unix:"+dir+"/"+string(rune('a'+i))).run("mosquitto_pub", "-t", "t", "-m", "1", "-q", "2")
+			s.gets(want)
+		}
+	}
+}
+
+// TestIPv6: every door at [::1], two of each, and the HTTP side. (mqtt.js 5.16 drops the brackets.)
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	config := "listeners:\n"
+	all := []string{"tcp", "mqtts", "ws", "wss", "tcp", "mqtts", "ws", "wss"}
+	for _, door := range all {
+		config += listenerAt(door, "[::1]:0", "")
+	}
+	b := startConfigured(t, config+"http: {address: \"[::1]:0\"}\n")
+	in := make(chan message, len(all))
+	dial := func(addr, door, id string) *conn {
+		c, err := dialAutopaho(t.Context(), 5, options{addr: addr, door: door, id: id, receive: func(m message) { in <- m }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.close() })
+		return &conn{client: c, t: t, id: id, in: in}
+	}
+	sub := dial(host(t, b.HTTP), "ws", "sub")
+	sub.subscribed("door/#", 1)
+	for i, door := range all {
+		m := message{Topic: fmt.Sprintf("door/%d", i), Payload: door, QoS: 1}
+		dial(b.at(i), door, m.Topic).published(m)
+		sub.gets(m)
+	}
+}

@@ -167,11 +167,17 @@ type process struct {
 // cli runs one of the binary's commands on the broker, with text as its standard input, and returns what it printed. It must succeed.
 func (p *process) cli(text string, args ...string) string {
 	p.t.Helper()
-	cmd := exec.Command(env.binary, append(args, "--data", p.data)...)
+	return sapwood(p.t, text, append(args, "--data", p.data)...)
+}
+
+// sapwood is cli without a broker.
+func sapwood(t *testing.T, text string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(env.binary, args...)
 	cmd.Stdin = strings.NewReader(text)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		p.t.Fatalf("sapwood %q: %v\n%s", args, err, out)
+		t.Fatalf("sapwood %q: %v\n%s", args, err, out)
 	}
 	return string(out)
 }

@@ -46,11 +46,15 @@ func allVersions() []string { return []string{"mqttv31", "mqttv311", "mqttv5"} }
 // command is one of the commands with what tells it the broker and the version; standard output is
 // flushed after each line.
 func (m *mosquitto) command(ctx context.Context, addr, name string, args ...string) *exec.Cmd {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		m.t.Fatal(err)
+	at := []string{"--unix", strings.TrimPrefix(addr, "unix:")}
+	if at[1] == addr {
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		at = []string{"-h", host, "-p", port}
 	}
-	args = slices.Concat([]string{"-oL", name, "-h", host, "-p", port, "-V", m.version}, m.args, args)
+	args = slices.Concat([]string{"-oL", name, "-V", m.version}, at, m.args, args)
 	return exec.CommandContext(ctx, "stdbuf", args...)
 }
 
