@@ -20,9 +20,9 @@ func Example(v any) string {
 
 // example writes the children of a section at one depth of indentation.
 func (n *node) example(b *strings.Builder, v reflect.Value, indent string) {
-	for _, c := range n.children {
+	for i, c := range n.children {
 		field := v.Field(c.field)
-		if indent == "" || c.kind != leaf {
+		if indent == "" || c.kind != leaf || i > 0 && n.children[i-1].kind != leaf {
 			b.WriteByte('\n')
 		}
 		c.comment(b, indent)
@@ -32,6 +32,9 @@ func (n *node) example(b *strings.Builder, v reflect.Value, indent string) {
 			c.example(b, field, indent+"  ")
 		case list:
 			if field.Len() == 0 {
+				for _, line := range wrap("Each has "+strings.Join(c.children[0].names(), ", ")+".", 96-len(indent)) {
+					fmt.Fprintf(b, "%s# %s\n", indent, line)
+				}
 				fmt.Fprintf(b, "%s%s: []\n", indent, c.name)
 				continue
 			}

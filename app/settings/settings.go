@@ -131,7 +131,7 @@ func (s *Set) show(path string, n *node, v reflect.Value) string {
 	return n.show(v)
 }
 
-// Explain gives the settings at or under path, all of them for "". The error names the nearest key
+// Explain gives the settings at or under path, all of them for ""; under an empty list, those that an element would begin with. The error names the nearest key
 // when there is none such.
 func (s *Set) Explain(path string) ([]Setting, error) {
 	var found []Setting
@@ -149,6 +149,12 @@ func (s *Set) Explain(path string) ([]Setting, error) {
 		})
 	})
 	if len(found) == 0 {
+		if n, v, err := s.root.locate(s.value, path, false); err == nil && n.kind == list && v.Len() == 0 {
+			n.children[0].leaves(n.children[0].fresh(), index(path, 0), func(p string, n *node, v reflect.Value) {
+				found = append(found, Setting{Key: n.key(p, s.prefix), Value: n.show(v), Default: n.show(v), From: s.From(p)})
+			})
+			return found, nil
+		}
 		return nil, fmt.Errorf("no setting is called %q%s", path, didYouMean(path, paths))
 	}
 	return found, nil

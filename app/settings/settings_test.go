@@ -267,6 +267,15 @@ func TestExplainUnknown(t *testing.T) {
 	}
 }
 
+// What an empty list could hold is explained all the same.
+func TestExplainEmptyList(t *testing.T) {
+	_, set, _ := load(t, "doors: []\n")
+	found, err := set.Explain("doors")
+	if err != nil || len(found) != 2 || found[0].Path != "doors[0].address" || found[1].Doc != "Whether." {
+		t.Errorf("got %v, %v", found, err)
+	}
+}
+
 func TestExampleIsTheDefaultsAndFitsTheSchema(t *testing.T) {
 	d := defaults()
 	example := settings.Example(&d)

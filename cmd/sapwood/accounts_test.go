@@ -69,6 +69,9 @@ func TestUsersCommands(t *testing.T) {
 	refuses(t, exitFailed, "make the group first", "users", "set", "anna", "--group", "none")
 	says(t, "", words("users set anna --disabled --expires 2099-01-01T00:00:00Z"), "user anna: changed")
 	says(t, "", words("users show anna"), "state        disabled", "groups       line-a", "kind         person")
+	says(t, "", words("groups add line-b"))
+	says(t, "", words("users set anna --group line-a --group line-b"))
+	says(t, "", words("users show anna"), "groups       line-a,line-b")
 	says(t, "", words("users set anna --no-disabled --no-groups"))
 	says(t, "", words("users list"), "NAME", "anna", "press-1", "until 2099-01-01")
 	if out := says(t, "", words("users list --json --limit 1")); strings.Count(out, "\n") != 1 || !strings.Contains(out, `"name":"anna"`) {

@@ -130,7 +130,7 @@ type certRevokeCmd struct {
 // Help is the long part of the help page.
 func (*certRevokeCmd) Help() string {
 	return `Adds to DIR/ca.crl. A running broker whose listener names that file as its crl takes it over by itself:
-the certificates are refused from then on. A client that is connected stays so until it is disconnected.
+the certificates are refused from then on, and clients that are connected with them are disconnected.
 
 Examples:
 

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/app"
@@ -158,10 +157,9 @@ func (c *configExplainCmd) Run(ctx context.Context, std *streams) error {
 		return screen.JSON(std.out, found)
 	}
 	if c.Key == "" {
-		t := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "KEY\tVALUE\tFROM")
+		t := screen.NewTable(std.out, "KEY", "VALUE", "FROM")
 		for _, s := range found {
-			fmt.Fprintf(t, "%s\t%s\t%s\n", s.Path, s.Value, s.From)
+			t.Row(s.Path, s.Value, s.From.String())
 		}
 		return t.Flush()
 	}
@@ -191,10 +189,9 @@ func (c *configExplainCmd) running(ctx context.Context, r *reach.Broker, w io.Wr
 		return screen.JSON(w, found)
 	}
 	if c.Key == "" {
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "KEY\tVALUE\tFROM\tSINCE\tBY")
+		t := screen.NewTable(w, "KEY", "VALUE", "FROM", "SINCE", "BY")
 		for _, s := range found {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Key, s.Value, s.From, s.Since.Local().Format(time.DateTime), s.By)
+			t.Row(s.Key, s.Value, s.From, s.Since.Local().Format(time.DateTime), s.By)
 		}
 		return t.Flush()
 	}

@@ -154,15 +154,18 @@ func userAt(name string) string { return "/users/" + url.PathEscape(name) }
 
 // userFlags are what of a user can be set, but for its password.
 type userFlags struct {
-	Person   *bool     `help:"A person, not a device."`
-	Group    *[]string `short:"g" sep:"none" placeholder:"GROUP" help:"A group that it is in, in place of those before. Repeatable."`
-	ClientID *string   `placeholder:"ID" help:"The only client id to connect with; * stands for any characters."`
-	Expires  *string   `placeholder:"TIME" help:"When it ends: 2027-01-31T00:00:00Z, or never."`
-	Note     *string   `placeholder:"TEXT" help:"A note."`
+	Person   *bool    `help:"A person, not a device."`
+	Group    []string `short:"g" sep:"none" placeholder:"GROUP" help:"A group that it is in, in place of those before. Repeatable."`
+	ClientID *string  `placeholder:"ID" help:"The only client id to connect with; * stands for any characters."`
+	Expires  *string  `placeholder:"TIME" help:"When it ends: 2027-01-31T00:00:00Z, or never."`
+	Note     *string  `placeholder:"TEXT" help:"A note."`
 }
 
 func (f *userFlags) fields() api.UserFields {
-	fields := api.UserFields{Groups: f.Group, ClientID: f.ClientID, Expires: f.Expires, Note: f.Note}
+	fields := api.UserFields{ClientID: f.ClientID, Expires: f.Expires, Note: f.Note}
+	if f.Group != nil {
+		fields.Groups = &f.Group
+	}
 	if f.Person != nil {
 		kind := accounts.Device
 		if *f.Person {
