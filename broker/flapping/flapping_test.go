@@ -78,7 +78,7 @@ func TestUsers(t *testing.T) {
 // TestBounded: however many names come, memory is bounded, and a quiet one makes room.
 func TestBounded(t *testing.T) {
 	d, now := New(config()), int64(start)
-	for i := range 3 * most {
+	for i := range most + most/4 {
 		now++
 		d.Connected(now, &Connect{Client: fmt.Sprint("c", i)})
 	}

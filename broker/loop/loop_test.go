@@ -118,9 +118,7 @@ func TestLargePacket(t *testing.T) {
 		}}, Options{})
 		c, peer := attach(t, l, k)
 		want := make([]byte, size)
-		for i := range want {
-			want[i] = byte(rand.Uint32())
-		}
+		rand.NewChaCha8([32]byte{}).Read(want)
 		send(t, peer, string(want[:100_000]))
 		eventually(t, "kept input", func() (ok bool) {
 			on(t, l, func() {
@@ -385,7 +383,7 @@ func TestReset(t *testing.T) {
 		}
 		closed := make(chan error, 1)
 		l := start(t, &funcs{closed: func(c *Conn, err error) { closed <- err }}, Options{})
-		for range 30 {
+		for range 10 {
 			c, peer := attach(t, l, k)
 			addr := c.RemoteAddr().String()
 			on(t, l, func() { c.Write(make([]byte, 6<<20)) })
@@ -555,7 +553,7 @@ func TestStopCloses(t *testing.T) {
 				t.Error(err)
 			}
 			closed.Add(1)
-		}}, Options{})
+		}}, Options{Linger: 50 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -46,6 +46,13 @@ const right = "right"
 
 func serve(t *testing.T, e Engine[state, found, found]) (*API, *httptest.Server) {
 	t.Helper()
+	return serveWithin(t, e, 0)
+}
+
+// serveWithin is serve with deadlines for requests and answers; 0 = none. The password is known then: to check it the first time may
+// take longer.
+func serveWithin(t *testing.T, e Engine[state, found, found], deadline time.Duration) (*API, *httptest.Server) {
+	t.Helper()
 	who, err := access.Open(access.Options{Password: right})
 	if err != nil {
 		t.Fatal(err)
@@ -54,8 +61,13 @@ func serve(t *testing.T, e Engine[state, found, found]) (*API, *httptest.Server)
 		Access: who, Engine: e,
 		Status: func() Overview { return Overview{Version: "1.2.3", Durability: "fsync", Ready: true} },
 	})
+	r := httptest.NewRequest("GET", "/", nil)
+	r.SetBasicAuth("admin", right)
+	if err := who.Check(r.Header.Get("Authorization"), "127.0.0.1"); err != nil {
+		t.Fatal(err)
+	}
 	s := httptest.NewUnstartedServer(a)
-	s.Config.ReadTimeout, s.Config.WriteTimeout = 500*time.Millisecond, 500*time.Millisecond // below what a stream takes
+	s.Config.ReadTimeout, s.Config.WriteTimeout = deadline, deadline
 	s.Start()
 	t.Cleanup(s.Close)
 	return a, s
@@ -108,7 +120,7 @@ func TestAnswers(t *testing.T) {
 	for range 5 {
 		f("GET", "/api/v1/status", "wrong", 401, problem, "wrong")
 	}
-	f("GET", "/api/v1/status", "wrong", 429, problem, "try again in 1s")
+	f("GET", "/api/v1/status", "wrong", 429, problem, "try again in ")
 	f("GET", "/api/v1/status", right, 200, plain, "")
 }
 
@@ -133,7 +145,7 @@ func TestTask(t *testing.T) {
 		<-ctx.Done()
 		return found{}, ctx.Err()
 	}}
-	api, s := serve(t, e)
+	api, s := serveWithin(t, e, 500*time.Millisecond)
 	r, _ := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/api/v1/store/check", nil)
 	r.SetBasicAuth("admin", right)
 	resp, err := s.Client().Do(r)
@@ -169,30 +181,32 @@ func TestTask(t *testing.T) {
 
 // What breaks in the middle cannot be taken for the whole; what breaks before the first byte says why.
 func TestBackupErrors(t *testing.T) {
-	e := &fake{}
-	_, s := serve(t, e)
-	e.copy = func(_ context.Context, w io.Writer) error {
+	open := func(copy func(context.Context, io.Writer) error) *httptest.Server {
+		_, s := serve(t, &fake{copy: copy})
+		return s
+	}
+	s := open(func(_ context.Context, w io.Writer) error {
 		_, err := io.WriteString(w, "all")
 		return err
-	}
+	})
 	if resp, body, err := ask(t, s, "GET", "/api/v1/backup", right); err != nil || resp.StatusCode != 200 || body != "all" {
 		t.Errorf("%v %v %s", resp, err, body)
 	}
-	e.copy = func(_ context.Context, w io.Writer) error {
+	s = open(func(_ context.Context, w io.Writer) error {
 		io.WriteString(w, "half")
 		return errors.New("disk is gone")
-	}
+	})
 	if _, body, err := ask(t, s, "GET", "/api/v1/backup", right); err == nil {
 		t.Errorf("a broken backup looks whole: %q", body)
 	}
-	e.copy = func(context.Context, io.Writer) error { return errors.New("disk is gone") }
+	s = open(func(context.Context, io.Writer) error { return errors.New("disk is gone") })
 	if resp, body, err := ask(t, s, "GET", "/api/v1/backup", right); err != nil || resp.StatusCode != 500 || !strings.Contains(body, "backup: disk is gone") {
 		t.Errorf("%v %v %s", resp, err, body)
 	}
-	e.copy = func(ctx context.Context, w io.Writer) error {
+	s = open(func(ctx context.Context, w io.Writer) error {
 		<-ctx.Done() // the client leaves
 		return ctx.Err()
-	}
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	r, _ := http.NewRequestWithContext(ctx, "GET", s.URL+"/api/v1/backup", nil)
