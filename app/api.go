@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -22,8 +22,9 @@ const EnvAdminPassword = envPrefix + "_ADMIN_PASSWORD"
 type options = api.Options[disk.Status, disk.Report, disk.Compacted]
 
 // openAPI lets the API answer. What it keeps is in the data directory, which is ours by the store's lock.
-func (a *App) openAPI() error {
-	if a.http == "" {
+func (a *App) openAPI(context.Context) error {
+	s := a.site
+	if s.url == "" {
 		return nil
 	}
 	dir := ""
@@ -31,57 +32,51 @@ func (a *App) openAPI() error {
 		dir = a.cfg.Data
 	}
 	var err error
-	a.access, err = access.Open(access.Options{Dir: dir, Password: os.Getenv(EnvAdminPassword), Logger: a.log})
+	s.access, err = access.Open(access.Options{Dir: dir, Password: os.Getenv(EnvAdminPassword), Logger: a.log})
 	if err != nil {
 		return CannotStore(a.cfg.Data, err)
 	}
-	o := options{Access: a.access, Status: a.overview, Logger: a.log}
+	o := options{Access: s.access, Status: a.overview, Logger: a.log, Accounts: a.people.accounts}
 	if a.disk != nil {
-		o.Engine = a.disk
+		o.Engine = backedUp{a.disk, a.people.db}
 	}
 	if a.reload != nil {
-		o.Config = configAPI{a}
+		o.Config = configAPI{a.reload}
 	}
 	control := a.broker.Control()
-	o.Accounts = a.accounts
-	o.Policy = api.Policy{Authorizer: a.policy, Clients: apiClients{control}, Bans: apiBans{control}, Flush: a.flush}
+	o.Policy = api.Policy{Authorizer: a.rules.policy, Clients: apiClients{control}, Bans: apiBans{control}, Flush: a.doors.flush}
 	served := api.New(o)
-	a.api.Store(served)
-	a.onStop("api", func(ctx context.Context) error {
-		a.api.Store(nil) // what it shows closes next
+	s.api.Store(served)
+	a.open.add("api", func(ctx context.Context) error {
+		s.api.Store(nil) // what it shows closes next
 		return served.Stop(ctx)
 	})
 	if a.disk == nil {
 		return nil
 	}
-	a.onStop("local key", func(context.Context) error {
-		if err := a.access.CloseLocal(dir); err != nil { // it is worth nothing any more
+	a.open.add("local key", func(context.Context) error {
+		if err := s.access.CloseLocal(dir); err != nil { // it is worth nothing any more
 			a.log.Warn("the key for local commands stays", "error", err)
 		}
 		return nil
 	})
-	err = errors.Join(a.access.OpenLocal(dir, local(a.http)), a.disk.Announce(strings.TrimPrefix(a.http, "http://")))
+	err = errors.Join(s.access.OpenLocal(dir, local(s.url)), a.disk.Announce(s.url[strings.Index(s.url, "://")+len("://"):]))
 	if err != nil { // a full disk keeps no broker from starting
 		a.log.Warn("commands on this machine will not find the API by --data", "error", err)
 	}
 	return nil
 }
 
-// apiHandler is nil until openAPI is done, and when the stop has begun.
-func (a *App) apiHandler() http.Handler {
-	if served := a.api.Load(); served != nil {
-		return served
-	}
-	return nil
-}
-
 // local is the URL of the API as a command on the same machine reaches it.
-func local(url string) string {
-	host, port, err := net.SplitHostPort(strings.TrimPrefix(url, "http://"))
-	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
-		return "http://localhost:" + port
+func local(at string) string {
+	u, err := url.Parse(at)
+	if err != nil {
+		return at
 	}
-	return url
+	if ip := net.ParseIP(u.Hostname()); ip != nil && ip.IsUnspecified() {
+		u.Host = "localhost:" + u.Port()
+	}
+	return u.String()
 }
 
 // overview answers GET /api/v1/status.
@@ -101,7 +96,7 @@ func (a *App) overview() api.Overview {
 		Connected: b.Connected, Sessions: b.Sessions, Subscriptions: b.Subscriptions,
 		Retained: kept.Retained, RetainedBytes: kept.RetainedBytes,
 		QueuedMessages: kept.Messages, QueuedBytes: b.QueuedBytes,
-		StoreErrors: b.StoreErrors, WrongLogins: a.access.Failures(),
+		StoreErrors: b.StoreErrors, WrongLogins: a.site.access.Failures(),
 	}
 	if a.disk != nil {
 		s := a.disk.Status()

@@ -135,10 +135,10 @@ func TestListenerFailure(t *testing.T) {
 }
 
 func TestUnwindIsLastInFirstOut(t *testing.T) {
-	a := New(DefaultConfig(), slog.New(slog.DiscardHandler))
+	var s steps
 	var order []string
 	for _, name := range []string{"store", "broker", "listener"} {
-		a.onStop(name, func(context.Context) error {
+		s.add(name, func(context.Context) error {
 			order = append(order, name)
 			if name == "broker" {
 				return errors.New("late")
@@ -146,7 +146,7 @@ func TestUnwindIsLastInFirstOut(t *testing.T) {
 			return nil
 		})
 	}
-	if err := a.Stop(context.Background()); err == nil || err.Error() != "stop broker: late" {
+	if err := s.undo(t.Context()); err == nil || err.Error() != "stop broker: late" {
 		t.Error(err)
 	}
 	if got := strings.Join(order, " "); got != "listener broker store" {

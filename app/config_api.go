@@ -8,13 +8,13 @@ import (
 	"github.com/sapwood-mqtt/sapwood/console/api"
 )
 
-// configAPI shows the configuration of an app that can be reloaded.
-type configAPI struct{ a *App }
+// configAPI shows the configuration and has it read again.
+type configAPI struct{ *reloader }
 
 // Settings implements api.Configuration.
 func (c configAPI) Settings(key string) ([]api.Setting, error) {
-	r := c.a.reload
-	if errors.Is(c.a.phase(), errStarting) {
+	r := c.reloader
+	if errors.Is(r.phase.now(), errStarting) {
 		return nil, errStarting
 	}
 	r.now.Lock()
@@ -46,7 +46,7 @@ func (c configAPI) Settings(key string) ([]api.Setting, error) {
 
 // Check implements api.Configuration.
 func (c configAPI) Check(file []byte) (api.ConfigCheck, error) {
-	r := c.a.reload
+	r := c.reloader
 	var loaded *Loaded
 	var err error
 	if len(file) == 0 {
@@ -65,7 +65,7 @@ func (c configAPI) Check(file []byte) (api.ConfigCheck, error) {
 
 // Reload implements api.Configuration.
 func (c configAPI) Reload(ctx context.Context, by string) (api.ConfigReload, error) {
-	done, err := c.a.Reload(ctx, by)
+	done, err := c.reload(ctx, by)
 	result := api.ConfigReload{OK: err == nil, When: done.When, By: by, Changes: apiChanges(done.Changes), Files: done.Refused}
 	if errors.Is(err, errStopping) || errors.Is(err, errStarting) {
 		return result, err

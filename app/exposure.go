@@ -39,7 +39,7 @@ func (e exposure) refusal() (why, fix string) {
 	case !public(e.address):
 	case !e.authenticated && !e.anonymous:
 		return e.address + " can be reached from other machines, and nothing here asks clients who they are",
-			"listen on 127.0.0.1, or set anonymous: true on this listener to let everybody in"
+			"set authentication.chain, such as [password], listen on 127.0.0.1, or set anonymous: true on this listener to let everybody in"
 	case e.authenticated && !e.encrypted && !e.plaintext && !e.anonymous:
 		return e.address + " can be reached from other machines, and without TLS whoever listens in learns passwords",
 			"listen on 127.0.0.1, set tls, or set plaintext: true to do without"

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,7 +20,8 @@ import (
 type Broker interface {
 	ServeDoor(l net.Listener, d *broker.Door) error // until l closes
 	ServeWebSocket(nc net.Conn, prefix []byte, r *http.Request, d *broker.Door) error
-	Ready() error
+	Ready() error // why it does not take everything: overload
+	Overload() overload.State
 	SetRates(r limit.Rates) error
 	SetFlapping(c flapping.Config) error
 	SetOverload(c overload.Config) error
@@ -42,9 +44,10 @@ func openStore(cfg Config, log *slog.Logger) (store.Store, *disk.Store, error) {
 	return d, d, nil
 }
 
-// openBroker builds the broker from its sections. It is the one place that knows what is plugged
-// into what.
-func openBroker(a *App) (Broker, error) {
+// openBroker builds the broker from its sections, and has it read what the store kept. It is the one place that knows what is
+// plugged into what.
+func (a *App) openBroker(ctx context.Context) error {
+	defer a.sayThatItTakesLong()()
 	cfg := &a.cfg
 	b, err := broker.New(broker.Options{
 		Store:    a.store,
@@ -53,14 +56,17 @@ func openBroker(a *App) (Broker, error) {
 		Rates:    &cfg.Rates,
 		Flapping: &cfg.Flapping,
 		Overload: &cfg.Overload,
-		Bans:     a.bans,
-		Authz:    a.policy,
+		Bans:     a.people.bans,
+		Authz:    a.rules.policy,
 		Logger:   a.log,
 		SysEvery: cfg.Sys.Interval,
 		Version:  Version,
 	})
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("open the broker: %w", err)
 	}
-	return b, b.Control().DisconnectDenied(context.Background(), cfg.Authorization.DeniedPublish == "disconnect")
+	a.broker = b
+	a.open.add("broker", b.Close)
+	a.count() // now that everything was read, what is damaged does not count
+	return b.Control().DisconnectDenied(ctx, cfg.Authorization.DeniedPublish == "disconnect")
 }

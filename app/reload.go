@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -12,12 +13,16 @@ import (
 	"github.com/sapwood-mqtt/sapwood/app/settings"
 )
 
-// reloader is what a reload needs and changes.
+// reloader reads the configuration again and makes it hold.
 type reloader struct {
-	source  Source
-	level   *slog.LevelVar
-	loaded  time.Time // when the source was read first
-	history *history
+	log      *slog.Logger
+	phase    *phase
+	source   Source
+	level    *slog.LevelVar
+	loaded   time.Time // when the source was read first
+	parts    []part    // in the order in which they are asked
+	watching func() []Watched
+	history  *history
 
 	mu      sync.Mutex // held by a start, a reload, a stop
 	started *settings.Set
@@ -33,18 +38,9 @@ type part struct {
 	apply func(ctx context.Context, old, changed *Config) (undo, commit func(), err error)
 }
 
-// parts are those of this process, in the order in which they are asked.
-func (a *App) parts() []part {
-	return []part{
-		{"limits", a.applyLimits},
-		{"authorization", a.applyAuthorization},
-		{"listeners", a.applyListeners},
-		{"log", a.applyLog},
-	}
-}
-
 func (a *App) applyLimits(_ context.Context, old, changed *Config) (undo, commit func(), err error) {
-	if old.Limits == changed.Limits && old.Delivery == changed.Delivery {
+	if old.Limits == changed.Limits && old.Delivery == changed.Delivery && reflect.DeepEqual(old.Rates, changed.Rates) &&
+		old.Flapping == changed.Flapping && old.Overload == changed.Overload {
 		return nil, nil, nil
 	}
 	set := func(c *Config) error {
@@ -58,8 +54,8 @@ func (a *App) applyLimits(_ context.Context, old, changed *Config) (undo, commit
 	return undo, nil, nil
 }
 
-func (a *App) applyLog(_ context.Context, _, changed *Config) (undo, commit func(), err error) {
-	return nil, func() { setLevel(a.reload.level, changed.Log) }, nil
+func (r *reloader) applyLog(_ context.Context, _, changed *Config) (undo, commit func(), err error) {
+	return nil, func() { setLevel(r.level, changed.Log) }, nil
 }
 
 // setLevel sets the level that the configuration names, which allows only those that slog knows.
@@ -80,9 +76,23 @@ type Watched interface {
 // NewReloading is New for an app whose configuration can be read again. It sets level to the configured one.
 func NewReloading(l *Loaded, log *slog.Logger, level *slog.LevelVar) *App {
 	a := New(l.Config, log)
-	a.reload = &reloader{source: l.Source, level: level, loaded: l.when, started: l.Set, cfg: l.Config, running: l.Set}
+	r := &reloader{log: log, phase: &a.phase, source: l.Source, level: level, loaded: l.when, started: l.Set, cfg: l.Config, running: l.Set, watching: a.watching}
+	r.parts = []part{{"limits", a.applyLimits}, {"authorization", a.rules.apply}, {"listeners", a.doors.apply}, {"log", r.applyLog}}
+	a.reload = r
 	setLevel(level, l.Config.Log)
 	return a
+}
+
+// watching is all that reads files.
+func (a *App) watching() []Watched {
+	all := a.doors.watching()
+	if file := a.rules.reads(); file != nil {
+		all = append(all, file)
+	}
+	if a.site.certs != nil {
+		all = append(all, a.site.certs)
+	}
+	return all
 }
 
 // openReload begins to remember and to watch, now that everything runs.
@@ -100,9 +110,9 @@ func (a *App) openReload() {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		a.watch(ctx)
+		r.watch(ctx)
 	}()
-	a.onStop("file watch", func(context.Context) error { cancel(); <-gone; return nil })
+	a.open.add("file watch", func(context.Context) error { cancel(); <-gone; return nil })
 }
 
 // config is the configuration that holds.
@@ -110,9 +120,13 @@ func (a *App) config() *Config {
 	if a.reload == nil {
 		return &a.cfg
 	}
-	a.reload.now.Lock()
-	defer a.reload.now.Unlock()
-	cfg := a.reload.cfg
+	return a.reload.config()
+}
+
+func (r *reloader) config() *Config {
+	r.now.Lock()
+	defer r.now.Unlock()
+	cfg := r.cfg
 	return &cfg
 }
 
@@ -130,23 +144,26 @@ var errNotReloadable = errors.New("there is no configuration to read again")
 // if the configuration is wrong, means that nothing was changed. by is for the records. Reloads wait for each other, for
 // the start and, when the stop has begun, are refused.
 func (a *App) Reload(ctx context.Context, by string) (Reload, error) {
-	r := a.reload
-	if r == nil {
+	if a.reload == nil {
 		return Reload{}, errNotReloadable
 	}
+	return a.reload.reload(ctx, by)
+}
+
+func (r *reloader) reload(ctx context.Context, by string) (Reload, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if phase := a.phase(); errors.Is(phase, errStopping) || errors.Is(phase, errStarting) { // not even begun, or over
+	if phase := r.phase.now(); errors.Is(phase, errStopping) || errors.Is(phase, errStarting) { // not even begun, or over
 		return Reload{}, phase
 	}
 	done := Reload{When: time.Now(), By: by}
 	loaded, err := r.source.Load()
 	if err == nil {
 		done.Changes = r.changes(loaded.Set)
-		err = a.apply(ctx, &loaded.Config)
+		err = r.apply(ctx, &loaded.Config)
 	}
 	if err != nil {
-		a.log.Error("the configuration stays as it is", "by", by, "error", err)
+		r.log.Error("the configuration stays as it is", "by", by, "error", err)
 		return done, err
 	}
 	r.now.Lock()
@@ -157,16 +174,16 @@ func (a *App) Reload(ctx context.Context, by string) (Reload, error) {
 	r.history.note(loaded.Set, done)
 	for _, w := range loaded.Config.Warnings() {
 		if !slices.Contains(warned, w) {
-			a.log.Warn(w)
+			r.log.Warn(w)
 		}
 	}
-	for _, w := range a.watching() {
+	for _, w := range r.watching() {
 		if err := w.Reload(); err != nil {
 			done.Refused = append(done.Refused, err.Error())
-			a.log.Error("files stay as they were read before", "error", err)
+			r.log.Error("files stay as they were read before", "error", err)
 		}
 	}
-	a.tell(done)
+	r.tell(done)
 	return done, nil
 }
 
@@ -184,10 +201,10 @@ func (r *reloader) changes(next *settings.Set) []settings.Change {
 }
 
 // apply asks all parts, and makes the change hold if none refuses.
-func (a *App) apply(ctx context.Context, changed *Config) error {
-	old := a.config()
+func (r *reloader) apply(ctx context.Context, changed *Config) error {
+	old := r.config()
 	var undo, commit []func()
-	for _, p := range a.parts() {
+	for _, p := range r.parts {
 		back, forth, err := p.apply(ctx, old, changed)
 		if err != nil {
 			for _, f := range slices.Backward(undo) {
@@ -209,7 +226,7 @@ func (a *App) apply(ctx context.Context, changed *Config) error {
 }
 
 // tell writes what a reload did.
-func (a *App) tell(done Reload) {
+func (r *reloader) tell(done Reload) {
 	restart := 0
 	for _, c := range done.Changes {
 		holds := "now"
@@ -217,7 +234,7 @@ func (a *App) tell(done Reload) {
 			holds = "after a restart"
 			restart++
 		}
-		a.log.Info("setting "+c.Kind, "key", c.Key, "old", c.Old, "new", c.New, "from", c.From.String(), "holds", holds)
+		r.log.Info("setting "+c.Kind, "key", c.Key, "old", c.Old, "new", c.New, "from", c.From.String(), "holds", holds)
 	}
-	a.log.Info("configuration read again", "by", done.By, "applied", len(done.Changes)-restart, "need_restart", restart)
+	r.log.Info("configuration read again", "by", done.By, "applied", len(done.Changes)-restart, "need_restart", restart)
 }

@@ -38,8 +38,8 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// site is an app with a file of its own.
-type site struct {
+// testSite is an app with a file of its own.
+type testSite struct {
 	*testing.T
 	*App
 	file string
@@ -47,14 +47,14 @@ type site struct {
 }
 
 // serve starts an app with listeners (YAML of the list) and more keys.
-func serveFile(t *testing.T, text string) *site {
-	s := &site{T: t, file: filepath.Join(t.TempDir(), "sapwood.yaml")}
+func serveFile(t *testing.T, text string) *testSite {
+	s := &testSite{T: t, file: filepath.Join(t.TempDir(), "sapwood.yaml")}
 	s.write(text)
 	s.App = s.start(text)
 	return s
 }
 
-func (s *site) start(string) *App {
+func (s *testSite) start(string) *App {
 	loaded, err := Source{File: s.file, Environ: []string{"SAPWOOD_DATA=" + filepath.Join(filepath.Dir(s.file), "data")}}.Load()
 	if err != nil {
 		s.Fatal(err)
@@ -68,7 +68,7 @@ func (s *site) start(string) *App {
 	return a
 }
 
-func (s *site) write(text string) {
+func (s *testSite) write(text string) {
 	s.Helper()
 	if err := os.WriteFile(s.file+".new", []byte(text), 0o600); err != nil {
 		s.Fatal(err)
@@ -79,7 +79,7 @@ func (s *site) write(text string) {
 }
 
 // reload writes a file and reloads it.
-func (s *site) reload(text string) Reload {
+func (s *testSite) reload(text string) Reload {
 	s.Helper()
 	s.write(text)
 	done, err := s.Reload(s.Context(), "the test")
@@ -90,7 +90,7 @@ func (s *site) reload(text string) Reload {
 }
 
 // connect makes an MQTT 5 client at an address, which is there when it returns.
-func (s *site) connect(network, address, id string) net.Conn {
+func (s *testSite) connect(network, address, id string) net.Conn {
 	s.Helper()
 	c, err := net.Dial(network, address)
 	if err != nil {
@@ -299,7 +299,7 @@ func TestHistory(t *testing.T) {
 	s := serveFile(t, text)
 	of := func(key string) api.Setting {
 		t.Helper()
-		found, err := configAPI{s.App}.Settings(key)
+		found, err := configAPI{s.App.reload}.Settings(key)
 		if err != nil || len(found) != 1 {
 			t.Fatal(found, err)
 		}
@@ -325,17 +325,17 @@ func TestHistory(t *testing.T) {
 	if got := of("sys.interval"); got.By != "start" || got.Value != "1m" || got.Since.Before(done.When) {
 		t.Error(got)
 	}
-	if _, err := (configAPI{s.App}).Settings("limits.max_qs"); err == nil || !strings.Contains(err.Error(), "limits.max_qos") {
+	if _, err := (configAPI{s.App.reload}).Settings("limits.max_qs"); err == nil || !strings.Contains(err.Error(), "limits.max_qos") {
 		t.Error(err)
 	}
-	check, err := configAPI{s.App}.Check([]byte("log: {level: warn}\n"))
+	check, err := configAPI{s.App.reload}.Check([]byte("log: {level: warn}\n"))
 	if err != nil || !check.OK {
 		t.Fatal(check, err)
 	}
 	if got, _ := json.Marshal(check.Changes); !strings.Contains(string(got), `"key":"log.level","kind":"changed","old":"debug","new":"warn"`) {
 		t.Error(string(got))
 	}
-	check, err = configAPI{s.App}.Check([]byte("log: {level: loud}\n"))
+	check, err = configAPI{s.App.reload}.Check([]byte("log: {level: loud}\n"))
 	if err != nil || check.OK || check.Problems[0].Line != 1 || !strings.Contains(check.Problems[0].Text, "must be one of") {
 		t.Error(check, err)
 	}

@@ -13,27 +13,14 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/lock"
 )
 
-// openKept opens the store, and the broker that reads it.
-func (a *App) openKept() error {
-	defer a.sayThatItTakesLong()()
-	b, err := openBroker(a)
-	if err != nil {
-		return fmt.Errorf("open the broker: %w", err)
-	}
-	a.broker = b
-	a.onStop("broker", b.Close)
-	a.count() // now that everything was read, what is damaged does not count
-	return nil
-}
-
 // openStore opens what keeps, and notes what was found there.
-func (a *App) openStore() error {
+func (a *App) openStore(context.Context) error {
 	kept, onDisk, err := openStore(a.cfg, a.log)
 	if err != nil {
 		return CannotStore(a.cfg.Data, err)
 	}
 	a.store, a.disk = kept, onDisk
-	a.onStop("store", func(context.Context) error { return kept.Close() })
+	a.open.add("store", func(context.Context) error { return kept.Close() })
 	if err := readOnly(kept); err != nil {
 		return CannotStore(a.cfg.Data, err)
 	}

@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/lock"
 	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
 	"github.com/sapwood-mqtt/sapwood/console/api"
@@ -63,7 +64,7 @@ func TestDataDirectory(t *testing.T) {
 	a := start(t, cfg)
 	f(cfg.Data, fmt.Sprintf("pid %d on host", os.Getpid()), strings.TrimPrefix(a.Bound().HTTP, "http://"))
 	local, err := access.ReadLocal(cfg.Data)
-	if err != nil || a.access.Check("Bearer "+local.Key, "h") != nil {
+	if err != nil || a.site.access.Check("Bearer "+local.Key, "h") != nil {
 		t.Errorf("the process that was refused has touched the local key: %v", err)
 	}
 }
@@ -128,8 +129,14 @@ func (s *sick) Health() error {
 func TestReadyFollowsTheStore(t *testing.T) {
 	a := New(testConfig(t), slog.New(slog.DiscardHandler))
 	s := &sick{Store: mem.New()}
-	a.store, a.notReady = s, nil
-	if err := a.openHTTP(); err != nil {
+	b, err := broker.New(broker.Options{Store: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close(context.Background())
+	a.store, a.broker = s, b
+	a.phase.move(errStarting, nil)
+	if err := a.openHTTP(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	defer a.Stop(context.Background())
@@ -177,6 +184,11 @@ func TestLongStart(t *testing.T) {
 // F214: a store that is read-only for good keeps the process from starting; one that is full does not.
 func TestReadOnly(t *testing.T) {
 	s := &sick{Store: mem.New()}
+	b, err := broker.New(broker.Options{Store: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close(context.Background())
 	f := func(why error, want bool) {
 		t.Helper()
 		s.why.Store(&why)

@@ -13,14 +13,14 @@ import (
 const idle = time.Second
 
 // watch looks at all files until ctx ends. What is wrong with a file is told once for each of its contents.
-func (a *App) watch(ctx context.Context) {
-	files := watch.Poller{Since: a.reload.loaded}
+func (r *reloader) watch(ctx context.Context) {
+	files := watch.Poller{Since: r.loaded}
 	for {
-		every := a.config().Watch
+		every := r.config().Watch
 		if every > 0 {
-			a.look(ctx, &files)
+			r.look(ctx, &files)
 		} else {
-			every, files = idle, watch.Poller{Since: a.reload.loaded}
+			every, files = idle, watch.Poller{Since: r.loaded}
 		}
 		select {
 		case <-ctx.Done():
@@ -31,8 +31,7 @@ func (a *App) watch(ctx context.Context) {
 }
 
 // look has everything read again that stands in a file with new contents.
-func (a *App) look(ctx context.Context, files *watch.Poller) {
-	r := a.reload
+func (r *reloader) look(ctx context.Context, files *watch.Poller) {
 	r.now.Lock()
 	ours := r.running.Files()
 	r.now.Unlock()
@@ -40,23 +39,23 @@ func (a *App) look(ctx context.Context, files *watch.Poller) {
 		ours = append(ours, r.source.File)
 	}
 	all := slices.Clone(ours)
-	for _, w := range a.watching() {
+	for _, w := range r.watching() {
 		all = append(all, w.Files()...)
 	}
 	changed := files.Changed(all)
 	if slices.ContainsFunc(changed, func(f string) bool { return slices.Contains(ours, f) }) {
-		// Reload has told what is wrong.
-		_, _ = a.Reload(ctx, "changed file "+strings.Join(changed, ", "))
+		// reload has told what is wrong.
+		_, _ = r.reload(ctx, "changed file "+strings.Join(changed, ", "))
 		return
 	}
-	for _, w := range a.watching() {
+	for _, w := range r.watching() {
 		if !slices.ContainsFunc(w.Files(), func(f string) bool { return slices.Contains(changed, f) }) {
 			continue
 		}
 		if err := w.Reload(); err != nil {
-			a.log.Error("files stay as they were read before", "error", err)
+			r.log.Error("files stay as they were read before", "error", err)
 			continue
 		}
-		a.log.Info("files read again", "files", strings.Join(w.Files(), ", "))
+		r.log.Info("files read again", "files", strings.Join(w.Files(), ", "))
 	}
 }

@@ -2,83 +2,74 @@ package app
 
 import (
 	"context"
-	"net"
+	"errors"
+	"log/slog"
 	"net/http"
+	"sync/atomic"
+	"time"
 
-	"github.com/sapwood-mqtt/sapwood/broker"
-	"github.com/sapwood-mqtt/sapwood/broker/auth/scram"
-	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
-	"github.com/sapwood-mqtt/sapwood/broker/transport/websocket"
+	"github.com/sapwood-mqtt/sapwood/broker/transport"
+	"github.com/sapwood-mqtt/sapwood/console"
+	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/console/api/access"
 )
 
-// webName is what rules and counts call MQTT on the HTTP side.
-const webName = "http"
+// site is the HTTP side: health checks, the API, and MQTT over WebSocket.
+type site struct {
+	url   string // where it is answered; "" when it is off
+	ready func() error
+	doors *doors
+	certs *certificates // nil = no TLS
 
-// openWho opens what decides who may connect, and the door on the HTTP side.
-func (a *App) openWho() (err error) {
-	if len(a.cfg.Authentication.Scram) > 0 {
-		a.exchange = scram.New(scramKeys{a.accounts}, nil)
-	}
-	if a.lock, err = a.openLock(&a.cfg); err != nil {
-		return err
-	}
-	a.lock.watch(a.broker.Control())
-	a.onStop("authentication", func(context.Context) error { a.lock.shut(); return nil })
-	door, err := a.webDoor(&a.cfg, a.lock)
-	if err == nil {
-		a.web.Set(door)
-	}
-	return err
+	access *access.Access
+	api    atomic.Pointer[api.API] // nil until it is open, and when the stop has begun
 }
 
-// webDoor is how the broker treats connections that come by the HTTP side.
-func (a *App) webDoor(cfg *Config, who *entry) (broker.Listener, error) {
-	m := &cfg.HTTP.MQTT
-	l := broker.Listener{Name: webName, Exchange: a.exchange}
-	var err error
-	if l.Authn, err = who.of(m.Backends, m.Anonymous); err != nil {
-		return l, err
+// openHTTP comes first and goes last, so that /readyz can say no while the rest starts and stops.
+func (a *App) openHTTP(context.Context) error {
+	if a.cfg.HTTP.Off() {
+		return nil
 	}
-	if l.Trusted, err = proxy.ParseTrusted(m.Proxy.Trusted); err != nil {
-		return l, err
+	l, err := transport.Listen(a.cfg.HTTP.Address)
+	if err != nil {
+		return cannotListen("http.address", a.cfg.HTTP.Address, err)
 	}
-	if m.Enabled && (l.Authn != nil || m.Anonymous || !public(cfg.HTTP.Address)) {
-		l.WebSocket = &websocket.Policy{Path: "/mqtt", Origins: m.Origins}
+	s := a.site
+	s.url = "http://" + l.Addr().String()
+	if s.certs, err = a.certs.open("http.tls", a.cfg.HTTP.TLS, []string{"h2", "http/1.1"}); err != nil {
+		return errors.Join(err, l.Close())
 	}
-	return l, nil
+	server := s.server(a.log)
+	a.open.add("http", func(ctx context.Context) error {
+		defer s.certs.stop()
+		return server.Shutdown(ctx)
+	})
+	serve := func() error { return server.Serve(l) }
+	if s.certs != nil {
+		s.url = "https://" + l.Addr().String()
+		server.TLSConfig = s.certs.Config()
+		serve = func() error { return server.ServeTLS(l, "", "") }
+	}
+	go a.serve("http "+l.Addr().String(), serve)
+	return nil
 }
 
-// webPolicy is which upgrades are taken; nil = none.
-func (a *App) webPolicy() *websocket.Policy { return a.web.Listener().WebSocket }
-
-// takeWeb gives a connection to the broker.
-func (a *App) takeWeb(nc net.Conn, prefix []byte, r *http.Request) error {
-	return a.broker.ServeWebSocket(nc, prefix, r, a.web)
+func (s *site) server(log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           console.MQTT(console.Handler(s.ready, s.handler), s.doors.webPolicy, s.doors.takeWeb),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 }
 
-// watching is all that reads files.
-func (a *App) watching() []Watched {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	all := append([]Watched{}, a.lock.files...)
-	if a.aclFile != nil {
-		all = append(all, watchedRules{a.aclFile, a})
+// handler is that of the API, nil while there is none.
+func (s *site) handler() http.Handler {
+	if served := s.api.Load(); served != nil {
+		return served
 	}
-	if a.webTLS != nil {
-		all = append(all, a.webTLS)
-	}
-	for _, g := range a.gates {
-		if g.certs != nil {
-			all = append(all, g.certs)
-		}
-	}
-	return all
-}
-
-// flush forgets what is remembered of credentials, and tells how much.
-func (a *App) flush() int {
-	if a.lock.chain == nil {
-		return 0
-	}
-	return a.lock.chain.Flush("")
+	return nil
 }

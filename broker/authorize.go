@@ -160,7 +160,7 @@ func (r *router) reauthorize(c *client) (changed bool) {
 // changed. A subscription that is no longer allowed rests, and works again once it is. Messages need no such call: each is asked
 // about on its way. It tells for how many clients something changed.
 func (k *Control) Reauthorize(ctx context.Context) (int, error) {
-	return k.onAll(ctx, func(sh *shard, c *client) bool { return sh.router.reauthorize(c) })
+	return k.onAll(ctx, nil, func(sh *shard, c *client) bool { return sh.router.reauthorize(c) })
 }
 
 // DisconnectDenied says what becomes of a client before MQTT 5, which cannot be told, that publishes what it may not: it

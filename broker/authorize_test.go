@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
@@ -112,7 +114,8 @@ func TestReservedTopics(t *testing.T) {
 }
 
 // TestTenants: what a client may not touch looks the same whether it is there or not: topics with subscribers, retained messages and groups
-// (F172, but for client ids, which are one namespace).
+// (F172). A client id that is taken is refused in words that do not say so; that it is refused at all shows it to who may have any client id,
+// and to nobody whose account is bound to its own.
 func TestTenants(t *testing.T) {
 	s := serve(t, broker.Options{Shards: 1, Authz: policy(t, auth.Rule{Name: "own", Actions: everything, Topics: []string{"{client}/#", "shared"}})})
 	b := s.client("id=b")
@@ -131,6 +134,34 @@ func TestTenants(t *testing.T) {
 	b.subscribe("t qos=1")
 	a.send("PUBLISH qos=1 id=1 topic=t", "PUBLISH qos=1 id=1 topic=u")
 	a.expect("PUBACK id=1 0x10", "PUBACK id=1 0x10")
+}
+
+// bound lets every user in under client ids of its own only.
+type bound struct{}
+
+func (bound) Authenticate(_ context.Context, a *auth.Attempt) (*auth.Identity, error) {
+	u := accounts.User{Name: string(a.Username), ClientID: string(a.Username) + "-*"}
+	return u.Admit(a.ClientID, time.Now())
+}
+
+// TestClientIDs: who may have client ids of its own only gets the same answer to every other, whether somebody has it or not; and no answer
+// says that somebody has it (F172).
+func TestClientIDs(t *testing.T) {
+	s := serve(t, broker.Options{Authn: bound{}})
+	s.client("id=b-1 username=b expiry=100")
+	answer := func(s *served, words string) string {
+		p := s.dial(mqtt.V5)
+		p.send("CONNECT " + words)
+		return p.next()
+	}
+	if taken, free := answer(s, "id=b-1 username=a"), answer(s, "id=b-2 username=a"); taken != free || !alike(free, "CONNACK 0x87") {
+		t.Errorf("taken: %s, free: %s", taken, free)
+	}
+	s = serve(t, broker.Options{Authn: named{}})
+	s.client("id=x username=b expiry=100")
+	if got := answer(s, "id=x username=a"); !alike(got, "CONNACK 0x87") || strings.Contains(got, "belong") {
+		t.Error(got)
+	}
 }
 
 // TestPolicySwap: while messages flow, a change holds for every message that is published after it, in both directions, without the subscriber
@@ -172,6 +203,7 @@ func TestPolicySwap(t *testing.T) {
 // TestRulesAfterRestart: after a restart only the names of clients are known. Their messages wait and are asked about when they come back, as
 // their subscriptions are; a will that CONNECT allowed is published, unless a rule clearly denies it.
 func TestRulesAfterRestart(t *testing.T) {
+	t.Parallel()
 	here := auth.Rule{Name: "here", Actions: everything, Topics: []string{"#"}, Who: auth.Who{Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}
 	for _, x := range []struct {
 		deny  auth.Actions

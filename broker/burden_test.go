@@ -135,6 +135,7 @@ func TestShedding(t *testing.T) {
 
 // TestSheddingSlow: QoS 0 for a client that does not read is dropped earlier than usual.
 func TestSheddingSlow(t *testing.T) {
+	t.Parallel()
 	l := overloaded(t, 1, func(*broker.Limits) {})
 	deaf, err := net.Dial("tcp", l.addr)
 	if err != nil {

@@ -62,9 +62,10 @@ type pending struct {
 	assigned bool               // the client id was made up
 	exchange *exchange          // nil without enhanced authentication
 	cancel   context.CancelFunc // of its authentication
-	from     netip.Addr         // of the connection itself, whatever a proxy said
-	halfOpen bool               // counted as such
-	resumed  bool               // its TLS session was
+	meanwhile
+	from     netip.Addr // of the connection itself, whatever a proxy said
+	halfOpen bool       // counted as such
+	resumed  bool       // its TLS session was
 }
 
 // settle says that the connection is no longer half open.

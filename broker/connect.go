@@ -11,6 +11,11 @@ import (
 // admit gives the connection its client: a new session, or the one that the client id has.
 func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	req := p.request
+	who, refusal := p.catchUp(who)
+	if refusal != nil {
+		sh.lobby.refuse(conn, p, refusal)
+		return
+	}
 	mountPoint, refusal := mountFor(p.door.listener.Load().MountPoint, who)
 	if refusal != nil {
 		sh.lobby.refuse(conn, p, refusal)
@@ -21,7 +26,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	}
 	old := sh.byID[req.ClientID]
 	if old != nil && old.who.Load().Name != who.Name {
-		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "the client id belongs to somebody else"})
+		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorized", Why: "the client id belongs to somebody else"})
 		return
 	}
 	taking := old != nil && old.s.Connected()

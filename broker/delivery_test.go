@@ -114,6 +114,7 @@ func take(t *testing.T, n int, members ...*peer) (counts []int, which map[string
 }
 
 func TestSharedStrategies(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		for _, strategy := range []broker.Strategy{broker.LeastLoaded, broker.RoundRobin, broker.StickyPublisher, broker.StickyTopic} {
 			o := with(func(_ *broker.Limits, d *broker.Delivery) { d.Shared = strategy })

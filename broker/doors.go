@@ -120,10 +120,11 @@ func (k *Control) Disconnect(ctx context.Context, id string, reason mqtt.ReasonC
 	})
 }
 
-// DisconnectAll closes the connections of all clients that match, as Disconnect does, and tells how many. match is called on
-// the broker's loops and must not block.
+// DisconnectAll closes the connections of all clients that match, as Disconnect does, and tells how many. It also refuses those
+// whose authentication was under way, as its answer may be of before. match is called on the broker's loops, for these also
+// after DisconnectAll has returned and from several at once: it must neither block nor change anything.
 func (k *Control) DisconnectAll(ctx context.Context, match func(*auth.Principal) bool, reason mqtt.ReasonCode, why string) (int, error) {
-	return k.onAll(ctx, func(sh *shard, c *client) bool {
+	return k.onAll(ctx, &news{match: match, reason: reason, why: why}, func(sh *shard, c *client) bool {
 		if !c.s.Connected() || !match(c.who.Load()) {
 			return false
 		}
@@ -133,9 +134,10 @@ func (k *Control) DisconnectAll(ctx context.Context, match func(*auth.Principal)
 }
 
 // Reidentify replaces the identities of clients that are there, connected or not: what is known of them has changed. change
-// returns its argument to change nothing, and must neither block nor change the name. It tells how many were changed.
+// returns its argument's identity to change nothing, and must not change the name; it is called as DisconnectAll's match is. It
+// tells how many were changed.
 func (k *Control) Reidentify(ctx context.Context, change func(*auth.Principal) *auth.Identity) (int, error) {
-	return k.onAll(ctx, func(_ *shard, c *client) bool {
+	return k.onAll(ctx, &news{change: change}, func(_ *shard, c *client) bool {
 		who := c.who.Load()
 		id := change(who)
 		if id == who.Identity {
@@ -146,16 +148,32 @@ func (k *Control) Reidentify(ctx context.Context, change func(*auth.Principal) *
 	})
 }
 
+// Principals are all clients that match, connected or not. match is called on the broker's loops, one at a time, and must not block.
+func (k *Control) Principals(ctx context.Context, match func(*auth.Principal) bool) (list []*auth.Principal, err error) {
+	_, err = k.onAll(ctx, nil, func(_ *shard, c *client) bool {
+		who := c.who.Load()
+		if match(who) {
+			list = append(list, who)
+		}
+		return false
+	})
+	return list, err
+}
+
 // slice is how many clients are looked at before a loop goes on with its work.
 const slice = 1000
 
-// onAll runs do for every client, on the loops of their shards, and counts those for which it is true.
-func (k *Control) onAll(ctx context.Context, do func(*shard, *client) bool) (int, error) {
+// onAll runs do for every client, on the loops of their shards, and counts those for which it is true. Of those who are no
+// clients yet the news, nil = none, is not lost.
+func (k *Control) onAll(ctx context.Context, told *news, do func(*shard, *client) bool) (int, error) {
 	n := 0
 	for _, sh := range k.b.shards {
 		var clients []*client
 		err := k.in(ctx, sh, func() {
 			clients = slices.Collect(maps.Values(sh.byID))
+			if told != nil {
+				sh.hear(told)
+			}
 		})
 		for err == nil && len(clients) > 0 {
 			part := clients[:min(len(clients), slice)]

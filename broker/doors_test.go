@@ -148,6 +148,7 @@ func TestPanickingEvents(t *testing.T) {
 }
 
 func TestControl(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		t.Parallel()
 		st := mem.New()
@@ -226,6 +227,7 @@ func TestControl(t *testing.T) {
 // TestClose: clients are told, wills published, what waits is stored, and what the store owes is waited for, but no
 // longer than the context allows.
 func TestClose(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		t.Parallel()
 		h := storetest.NewHeld(mem.New())
@@ -299,6 +301,7 @@ func (f authz) Explain(p *auth.Principal, q *auth.Question) auth.Decision {
 }
 
 func TestAuthentication(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		t.Parallel()
 		asked, release, cancelled := make(chan string, 100), make(chan bool), make(chan string, 100)

@@ -101,8 +101,9 @@ type renewals struct {
 type renewal struct {
 	door     *Door
 	method   string
-	exchange *exchange
+	exchange *exchange          // nil while none goes on
 	cancel   context.CancelFunc // of the step under way
+	meanwhile
 }
 
 // admit notes a client that has just been admitted at door by method.
@@ -123,6 +124,7 @@ func (r *renewals) step(c *client, begins bool, p *mqtt.Packet) {
 	sh, n, who := r.sh, r.of[c], c.who.Load()
 	data := append([]byte(nil), p.Auth.Props.AuthData...)
 	if begins {
+		n.meanwhile = meanwhile{}
 		n.exchange = &exchange{with: n.door.listener.Load().Exchange, attempt: &auth.Attempt{
 			Peer: who.Peer, ClientID: c.id, Method: n.method,
 		}}
@@ -158,7 +160,14 @@ func (r *renewals) stepped(c *client, e *exchange, answer []byte, id *auth.Ident
 	case id.Name != who.Name: // what is the session's stays with its owner
 		refuse("re-authenticated as somebody else", "it was "+who.Name+" and would be "+id.Name)
 	default:
-		c.reidentify(id)
+		n := r.of[c]
+		now, no := n.catchUp(&auth.Principal{Identity: id, ClientID: c.id, Peer: who.Peer, Mount: who.Mount})
+		if no != nil {
+			refuse("re-authentication failed: "+no.Text, no.Why)
+			return
+		}
+		n.exchange = nil
+		c.reidentify(now.Identity)
 		sh.perform(c, nil, c.s.AuthStep(mqtt.Success, answer, sh.take()))
 	}
 }

@@ -109,6 +109,7 @@ func TestEnhancedAuthentication(t *testing.T) {
 // [MQTT5 MQTT-4.12.0-1] [MQTT5 MQTT-4.12.0-4] [MQTT5 MQTT-3.1.2-30] F036 F149 F160: whoever is refused at any point is gone, with its will
 // and what came behind it.
 func TestEnhancedRefusals(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		var x steps
 		o := with(func(l *broker.Limits, _ *broker.Delivery) { l.ConnectTimeout = 300 * time.Millisecond })
@@ -191,6 +192,16 @@ func TestReauthenticate(t *testing.T) {
 		p.send("AUTH 0x18 auth-method=STEPS auth-data=iam-anna")
 		p.expect("AUTH auth-method=STEPS auth-data=welcome")
 		p.send("PUBLISH qos=1 id=1 topic=a", "PUBLISH qos=1 id=2 topic=b")
+		p.expect("PUBACK id=1 0x87", "PUBACK id=2")
+		p.send("AUTH 0x19 auth-method=STEPS auth-data=ask-more")
+		p.expect("AUTH 0x18 auth-method=STEPS")
+		moved := &auth.Identity{Name: "anna", Groups: []string{"c"}} // while it is judged by what was before
+		if _, err := s.Control().Reidentify(t.Context(), func(*auth.Principal) *auth.Identity { return moved }); err != nil {
+			t.Fatal(err)
+		}
+		p.send("AUTH 0x18 auth-method=STEPS auth-data=iam-anna")
+		p.expect("AUTH auth-method=STEPS auth-data=welcome")
+		p.send("PUBLISH qos=1 id=1 topic=b", "PUBLISH qos=1 id=2 topic=c")
 		p.expect("PUBACK id=1 0x87", "PUBACK id=2")
 		x.ends.Store(50) // an identity may end; then so does the connection
 		p.send("AUTH 0x19 auth-method=STEPS auth-data=iam-anna")

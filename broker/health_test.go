@@ -97,56 +97,59 @@ func TestUnwellV3(t *testing.T) {
 	t.Parallel()
 	for _, shards := range []int{1, 4} {
 		for _, why := range []error{store.ErrFull, errDevice} {
-			s, h, _ := ailing(t, broker.Options{Shards: shards})
-			kept, live := s.client("id=kept expiry=100"), s.client("id=live")
-			kept.subscribe("t qos=2, r qos=0")
-			live.subscribe("free qos=1, q qos=0")
-			pubs := []*peer{s.client("v3.1.1 id=p1 clean keepalive=1"), s.client("v3.1.1 id=p2 clean keepalive=1"), s.client("v3.1.1 id=p3 clean keepalive=1"), s.client("v3.1.1 id=p4 keepalive=1")}
-			qos0 := s.client("v3.1.1 id=qos0 clean")
+			t.Run(fmt.Sprintf("%d/%v", shards, why), func(t *testing.T) {
+				t.Parallel()
+				s, h, _ := ailing(t, broker.Options{Shards: shards})
+				kept, live := s.client("id=kept expiry=100"), s.client("id=live")
+				kept.subscribe("t qos=2, r qos=0")
+				live.subscribe("free qos=1, q qos=0")
+				pubs := []*peer{s.client("v3.1.1 id=p1 clean keepalive=1"), s.client("v3.1.1 id=p2 clean keepalive=1"), s.client("v3.1.1 id=p3 clean keepalive=1"), s.client("v3.1.1 id=p4 keepalive=1")}
+				qos0 := s.client("v3.1.1 id=qos0 clean")
 
-			h.SetHealth(why)
-			qos0.send(`PUBLISH topic=q "0"`, `PUBLISH qos=1 id=1 topic=free "1"`)
-			qos0.expect("PUBACK id=1")
-			live.expect(`PUBLISH topic=q "0"`, `PUBLISH qos=1 "1"`)
-			pubs[0].send(`PUBLISH topic=q "before"`, `PUBLISH qos=1 id=1 topic=t "1"`, `PUBLISH topic=q "behind"`)
-			live.expect(`PUBLISH topic=q "before"`)
-			pubs[1].send(`PUBLISH qos=2 id=1 topic=t "2"`)
-			pubs[2].send(`PUBLISH qos=1 id=1 retain topic=r "3"`)
-			pubs[3].send(`PUBLISH qos=2 id=1 topic=nobody "4"`)
-			s.until("all are held back", func(st broker.Stats) bool { return st.HeldBack == 4 })
-			durable := s.dial(mqtt.V311)
-			durable.send("CONNECT v3.1.1 id=durable")
-			durable.expect("CONNACK 0x88", "closed") // 0x03 on the wire
-			gone := s.client("v3.1.1 id=gone clean") // held back, and away before the store is well
-			gone.send(`PUBLISH qos=1 id=1 topic=t "gone"`)
-			s.until("it is held back", func(st broker.Stats) bool { return st.HeldBack == 5 })
-			gone.leave(s, 7)
-			// As much as its keep-alive allows, and more: a witness that is as silent is closed.
-			witness := s.client("id=witness keepalive=1")
-			witness.expect("DISCONNECT 0x8D", "closed")
-			if st := s.stats(); st.Connected != 7 || st.HeldBack != 5 || st.Retained != 0 {
-				t.Errorf("%d connected, held back %d times, %d retained", st.Connected, st.HeldBack, st.Retained)
-			}
-			live.idle()
-			kept.idle()
+				h.SetHealth(why)
+				qos0.send(`PUBLISH topic=q "0"`, `PUBLISH qos=1 id=1 topic=free "1"`)
+				qos0.expect("PUBACK id=1")
+				live.expect(`PUBLISH topic=q "0"`, `PUBLISH qos=1 "1"`)
+				pubs[0].send(`PUBLISH topic=q "before"`, `PUBLISH qos=1 id=1 topic=t "1"`, `PUBLISH topic=q "behind"`)
+				live.expect(`PUBLISH topic=q "before"`)
+				pubs[1].send(`PUBLISH qos=2 id=1 topic=t "2"`)
+				pubs[2].send(`PUBLISH qos=1 id=1 retain topic=r "3"`)
+				pubs[3].send(`PUBLISH qos=2 id=1 topic=nobody "4"`)
+				s.until("all are held back", func(st broker.Stats) bool { return st.HeldBack == 4 })
+				durable := s.dial(mqtt.V311)
+				durable.send("CONNECT v3.1.1 id=durable")
+				durable.expect("CONNACK 0x88", "closed") // 0x03 on the wire
+				gone := s.client("v3.1.1 id=gone clean") // held back, and away before the store is well
+				gone.send(`PUBLISH qos=1 id=1 topic=t "gone"`)
+				s.until("it is held back", func(st broker.Stats) bool { return st.HeldBack == 5 })
+				gone.leave(s, 7)
+				// As much as its keep-alive allows, and more: a witness that is as silent is closed.
+				witness := s.client("id=witness keepalive=1")
+				witness.expect("DISCONNECT 0x8D", "closed")
+				if st := s.stats(); st.Connected != 7 || st.HeldBack != 5 || st.Retained != 0 {
+					t.Errorf("%d connected, held back %d times, %d retained", st.Connected, st.HeldBack, st.Retained)
+				}
+				live.idle()
+				kept.idle()
 
-			h.SetHealth(nil)
-			pubs[0].expect("PUBACK id=1")
-			pubs[1].expect("PUBREC id=1")
-			pubs[2].expect("PUBACK id=1")
-			pubs[3].expect("PUBREC id=1")
-			live.expect(`PUBLISH topic=q "behind"`)
-			got := map[string]bool{}
-			for range 3 {
-				got[kept.next()] = true
-			}
-			if len(got) != 3 {
-				t.Errorf("got %v", got)
-			}
-			kept.idle()
-			if st := s.stats(); st.Retained != 1 {
-				t.Errorf("%d retained", st.Retained)
-			}
+				h.SetHealth(nil)
+				pubs[0].expect("PUBACK id=1")
+				pubs[1].expect("PUBREC id=1")
+				pubs[2].expect("PUBACK id=1")
+				pubs[3].expect("PUBREC id=1")
+				live.expect(`PUBLISH topic=q "behind"`)
+				got := map[string]bool{}
+				for range 3 {
+					got[kept.next()] = true
+				}
+				if len(got) != 3 {
+					t.Errorf("got %v", got)
+				}
+				kept.idle()
+				if st := s.stats(); st.Retained != 1 {
+					t.Errorf("%d retained", st.Retained)
+				}
+			})
 		}
 	}
 }
@@ -273,6 +276,7 @@ func TestWillBatchFails(t *testing.T) {
 // TestFreedAgain: what a failed batch was to give back is given back later: nothing leaks, and nothing comes back at
 // a restart that a client was rid of.
 func TestFreedAgain(t *testing.T) {
+	t.Parallel()
 	s, h, st := ailing(t, broker.Options{Shards: 1})
 	c, pub := s.client("id=c expiry=100"), s.client("id=pub")
 	ended := s.client("id=ended expiry=100")
@@ -347,6 +351,7 @@ func TestUnsubscribeAgain(t *testing.T) {
 // TestMoveFails: a message of a shared subscription whose move to another member fails is moved again; it is neither
 // lost nor stuck, nor doubled.
 func TestMoveFails(t *testing.T) {
+	t.Parallel()
 	for _, ends := range []bool{false, true} {
 		s, h, st := ailing(t, broker.Options{Shards: 1})
 		one := s.client("id=one expiry=100 receive-max=1")

@@ -184,6 +184,7 @@ func TestRetainedLimits(t *testing.T) {
 // TestRetainedExpiry: an expired retained message is not sent and leaves memory, also when its topic's expiry was
 // moved on again and again, and a newer one stays.
 func TestRetainedExpiry(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		t.Parallel()
 		st := mem.New()

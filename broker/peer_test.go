@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +20,19 @@ import (
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/packettext"
 )
+
+// TestMain lets more tests run at once than there are processors: most of them wait for the clock.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // patience bounds every wait; a test that passes never waits it out.
 const patience = 10 * time.Second
@@ -129,7 +144,11 @@ func (s *served) dial(v mqtt.Version) *peer {
 	p := &peer{t: s.t, v: v, conn: conn}
 	p.change = sync.NewCond(&p.mu)
 	ended := make(chan struct{})
-	go func() { defer close(ended); p.read() }()
+	go func() {
+		defer close(ended)
+		p.read()
+		conn.Close() // as a client does: the broker lingers for one that does not
+	}()
 	s.t.Cleanup(func() { conn.Close(); <-ended })
 	return p
 }

@@ -11,6 +11,7 @@ import (
 // TestStall: a client that takes nothing is disconnected after delivery.stall_timeout, although its
 // keep-alive is off. Others are not. F125
 func TestStall(t *testing.T) {
+	t.Parallel()
 	s := serve(t, with(func(l *broker.Limits, d *broker.Delivery) {
 		l.MaxOutgoingBytes, d.StallTimeout = 64<<10, time.Second
 	}))

@@ -160,7 +160,7 @@ func (k *Control) BanOf(clientID, user string, addr netip.Addr) *ban.Ban {
 // Rejudge does to all clients what the table of bans says, for whoever changed that otherwise.
 func (k *Control) Rejudge(ctx context.Context) (Banned, error) {
 	var off, changed atomic.Int64
-	_, err := k.onAll(ctx, func(sh *shard, c *client) bool {
+	_, err := k.onAll(ctx, nil, func(sh *shard, c *client) bool {
 		disconnected, other := sh.wards.judge(c)
 		if disconnected {
 			off.Add(1)

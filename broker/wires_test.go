@@ -177,6 +177,7 @@ func (s *served) enter(conn net.Conn, words string) *peer {
 // The same conversation by every way in, on one shard and on several, with a payload over many records, frames and reads, and one
 // at each size around their borders.
 func TestWays(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		s := serve(t, broker.Options{Shards: shards})
 		for _, w := range waysIn() {

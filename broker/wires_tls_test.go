@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -45,6 +47,7 @@ func (w *witness) of(id string) auth.Peer {
 
 // What the handshake shows of a client reaches its authentication; a session is resumed with the certificate.
 func TestTLSPeer(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	w := &witness{}
 	addr, _ := s.open(func(l *broker.Listener) { withTLS(l); l.Authn = w })
@@ -70,6 +73,7 @@ func TestTLSPeer(t *testing.T) {
 
 // F181: old versions are refused; no name, an unknown name and foreign protocols are served with the certificate there is.
 func TestTLSNegotiation(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	addr, _ := s.open(withTLS)
 	for _, version := range []uint16{tls.VersionTLS10, tls.VersionTLS11} {
@@ -100,8 +104,33 @@ func TestTLSNegotiation(t *testing.T) {
 	}
 }
 
+// F014: who speaks plain MQTT where TLS is spoken is closed at once, and nobody else is concerned.
+func TestPlainWhereTLSIs(t *testing.T) {
+	t.Parallel()
+	s := serve(t, broker.Options{})
+	addr, door := s.open(withTLS)
+	there := s.enter(s.dialTLS(addr, private().clientConfig()), "id=there")
+	begin := time.Now()
+	for _, words := range []string{"id=plain", "v3.1.1 id=plain", "id=" + strings.Repeat("x", 20_000)} {
+		conn := s.dialTCP(addr)
+		conn.SetDeadline(time.Now().Add(patience))
+		s.tell(conn, "CONNECT "+words)
+		if answer, err := io.ReadAll(conn); len(answer) > 0 && answer[0] == byte(mqtt.CONNACK)<<4 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%.20s: % x, %v", words, answer, err)
+		}
+	}
+	if d := time.Since(begin); d > broker.DefaultLimits().ConnectTimeout/2 {
+		t.Errorf("closed after %v", d)
+	}
+	if !reached(func() bool { f := door.Figures(); return f.Connections == 1 && f.Handshaking == 0 }) || s.stats().HandshakesFailed != 3 {
+		t.Errorf("%+v, %d handshakes failed", door.Figures(), s.stats().HandshakesFailed)
+	}
+	there.idle()
+}
+
 // F138: a client that wants to renegotiate is cut off, and a ticket that is too old, or is not ours, leads to a full handshake.
 func TestRenegotiationAndTickets(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	addr, _ := s.open(withTLS)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -171,6 +200,7 @@ func TestRenegotiationAndTickets(t *testing.T) {
 
 // A reload is a function that returns another configuration: those that are connected stay, tickets stay good.
 func TestTLSReload(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	var mu sync.Mutex
 	current := private().serverConfig()
@@ -197,6 +227,7 @@ func TestTLSReload(t *testing.T) {
 
 // Other makes of clients: mosquitto's and openssl's.
 func TestForeignTLSClients(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	addr, _ := s.open(withTLS)
 	host, port, _ := net.SplitHostPort(addr)
@@ -221,6 +252,7 @@ func TestForeignTLSClients(t *testing.T) {
 
 // F184: a client that ends its side, though it still reads, is gone, by every way in, and its will comes.
 func TestHalfClose(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		s := serve(t, broker.Options{Shards: shards})
 		sub := s.client("id=sub")
@@ -299,7 +331,7 @@ func hello(t testing.TB) []byte {
 func TestHandshakeFlood(t *testing.T) {
 	const each = 150
 	limits := broker.DefaultLimits()
-	limits.ConnectTimeout = 3 * time.Second
+	limits.ConnectTimeout = 2 * time.Second
 	s := serve(t, broker.Options{Limits: &limits})
 	few := broker.DefaultListenerLimits()
 	few.MaxHandshakes, few.MaxHandshakesPerAddress = 16, 8

@@ -56,6 +56,7 @@ const (
 // F176, F177, F178 over sockets: packets in frames of every shape are the same conversation as over TCP [MQTT5 MQTT-6.0.0-2]; what
 // must not be gets the closing frame with its status and the end.
 func TestWebSocketFrames(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	addr, _ := s.open(withWebSocket)
 	sub := s.client("id=sub")
@@ -92,6 +93,7 @@ func TestWebSocketFrames(t *testing.T) {
 
 // A client that asks for answers and does not read them is cut off.
 func TestPingFlood(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	addr, _ := s.open(withWebSocket)
 	conn := s.dialTCP(addr)
@@ -111,6 +113,7 @@ func TestPingFlood(t *testing.T) {
 }
 
 func TestWebSocketRefused(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	addr, _ := s.open(func(l *broker.Listener) {
 		l.WebSocket = &ws.Policy{Path: "/mqtt", Origins: []string{"https://console.example"}}
@@ -136,8 +139,9 @@ func TestWebSocketRefused(t *testing.T) {
 	}
 }
 
-// A proxy's word counts when the proxy is trusted, and is demanded then; nobody else's does.
+// F154: a proxy's word counts when the proxy is trusted, and is demanded then; nobody else's does.
 func TestProxies(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	w := &witness{}
 	trust := func(networks ...string) func(*broker.Listener) {
@@ -212,6 +216,7 @@ func (s *served) turnedAway(addr string) {
 
 // Counts and rates of a listener and of one address turn connections away at once; a new limit holds for whoever comes next.
 func TestListenerLimits(t *testing.T) {
+	t.Parallel()
 	s := serve(t, broker.Options{})
 	f := func(reason string, open int, change func(*broker.ListenerLimits)) {
 		t.Helper()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The first session of the README, as a newcomer has it: a fresh clone of what is committed, one
-# command, and the mosquitto clients on MQTT 3.1, 3.1.1 and 5. Needs go, git and mosquitto-clients.
+# The sessions of the README, as a newcomer has them: a fresh clone of what is committed, one
+# command, and the mosquitto clients on MQTT 3.1, 3.1.1 and 5; then what makes it safe, command by command as it is
+# written there. Needs go, git, curl and mosquitto-clients.
 set -euo pipefail
 set -m # each job in a process group of its own, as in a terminal
 root=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
@@ -89,3 +90,58 @@ wait "$broker" || fail "serve ended with status $? after SIGTERM"
 echo 'SIGTERM: status 0'
 kill "$held"
 wait "$held" || true
+
+# The README's five minutes: each line with "$ " is run, the lines below it have to be in what it prints, and the YAML
+# between them is the configuration. Its port is another one if that is taken here.
+mkdir "$work/safe" "$work/go"
+cp "$work/bin" "$work/go/sapwood"
+PATH=$work/go:$PATH
+cd "$work/safe"
+tls=8883
+while (exec 3<>"/dev/tcp/127.0.0.1/$tls") 2>/dev/null; do tls=$((tls + 1)); done
+[ ${#address[@]} -eq 0 ] || export SAPWOOD_HTTP_ADDRESS=127.0.0.1:0
+[ "$tls" = 8883 ] || export SAPWOOD_URL=mqtts://localhost:$tls
+sed -n '/^<!-- test\/newcomer.sh/,/^<!-- end/p' "$work/sapwood/README.md" | sed "s/8883/$tls/" >"$work/session.md"
+
+status() { # what the API says, as the user that the start has shown
+  local admin http
+  admin=$(sed -n 's/.*user  admin, password \([A-Z0-9]*\).*/\1/p' "$work/serve.out")
+  http=$(sed -n 's|.*http  \(http://[0-9.:]*\).*|\1|p' "$work/serve.out")
+  curl -s -u "admin:$admin" "$http/api/v1/status"
+}
+subscribed() { status | grep -q '"subscriptions":1'; }
+shown() { grep -qF -- "$1" "$work"/{command,sub}.out; }
+
+yaml='' ran=0
+while IFS= read -r line; do
+  case $line in
+    '```yaml') yaml=1 ;;
+    '```') yaml='' ;;
+    '    $ sapwood serve '*'&')
+      line=${line#*$ }
+      eval "${line%&} >'$work/serve.out' 2>&1 &"
+      broker=$!
+      until_true 20 grep -q 'user  admin' "$work/serve.out" || fail 'the safe broker never said that it is ready'
+      ;;
+    '    $ '*'&')
+      line=${line#*$ }
+      eval "${line%&} >'$work/sub.out' 2>&1 &"
+      until_true 10 subscribed || fail "nobody subscribed: $line"
+      ;;
+    '    $ '*)
+      line=${line#*$ } ran=$((ran + 1))
+      eval "$line" >"$work/command.out" 2>&1 || fail "status $?: $line"
+      ;;
+    *)
+      if [ -n "$yaml" ]; then
+        printf '%s\n' "$line" >>sapwood.yaml
+      elif [ "${line#    }" != "$line" ]; then
+        until_true 10 shown "${line#    }" || fail "it does not print: ${line#    }"
+      fi
+      ;;
+  esac
+done <"$work/session.md"
+[ "$ran" -ge 12 ] || fail "only $ran commands of the safe session were found in the README"
+kill -TERM "$broker"
+wait "$broker" || fail "the safe broker ended with status $? after SIGTERM"
+echo "the safe session: $ran commands ok"

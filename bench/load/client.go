@@ -132,15 +132,19 @@ func (cl *client) message(head byte, body []byte, now time.Duration) error {
 		r.tally.Foreign++
 		return nil
 	}
+	repeated := r.tally.Duplicated
+	if cl.sub.seen != nil {
+		cl.sub.seen[at].see(s.sequence, &r.tally)
+	} else {
+		r.pools[p.index].see(s.sequence, &r.tally)
+	}
+	if r.tally.Duplicated > repeated { // it pays for nothing that is still owed
+		return nil
+	}
 	p.owed--
 	r.flying--
 	r.touch(p)
 	r.latency.Record(now - s.due)
-	if cl.sub.seen != nil {
-		cl.sub.seen[at].see(s.sequence, &r.tally)
-		return nil
-	}
-	r.pools[p.index].see(s.sequence, &r.tally)
 	if last := cl.sub.last; last != nil {
 		if s.sequence < last[at] {
 			r.tally.Reordered++

@@ -80,19 +80,11 @@ func (c *Conn) LocalAddr() net.Addr { return c.t.local() }
 
 // Pending is the number of bytes queued and not yet accepted by the system.
 func (c *Conn) Pending() int {
-	n := c.queued()
+	n := c.out.queued()
 	if c.flags&layered != 0 {
-		n += c.t.(*layer).lower.queued()
+		n += c.t.(*layer).lower.out.queued()
 	}
 	return n
-}
-
-// queued is what waits in c's own output.
-func (c *Conn) queued() int {
-	if c.out == nil {
-		return 0
-	}
-	return c.out.pending
 }
 
 // WaitDrain asks for one call of Drained, in a later turn, when at most
@@ -174,7 +166,7 @@ func (c *Conn) fail(err error) {
 // finish ends a connection that was closed gracefully once its output is
 // written.
 func (c *Conn) finish() {
-	if c.flags&(gone|finishing) == 0 && c.queued() == 0 {
+	if c.flags&(gone|finishing) == 0 && c.out.queued() == 0 {
 		c.flags |= finishing
 		c.t.shutdown(c)
 	}

@@ -170,7 +170,7 @@ func (x *layer) data(b []byte) (used, need int) {
 		switch {
 		case x.upper.flags&ended != 0:
 			return len(b), 0
-		case x.lower.queued() > maxAnswers+2*x.upper.l.o.LowWater: // what we encode is less
+		case x.lower.out.queued() > maxAnswers+2*x.upper.l.o.LowWater: // what we encode is less
 			x.fail("framing", errors.New("the peer asks for answers and does not read them"))
 			return len(b), 0
 		case x.upper.flags&deaf != 0 && x.stage == flowing:

@@ -39,6 +39,14 @@ type output struct {
 	few     [3]Span
 }
 
+// queued is what waits in it, in bytes; nil is an empty one.
+func (o *output) queued() int {
+	if o == nil {
+		return 0
+	}
+	return o.pending
+}
+
 // arena is where a loop encodes. Full blocks are kept until the turn's end so
 // that spans stay valid.
 type arena struct {

@@ -130,16 +130,34 @@ func TestAcceptLeavesDescriptors(t *testing.T) {
 		}
 		reports.Add(1)
 	}})
-	var peers []net.Conn
-	for reports.Load() == 0 { // each takes two descriptors of this process
+	enter := func() net.Conn { // nil: turned away
 		peer, err := net.Dial("tcp", ln.Addr().String())
 		if err != nil {
-			break // reset already
+			return nil
+		}
+		peer.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, err = peer.Write([]byte("y")); err == nil {
+			_, err = peer.Read(make([]byte, 1))
+		}
+		if err != nil {
+			peer.Close()
+			return nil
+		}
+		return peer
+	}
+	var peers []net.Conn
+	for { // each takes two descriptors of this process; one by one, so that none that waits takes the room that is made later
+		peer := enter()
+		if peer == nil {
+			break
 		}
 		defer peer.Close()
 		if peers = append(peers, peer); len(peers) > limit/2 {
 			t.Fatal("nobody is turned away")
 		}
+	}
+	if reports.Load() == 0 {
+		t.Error("turned away without a report")
 	}
 	for range reserveOf(limit) / 2 {
 		f, err := os.Open("/dev/null")
@@ -153,17 +171,12 @@ func TestAcceptLeavesDescriptors(t *testing.T) {
 	peers[0].Close()
 	peers[1].Close()
 	eventually(t, "room again", func() bool {
-		peer, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
+		peer := enter()
+		if peer == nil {
 			return false
 		}
-		defer peer.Close()
-		peer.SetDeadline(time.Now().Add(time.Second))
-		_, err = peer.Write([]byte("y"))
-		if err == nil {
-			_, err = peer.Read(make([]byte, 1))
-		}
-		return err == nil
+		peer.Close()
+		return true
 	})
 }
 

@@ -26,6 +26,7 @@ The expectations are a list; in each, may and may_not hold questions: publish, s
 retain (publish a retained message), then if need be qos=0, qos=1 or qos=2, then the topic. A client
 without an address is one on a Unix socket.
 
+    # expectations.yaml
     - client: sensor-7
       user: anna
       groups: [sensors]

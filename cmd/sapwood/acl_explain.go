@@ -122,7 +122,7 @@ func printExplained(std *streams, action, topic string, said *api.Explained) err
 	screen.Fact(std.out, "address", said.Client.Address)
 	screen.Fact(std.out, "cn", said.Client.CN)
 	if !said.Client.Known {
-		screen.Fact(std.out, "note", "the broker was not asked about a client that it knows, but about one as described")
+		screen.Fact(std.out, "note", "asked about a client as described here, by --as-user, --group and so on; the broker has none such, or was not asked for it")
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
+	"github.com/sapwood-mqtt/sapwood/fleet/sqlite"
 )
 
 // backupCmd is `sapwood backup`.
@@ -21,8 +22,10 @@ type backupCmd struct {
 
 // Help is the long part of the help page.
 func (*backupCmd) Help() string {
-	return `A consistent copy of sessions, queues and retained messages at one moment, with checksums; the
-broker goes on meanwhile. The user admin is not in it. A file appears under its name when it is
+	return `A consistent copy of sessions, queues and retained messages at one moment, and of the users with
+their password hashes, groups, rules and bans a moment before it, with checksums; the broker goes on
+meanwhile. The user admin, the configuration and its history, and certificates, also those by ACME,
+are not in it. Keep it as secret as the data directory. A file appears under its name when it is
 complete and synced, and replaces one that is there. ` + whose + `
 Exit status: 0, 1 if it failed, 2 for a wrong command line.
 
@@ -72,7 +75,7 @@ func (c *restoreCmd) Run(ctx context.Context, std *streams) error {
 	}
 	defer in.Close()
 	show, end := screen.ProgressBar(std.err, "restore", screen.Bytes)
-	err = disk.Restore(ctx, in, cfg.Data, nil, show)
+	err = disk.Restore(ctx, in, cfg.Data, nil, show, sqlite.Files()...)
 	end()
 	if err != nil {
 		return err

@@ -87,8 +87,11 @@ listeners:
       client_ca: %s
       client_certificate: required
       crl: %s
+authentication:
+  chain: [certificate]
 
 A certificate for a client: sapwood cert client NAME%s
+What they may do: sapwood config explain authorization
 `, c.Dir, strings.Join(c.Names, ", "), c.Address, cert, key, abs.AuthorityCert(), abs.List(), c.flag())
 	return err
 }

@@ -20,27 +20,27 @@ import (
 // commands is the command line. A new command is a field here and a file of its own, with a
 // Run(ctx context.Context, std *streams) error and a Help() string that ends in an example.
 type commands struct {
-	Serve      serveCmd             `cmd:"" help:"Run the broker."`
-	Pub        pubCmd               `cmd:"" help:"Publish messages."`
-	Sub        subCmd               `cmd:"" help:"Subscribe and print messages."`
-	Bench      benchCmd             `cmd:"" help:"Put load on a broker and measure it."`
-	Store      storeCmd             `cmd:"" help:"Check, measure, compact and export what is kept on disk."`
-	Backup     backupCmd            `cmd:"" help:"Write a copy of what is kept, of a running broker too."`
-	Restore    restoreCmd           `cmd:"" help:"Make a data directory from a backup."`
-	Users      manage.UsersCmd      `cmd:"" help:"List and change users."`
-	Groups     manage.GroupsCmd     `cmd:"" help:"List and change groups."`
-	Devices    manage.DevicesCmd    `cmd:"" help:"Create devices with secrets."`
-	Rules      manage.RulesCmd      `cmd:"" help:"List and change the rules that are stored."`
-	ACL        aclCmd               `cmd:"" name:"acl" help:"Check and explain what clients may do."`
-	Clients    manage.ClientsCmd    `cmd:"" help:"Act on clients."`
-	Ban        manage.BanCmd        `cmd:"" help:"Keep clients out."`
-	Unban      manage.UnbanCmd      `cmd:"" help:"Let clients in again."`
-	Bans       manage.BansCmd       `cmd:"" help:"List who is kept out, or in quarantine."`
-	Quarantine manage.QuarantineCmd `cmd:"" help:"Keep clients apart."`
-	Cert       certCmd              `cmd:"" help:"Make, revoke and show certificates."`
-	Config     configCmd            `cmd:"" help:"Check, describe and explain the configuration."`
-	Import     importCmd            `cmd:"" help:"Turn the configuration of another broker into one of Sapwood."`
-	Version    versionCmd           `cmd:"" help:"Print the version."`
+	Serve      serveCmd             `cmd:"" group:"use" help:"Run the broker."`
+	Pub        pubCmd               `cmd:"" group:"use" help:"Publish messages."`
+	Sub        subCmd               `cmd:"" group:"use" help:"Subscribe and print messages."`
+	Bench      benchCmd             `cmd:"" group:"use" help:"Put load on a broker and measure it."`
+	Cert       certCmd              `cmd:"" group:"who" help:"Make, revoke and show certificates."`
+	Users      manage.UsersCmd      `cmd:"" group:"who" help:"List and change users."`
+	Groups     manage.GroupsCmd     `cmd:"" group:"who" help:"List and change groups."`
+	Devices    manage.DevicesCmd    `cmd:"" group:"who" help:"Create devices with secrets."`
+	Rules      manage.RulesCmd      `cmd:"" group:"who" help:"List and change the rules that are stored."`
+	ACL        aclCmd               `cmd:"" group:"who" name:"acl" help:"Check and explain what clients may do."`
+	Clients    manage.ClientsCmd    `cmd:"" group:"live" help:"Act on clients."`
+	Ban        manage.BanCmd        `cmd:"" group:"live" help:"Keep clients out."`
+	Unban      manage.UnbanCmd      `cmd:"" group:"live" help:"Let clients in again."`
+	Bans       manage.BansCmd       `cmd:"" group:"live" help:"List who is kept out, or in quarantine."`
+	Quarantine manage.QuarantineCmd `cmd:"" group:"live" help:"Keep clients apart."`
+	Config     configCmd            `cmd:"" group:"settings" help:"Check, describe and explain the configuration."`
+	Import     importCmd            `cmd:"" group:"settings" help:"Turn the configuration of another broker into one of Sapwood."`
+	Store      storeCmd             `cmd:"" group:"data" help:"Check, measure, compact and export what is kept on disk."`
+	Backup     backupCmd            `cmd:"" group:"data" help:"Write a copy of what is kept, of a running broker too."`
+	Restore    restoreCmd           `cmd:"" group:"data" help:"Make a data directory from a backup."`
+	Version    versionCmd           `cmd:"" group:"more" help:"Print the version."`
 }
 
 // streams are the process's standard streams, so that a command can be tested without them.
@@ -104,7 +104,15 @@ func newParser(std *streams) *kong.Kong {
 	return kong.Must(&commands{},
 		kong.Name("sapwood"),
 		kong.Description("An MQTT 3.1, 3.1.1 and 5.0 broker in one binary.\n\n    sapwood serve"),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "use", Title: "Run it and try it:"},
+			{Key: "who", Title: "Who may connect, and what they may do:"},
+			{Key: "live", Title: "Who is connected:"},
+			{Key: "settings", Title: "Settings:"},
+			{Key: "data", Title: "What is kept on disk:"},
+			{Key: "more", Title: "More:"},
+		}),
 		kong.Writers(std.out, std.err),
 		kong.Exit(func(code int) { panic(exited(code)) }),
 	)

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/fleet/sqlite"
 )
 
 // command runs one command line in this process.
@@ -153,7 +154,9 @@ func TestRunningStore(t *testing.T) {
 	}
 	does(t, "store", "compact", "--data", data)
 	backup := filepath.Join(dir, "b")
+	does(t, "devices", "create", "pump", "--data", data)
 	does(t, "backup", backup, "--data", data)
+	hasPump(t, data, backup)
 	if out := does(t, "restore", backup, "--data", filepath.Join(dir, "restored")); !strings.HasPrefix(out, "ok"+holds) {
 		t.Error(out)
 	}
@@ -166,6 +169,42 @@ func TestRunningStore(t *testing.T) {
 	refuses(t, exitFailed, "credentials are wrong", "store", "check", "--url", p.HTTP, "--password", "wrong")
 	p.stop(syscall.SIGTERM)
 	refuses(t, exitFailed, "refused", "store", "check", "--url", p.HTTP, "--password", "any")
+}
+
+// hasPump makes sure that a backup restores the stored users, and that a broker that does not run backs them up too.
+func hasPump(t *testing.T, data, backup string) {
+	t.Helper()
+	first, second := filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "second")
+	does(t, "restore", backup, "--data", first)
+	does(t, "backup", backup+"2", "--data", first)
+	does(t, "restore", backup+"2", "--data", second)
+	for _, dir := range []string{first, second} {
+		db, err := sqlite.Open(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u, err := db.Accounts().User(t.Context(), "pump"); err != nil || u.Password == "" {
+			t.Errorf("%s: %+v, %v", dir, u, err)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	refuses(t, exitFailed, "sapwood.db already", "restore", backup, "--data", onlyDatabase(t, first))
+}
+
+// onlyDatabase is a directory with the database of another and no store.
+func onlyDatabase(t *testing.T, of string) string {
+	t.Helper()
+	dir := t.TempDir()
+	text, err := os.ReadFile(filepath.Join(of, sqlite.File))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, sqlite.File), text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // The user admin of another machine's broker, and a broker that keeps nothing.

@@ -13,6 +13,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/lock"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/fleet/sqlite"
 )
 
 // storeFlags say which store is meant.
@@ -125,7 +126,16 @@ func (s atRest) Backup(ctx context.Context, w io.Writer, progress func(done, tot
 	if err := s.there(); err != nil {
 		return err
 	}
-	return s.with(func(d *disk.Store) error { return d.Backup(ctx, w, progress) })
+	return s.with(func(d *disk.Store) error {
+		if _, err := os.Stat(filepath.Join(s.cfg.Data, sqlite.File)); errors.Is(err, fs.ErrNotExist) { // of a version without users
+			return d.Backup(ctx, w, progress)
+		}
+		db, err := sqlite.Open(ctx, s.cfg.Data)
+		if err != nil {
+			return err
+		}
+		return errors.Join(d.Backup(ctx, w, progress, app.InBackups(db)), db.Close())
+	})
 }
 
 // Export implements storeTool.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
 )
 
@@ -341,4 +343,57 @@ func TestNoAccounts(t *testing.T) {
 			t.Errorf("%s: %v %s %v", path, resp.Status, body, err)
 		}
 	}
+}
+
+// meanwhile is accounts in which somebody else makes a user right after a request has found none.
+type meanwhile struct {
+	*accounts.Accounts
+	made *accounts.User
+}
+
+func (m *meanwhile) User(ctx context.Context, name string) (accounts.User, error) {
+	u, err := m.Accounts.User(ctx, name)
+	if errors.Is(err, accounts.ErrNotFound) {
+		err = errors.Join(err, m.Apply(ctx, []accounts.Change{{User: m.made}}, nil))
+	}
+	return u, err
+}
+
+// TestExplainShared: rules are about the filter of a shared subscription, without its group.
+func TestExplainShared(t *testing.T) {
+	e := acl.New()
+	if err := e.Set("test", []auth.Rule{{Name: "r", Actions: auth.ActionsOf(auth.Subscribe), Topics: []string{"a/#"}}}); err != nil {
+		t.Fatal(err)
+	}
+	d := atDesk(t, Policy{Authorizer: e})
+	d.ask("POST", "/acl/explain", `{"action":"subscribe","topic":"$share/g/a/+"}`, 200, `"allowed":true`)
+	d.ask("POST", "/acl/explain", `{"action":"subscribe","topic":"$share/g/b"}`, 200, `"allowed":false`)
+	d.ask("POST", "/acl/explain", `{"action":"subscribe","topic":"$share/g"}`, 422)
+}
+
+// TestPutMeanwhile: a PUT without a condition never takes the password from a user that was made while it ran.
+func TestPutMeanwhile(t *testing.T) {
+	d := atDesk(t, Policy{})
+	u := accounts.User{Name: "ann"}
+	if _, err := d.known.Generate(&u); err != nil {
+		t.Fatal(err)
+	}
+	who, err := access.Open(access.Options{Password: right})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.s.Config.Handler = New(Options[state, found, found]{Access: who, Status: func() Overview { return Overview{} }, Accounts: &meanwhile{d.known, &u}})
+	d.ask("PUT", "/users/ann", `{"note":"n"}`, 409, "is there already")
+	if got, err := d.known.User(t.Context(), "ann"); err != nil || got.Password == "" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	d.ask("PUT", "/users/ann", `{"note":"n"}`, 200, `"has_password":true`)
+}
+
+// TestRetainRule: what the description of the API offers as an action, it takes.
+func TestRetainRule(t *testing.T) {
+	d := atDesk(t, Policy{})
+	d.ask("POST", "/rules", `{"deny":["retain"],"topics":["#"]}`, 201, `"deny":["publish"]`, `"retain":"only"`)
+	d.ask("POST", "/rules", `{"deny":["publish","retain"],"topics":["#"]}`, 201, `"deny":["publish"]`)
+	d.ask("POST", "/rules", `{"allow":["retain"],"retain":"never","topics":["#"]}`, 422, "retain is never")
 }

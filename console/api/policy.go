@@ -120,7 +120,12 @@ func (e *Explain) question() (*auth.Question, error) {
 	}
 	err := topic.ValidName(q.Topic)
 	if q.Action == auth.Subscribe {
-		err = topic.ValidFilter(q.Topic)
+		_, inner, shared, bad := topic.ParseShared(e.Topic)
+		if err = bad; shared { // rules are about what is shared
+			q.Topic = []byte(inner)
+		} else if err == nil {
+			err = topic.ValidFilter(q.Topic)
+		}
 	}
 	if err != nil {
 		return nil, huma.Error422UnprocessableEntity(fmt.Sprintf("the topic %q: %v", e.Topic, err))

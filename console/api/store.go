@@ -66,7 +66,7 @@ func registerStore[S, R, C any](a *API, h huma.API, e Engine[S, R, C]) {
 		}
 		return a.copies(ctx, "export", "application/x-ndjson", e.Export)
 	})
-	backup := op("backup", http.MethodGet, "/backup", "A consistent copy of the store, for sapwood restore")
+	backup := op("backup", http.MethodGet, "/backup", "A consistent copy of the store, and of users, groups, rules and bans, for sapwood restore")
 	backup.Description = broken + " A backup ends in a checksum of its own too."
 	backup.Responses = raw("application/octet-stream", "The backup.")
 	huma.Register(h, backup, func(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {

@@ -129,6 +129,8 @@ func (o *accountsOf) registerChanges(h huma.API) {
 			}
 		case !errors.Is(err, accounts.ErrNotFound):
 			return nil, failure(err)
+		case r == accounts.AnyRevision: // one that is made meanwhile has a password that would be lost
+			r = accounts.Absent
 		}
 		return o.put(ctx, &u, &in.Body, r)
 	})

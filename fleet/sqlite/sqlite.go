@@ -21,6 +21,9 @@ import (
 // File is the name of the database in the data directory.
 const File = "sapwood.db"
 
+// Files are the names of all that the database consists of. The first is all of it when nobody has it open.
+func Files() []string { return []string{File, File + "-wal", File + "-shm"} }
+
 // applicationID marks a database as ours: "SAPW".
 const applicationID = 0x53415057
 
@@ -54,8 +57,14 @@ func Open(ctx context.Context, dir string) (*DB, error) {
 	return d, nil
 }
 
-// private makes the file for its owner alone, before SQLite would make it for everybody; the files beside it get the same mode.
+// private makes the file for its owner alone, before SQLite would make it for everybody; the files beside it get the same mode, and those
+// that are there already, such as after a crash, are given it.
 func private(path string) error {
+	for _, name := range Files()[1:] {
+		if err := os.Chmod(filepath.Join(filepath.Dir(path), name), 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err

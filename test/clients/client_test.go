@@ -32,7 +32,10 @@ type properties struct {
 // options are how a test wants to be connected.
 type options struct {
 	addr      string
+	door      string // how the address is reached, "" for tcp
 	id        string
+	user      string
+	password  string
 	aliases   uint16 // topic aliases that it takes, where the client can
 	keep      bool   // take the session that is there, and let it outlive the connection
 	reconnect bool   // as often as the connection breaks
@@ -63,38 +66,48 @@ type kind struct {
 	reconnects bool
 	orderly    bool // publishes in order and QoS 2 exactly once, also when connections break
 	atRelease  bool // hands on a QoS 2 message at its PUBREL, so after a QoS 1 message that was sent later
+	doors      []string
 	dial       func(ctx context.Context, version byte, o options) (client, error)
 }
 
+// Each has the doors that it is tried at; what a door has no part in is tried at the first one only.
+//
 // paho.mqtt.golang 1.5.1 does not keep its PUBRELs, so after a lost PUBCOMP it publishes once more
 // what was complete; and what it repeats after a reconnection it mixes with what is new.
 func kinds() []kind {
 	return []kind{
-		{"paho.mqtt.golang/3.1", 3, true, false, false, dialPaho3},
-		{"paho.mqtt.golang/3.1.1", 4, true, false, false, dialPaho3},
-		{"paho.golang/5", 5, false, false, false, dialPaho5},
-		{"autopaho/5", 5, true, true, false, dialAutopaho},
-		{"mqtt.js/3.1", 3, true, true, true, dialJS},
-		{"mqtt.js/3.1.1", 4, true, true, true, dialJS},
-		{"mqtt.js/5", 5, true, true, true, dialJS},
+		{"paho.mqtt.golang/3.1", 3, true, false, false, []string{"tcp"}, dialPaho3},
+		{"paho.mqtt.golang/3.1.1", 4, true, false, false, []string{"tcp", "mqtts", "ws"}, dialPaho3},
+		{"paho.golang/5", 5, false, false, false, []string{"tcp"}, dialPaho5},
+		{"autopaho/5", 5, true, true, false, []string{"tcp", "wss"}, dialAutopaho},
+		{"mqtt.js/3.1", 3, true, true, true, []string{"ws"}, dialJS},
+		{"mqtt.js/3.1.1", 4, true, true, true, []string{"tcp", "mqtts"}, dialJS},
+		{"mqtt.js/5", 5, true, true, true, []string{"tcp", "wss"}, dialJS},
 	}
 }
 
 // each runs a test with every kind of client, against a broker of its own.
 func each(t *testing.T, test func(t *testing.T, b *bench)) {
-	eachOf(t, func(kind) bool { return true }, test)
+	eachOf(t, func(k *kind) bool { k.doors = k.doors[:1]; return true }, test)
+}
+
+// eachDoor is each through all the doors that the client is tried at.
+func eachDoor(t *testing.T, test func(t *testing.T, b *bench)) {
+	eachOf(t, func(*kind) bool { return true }, test)
 }
 
 // eachOf is each with the kinds that can do what the test is about.
-func eachOf(t *testing.T, can func(kind) bool, test func(t *testing.T, b *bench)) {
+func eachOf(t *testing.T, can func(*kind) bool, test func(t *testing.T, b *bench)) {
 	for _, k := range kinds() {
-		if !can(k) {
+		if !can(&k) {
 			continue
 		}
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			test(t, &bench{t: t, kind: k, broker: startBroker(t)})
-		})
+		for _, door := range k.doors {
+			t.Run(k.name+" "+door, func(t *testing.T) {
+				t.Parallel()
+				test(t, &bench{t: t, kind: k, door: door, broker: startDoor(t, door)})
+			})
+		}
 	}
 }
 
@@ -102,6 +115,7 @@ func eachOf(t *testing.T, can func(kind) bool, test func(t *testing.T, b *bench)
 type bench struct {
 	t *testing.T
 	kind
+	door   string
 	broker string
 }
 
@@ -118,8 +132,8 @@ type conn struct {
 // dial connects, through a proxy with the planned faults.
 func (b *bench) dial(o options, plan ...fault) *conn {
 	b.t.Helper()
-	c := &conn{kind: b.kind, t: b.t, id: o.id, by: startProxy(b.t, b.broker, plan...), in: make(chan message, 10000)}
-	o.addr = c.by.addr
+	c := &conn{kind: b.kind, t: b.t, id: o.id, by: startProxy(b.t, b.broker, behind(b.door, plan)...), in: make(chan message, 10000)}
+	o.addr, o.door = c.by.addr, b.door
 	if o.receive == nil {
 		o.receive = func(m message) { c.in <- m }
 	}

@@ -1,5 +1,6 @@
 // Package clients talks to the built binary with clients that other people wrote: the mosquitto
-// commands, mqtt.js, paho.mqtt.golang and paho.golang. It is a module of its own, so that what these
+// commands, mqtt.js (in Node and in Chromium), paho.mqtt.golang and paho.golang, and openssl s_client
+// and haproxy below them. It is a module of its own, so that what these
 // need never reaches the product's go.mod, and it knows Sapwood only from outside: its command line,
 // its output and its listeners.
 package clients
@@ -7,13 +8,16 @@ package clients
 import (
 	"bufio"
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,9 +26,12 @@ import (
 // patience is how long anything that has to happen may take on a busy machine.
 const patience = 20 * time.Second
 
-// env is what all tests share: the binary under test and the node process that holds the mqtt.js clients.
+// env is what all tests share: the binary under test, an authority that it made (sapwood cert init) with a server
+// certificate for this machine, and the node process that holds the mqtt.js clients.
 var env struct {
 	binary string
+	pki    string
+	roots  *x509.CertPool
 	node   *node
 }
 
@@ -38,9 +45,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (int, error) {
-	for _, command := range []string{"mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "node"} {
+	for _, command := range []string{"mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "node", "openssl", "haproxy", "chromium"} {
 		if _, err := exec.LookPath(command); err != nil {
-			return 1, fmt.Errorf("%w: install the Debian packages mosquitto-clients and nodejs", err)
+			return 1, fmt.Errorf("%w: install the Debian packages mosquitto-clients, nodejs, openssl, haproxy and chromium", err)
 		}
 	}
 	dir, err := os.MkdirTemp("", "clients-")
@@ -53,6 +60,10 @@ func run(m *testing.M) (int, error) {
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("build the broker: %w\n%s", err, out)
+	}
+	env.pki = filepath.Join(dir, "pki")
+	if env.roots, err = makeAuthority(env.pki); err != nil {
+		return 1, err
 	}
 	if env.node, err = startNode(); err != nil {
 		return 1, err
@@ -87,22 +98,22 @@ func host(t *testing.T, address string) string {
 }
 
 // startConfigured runs the binary with a configuration file.
-func startConfigured(t *testing.T, config string) ready {
+func startConfigured(t *testing.T, config string) *process {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "sapwood.yaml")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return start(t, "--config", file)
+	write(t, file, config)
+	p := start(t, "--config", file)
+	p.config = file
+	return p
 }
 
 // start runs the binary for one test. When the test ends, the broker has to stop with status 0, and must not have
 // logged an error.
-func start(t *testing.T, args ...string) ready {
+func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	cmd := exec.Command(env.binary, append([]string{"serve", "--json", "--data", t.TempDir()}, args...)...)
-	var log bytes.Buffer
-	cmd.Stderr = &log
+	p := &process{t: t, data: t.TempDir()}
+	cmd := exec.Command(env.binary, append([]string{"serve", "--json", "--data", p.data}, args...)...)
+	cmd.Stderr = &p.log
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -128,19 +139,95 @@ func start(t *testing.T, args ...string) ready {
 				t.Errorf("the broker ended with %v", err)
 			}
 		}
-		if s := log.String(); strings.Contains(s, "level=ERROR") || strings.Contains(s, "panic") {
+		if s := p.log.String(); strings.Contains(s, "level=ERROR") || strings.Contains(s, "panic") {
 			t.Errorf("the broker logged an error:\n%s", s)
 		}
 		if t.Failed() {
-			t.Logf("the broker's log:\n%s", log.String())
+			t.Logf("the broker's log:\n%s", p.log.String())
 		}
 	})
 	if readErr != nil {
 		t.Fatalf("the broker never said that it is ready: %v", readErr)
 	}
-	var r ready
-	if err := json.Unmarshal([]byte(line), &r); err != nil {
+	if err := json.Unmarshal([]byte(line), &p.ready); err != nil {
 		t.Fatalf("the broker said %q (%v)", line, err)
 	}
-	return r
+	return p
+}
+
+// process is a broker that runs for one test.
+type process struct {
+	ready
+	t      *testing.T
+	data   string // its data directory
+	config string // its configuration file, "" for none
+	log    journal
+}
+
+// cli runs one of the binary's commands on the broker, with text as its standard input, and returns what it printed. It must succeed.
+func (p *process) cli(text string, args ...string) string {
+	p.t.Helper()
+	cmd := exec.Command(env.binary, append(args, "--data", p.data)...)
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		p.t.Fatalf("sapwood %q: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// at is host:port of the i-th listener.
+func (p *process) at(i int) string {
+	p.t.Helper()
+	return host(p.t, p.MQTT[i])
+}
+
+// logs waits for a line in the log that has all of the parts.
+func (p *process) logs(parts ...string) {
+	p.t.Helper()
+	until(p.t, fmt.Sprintf("a line in the log with %q", parts), func() bool {
+		for line := range strings.Lines(p.log.String()) {
+			if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// until asks again and again whether something is so.
+func until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); !so(); <-tick.C {
+		if time.Since(began) > patience {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// journal is what a process wrote, to be read while it writes.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }

@@ -18,17 +18,28 @@ type mosquitto struct {
 	t       *testing.T
 	version string
 	broker  string
+	args    []string // of every command: where authorities, credentials and certificates are
 }
 
-// eachMosquitto runs a test in the versions that are named, against a broker of its own each.
+// eachMosquitto runs a test in the versions that are named, against a broker of its own each. A version may come with a door.
 func eachMosquitto(t *testing.T, test func(t *testing.T, m *mosquitto), versions ...string) {
 	for _, v := range versions {
 		t.Run(v, func(t *testing.T) {
 			t.Parallel()
-			test(t, &mosquitto{t, v, startBroker(t)})
+			m := &mosquitto{t: t}
+			var door string
+			if m.version, door, _ = strings.Cut(v, " "); door == "" {
+				m.broker = startBroker(t)
+			} else {
+				m.broker, m.args = startDoor(t, door), []string{"--cafile", authority()}
+			}
+			test(t, m)
 		})
 	}
 }
+
+// andTLS is allVersions and once more within TLS.
+func andTLS() []string { return append(allVersions(), "mqttv5 mqtts") }
 
 func allVersions() []string { return []string{"mqttv31", "mqttv311", "mqttv5"} }
 
@@ -39,7 +50,8 @@ func (m *mosquitto) command(ctx context.Context, addr, name string, args ...stri
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return exec.CommandContext(ctx, "stdbuf", append([]string{"-oL", name, "-h", host, "-p", port, "-V", m.version}, args...)...)
+	args = slices.Concat([]string{"-oL", name, "-h", host, "-p", port, "-V", m.version}, m.args, args)
+	return exec.CommandContext(ctx, "stdbuf", args...)
 }
 
 // pub publishes and returns once all is acknowledged, or sent with QoS 0. Lines, if there are any, become
@@ -205,7 +217,7 @@ func TestMosquittoQoS(t *testing.T) {
 				s.gets(prefixed(fmt.Sprintf("qos/a %d 0 ", min(sent, granted)), lines(20))...)
 			}
 		}
-	}, allVersions()...)
+	}, andTLS()...)
 }
 
 func TestMosquittoRetained(t *testing.T) {
@@ -237,7 +249,7 @@ func TestMosquittoWill(t *testing.T) {
 		m.sub("-t", "will/1", "-q", "1").gets("will/1 1 1 gone")
 		m.pub(nil, 1, "-t", "will/end", "-m", "end")
 		s.gets("will/end 1 0 end")
-	}, allVersions()...)
+	}, andTLS()...)
 }
 
 func TestMosquittoResume(t *testing.T) {
@@ -251,7 +263,7 @@ func TestMosquittoResume(t *testing.T) {
 		s.gets(prefixed("queue/b 2 0 ", lines(50))...)
 		m.pub(nil, 1, "-t", "queue/end", "-m", "end")
 		s.gets("queue/end 1 0 end")
-	}, allVersions()...)
+	}, andTLS()...)
 }
 
 func TestMosquittoShared(t *testing.T) {
@@ -335,7 +347,11 @@ func TestMosquittoCut(t *testing.T) {
 	plan := []fault{{1100, reset}, {797, stall}, {1003, deaf}, {900, mute}}
 	eachMosquitto(t, func(t *testing.T, m *mosquitto) {
 		const messages = 400
-		p := startProxy(t, m.broker, plan...)
+		door := "tcp"
+		if m.args != nil {
+			door = "mqtts"
+		}
+		p := startProxy(t, m.broker, behind(door, plan)...)
 		s := m.subAt(p.addr, "%p", "-c", "-i", "sub", "-t", "stream", "-q", "1")
 		m.pub(append(lines(messages), "end"), 1, "-t", "stream")
 		got := arrivals{times: map[string]int{}}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -30,8 +29,10 @@ type command struct {
 	Op        string   `json:"op"`
 	C         int      `json:"c"` // the client
 	Version   byte     `json:"version,omitempty"`
-	Host      string   `json:"host,omitempty"`
-	Port      string   `json:"port,omitempty"`
+	URL       string   `json:"url,omitempty"`
+	CA        string   `json:"ca,omitempty"` // the file
+	User      string   `json:"user,omitempty"`
+	Password  string   `json:"password,omitempty"`
 	ID        string   `json:"id,omitempty"`
 	Keep      bool     `json:"keep,omitempty"`
 	Reconnect bool     `json:"reconnect,omitempty"`
@@ -142,17 +143,13 @@ type js struct {
 }
 
 func dialJS(_ context.Context, version byte, o options) (client, error) {
-	host, port, err := net.SplitHostPort(o.addr)
-	if err != nil {
-		return nil, err
-	}
 	env.node.mu.Lock()
 	env.node.n++
 	c := env.node.n
 	env.node.clients[c] = o
 	env.node.mu.Unlock()
 	a, err := env.node.do(command{
-		Op: "connect", C: c, Version: version, Host: host, Port: port, ID: o.id,
+		Op: "connect", C: c, Version: version, URL: o.url(), CA: authority(), User: o.user, Password: o.password, ID: o.id,
 		Keep: o.keep, Reconnect: o.reconnect, Will: o.will, Aliases: o.aliases,
 	})
 	return &js{c, a.Present}, err

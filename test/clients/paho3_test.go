@@ -17,7 +17,10 @@ type paho3 struct {
 
 func dialPaho3(_ context.Context, version byte, o options) (client, error) {
 	opts := mqtt.NewClientOptions().
-		AddBroker("tcp://" + o.addr).
+		AddBroker(o.url()).
+		SetTLSConfig(trusting()).
+		SetUsername(o.user).
+		SetPassword(o.password).
 		SetClientID(o.id).
 		SetProtocolVersion(uint(version)).
 		SetCleanSession(!o.keep).

@@ -177,7 +177,7 @@ func (s *pahoSession) PacketReceived(p *packets.ControlPacket, publish chan<- *p
 }
 
 func dialAutopaho(ctx context.Context, _ byte, o options) (client, error) {
-	u, err := url.Parse("mqtt://" + o.addr)
+	u, err := url.Parse(o.url())
 	if err != nil {
 		return nil, err
 	}
@@ -186,6 +186,7 @@ func dialAutopaho(ctx context.Context, _ byte, o options) (client, error) {
 	first := true
 	cfg := autopaho.ClientConfig{
 		ServerUrls:                    []*url.URL{u},
+		TlsCfg:                        trusting(),
 		KeepAlive:                     30,
 		CleanStartOnInitialConnection: !o.keep,
 		SessionExpiryInterval:         *pahoExpiry(o),

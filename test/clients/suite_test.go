@@ -8,7 +8,7 @@ import (
 
 // TestQoS sends each QoS to a subscription of each QoS: the lower one arrives.
 func TestQoS(t *testing.T) {
-	each(t, func(t *testing.T, b *bench) {
+	eachDoor(t, func(t *testing.T, b *bench) {
 		sub, pub := b.dial(options{id: "sub"}), b.dial(options{id: "pub"})
 		if sub.present() || pub.present() {
 			t.Error("a new client has a session")
@@ -65,7 +65,7 @@ func TestRetained(t *testing.T) {
 
 // TestWill ends clients with and without DISCONNECT.
 func TestWill(t *testing.T) {
-	each(t, func(t *testing.T, b *bench) {
+	eachDoor(t, func(t *testing.T, b *bench) {
 		sub := b.dial(options{id: "sub"})
 		sub.subscribed("will/#", 2)
 		for qos := range byte(3) {

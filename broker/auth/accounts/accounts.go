@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/phc"
 )
 
@@ -22,6 +23,9 @@ type Options struct {
 	// Scram names the methods that keys are derived for when a password is set: SCRAM-SHA-256, SCRAM-SHA-512. They are cheaper to guess from than the
 	// argon2id hash beside them, so leave it empty where nobody uses SCRAM.
 	Scram []string
+	// CheckRule tells what is wrong with a rule for whoever is to go by it, nil = nothing; nil = that is not asked. A rule that was kept
+	// and cannot be understood afterwards would keep all others from being in force.
+	CheckRule func(*auth.Rule) error
 }
 
 // Accounts changes what a Store keeps, and tells who has to know. Its methods may be called from any goroutine.
@@ -30,6 +34,7 @@ type Accounts struct {
 	store Store
 	gate  *phc.Gate
 	scram []string
+	check func(*auth.Rule) error
 	turn  chan struct{} // held while a batch is applied and told
 
 	mu   sync.Mutex
@@ -45,7 +50,7 @@ func New(o Options) (*Accounts, error) {
 			return nil, fmt.Errorf("%q is no method of SCRAM that is known: SCRAM-SHA-256, SCRAM-SHA-512", m)
 		}
 	}
-	a := &Accounts{Reader: o.Store, store: o.Store, gate: o.Gate, scram: slices.Clone(o.Scram), turn: make(chan struct{}, 1)}
+	a := &Accounts{Reader: o.Store, store: o.Store, gate: o.Gate, scram: slices.Clone(o.Scram), check: o.CheckRule, turn: make(chan struct{}, 1)}
 	if a.gate == nil {
 		a.gate = phc.NewGate(runtime.GOMAXPROCS(0), 64)
 	}
@@ -75,7 +80,13 @@ func (a *Accounts) Apply(ctx context.Context, changes []Change, progress func(do
 	for i := range changes {
 		c := &changes[i]
 		c.complete()
-		if err := c.valid(); err != nil {
+		err := c.valid()
+		if err == nil && c.Rule != nil && !c.Delete && a.check != nil {
+			if bad := a.check(&c.Rule.Rule); bad != nil {
+				err = fmt.Errorf("%w: %w", ErrInvalid, bad)
+			}
+		}
+		if err != nil {
 			return &ChangeError{i, c.Item(), err}
 		}
 	}

@@ -78,10 +78,15 @@ func (r *Rule) UnmarshalJSON(text []byte) error {
 		Name: f.Name, Deny: len(f.Deny) > 0, Topics: f.Topics, Priority: f.Priority,
 		Who: auth.Who{Users: f.Users, Groups: f.Groups, Clients: f.Clients, CommonNames: f.CommonNames, Listeners: f.Listeners, Addresses: f.Addresses},
 	}}
-	for _, name := range append(f.Allow, f.Deny...) {
+	words := append(f.Allow, f.Deny...)
+	for _, name := range words {
+		if name == "retain" { // to publish, what is retained
+			n.Actions |= auth.ActionsOf(auth.Publish)
+			continue
+		}
 		i := slices.IndexFunc(ruleActions[:], func(a auth.Action) bool { return a.String() == name })
 		if i < 0 {
-			return fmt.Errorf("%q is no action: publish, subscribe or receive", name)
+			return fmt.Errorf("%q is no action: publish, subscribe, receive or retain", name)
 		}
 		n.Actions |= auth.ActionsOf(ruleActions[i])
 	}
@@ -100,6 +105,12 @@ func (r *Rule) UnmarshalJSON(text []byte) error {
 			return fmt.Errorf("%d is no QoS", q)
 		}
 		n.QoS = append(n.QoS, mqtt.QoS(q))
+	}
+	switch retains := slices.Contains(words, "retain"); {
+	case retains && f.Retain == "never":
+		return errors.New("retain is never, but an action is retain")
+	case retains && !slices.Contains(words, "publish"):
+		f.Retain = "only"
 	}
 	switch f.Retain {
 	case "", "any":

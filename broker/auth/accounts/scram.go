@@ -22,6 +22,9 @@ const (
 	scramSalt                = 16
 )
 
+// ScramIterations are all that keys are made with: what is made up for users that there are not has to have one of them, too.
+func ScramIterations() []int { return []int{scramIterations, scramIterationsGenerated} }
+
 func scramHash(method string) func() hash.Hash {
 	switch method {
 	case "SCRAM-SHA-256":

@@ -99,3 +99,9 @@ func (e *Engine) view(who *auth.Principal) *view {
 	who.Bound.Store(v)
 	return v
 }
+
+// Check tells what is wrong with a rule, nil = nothing.
+func Check(r *auth.Rule) error {
+	_, err := parse(r)
+	return err
+}

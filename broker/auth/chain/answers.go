@@ -49,7 +49,7 @@ func (s *answers) key(a *auth.Attempt) (k key) {
 		return k
 	}
 	h := hmac.New(sha256.New, s.secret)
-	for _, text := range [...]string{a.ClientID, a.Username, a.Method, a.Listener, a.Address.Addr().String()} {
+	for _, text := range [...]string{a.ClientID, a.Username, a.Method, a.Listener, a.Address.Addr().String(), a.ProxiedName} {
 		field(h, []byte(text))
 	}
 	field(h, a.Password)

@@ -114,6 +114,7 @@ func TestCacheKey(t *testing.T) {
 		{Method: "a"},
 		{Peer: auth.Peer{Listener: "a"}},
 		{Peer: auth.Peer{TLS: true}},
+		{Peer: auth.Peer{ProxiedName: "a"}}, // the server beside is told it
 		{Peer: auth.Peer{Address: at("192.0.2.1:1")}},
 		{Peer: auth.Peer{Address: at("192.0.2.2:1")}},
 		{Peer: auth.Peer{Cert: &x509.Certificate{Raw: []byte("a")}}},

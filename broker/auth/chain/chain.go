@@ -19,7 +19,7 @@ import (
 
 // Link is one backend in its place. Its zero value lacks name and backend.
 type Link struct {
-	Name       string // in errors, counts and Identity.By; each is there once
+	Name       string // in errors, counts and, of who does not name itself, Identity.By; each is there once
 	Authn      auth.Authenticator
 	Timeout    time.Duration // of one question; 0 = 5 s
 	Concurrent int           // questions at once; 0 = 64. Sixteen times as many may wait, the rest is told that the server is busy

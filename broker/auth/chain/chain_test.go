@@ -76,10 +76,19 @@ func TestOrder(t *testing.T) {
 	f(says(nil, nil), says(me, nil), nil, "vouched for nobody", 0)
 	f(says(&auth.Identity{Name: "a", Expires: time.Unix(1, 0)}, nil), says(me, nil), nil, "expired", 0)
 
-	id, err := ask(open(t, Options{}, Link{Name: "one", Authn: says(&auth.Identity{Name: "a", By: "somebody"}, nil)}), "a", "p")
-	if err != nil || id.By != "one" {
-		t.Errorf("got %+v, %v", id, err)
+	by := func(authn auth.Authenticator, want string) {
+		t.Helper()
+		id, err := ask(open(t, Options{}, Link{Name: "one", Authn: authn}), "a", "p")
+		if err != nil || id.By != want {
+			t.Errorf("got %+v, %v, want by %s", id, err, want)
+		}
 	}
+	by(says(&auth.Identity{Name: "a"}, nil), "one")
+	by(says(&auth.Identity{Name: "a", By: "accounts"}, nil), "accounts") // who changes accounts looks for it
+	by(struct {
+		auth.Authenticator
+		Refresher
+	}{says(&auth.Identity{Name: "a", By: "accounts"}, nil), nil}, "one") // and Watch for this
 	if id, err := ask(open(t, Options{}), "a", "p"); id != nil || err == nil {
 		t.Error("a chain without links lets somebody in")
 	}

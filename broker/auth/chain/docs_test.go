@@ -55,7 +55,7 @@ func TestExamples(t *testing.T) {
 			continue // another package's example
 		}
 		f := defaults()
-		if _, err := settings.Load(f, settings.Source{File: "authentication.md", Data: []byte(text)}); err != nil {
+		if _, err := settings.Load(f, settings.Source{File: "authentication.md", Data: []byte(text), Refer: func(string, string) (string, error) { return "a secret", nil }}); err != nil {
 			t.Errorf("%v\n%s", err, text)
 		}
 		a := &f.Authentication

@@ -152,12 +152,21 @@ func (g *guard) call(ctx context.Context, do func(context.Context) (*auth.Identi
 		return nil, errNobody
 	case !id.Expires.IsZero() && !id.Expires.After(g.opts.Now()):
 		return nil, &auth.Refusal{Reason: mqtt.NotAuthorized, Text: "authentication failed", By: g.Name, Why: "the backend vouched for what has expired"}
-	case id.By != g.Name:
+	case id.By != g.by(id):
 		named := *id
-		named.By = g.Name
+		named.By = g.by(id)
 		id = &named
 	}
 	return id, nil
+}
+
+// by is who vouched. A backend that goes by what others keep names them, because who changes that looks for it: accounts, a
+// password file. One that is asked again about its clients goes by its own name, so that it finds them.
+func (g *guard) by(id *auth.Identity) string {
+	if _, asked := g.Authn.(Refresher); asked || id.By == "" {
+		return g.Name
+	}
+	return id.By
 }
 
 func (g *guard) last() string {

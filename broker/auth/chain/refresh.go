@@ -19,6 +19,7 @@ type Refresher interface {
 
 // Clients are those of the broker; its Control is one.
 type Clients interface {
+	Principals(ctx context.Context, match func(*auth.Principal) bool) ([]*auth.Principal, error)
 	Reidentify(ctx context.Context, change func(*auth.Principal) *auth.Identity) (int, error)
 	DisconnectAll(ctx context.Context, match func(*auth.Principal) bool, reason mqtt.ReasonCode, why string) (int, error)
 }
@@ -64,12 +65,8 @@ func (c *Chain) round(ctx context.Context, clients Clients, names map[string]boo
 		if _, ok := g.Authn.(Refresher); !ok {
 			continue
 		}
-		var list []*auth.Principal
-		_, err := clients.Reidentify(ctx, func(p *auth.Principal) *auth.Identity {
-			if p.By == g.Name && !p.Restored && (names[""] || names[p.Name]) {
-				list = append(list, p)
-			}
-			return p.Identity
+		list, err := clients.Principals(ctx, func(p *auth.Principal) bool {
+			return p.By == g.Name && !p.Restored && (names[""] || names[p.Name])
 		})
 		if err != nil {
 			return err

@@ -21,6 +21,17 @@ type clients struct {
 	gone []string
 }
 
+func (c *clients) Principals(_ context.Context, match func(*auth.Principal) bool) (list []*auth.Principal, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.here {
+		if match(p) {
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
 func (c *clients) Reidentify(_ context.Context, change func(*auth.Principal) *auth.Identity) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

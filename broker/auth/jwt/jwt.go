@@ -134,7 +134,7 @@ func (b *Backend) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Iden
 	var c claims
 	d := json.NewDecoder(bytes.NewReader(payload))
 	d.UseNumber()
-	if err := d.Decode(&c); err != nil || c == nil {
+	if err := d.Decode(&c); err != nil || c == nil || d.InputOffset() < int64(len(bytes.TrimRight(payload, " \t\r\n"))) {
 		return nil, b.refuse("the claims are no JSON object")
 	}
 	id, err := b.read(c, a)

@@ -227,6 +227,21 @@ func TestForged(t *testing.T) {
 	}
 	f(text, "no key verifies")
 
+	// What follows the claims is not passed over: nobody could tell which of them hold.
+	s, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: pairs()["rsa"]}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []string{`{"sub":"admin"}`, `x`, ` 1`} {
+		if jws, err = s.Sign([]byte(`{"sub":"pump","exp":9999999999}` + more)); err != nil {
+			t.Fatal(err)
+		}
+		if text, err = jws.CompactSerialize(); err != nil {
+			t.Fatal(err)
+		}
+		f(text, "no JSON object")
+	}
+
 	// A key id is compared with those there are, and opens no file.
 	for _, kid := range []string{file, "../../etc/passwd", "/dev/null", "' OR 1=1 --", "http://192.0.2.1/keys", "\x00"} {
 		f(signed(t, "HS256", []byte(secret), kid, good(nil)), "no key verifies")

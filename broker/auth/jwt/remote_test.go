@@ -132,7 +132,8 @@ func TestKeySet(t *testing.T) {
 	f(one, 0, "no key verifies") // withdrawn
 }
 
-// TestKeySetDown: keys that are known are good for a while; after that, and from the start, nobody gets in (F148).
+// TestKeySetDown: keys that are known are good for a while, whatever keeps the server from answering (F248); after that, and from the start,
+// nobody gets in (F148).
 func TestKeySetDown(t *testing.T) {
 	i := newIssuer(t)
 	b, at := openRemote(t, i, nil)

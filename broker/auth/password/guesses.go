@@ -135,3 +135,20 @@ func (g *guesses) right(at origin) {
 	g.places.put(at.place, failures{})
 	g.pairs.remove(at.pair)
 }
+
+// Guesses slows who guesses passwords where Password itself is not asked, such as by SCRAM. Its methods may be called from any goroutine.
+type Guesses struct{ g *guesses }
+
+// NewGuesses makes one with the bounds of the configuration.
+func NewGuesses(c Config) *Guesses { return &Guesses{newGuesses(c.MaxFailures, c.MaxWait)} }
+
+// Wait is how long it takes until the attempt may be judged; 0 = it may now.
+func (g *Guesses) Wait(a *auth.Attempt) time.Duration {
+	return max(0, g.g.look(g.g.origin(a), time.Now()).wait)
+}
+
+// Wrong notes that the attempt's password was wrong.
+func (g *Guesses) Wrong(a *auth.Attempt) { g.g.wrong(g.g.origin(a), time.Now()) }
+
+// Right notes that it was right.
+func (g *Guesses) Right(a *auth.Attempt) { g.g.right(g.g.origin(a)) }

@@ -335,3 +335,25 @@ func BenchmarkRemembered(b *testing.B) {
 		}
 	}
 }
+
+// Guesses has the waits of Password, for who judges passwords by itself.
+func TestGuesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGuesses(DefaultConfig())
+		home, elsewhere := attempt("ann", "", "192.0.2.1", "c"), attempt("ann", "", "192.0.2.2", "c")
+		g.Right(elsewhere)
+		for range 5 {
+			if w := g.Wait(home); w != 0 {
+				t.Fatalf("a wait of %v", w)
+			}
+			g.Wrong(home)
+		}
+		if g.Wait(home) != time.Second || g.Wait(elsewhere) != 0 {
+			t.Errorf("waits of %v and %v", g.Wait(home), g.Wait(elsewhere))
+		}
+		time.Sleep(time.Second)
+		if w := g.Wait(home); w != 0 {
+			t.Errorf("a wait of %v", w)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package password
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,8 +137,8 @@ func (p *Password) Stats() Stats {
 // name is what refusals call this backend.
 const name = "password"
 
-// text is what a client is told, whatever was wrong.
-const text = "bad user name or password"
+// text is what a client is told, whatever was wrong. The chain says the same of users that nobody knows.
+const text = "authentication failed"
 
 // Authenticate is that of auth.Authenticator. Who shows no user name or no password is none of its business.
 func (p *Password) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Identity, error) {
@@ -145,6 +146,9 @@ func (p *Password) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Ide
 		return nil, auth.ErrUnknown
 	}
 	if len(a.Password) > p.cfg.MaxLength {
+		if found, err := p.user(ctx, a.Username); p.next && found == nil { // it may be somebody else's, such as a token
+			return nil, cmp.Or(err, auth.ErrUnknown)
+		}
 		p.count.long.Add(1)
 		return nil, &auth.Refusal{Reason: mqtt.BadUserNameOrPassword, Text: text, By: name,
 			Why: fmt.Sprintf("the password has %d bytes, more than the %d of authentication.password.max_length", len(a.Password), p.cfg.MaxLength)}

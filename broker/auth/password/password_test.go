@@ -203,6 +203,13 @@ func TestBinaryPassword(t *testing.T) {
 	if s := p.Stats(); s.Hashing.Hashes != before || s.TooLong != 3 {
 		t.Errorf("too long ones were hashed: %+v", s)
 	}
+	// What is too long to be a password may be a token: of who is not known here, the next backend is asked.
+	p = open(t, Options{Next: true}, accounts.User{Name: "known", Password: weak(t)})
+	for user, want := range map[string]mqtt.ReasonCode{"known": 0x86, "nobody": 1} {
+		if got := reasonOf(t, p, attempt(user, strings.Repeat("p", 2000), "192.0.2.1", "c")); got != want {
+			t.Errorf("a token of %s: %#x, want %#x", user, got, want)
+		}
+	}
 }
 
 // A password file that cannot be used keeps the broker from starting, and a reload from happening (F146).

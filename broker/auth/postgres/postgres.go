@@ -147,7 +147,8 @@ func (b *Backend) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Iden
 		return nil, auth.ErrUnknown
 	}
 	hash, known, err := b.hash(ctx, a.Username, a.ClientID)
-	if err != nil {
+	var no *auth.Refusal
+	if err != nil && !errors.As(err, &no) {
 		return nil, err
 	}
 	right := false
@@ -157,6 +158,9 @@ func (b *Backend) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Iden
 		return nil, &auth.Refusal{Reason: mqtt.ServerBusy, Text: "too many clients connect at present", By: b.name, Why: err.Error()}
 	case err != nil:
 		return nil, err
+	case no != nil: // whatever the password, and told like a wrong one
+		no.Reason = mqtt.BadUserNameOrPassword
+		return nil, no
 	case !known:
 		return nil, auth.ErrUnknown
 	case !right:
@@ -177,7 +181,8 @@ func (b *Backend) Refresh(ctx context.Context, p *auth.Principal) (*auth.Identit
 	return b.identity(ctx, p.Name, p.ClientID)
 }
 
-// hash is that of the user's password. A user without one is refused; who is not known gets somebody's, so that it takes as long to find out.
+// hash is that of the user's password. A user without one is refused; that one and who is not known get somebody's, so that it takes as
+// long to find out.
 func (b *Backend) hash(ctx context.Context, user, client string) (h phc.Hash, known bool, err error) {
 	texts, err := b.column(ctx, b.cfg.Query, user, client, 1)
 	switch {
@@ -186,10 +191,10 @@ func (b *Backend) hash(ctx context.Context, user, client string) (h phc.Hash, kn
 	case len(texts) == 0:
 		return *b.nobody.Load(), false, nil
 	case texts[0] == nil:
-		return h, false, b.refuse(user, "has no password")
+		return *b.nobody.Load(), false, b.refuse(user, "has no password")
 	}
 	if h, err = phc.Parse(*texts[0]); err != nil {
-		return h, false, b.refuse(user, "the stored password "+err.Error())
+		return *b.nobody.Load(), false, b.refuse(user, "the stored password "+err.Error())
 	}
 	b.nobody.Store(&h)
 	return h, true, nil

@@ -264,27 +264,28 @@ func (s *server) identity(t *testing.T) {
 // badData: what is wrong about one user refuses that user, and is no failure that would count against all (F173).
 func (s *server) badData(t *testing.T) {
 	b := open(t, s.config(), Options{})
-	f := func(b *Backend, name, want string) {
+	f := func(b *Backend, name string, reason mqtt.ReasonCode, want string) {
 		t.Helper()
 		id, err := b.Authenticate(t.Context(), attempt(name, "p"))
 		var no *auth.Refusal
-		if id != nil || !errors.As(err, &no) || no.Reason != mqtt.NotAuthorized || !strings.Contains(err.Error(), want) {
+		if id != nil || !errors.As(err, &no) || no.Reason != reason || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %+v, %v, want %q", name, id, err, want)
 		}
 	}
 	s.exec(t, "INSERT INTO users VALUES ('null', NULL), ('plain', 'p'), ('empty', ''), ('rule', $1), ('group', $1)", hash(t, []byte("p")))
 	s.exec(t, `INSERT INTO rules (name, rule) VALUES ('rule', '{"allow": ["everything"], "topics": ["#"]}')`)
 	s.exec(t, `INSERT INTO memberships VALUES ('group', '')`)
-	f(b, "null", "no password")
-	f(b, "plain", "is no hash")
-	f(b, "empty", "is no hash")
-	f(b, "rule", "no action")
-	f(b, "group", "group 0 is empty")
+	// Whether somebody is a user is not told: these are refused as a wrong password is.
+	f(b, "null", mqtt.BadUserNameOrPassword, "no password")
+	f(b, "plain", mqtt.BadUserNameOrPassword, "is no hash")
+	f(b, "empty", mqtt.BadUserNameOrPassword, "is no hash")
+	f(b, "rule", mqtt.NotAuthorized, "no action")
+	f(b, "group", mqtt.NotAuthorized, "group 0 is empty")
 	cfg := s.config()
 	cfg.Query = "SELECT hash FROM users WHERE length(name) = $1::int"
-	f(open(t, cfg, Options{}), "x", "invalid input syntax") // the name is no number
+	f(open(t, cfg, Options{}), "x", mqtt.BadUserNameOrPassword, "invalid input syntax") // the name is no number
 	cfg.Query = "SELECT hash FROM users WHERE name >= $1"
-	f(open(t, cfg, Options{}), "a", "more than 1 rows")
+	f(open(t, cfg, Options{}), "a", mqtt.BadUserNameOrPassword, "more than 1 rows")
 
 	for _, query := range []string{"SELECT hash FROM nowhere WHERE name = $1", "SELECT pg_sleep($1", "SELECT 1/0 FROM users WHERE name <> $1; SELECT 1"} {
 		cfg.Query = query

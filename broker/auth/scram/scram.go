@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"time"
 
 	"github.com/xdg-go/stringprep"
 
@@ -39,8 +40,17 @@ type Key struct {
 	StoredKey  []byte
 	ServerKey  []byte
 
-	// Admit tells who the client is, once it has proved that it knows the password, or why it is not let in all the same.
-	Admit func(a *auth.Attempt) (*auth.Identity, error)
+	// Admit tells who the client is, once it has proved that it knows the password, or why it is not let in all the same. It has
+	// to look whether the key is still the user's: a client chooses how long it leaves a challenge unanswered.
+	Admit func(ctx context.Context, a *auth.Attempt) (*auth.Identity, error)
+}
+
+// Guard slows who guesses passwords. It may be asked by several goroutines at a time, about attempts whose Username is the one of the
+// exchange.
+type Guard interface {
+	Wait(a *auth.Attempt) time.Duration // no try before; 0 = at once
+	Wrong(a *auth.Attempt)              // it proved nothing
+	Right(a *auth.Attempt)              // it proved to be the user
 }
 
 // Exchanger begins exchanges. It may be used by several goroutines at a time.
@@ -48,17 +58,21 @@ type Exchanger struct {
 	keys       Keys
 	secret     []byte
 	iterations []int
+	guard      Guard
 }
 
 // New makes an Exchanger. A user that there is not is answered as one that there is: with one of iterations, which are those
-// that keys are made with, and a salt; both follow from its name and secret. Only with a secret that outlives the process do they
-// stay the same as those of a real user do; nil = one of this process.
-func New(keys Keys, secret []byte, iterations ...int) *Exchanger {
+// that keys are made with, at least one, and a salt; both follow from its name and secret. Only with a secret that outlives the
+// process do they stay the same as those of a real user do; nil = one of this process. A nil guard slows nobody.
+func New(keys Keys, secret []byte, iterations []int, guard Guard) *Exchanger {
+	if len(iterations) == 0 {
+		panic("scram: without iterations nobody could pass for a user")
+	}
 	if len(secret) == 0 {
 		secret = make([]byte, 32)
 		rand.Read(secret) // never fails
 	}
-	return &Exchanger{keys: keys, secret: secret, iterations: iterations}
+	return &Exchanger{keys: keys, secret: secret, iterations: iterations, guard: guard}
 }
 
 // Methods implements auth.Exchanger.
@@ -91,6 +105,7 @@ func hashOf(method string) func() hash.Hash {
 type exchange struct {
 	x       *Exchanger
 	attempt *auth.Attempt
+	as      auth.Attempt // attempt, by the name that the exchange is about
 	hash    func() hash.Hash
 	state   state
 	key     *Key
@@ -123,7 +138,7 @@ func (e *exchange) Next(ctx context.Context, data []byte) (answer []byte, id *au
 		}
 		return answer, nil, err
 	case now == challenged:
-		return e.final(string(data))
+		return e.final(ctx, string(data))
 	}
 	return nil, nil, malformed("the exchange is over")
 }
@@ -143,6 +158,11 @@ func (e *exchange) first(ctx context.Context, message string) ([]byte, error) {
 	}
 	if e.attempt.HasUser && e.attempt.Username != name {
 		return nil, refuse("the user name of CONNECT is another one")
+	}
+	e.as = *e.attempt
+	e.as.Username = name
+	if err := e.slowed(); err != nil {
+		return nil, err
 	}
 	e.key, err = e.x.keys.Key(ctx, name, e.attempt.Method)
 	switch {
@@ -174,7 +194,7 @@ func (x *Exchanger) pretend(user, method string, hashed func() hash.Hash) *Key {
 const saltBytes = 16
 
 // final takes the client-final-message: what proves that the client knows the password.
-func (e *exchange) final(message string) ([]byte, *auth.Identity, error) {
+func (e *exchange) final(ctx context.Context, message string) ([]byte, *auth.Identity, error) {
 	m, err := parseFinal(message)
 	if err != nil {
 		return nil, nil, err
@@ -184,6 +204,9 @@ func (e *exchange) final(message string) ([]byte, *auth.Identity, error) {
 	}
 	if !hmac.Equal([]byte(m.nonce), []byte(e.nonce)) { // F160: what was heard in another exchange is of no use
 		return nil, nil, refuse("the nonce is not of this exchange")
+	}
+	if err := e.slowed(); err != nil { // many exchanges that were begun at once gain nothing
+		return nil, nil, err
 	}
 	signed := e.signed + "," + m.bare
 	proof, signature := m.proof, sum(e.hash, e.key.StoredKey, signed)
@@ -196,13 +219,27 @@ func (e *exchange) final(message string) ([]byte, *auth.Identity, error) {
 	h := e.hash()
 	h.Write(proof)
 	if proved := hmac.Equal(h.Sum(nil), e.key.StoredKey); !proved || !e.known {
+		if e.x.guard != nil {
+			e.x.guard.Wrong(&e.as)
+		}
 		return nil, nil, refuse("nobody knows such credentials")
 	}
-	id, err := e.key.Admit(e.attempt)
+	id, err := e.key.Admit(ctx, e.attempt)
 	if err != nil {
 		return nil, nil, err
 	}
+	if e.x.guard != nil {
+		e.x.guard.Right(&e.as)
+	}
 	return []byte("v=" + base64.StdEncoding.EncodeToString(sum(e.hash, e.key.ServerKey, signed))), id, nil
+}
+
+// slowed is the refusal of who has to wait before it may try again.
+func (e *exchange) slowed() error {
+	if e.x.guard == nil || e.x.guard.Wait(&e.as) <= 0 {
+		return nil
+	}
+	return &auth.Refusal{Reason: mqtt.ConnectionRateExceeded, Text: "try again later", By: By, Why: "too many wrong passwords came from this address"}
 }
 
 func sum(hashed func() hash.Hash, key []byte, text string) []byte {

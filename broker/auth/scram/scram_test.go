@@ -8,6 +8,7 @@ import (
 	"hash"
 	"strings"
 	"testing"
+	"time"
 
 	peer "github.com/xdg-go/scram"
 	"github.com/xdg-go/stringprep"
@@ -35,7 +36,9 @@ func (b book) add(t *testing.T, user, password string) book {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k.Admit = func(*auth.Attempt) (*auth.Identity, error) { return &auth.Identity{Name: user, By: By}, nil }
+		k.Admit = func(context.Context, *auth.Attempt) (*auth.Identity, error) {
+			return &auth.Identity{Name: user, By: By}, nil
+		}
 		b[user+" "+method] = k
 	}
 	return b
@@ -99,7 +102,7 @@ func converse(t *testing.T, x *Exchanger, a *auth.Attempt, c *peer.ClientConvers
 }
 
 func TestExchange(t *testing.T) {
-	x := New(book{}.add(t, "anna", "pencil").add(t, "a,b=c", "x").add(t, "IX", "roman"), nil, iterations)
+	x := New(book{}.add(t, "anna", "pencil").add(t, "a,b=c", "x").add(t, "IX", "roman"), nil, []int{iterations}, nil)
 	f := func(user, password, authzid string, a auth.Attempt, want string) {
 		t.Helper()
 		for _, method := range x.Methods() {
@@ -127,7 +130,7 @@ func TestExchange(t *testing.T) {
 
 // A client may begin without data; it is asked for it once.
 func TestBeginWithoutData(t *testing.T) {
-	x := New(book{}.add(t, "anna", "pencil"), nil, iterations)
+	x := New(book{}.add(t, "anna", "pencil"), nil, []int{iterations}, nil)
 	e := exchangeOf(t, x, &auth.Attempt{Method: SHA256})
 	if answer, id, err := e.Next(t.Context(), nil); len(answer) != 0 || id != nil || err != nil {
 		t.Fatal(answer, id, err)
@@ -139,7 +142,7 @@ func TestBeginWithoutData(t *testing.T) {
 
 // F160: nothing that was heard in one exchange is of use in another, nor twice in the same one.
 func TestReplay(t *testing.T) {
-	x := New(book{}.add(t, "anna", "pencil"), nil, iterations)
+	x := New(book{}.add(t, "anna", "pencil"), nil, []int{iterations}, nil)
 	nonces := map[string]bool{}
 	c := clientOf(t, SHA256, "anna", "pencil", "")
 	first, _ := c.Step("")
@@ -177,7 +180,7 @@ func TestReplay(t *testing.T) {
 
 // F160: a message out of turn is none.
 func TestOutOfTurn(t *testing.T) {
-	x := New(book{}.add(t, "anna", "pencil"), nil, iterations)
+	x := New(book{}.add(t, "anna", "pencil"), nil, []int{iterations}, nil)
 	for _, messages := range [][]string{
 		{"c=biws,r=abc,p=AAAA"},
 		{"n,,n=anna,r=abc", "n,,n=anna,r=abc"},
@@ -204,20 +207,20 @@ func TestPretence(t *testing.T) {
 		}
 		return strings.Split(string(answer), ",")
 	}
-	real, made := ask(New(keys, secret, iterations), "anna"), ask(New(keys, secret, iterations), "bert")
+	real, made := ask(New(keys, secret, []int{iterations}, nil), "anna"), ask(New(keys, secret, []int{iterations}, nil), "bert")
 	if len(real) != 3 || len(made) != 3 || len(real[0]) != len(made[0]) || len(real[1]) != len(made[1]) || real[2] != made[2] {
 		t.Errorf("%q and %q differ", real, made)
 	}
-	if again := ask(New(keys, secret, iterations), "bert"); again[1] != made[1] {
+	if again := ask(New(keys, secret, []int{iterations}, nil), "bert"); again[1] != made[1] {
 		t.Errorf("the salt of nobody was %s and is %s", made[1], again[1])
 	}
-	if other := ask(New(keys, secret, iterations), "carl"); other[1] == made[1] {
+	if other := ask(New(keys, secret, []int{iterations}, nil), "carl"); other[1] == made[1] {
 		t.Error("the salt of nobody is that of everybody")
 	}
 }
 
 func TestMalformed(t *testing.T) {
-	x := New(book{}.add(t, "anna", "pencil"), nil, iterations)
+	x := New(book{}.add(t, "anna", "pencil"), nil, []int{iterations}, nil)
 	fails := func(e auth.Exchange, message string) {
 		t.Helper()
 		answer, id, err := e.Next(t.Context(), []byte(message))
@@ -256,7 +259,7 @@ var proof = base64.StdEncoding.EncodeToString(make([]byte, 32))
 // When the keys cannot be had, nobody is let in and nobody is told that the password was wrong.
 func TestKeysOutOfReach(t *testing.T) {
 	down := errors.New("the database is down")
-	x := New(unreachable{down}, nil, iterations)
+	x := New(unreachable{down}, nil, []int{iterations}, nil)
 	_, err := converse(t, x, &auth.Attempt{Method: SHA256}, clientOf(t, SHA256, "anna", "pencil", ""))
 	var no *auth.Refusal
 	if !errors.Is(err, down) || errors.As(err, &no) {
@@ -271,10 +274,10 @@ func (u unreachable) Key(context.Context, string, string) (*Key, error) { return
 // What is said after the proof, such as that a user is disabled, is the last word.
 func TestNotAdmitted(t *testing.T) {
 	keys := book{}.add(t, "anna", "pencil")
-	keys["anna "+SHA256].Admit = func(*auth.Attempt) (*auth.Identity, error) {
+	keys["anna "+SHA256].Admit = func(context.Context, *auth.Attempt) (*auth.Identity, error) {
 		return nil, &auth.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorized", By: "accounts", Why: "disabled"}
 	}
-	_, err := converse(t, New(keys, nil, iterations), &auth.Attempt{Method: SHA256}, clientOf(t, SHA256, "anna", "pencil", ""))
+	_, err := converse(t, New(keys, nil, []int{iterations}, nil), &auth.Attempt{Method: SHA256}, clientOf(t, SHA256, "anna", "pencil", ""))
 	if err == nil || err.Error() != "accounts: disabled" {
 		t.Error(err)
 	}
@@ -298,7 +301,7 @@ func FuzzMessages(f *testing.F) {
 	f.Add("n,,n=anna,r=abc", "c=biws,r=abc,p=AAAA")
 	f.Add("y,a=anna,n=a=2Cb,r=abc,x=y", "c=eSws,r=abc,x=1,p=")
 	f.Fuzz(func(t *testing.T, a, b string) {
-		x := New(book{}, []byte("s"), iterations)
+		x := New(book{}, []byte("s"), []int{iterations}, nil)
 		e, _ := x.Begin(&auth.Attempt{Method: SHA512})
 		answer, id, err := e.Next(t.Context(), []byte(a))
 		if id != nil || err != nil && answer != nil {
@@ -312,4 +315,64 @@ func FuzzMessages(f *testing.F) {
 			t.Fatal(id, err)
 		}
 	})
+}
+
+// count is a Guard that slows after so many that were wrong.
+type count struct{ wrong, right, most int }
+
+func (c *count) Wait(*auth.Attempt) time.Duration {
+	return time.Duration(max(0, c.wrong-c.most+1))
+}
+
+func (c *count) Wrong(a *auth.Attempt) {
+	if a.Username == "anna" {
+		c.wrong++
+	}
+}
+
+func (c *count) Right(a *auth.Attempt) {
+	if a.Username == "anna" {
+		c.right++
+	}
+}
+
+// TestGuard: who guesses is slowed as with passwords, also in exchanges that were begun before (F157).
+func TestGuard(t *testing.T) {
+	g := &count{most: 2}
+	x := New(book{}.add(t, "anna", "pencil"), nil, []int{iterations}, g)
+	if _, err := converse(t, x, &auth.Attempt{Method: SHA256}, clientOf(t, SHA256, "anna", "pencil", "")); err != nil || g.right != 1 {
+		t.Fatalf("%v, %+v", err, g)
+	}
+	early, c := exchangeOf(t, x, &auth.Attempt{Method: SHA256}), clientOf(t, SHA256, "anna", "pencil", "")
+	first, err := c.Step("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	challenge, _, err := early.Next(t.Context(), []byte(first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := converse(t, x, &auth.Attempt{Method: SHA256}, clientOf(t, SHA256, "anna", "guess", "")); err == nil {
+			t.Fatal("a guess was right")
+		}
+	}
+	slowed := func(err error) {
+		t.Helper()
+		var no *auth.Refusal
+		if !errors.As(err, &no) || no.Reason != mqtt.ConnectionRateExceeded {
+			t.Errorf("got %v", err)
+		}
+	}
+	_, err = converse(t, x, &auth.Attempt{Method: SHA256}, clientOf(t, SHA256, "anna", "pencil", ""))
+	slowed(err)
+	final, err := c.Step(string(challenge))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = early.Next(t.Context(), []byte(final))
+	slowed(err)
+	if g.wrong != 2 || g.right != 1 {
+		t.Errorf("%+v", g)
+	}
 }

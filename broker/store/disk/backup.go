@@ -14,6 +14,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,7 +22,40 @@ import (
 )
 
 // A backup is a tar archive with the marker, the newest checkpoint and the segments it needs, as far as they are
-// written, and as its last entry a manifest with the SHA-256 of every other one.
+// written, what stands beside the store, and as its last entry a manifest with the SHA-256 of every other one.
+
+// Beside is a file of the data directory that is not the store's, and goes into its backups.
+type Beside struct {
+	Name string // in the data directory, and in the backup
+	// Copy writes the file, as it is at one moment, to a path where there is nothing.
+	Copy func(ctx context.Context, path string) error
+}
+
+// copySuffix is what the copy of a file beside the store is called by, as long as a backup is made of it.
+const copySuffix = ".backup"
+
+// copyBeside makes the copies; they are to be removed afterwards, also after an error.
+func (s *Store) copyBeside(ctx context.Context, beside []Beside) (parts []part, err error) {
+	for _, b := range beside {
+		path := filepath.Join(s.dir, b.Name+copySuffix)
+		if err := ignoreMissing(s.sys.Remove(path)); err != nil { // of a process that was killed
+			return parts, err
+		}
+		if err := b.Copy(ctx, path); err != nil {
+			return parts, err
+		}
+		f, err := s.sys.Open(path, false)
+		if err != nil {
+			return parts, err
+		}
+		size, err := f.Size()
+		parts = append(parts, part{name: b.Name, path: path, file: f, size: size, full: size})
+		if err != nil {
+			return parts, err
+		}
+	}
+	return parts, nil
+}
 
 const manifestName = "MANIFEST.json"
 
@@ -47,10 +81,15 @@ type part struct {
 const fullSize = "SAPWOOD.size"
 
 // Backup writes the store as it is now. It goes on taking messages meanwhile, but gives back no space. What comes out can be
-// restored on another machine. progress, which may be nil, is told bytes.
-func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (err error) {
+// restored on another machine. What is beside the store is as it was a moment before. progress, which may be nil, is told bytes.
+func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, total int64), beside ...Beside) (err error) {
 	var m manifest
 	var parts []part
+	defer func() {
+		for _, b := range beside {
+			err = errors.Join(err, ignoreMissing(s.sys.Remove(filepath.Join(s.dir, b.Name+copySuffix))))
+		}
+	}()
 	defer func() {
 		for _, p := range parts {
 			if p.file != nil {
@@ -58,11 +97,17 @@ func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, tot
 			}
 		}
 	}()
+	others, err := s.copyBeside(ctx, beside)
+	parts = others
+	if err != nil {
+		return fmt.Errorf("back up: %w", err)
+	}
 	pin := s.wal.NewReader() // what is dropped from now on stays as it is until the end
 	defer pin.Close()
 	if err := s.upkeep.maintaining(ctx, func() (err error) {
 		m = manifest{Format: Format, ID: s.id.ID, Taken: time.Now().UTC(), SHA256: map[string]string{}}
-		parts, err = s.parts()
+		kept, err := s.parts()
+		parts = append(kept, others...)
 		return err
 	}); err != nil {
 		return fmt.Errorf("back up: %w", err)
@@ -198,18 +243,21 @@ type restoring struct {
 	mark []byte
 	done int64
 	tell func(done, total int64)
+
+	beside []string // the files beside the store that a backup may hold
 }
 
 // Restore puts a backup into a data directory that holds no store. Before all of it is there and every checksum is
 // right, the directory is none either. sys is nil for the operating system's files. progress is told bytes; the total is not known (0).
-func Restore(ctx context.Context, r io.Reader, dir string, sys file.System, progress func(done, total int64)) error {
+// beside names the files beside the store that the backup may hold; none of them may be there.
+func Restore(ctx context.Context, r io.Reader, dir string, sys file.System, progress func(done, total int64), beside ...string) error {
 	if sys == nil {
 		sys = file.OS()
 	}
 	if _, err := readMarker(sys, dir); !errors.Is(err, errNoMarker) {
 		return errors.Join(err, fmt.Errorf("%s belongs to a store already: restore into another directory, or move this one away", dir))
 	}
-	re := restoring{sys: sys, dir: dir, sums: map[string]string{}, tell: progress}
+	re := restoring{sys: sys, dir: dir, sums: map[string]string{}, tell: progress, beside: beside}
 	if err := re.begin(); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
@@ -256,6 +304,15 @@ func (re *restoring) begin() error {
 	if data, err := hasData(re.sys, re.dir); err != nil || data {
 		return errors.Join(err, fmt.Errorf("%s holds a store already: restore into another directory, or move this one away", re.dir))
 	}
+	for _, name := range re.beside {
+		f, err := re.sys.Open(filepath.Join(re.dir, name), false)
+		if err == nil {
+			return errors.Join(fmt.Errorf("%s holds %s already: restore into another directory, or move this one away", re.dir, name), f.Close())
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	if err := re.sys.MakeDir(storeDir(re.dir)); err != nil {
 		return err
 	}
@@ -288,6 +345,8 @@ func (re *restoring) unpack(ctx context.Context, t *tar.Reader) error {
 			re.mark, err = io.ReadAll(io.TeeReader(io.LimitReader(t, 4096), sum))
 		case filepath.Dir(h.Name) == "store" && filepath.Base(h.Name) != "..":
 			err = re.file(filepath.Join(storeDir(re.dir), filepath.Base(h.Name)), h.PAXRecords[fullSize], t, sum)
+		case slices.Contains(re.beside, h.Name):
+			err = re.file(filepath.Join(re.dir, h.Name), "", t, sum)
 		default:
 			return fmt.Errorf("%q does not belong in a backup", h.Name)
 		}
@@ -354,10 +413,15 @@ func (re *restoring) compare(r io.Reader) error {
 
 // remove takes away what a restore that failed has written.
 func (re *restoring) remove() error {
+	var left error
+	for _, name := range re.beside {
+		left = errors.Join(left, ignoreMissing(re.sys.Remove(filepath.Join(re.dir, name))))
+	}
 	files, err := re.sys.List(storeDir(re.dir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return left
 	}
+	err = errors.Join(err, left)
 	for _, f := range files {
 		err = errors.Join(err, re.sys.Remove(filepath.Join(storeDir(re.dir), f.Name)))
 	}

@@ -2,8 +2,11 @@ package disk_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -309,6 +312,59 @@ func TestBackup(t *testing.T) {
 	}
 	if err := disk.Restore(t.Context(), bytes.NewReader(backup.Bytes()[:backup.Len()-5000]), filepath.Join(t.TempDir(), "short"), nil, nil); err == nil {
 		t.Fatal("half a backup was restored")
+	}
+}
+
+// TestBackupBeside: files beside the store go into a backup and come back; one that is there is never written over, nothing is restored that nobody
+// asked for, and neither a backup nor a restore that fails leaves a copy behind.
+func TestBackupBeside(t *testing.T) {
+	t.Parallel()
+	from := t.TempDir()
+	s := loaded(t, from, small())
+	s.commit(t, put(1))
+	users := disk.Beside{Name: "users", Copy: func(_ context.Context, path string) error { return os.WriteFile(path, []byte("ann"), 0o600) }}
+	if err := os.WriteFile(filepath.Join(from, "users.backup"), []byte("of a process that was killed"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var backup bytes.Buffer
+	if err := s.Backup(t.Context(), &backup, nil, users); err != nil {
+		t.Fatal(err)
+	}
+	failing := errors.New("no copy")
+	err := s.Backup(t.Context(), io.Discard, nil, users, disk.Beside{Name: "more", Copy: func(context.Context, string) error { return failing }})
+	if !errors.Is(err, failing) {
+		t.Errorf("got %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(from, "*.backup")); len(left) > 0 || err != nil {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	s.Close()
+	restore := func(dir string, text []byte, beside ...string) error {
+		return disk.Restore(t.Context(), bytes.NewReader(text), dir, nil, nil, beside...)
+	}
+	dir := filepath.Join(t.TempDir(), "new")
+	if err := restore(dir, backup.Bytes(), "users"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "users")); string(text) != "ann" || err != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	if err := restore(none, backup.Bytes()); err == nil || !strings.Contains(err.Error(), `"users" does not belong`) {
+		t.Errorf("got %v", err)
+	}
+	bad := bytes.Replace(backup.Bytes(), []byte("ann"), []byte("eve"), 1)
+	if err := restore(none, bad, "users"); err == nil || !strings.Contains(err.Error(), "users fails its checksum") {
+		t.Errorf("got %v", err)
+	}
+	if err := os.Remove(filepath.Join(none, "users")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a restore that failed left it behind: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(none, "users-wal"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := restore(none, backup.Bytes(), "users", "users-wal"); err == nil || !strings.Contains(err.Error(), "holds users-wal already") {
+		t.Errorf("got %v", err)
 	}
 }
 

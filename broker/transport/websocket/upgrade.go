@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -20,6 +21,9 @@ const MaxRequest = 8 << 10
 type Policy struct {
 	Path    string   // "" = every path
 	Origins []string // allowed beside the server's own host: https://host[:port], or * for all
+	// Local says that the listener is for this machine and lets everybody in who is on it. Its own host is then localhost or a loopback
+	// address only: any page can have its name lead to 127.0.0.1 (DNS rebinding), and would be of the server's own host.
+	Local bool
 }
 
 // Refusal is why a request is not upgraded.
@@ -71,9 +75,6 @@ func Parse(b []byte) (r *http.Request, n int, err error) {
 	if err != nil {
 		return nil, 0, &Refusal{Code: http.StatusBadRequest, Text: "this is not an HTTP request"}
 	}
-	if r.ContentLength != 0 {
-		return nil, 0, &Refusal{Code: http.StatusBadRequest, Text: "an upgrade has no body"}
-	}
 	return r, n, nil
 }
 
@@ -112,6 +113,8 @@ func (p *Policy) judge(r *http.Request) error {
 		return &Refusal{Code: http.StatusNotFound, Text: "MQTT over WebSocket is at " + p.Path}
 	case r.Method != http.MethodGet:
 		return &Refusal{Code: http.StatusMethodNotAllowed, Text: "an upgrade is a GET", header: "Allow: GET\r\n"}
+	case r.ContentLength != 0:
+		return &Refusal{Code: http.StatusBadRequest, Text: "an upgrade has no body"}
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Host == "":
 		return &Refusal{Code: http.StatusBadRequest, Text: "an upgrade needs HTTP/1.1 with a Host"}
 	case !has(r.Header, "Upgrade", "websocket") || !has(r.Header, "Connection", "upgrade"):
@@ -140,7 +143,14 @@ func (p *Policy) allows(origins []string, host string) bool {
 		return true
 	}
 	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host) && (!p.Local || local(u.Hostname()))
+}
+
+// local tells whether a host is this machine, whatever a name server says.
+func local(host string) bool {
+	a, err := netip.ParseAddr(host)
+	host = strings.ToLower(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && a.Unmap().IsLoopback()
 }
 
 // has tells whether a list header has a token.

@@ -182,6 +182,19 @@ func TestUpgrade(t *testing.T) {
 	f(403, "origin", "Host:", "Origin: https://example.org:8083.evil.example\r\nHost:")
 	f(101, "", "Host:", "Origin: http://EXAMPLE.org:8083\r\nHost:")
 	f(101, "", "Host:", "Origin: https://app.example.com\r\nHost:")
+	// Where everybody on this machine is let in, a name that leads here is not enough: evil.example may lead to 127.0.0.1 for a moment.
+	p.Local = true
+	own := func(host string) []string {
+		return []string{"Host: example.org:8083", "Origin: http://" + host + "\r\nHost: " + host}
+	}
+	for _, host := range []string{"evil.example:8083", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1:8083", "[2001:db8::1]"} {
+		f(403, "origin", own(host)...)
+	}
+	for _, host := range []string{"localhost:8083", "LOCALHOST", "app.localhost:8083", "127.0.0.1:8083", "[::1]:8083"} {
+		f(101, "", own(host)...)
+	}
+	f(101, "", "Host:", "Origin: https://app.example.com\r\nHost:")
+	f(101, "")
 	p.Origins = []string{"*"}
 	f(101, "", "Host:", "Origin: https://evil.example\r\nHost:")
 }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,7 @@ func (a *Access) Check(authorization, from string) error {
 	if a.known(sum) {
 		return nil
 	}
+	from = network(from)
 	now := time.Now()
 	if wait := a.wait(from, now); wait > 0 {
 		return &SlowError{wait}
@@ -116,6 +118,18 @@ func (a *Access) Check(authorization, from string) error {
 	a.seen.add(string(sum), now)
 	a.slow.forget(from)
 	return nil
+}
+
+// network is what an address counts as: who has one of IPv6 has all 2^64 of its network, and would have as many tries.
+func network(from string) string {
+	at, err := netip.ParseAddr(from)
+	if err != nil {
+		return from
+	}
+	if at = at.Unmap().WithZone(""); at.Is6() {
+		return netip.PrefixFrom(at, 64).Masked().String()
+	}
+	return at.String()
 }
 
 // sum is what stands for a credential in memory.

@@ -258,3 +258,25 @@ func TestBusy(t *testing.T) {
 		}
 	}
 }
+
+// Who has an IPv6 address has its whole network: that is one place to guess from (F193).
+func TestThrottleOfNetworks(t *testing.T) {
+	a := open(t, Options{})
+	f := func(from string, slowed bool) {
+		t.Helper()
+		var slow *SlowError
+		if err := a.Check("Bearer guess", from); errors.As(err, &slow) != slowed {
+			t.Errorf("%s: %v", from, err)
+		}
+	}
+	for _, host := range []string{"1", "2", "3", "4", "5"} {
+		f("2001:db8::"+host, false)
+	}
+	f("2001:db8::ffff:1", true)
+	f("2001:db8:0:1::1", false)
+	for range 5 {
+		f("::ffff:192.0.2.1", false)
+	}
+	f("192.0.2.1", true)
+	f("192.0.2.2", false)
+}

@@ -126,7 +126,7 @@ func ofBroker() []Mutant {
 		},
 		{
 			"what is sent again is not marked", "broker/session/queue.go",
-			"dup: h.dup && o.doubtful(it.Seq), ", "",
+			", dup: h.dup && o.doubtful(it.Seq)", "",
 			[]Try{killed(6)},
 		},
 	}

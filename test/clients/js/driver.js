@@ -3,6 +3,7 @@
 // standard output.
 'use strict'
 const mqtt = require('mqtt')
+const fs = require('node:fs')
 const readline = require('node:readline')
 
 const clients = new Map()
@@ -39,10 +40,11 @@ function incoming (topic, payload, packet) {
 }
 
 const commands = {
-  connect ({ c, version, host, port, id, keep, reconnect, will, aliases }, answer) {
+  connect ({ c, version, url, ca, user, password, id, keep, reconnect, will, aliases }, answer) {
     const options = {
-      host,
-      port,
+      ca: fs.readFileSync(ca),
+      username: user,
+      password,
       clientId: id,
       protocolId: version === 3 ? 'MQIsdp' : 'MQTT',
       protocolVersion: version,
@@ -54,7 +56,7 @@ const commands = {
     }
     if (version === 5) options.properties = { sessionExpiryInterval: keep ? 300 : 0, topicAliasMaximum: aliases }
     if (will) options.will = will
-    const client = mqtt.connect(options)
+    const client = mqtt.connect(url, options)
     client.version = version
     client.reasons = new Map() // the callback of publish does not tell a reason that is no error
     client.on('packetreceive', (p) => {

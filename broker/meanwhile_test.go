@@ -1,0 +1,86 @@
+package broker_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// slowly knows everybody, and takes its time to say so.
+type slowly struct {
+	asked chan struct{} // has one for each that it was asked about
+	say   chan struct{} // lets one of them go
+}
+
+func (s slowly) Authenticate(_ context.Context, a *auth.Attempt) (*auth.Identity, error) {
+	id := &auth.Identity{Name: a.Username, Groups: []string{"admins"}}
+	s.asked <- struct{}{}
+	<-s.say
+	return id, nil
+}
+
+// TestRevokedWhileAuthenticated: what happens to an account between the answer of a backend and CONNACK holds: a removed user is not
+// let in, and one with other groups has those.
+func TestRevokedWhileAuthenticated(t *testing.T) {
+	each(t, func(t *testing.T, shards int) {
+		authn := slowly{make(chan struct{}, 9), make(chan struct{}, 9)}
+		s := serve(t, broker.Options{Shards: shards, Authn: authn})
+		k := s.Control()
+		dial := func(words string) *peer {
+			p := s.dial(mqtt.V5)
+			p.send("CONNECT " + words)
+			<-authn.asked
+			return p
+		}
+		removed := func(reason mqtt.ReasonCode) {
+			if n, err := k.DisconnectAll(t.Context(), func(p *auth.Principal) bool { return p.Name == "ann" }, reason, "the account has changed"); n != 0 || err != nil {
+				t.Fatalf("%d disconnected, %v", n, err)
+			}
+		}
+		ann, bob := dial("id=a username=ann expiry=100"), dial("id=b username=bob")
+		removed(mqtt.NotAuthorized)
+		demoted := &auth.Identity{Name: "bob", Groups: []string{"guests"}}
+		if _, err := k.Reidentify(t.Context(), func(p *auth.Principal) *auth.Identity {
+			if p.Name != "bob" {
+				return p.Identity
+			}
+			return demoted
+		}); err != nil {
+			t.Fatal(err)
+		}
+		authn.say <- struct{}{}
+		authn.say <- struct{}{}
+		ann.expect(`CONNACK 0x87 reason="the account has changed"`)
+		ann.gone()
+		bob.expect("CONNACK")
+		if who, err := k.Principal(t.Context(), "b"); err != nil || who.Identity != demoted {
+			t.Errorf("%+v, %v", who, err)
+		}
+		if _, err := k.Principal(t.Context(), "a"); err == nil {
+			t.Error("it has a session")
+		}
+		// Who is asked about afterwards is judged by the answer.
+		ann = dial("id=a username=ann")
+		authn.say <- struct{}{}
+		ann.expect("CONNACK")
+		// A reason that stands in no CONNACK is none of it.
+		ann = dial("id=a2 username=ann")
+		if _, err := k.DisconnectAll(t.Context(), func(p *auth.Principal) bool { return p.ClientID == "a2" }, mqtt.AdministrativeAction, "go"); err != nil {
+			t.Fatal(err)
+		}
+		authn.say <- struct{}{}
+		ann.expect("CONNACK 0x88")
+		// There is a limit to what is remembered.
+		ann = dial("id=a3 username=ann")
+		for range 65 {
+			if _, err := k.DisconnectAll(t.Context(), func(*auth.Principal) bool { return false }, mqtt.NotAuthorized, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		authn.say <- struct{}{}
+		ann.expect("CONNACK 0x89")
+	})
+}
