@@ -7,13 +7,10 @@ package jwt
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -107,21 +104,9 @@ func (b *Backend) remote() (*remote, error) {
 	if err := checkURL(b.cfg.JWKS); err != nil {
 		return nil, fmt.Errorf("jwks %w", err)
 	}
-	u, err := url.Parse(b.cfg.JWKS)
+	client, err := b.cfg.TLS.HTTP(b.cfg.JWKS, b.cfg.Timeout, 1)
 	if err != nil {
 		return nil, err
-	}
-	var conf *tls.Config
-	if u.Scheme == "https" {
-		if conf, err = b.cfg.TLS.Client(u.Hostname()); err != nil {
-			return nil, err
-		}
-	}
-	client := &http.Client{
-		Transport: &http.Transport{
-			TLSClientConfig: conf, MaxConnsPerHost: 1, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: 64 << 10,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return newRemote(&b.cfg, client, b.now), nil
 }

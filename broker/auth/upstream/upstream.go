@@ -1,6 +1,6 @@
 // Package upstream is how the broker talks to a server that it trusts with its clients' credentials: encrypted, and only
 // once the server has proved who it is. It is a part that backends have in common. There is no setting that leaves the
-// proof out; plain text is for the same machine, or by explicit leave. It opens no connection.
+// proof out; plain text is for the same machine, or by explicit leave. It asks nothing of the server.
 package upstream
 
 import (

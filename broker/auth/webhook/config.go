@@ -12,7 +12,7 @@ import (
 
 // Config says whom to ask. Its zero value is not usable: start from DefaultConfig.
 type Config struct {
-	URL         string        `yaml:"url" doc:"Where each attempt to connect is sent with POST; https, or http on this machine."`
+	URL         string        `yaml:"url" doc:"Where each attempt to connect is sent with POST; https, or http on this machine or with plaintext."`
 	Format      string        `yaml:"format" enum:"json,form" doc:"How it is sent. The answer is JSON in any case."`
 	Headers     []Header      `yaml:"headers" doc:"What is sent along, such as Authorization."`
 	TLS         upstream.TLS  `yaml:"tls" doc:"How the server is verified."`

@@ -7,14 +7,12 @@ package webhook
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -66,27 +64,9 @@ func (b *Backend) Files() []string { return b.cfg.TLS.Files() }
 
 // Reload reads the files again. If one is bad, all stays as it was.
 func (b *Backend) Reload() error {
-	u, err := url.Parse(b.cfg.URL)
+	client, err := b.cfg.TLS.HTTP(b.cfg.URL, b.cfg.Timeout, b.cfg.Connections)
 	if err != nil {
 		return err
-	}
-	var conf *tls.Config
-	if u.Scheme == "https" {
-		if conf, err = b.cfg.TLS.Client(u.Hostname()); err != nil {
-			return err
-		}
-	}
-	n := b.cfg.Connections
-	client := &http.Client{
-		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: b.cfg.Timeout}).DialContext,
-			TLSClientConfig:     conf,
-			TLSHandshakeTimeout: b.cfg.Timeout,
-			MaxConnsPerHost:     n, MaxIdleConns: n, MaxIdleConnsPerHost: n, IdleConnTimeout: time.Minute,
-			MaxResponseHeaderBytes: 64 << 10,
-			DisableCompression:     true, // what is bounded is what came
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	if old := b.client.Swap(client); old != nil {
 		old.CloseIdleConnections()

@@ -210,7 +210,7 @@ type rulesDeleteCmd struct {
 
 // Help is the long part of the help page.
 func (*rulesDeleteCmd) Help() string {
-	return precedence + reach.Through + `
+	return `What it allowed or denied is up to the other rules from then on, for connected clients too. ` + reach.Through + `
 Examples:
 
     sapwood rules delete k3jq9xw2ab`
