@@ -85,8 +85,13 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			sh.reject(conn, err)
 			return len(b), 0
 		}
-		if admitted && sh.health.holdsBack(c, &sh.packet) {
-			return used, 0
+		if admitted {
+			if point := c.who.Load().Mount; point != "" {
+				mount(point, &sh.packet)
+			}
+			if sh.health.holdsBack(c, &sh.packet) {
+				return used, 0
+			}
 		}
 		sh.paces.refused = 0
 		if admitted && sh.paces.watch(c) && !sh.paces.pass(c, &sh.packet, n+h.Length) {
@@ -94,9 +99,6 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		}
 		sh.count.PacketsReceived++
 		if admitted {
-			if point := c.who.Load().Mount; point != "" {
-				mount(point, &sh.packet)
-			}
 			sh.perform(c, &sh.packet, c.s.Packet(c.turn(), &sh.packet, sh.take()))
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {
