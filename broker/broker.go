@@ -76,7 +76,8 @@ type Broker struct {
 	panics      atomic.Uint64
 	unwell      atomic.Bool // it is known that the store takes nothing new
 	strangers   *quiet
-	unjudged    *quiet // clients that could not be authenticated
+	unjudged    *quiet      // clients that could not be authenticated
+	mounted     atomic.Bool // a client has had a mount point
 	entrance    entrance
 	burden      burden
 

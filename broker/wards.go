@@ -81,7 +81,7 @@ func (w *wards) check() {
 }
 
 // reasonTopic is QuarantineTopic as a client means it.
-func reasonTopic(c *client) string { return c.who.Load().Mount + QuarantineTopic }
+func reasonTopic(c *client) string { return c.point + QuarantineTopic }
 
 // tell sends a client its reason, if it has subscribed to it.
 func (w *wards) tell(c *client) {
