@@ -172,7 +172,7 @@ func (k *Control) onAll(ctx context.Context, told *news, do func(*shard, *client
 		err := k.in(ctx, sh, func() {
 			clients = slices.Collect(maps.Values(sh.byID))
 			if told != nil {
-				sh.hear(told)
+				told.tell(sh)
 			}
 		})
 		for err == nil && len(clients) > 0 {

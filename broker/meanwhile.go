@@ -55,8 +55,8 @@ func (m *meanwhile) catchUp(who *auth.Principal) (*auth.Principal, *session.Refu
 	return who, nil
 }
 
-// hear tells those of a shard who are being authenticated.
-func (sh *shard) hear(n *news) {
+// tell tells those of a shard who are being authenticated.
+func (n *news) tell(sh *shard) {
 	for _, p := range sh.lobby.waiting {
 		if p.conn != nil && p.request != nil {
 			p.meanwhile.hear(n)
