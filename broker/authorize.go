@@ -66,6 +66,9 @@ func reserved(name []byte) bool {
 	return false
 }
 
+// asks tells that there are clients that may not receive everything.
+func (b *Broker) asks() bool { return b.opts.Authz != nil || b.mounted.Load() }
+
 // ask makes it the question whether a client may receive m.
 func (r *router) ask(m *mqtt.Message) {
 	r.sh.asked = auth.Question{Action: auth.Receive, Topic: m.Topic}

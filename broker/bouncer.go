@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
@@ -96,7 +97,9 @@ func (l *lobby) flaps(who *auth.Principal, old *client, f *flapping.Finding) *se
 	if f.User {
 		b.Subject = ban.User
 	}
-	if err := l.sh.b.entrance.bans.AddNow(b); err != nil {
+	if err := l.sh.b.entrance.bans.AddNow(b); errors.Is(err, ban.ErrOutlasts) { // it is in quarantine, and stays there
+		return nil
+	} else if err != nil {
 		l.sh.b.log.Error("a client that flaps could not be banned", "name", f.Name, "error", err)
 		return nil
 	}

@@ -76,6 +76,8 @@ type Broker struct {
 	panics      atomic.Uint64
 	unwell      atomic.Bool // it is known that the store takes nothing new
 	strangers   *quiet
+	unjudged    *quiet      // clients that could not be authenticated
+	mounted     atomic.Bool // a client has had a mount point
 	entrance    entrance
 	burden      burden
 
@@ -99,6 +101,7 @@ func New(o Options) (*Broker, error) {
 		opts: o, log: o.Logger, store: o.Store,
 		index: topic.NewIndex(), seed: maphash.MakeSeed(), listeners: make(map[net.Listener]struct{}),
 		started: time.Now(), stopping: make(chan struct{}), closed: make(chan struct{}), strangers: newQuiet(time.Second),
+		unjudged: newQuiet(time.Second),
 		entrance: entrance{faults: newQuiet(time.Second), turns: loop.NewTurns()},
 	}
 	if err := b.legislate(); err != nil {

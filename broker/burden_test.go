@@ -114,7 +114,7 @@ func TestShedding(t *testing.T) {
 			return time.Since(witness) > 1700*time.Millisecond && st.Connected == 4
 		})
 		st := l.stats()
-		if st.Shed[overload.Connects] != 2 || st.Shed[overload.QoS0] < 150 || st.Shed[overload.Publish] < 3 {
+		if st.Shed[overload.Connects] != 2 || st.Shed[overload.QoS0] < 150 || st.Shed[overload.Publish] != 3 { // each once, however often it was offered
 			t.Errorf("shed: %v", st.Shed)
 		}
 		l.at(20, overload.Normal)

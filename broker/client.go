@@ -30,6 +30,7 @@ type client struct {
 	barred atomic.Bool                    // in quarantine
 	load   atomic.Int32                   // QoS 1 and 2 messages queued or in flight
 
+	point     string          // who's mount point, for its own loop
 	resting   map[string]bool // subscriptions that it may not have at present: not in the index
 	pace      *pace           // how fast it may send and get; nil = as it likes
 	replays   []*replay       // retained messages still to be sent
@@ -112,6 +113,9 @@ func (c *client) meta(now int64) *store.Session {
 
 // identify says who the client is from now on.
 func (c *client) identify(who *auth.Principal) {
+	if c.point = who.Mount; c.point != "" {
+		c.shard.b.mounted.Store(true)
+	}
 	c.who.Store(who)
 	c.expires = 0
 	if !who.Expires.IsZero() && c.conn != nil {

@@ -42,9 +42,10 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if conn.State == nil || admitted && c.s.Closing() {
 			return len(b), 0
 		}
-		limit, version := sh.b.limits().MaxConnectSize, mqtt.Version(0)
+		limits := sh.b.limits()
+		limit, version := limits.MaxConnectSize, mqtt.Version(0)
 		if admitted {
-			limit, version = sh.b.limits().MaxPacketSize, c.s.Version()
+			limit, version = limits.MaxPacketSize, c.s.Version()
 		} else if p := conn.State.(*pending); p.hs.Busy() {
 			conn.PauseRead() // what it sends before it is admitted stays where it is
 			return used, 0
@@ -78,15 +79,20 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			return used, n + h.Length
 		}
 		body := b[used+n : used+n+h.Length]
-		if err := sh.packet.Decode(version, h, body, mqtt.Limits{UserProperties: sh.b.limits().MaxUserProperties, PropertyBytes: sh.b.limits().MaxPropertyBytes}); err != nil {
+		if err := sh.packet.Decode(version, h, body, mqtt.Limits{UserProperties: limits.MaxUserProperties, PropertyBytes: limits.MaxPropertyBytes}); err != nil {
 			if p, ok := conn.State.(*pending); ok && h.Type == mqtt.CONNECT && !p.hs.Started() {
 				p.version = sh.packet.Connect.Version
 			}
 			sh.reject(conn, err)
 			return len(b), 0
 		}
-		if admitted && sh.health.holdsBack(c, &sh.packet) {
-			return used, 0
+		if admitted {
+			if c.point != "" {
+				mount(c.point, &sh.packet)
+			}
+			if sh.health.holdsBack(c, &sh.packet) {
+				return used, 0
+			}
 		}
 		sh.paces.refused = 0
 		if admitted && sh.paces.watch(c) && !sh.paces.pass(c, &sh.packet, n+h.Length) {
@@ -94,9 +100,6 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		}
 		sh.count.PacketsReceived++
 		if admitted {
-			if point := c.who.Load().Mount; point != "" {
-				mount(point, &sh.packet)
-			}
 			sh.perform(c, &sh.packet, c.s.Packet(c.turn(), &sh.packet, sh.take()))
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {

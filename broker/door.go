@@ -47,6 +47,7 @@ type Door struct {
 	layers     atomic.Pointer[loop.Layers] // nil = none
 	handshakes *loop.Handshakes
 	visitors   admission.Visitors
+	http       *loop.Reception // of connections that HTTP has upgraded; nil until the first. Guarded by Broker.mu
 }
 
 // NewDoor makes a door.
@@ -239,10 +240,12 @@ func (d *Door) attach(b *Broker, nc net.Conn, prefix []byte, r *http.Request) er
 		takeTLS(&p.peer, r.TLS)
 		p.resumed = r.TLS.DidResume
 	}
-	in := b.reception(d, "HTTP")
-	in.Layers = upgraded
+	if d.http == nil {
+		d.http = b.reception(d, "HTTP")
+		d.http.Layers = upgraded
+	}
+	in, from := *d.http, p.peer.Address
 	in.Greet = func(c *loop.Conn) { c.State = p }
-	from := p.peer.Address
 	if !in.Admit(from) {
 		return errors.New("the listener takes no more connections at present")
 	}

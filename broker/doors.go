@@ -124,7 +124,7 @@ func (k *Control) Disconnect(ctx context.Context, id string, reason mqtt.ReasonC
 // whose authentication was under way, as its answer may be of before. match is called on the broker's loops, for these also
 // after DisconnectAll has returned and from several at once: it must neither block nor change anything.
 func (k *Control) DisconnectAll(ctx context.Context, match func(*auth.Principal) bool, reason mqtt.ReasonCode, why string) (int, error) {
-	return k.onAll(ctx, &news{match: match, reason: reason, why: why}, func(sh *shard, c *client) bool {
+	return k.onAll(ctx, &news{ends: match, reason: reason, why: why}, func(sh *shard, c *client) bool {
 		if !c.s.Connected() || !match(c.who.Load()) {
 			return false
 		}
@@ -172,7 +172,7 @@ func (k *Control) onAll(ctx context.Context, told *news, do func(*shard, *client
 		err := k.in(ctx, sh, func() {
 			clients = slices.Collect(maps.Values(sh.byID))
 			if told != nil {
-				sh.hear(told)
+				told.tell(sh)
 			}
 		})
 		for err == nil && len(clients) > 0 {

@@ -120,7 +120,7 @@ const manyMembers = 16
 
 // chooseBut chooses among all but one member. Who is offline gets nothing while another is online, and whose queue is
 // full no QoS 1 or 2 message while another has room; when all are offline, these wait for one whose session lasts. Who may
-// not receive m is no choice; when that alone leaves nobody, the message is lost and counted.
+// not receive m, or is in quarantine, is no choice; when that alone leaves nobody, the message is lost and counted.
 //
 // Whether a member may is what sh.asked asks.
 func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uint32) {
@@ -149,7 +149,7 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 		c := mb.client
 		switch {
 		case c == not:
-		case !r.receives(c):
+		case !r.receives(c), c.barred.Load():
 			denied = mb
 		case !c.online.Load():
 			if offline == nil && c.stored != 0 {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
@@ -161,7 +162,9 @@ func (b *Broker) unauthenticated(a *auth.Attempt, err error) *session.Refusal {
 	case errors.Is(err, auth.ErrUnknown):
 		return &session.Refusal{Reason: mqtt.BadUserNameOrPassword, Text: "authentication failed", Why: "nobody knows such credentials"}
 	}
-	b.log.Warn("a client could not be authenticated", "client", a.ClientID, "remote", a.Remote(), "error", err)
+	if n, ok := b.unjudged.allow(time.Now()); ok {
+		b.log.Warn("clients could not be authenticated", "client", a.ClientID, "remote", a.Remote(), "error", err, "times", n)
+	}
 	return &session.Refusal{Reason: mqtt.ServerUnavailable, Text: "authentication is not possible at present", Why: err.Error()}
 }
 

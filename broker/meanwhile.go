@@ -8,10 +8,10 @@ import (
 
 // news is what Control did to all clients: it also holds for those who were being authenticated, for the answer may be older.
 type news struct {
-	match  func(*auth.Principal) bool // they are to go
+	ends   func(*auth.Principal) bool // they are to go
 	reason mqtt.ReasonCode
 	why    string
-	change func(*auth.Principal) *auth.Identity // nil = match counts
+	change func(*auth.Principal) *auth.Identity // nil = ends counts
 }
 
 // meanwhile is the news since an authentication began, oldest first. The zero value has heard none.
@@ -44,7 +44,7 @@ func (m *meanwhile) catchUp(who *auth.Principal) (*auth.Principal, *session.Refu
 			}
 			continue
 		}
-		if n.match(who) {
+		if n.ends(who) {
 			r := &session.Refusal{Reason: mqtt.ServerUnavailable, Text: n.why, Why: "while it was authenticated"}
 			if n.reason == mqtt.NotAuthorized || n.reason == mqtt.Banned { // others stand in no CONNACK (MQTT5 3.2.2.2)
 				r.Reason = n.reason
@@ -55,8 +55,8 @@ func (m *meanwhile) catchUp(who *auth.Principal) (*auth.Principal, *session.Refu
 	return who, nil
 }
 
-// hear tells those of a shard who are being authenticated.
-func (sh *shard) hear(n *news) {
+// tell tells those of a shard who are being authenticated.
+func (n *news) tell(sh *shard) {
 	for _, p := range sh.lobby.waiting {
 		if p.conn != nil && p.request != nil {
 			p.meanwhile.hear(n)

@@ -1,8 +1,13 @@
 package broker_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
@@ -83,4 +88,30 @@ func TestRevokedWhileAuthenticated(t *testing.T) {
 		authn.say <- struct{}{}
 		ann.expect("CONNACK 0x89")
 	})
+}
+
+// down is a backend that cannot be asked.
+type down struct{}
+
+func (down) Authenticate(context.Context, *auth.Attempt) (*auth.Identity, error) {
+	return nil, errors.New("the backend is down")
+}
+
+// TestAuthenticationDownLog: the log says that a backend is down once a second, not for each who is refused for it.
+func TestAuthenticationDownLog(t *testing.T) {
+	var log bytes.Buffer
+	s := serve(t, broker.Options{Shards: 2, Authn: down{}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	begun := time.Now()
+	for range 50 {
+		if got := s.refused("id=c username=ann"); !alike(got, "CONNACK 0x88") {
+			t.Fatal(got)
+		}
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	lines, most := strings.Count(log.String(), "the backend is down"), 1+int(time.Since(begun)/time.Second)
+	if lines == 0 || lines > most {
+		t.Errorf("%d lines", lines)
+	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
@@ -79,4 +80,31 @@ func TestMountPointOfOneClient(t *testing.T) {
 		p.send("CONNECT " + words)
 		p.expect("CONNACK 0x87", "closed")
 	}
+}
+
+// TestMountPlaceholder: what fills one placeholder is no placeholder itself.
+func TestMountPlaceholder(t *testing.T) {
+	for range 3 { // they were looked at in any order
+		s := serveAt(t, broker.Options{}, broker.Listener{Name: "m", Authn: named{}, MountPoint: "{user}/{client}/"})
+		c := s.client(`id="{user}" username="{client}"`)
+		all := s.door(broker.Listener{Name: "all"}).client("id=all")
+		all.subscribe("#")
+		c.send("PUBLISH topic=t")
+		all.expect(`PUBLISH topic="{client}/{user}/t"`)
+	}
+}
+
+// TestUnwellMounted: a client before MQTT 5 is held back while the store takes nothing, also behind a mount point, under which its message
+// would be stored for others.
+func TestUnwellMounted(t *testing.T) {
+	s, h, _ := ailing(t, broker.Options{})
+	kept := s.client("id=kept expiry=100")
+	kept.subscribe("m/t qos=1")
+	old := s.door(broker.Listener{Name: "m", MountPoint: "m/"}).client("v3.1.1 id=old")
+	h.SetHealth(store.ErrFull)
+	old.send(`PUBLISH qos=1 id=1 topic=t "x"`)
+	s.until("it is held back", func(st broker.Stats) bool { return st.HeldBack == 1 })
+	h.SetHealth(nil)
+	old.expect("PUBACK id=1")
+	kept.expect(`PUBLISH topic=m/t "x"`)
 }

@@ -16,6 +16,7 @@ type pace struct {
 	reading     int64       // not read until, ms; 0 = it is read
 	writing     int64       // no message goes to it until; 0 = they do
 	limited     int64       // when it last reached a limit
+	again       bool        // the PUBLISH that comes next was held back before
 }
 
 // delivers tells that what the client gets is limited.
@@ -100,8 +101,14 @@ func (x *paces) pass(c *client, packet *mqtt.Packet, size int) bool {
 		return true
 	}
 	told := packet.Publish.QoS == 0 || c.s.Version() >= mqtt.V5 // a refusal is heard, or nobody waits for one
+	again := c.pace != nil && c.pace.again
+	if again {
+		c.pace.again = false
+	}
 	if why := x.sheds(c, packet.Publish.QoS, size); why != overload.Normal {
-		x.sh.count.Shed[why]++
+		if !again {
+			x.sh.count.Shed[why]++
+		}
 		if told {
 			x.refused = session.Overloaded
 			return true
@@ -119,7 +126,7 @@ func (x *paces) pass(c *client, packet *mqtt.Packet, size int) bool {
 	if why == limit.None {
 		return true
 	}
-	x.note(c, why)
+	x.note(c, why, again)
 	switch {
 	case c.pace.Answer == limit.Disconnect:
 		x.sh.perform(c, nil, c.s.Kick(mqtt.MessageRateTooHigh, "more is published than "+why.String()+" allows", x.sh.take()))
@@ -147,13 +154,16 @@ func (x *paces) sheds(c *client, qos mqtt.QoS, size int) overload.Level {
 // hold stops reading from a client for some ms.
 func (x *paces) hold(c *client, wait int64) {
 	c.conn.PauseRead()
+	c.pace.again = true
 	c.pace.reading = x.sh.now + wait
 	x.wheel.Add(x.sh.now, c.pace.reading, held{c, c.pace, true})
 }
 
-// note counts a limit that was reached, and tells of it once in a while.
-func (x *paces) note(c *client, why limit.Reason) {
-	x.sh.count.Limited[why]++
+// note counts a limit that was reached, unless by the same message again, and tells of it once in a while.
+func (x *paces) note(c *client, why limit.Reason, again bool) {
+	if !again {
+		x.sh.count.Limited[why]++
+	}
 	first := c.pace.limited == 0 || x.sh.now-c.pace.limited > quietFor
 	c.pace.limited = x.sh.now
 	if first {
@@ -172,7 +182,11 @@ func (x *paces) tell(c *client, what, text string) {
 func (x *paces) turnDown(c *client, p *mqtt.Publish, do []session.Effect) []session.Effect {
 	m := x.sh.router.viewOf(c, p)
 	if b := x.sh.wards.clients[c]; b != nil {
-		return c.s.Refused(p, x.sh.router.quarantined(c.who.Load(), m), b.Text(), do)
+		reason := x.sh.router.quarantined(c.who.Load(), m)
+		if c.s.Version() < mqtt.V5 && !x.sh.router.strict { // it stays connected, and cannot be told
+			return c.s.Routed(x.sh.turn(), p, reason, 0, do)
+		}
+		return c.s.Refused(p, reason, b.Text(), do)
 	}
 	text := "more is published than allowed"
 	if x.refused == session.Overloaded {
@@ -195,7 +209,7 @@ func (x *paces) sent(c *client, size int) {
 	if wait == 0 || p.writing != 0 {
 		return
 	}
-	x.note(c, why)
+	x.note(c, why, false)
 	p.writing = x.sh.now + wait
 	c.s.Blocked()
 	x.wheel.Add(x.sh.now, p.writing, held{c, p, false})

@@ -149,8 +149,10 @@ func (r *router) grows(from *client, m *mqtt.Message) bool {
 
 // match finds the receivers of m.
 func (r *router) match(from *client, m *mqtt.Message) {
-	merge := r.sh.b.delivery().Overlapping == OverlapMerge
-	r.ask(m) // once for all receivers
+	merge, asks := r.sh.b.delivery().Overlapping == OverlapMerge, r.sh.b.asks()
+	if asks {
+		r.ask(m) // once for all receivers
+	}
 	for _, e := range r.matches.Match(m.Topic) {
 		var c *client
 		options := e.Options
@@ -160,6 +162,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 			if g == nil {
 				continue
 			}
+			r.ask(m)
 			if c, options = r.choose(g, m); c == nil {
 				continue
 			}
@@ -170,7 +173,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 		if options&optNoLocal != 0 && c == from { // [MQTT-3.8.3-3]
 			continue
 		}
-		if c.barred.Load() || group == "" && !r.receives(c) {
+		if c.barred.Load() || asks && group == "" && !r.receives(c) {
 			r.sh.drop(c, m, session.Denied)
 			continue
 		}

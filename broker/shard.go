@@ -92,7 +92,7 @@ func (sh *shard) turn() session.Turn {
 // turn is the shard's, with who is asked what the client may have.
 func (c *client) turn() session.Turn {
 	t := c.shard.turn()
-	if c.shard.b.opts.Authz != nil || c.who.Load().Mount != "" {
+	if c.point != "" || c.shard.b.opts.Authz != nil {
 		t.Receiver = c
 	}
 	return t

@@ -80,6 +80,9 @@ func (w *wards) check() {
 	}
 }
 
+// reasonTopic is QuarantineTopic as a client means it.
+func reasonTopic(c *client) string { return c.point + QuarantineTopic }
+
 // tell sends a client its reason, if it has subscribed to it.
 func (w *wards) tell(c *client) {
 	b := w.clients[c]
@@ -87,8 +90,8 @@ func (w *wards) tell(c *client) {
 		return
 	}
 	for _, s := range c.s.Subscriptions() {
-		if topic.Match(s.Filter, QuarantineTopic) {
-			m := &mqtt.Message{Topic: []byte(QuarantineTopic), Payload: []byte(b.Text())}
+		if own := reasonTopic(c); topic.Match(s.Filter, own) {
+			m := &mqtt.Message{Topic: []byte(own), Payload: []byte(b.Text())}
 			w.sh.out.nextMessage()
 			w.sh.out.deliver(c, &session.Effect{Kind: session.SendPublish, Msg: m})
 			return
@@ -100,7 +103,7 @@ func (w *wards) tell(c *client) {
 func (w *wards) filters(c *client, p *mqtt.Subscribe, codes []mqtt.ReasonCode) {
 	for i, f := range p.Filters {
 		switch {
-		case string(f.Filter) == QuarantineTopic:
+		case string(f.Filter) == reasonTopic(c):
 			w.sh.post(c, func() { w.tell(c) }) // when it is subscribed
 		case !codes[i].Failed():
 			codes[i] = mqtt.NotAuthorized

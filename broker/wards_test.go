@@ -249,3 +249,59 @@ type alias struct{}
 func (alias) Authenticate(context.Context, *auth.Attempt) (*auth.Identity, error) {
 	return &auth.Identity{Name: "ann"}, nil
 }
+
+// TestFlappingQuarantine: a client in quarantine does not get out of it by a ban of a few minutes that it brings about.
+func TestFlappingQuarantine(t *testing.T) {
+	f := flapping.Defaults()
+	f.Answer, f.Connects = flapping.Ban, 3
+	s := serve(t, broker.Options{Flapping: &f})
+	b := ban.Ban{Subject: ban.Client, Value: "c", Quarantine: true}
+	if _, err := s.Control().Ban(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	for range 6 {
+		if got := s.refused("id=c"); !alike(got, "CONNACK 0x00") {
+			t.Error(got)
+		}
+	}
+	if list := s.Control().Bans(); len(list) != 1 || list[0] != b {
+		t.Errorf("bans: %+v", list)
+	}
+}
+
+// TestQuarantineTold: behind a mount point a client in quarantine is told its reason, too, and one before MQTT 5 stays connected:
+// what it publishes is acknowledged and dropped, as is all that it may not.
+func TestQuarantineTold(t *testing.T) {
+	s := serveAt(t, broker.Options{}, broker.Listener{Name: "m", MountPoint: "m/"})
+	c, old := s.client("id=c"), s.client("v3.1.1 id=old")
+	for _, id := range []string{"c", "old"} {
+		if _, err := s.Control().Ban(t.Context(), ban.Ban{Subject: ban.Client, Value: id, Quarantine: true, Reason: "why"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.send("SUBSCRIBE id=1 " + broker.QuarantineTopic + " qos=1, t qos=0")
+	c.expect("SUBACK id=1 0x01,0x87", `PUBLISH topic=$SYS/quarantine "quarantined: why"`)
+	old.send("PUBLISH topic=t", "PUBLISH qos=1 id=2 topic=t", "PUBLISH qos=2 id=3 topic=t", "PINGREQ")
+	old.expect("PUBACK id=2", "PUBREC id=3", "PINGRESP")
+}
+
+// TestQuarantinedMember: of a shared subscription whose members are all away, one in quarantine is not the one that gets what comes.
+func TestQuarantinedMember(t *testing.T) {
+	s := serve(t, broker.Options{})
+	pub, barred, away := s.client("id=pub"), s.client("id=barred expiry=100"), s.client("id=away expiry=100")
+	for _, c := range []*peer{barred, away} {
+		c.subscribe("$share/g/t qos=1")
+	}
+	away.send("DISCONNECT")
+	away.gone()
+	if _, err := s.Control().Ban(t.Context(), ban.Ban{Subject: ban.Client, Value: "barred", Quarantine: true}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		pub.send(fmt.Sprintf("PUBLISH qos=1 id=%d topic=t", i+1))
+		pub.expect(fmt.Sprintf("PUBACK id=%d", i+1))
+	}
+	if got, err := s.Control().Client(t.Context(), "away"); err != nil || got.Queued != 4 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

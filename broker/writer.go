@@ -67,8 +67,8 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 			alike = alike && alias == 0
 		}
 	}
-	if point := c.who.Load().Mount; point != "" {
-		unmount(point, p)
+	if c.point != "" {
+		unmount(c.point, p)
 		alike = false
 	}
 	size := 0

@@ -86,6 +86,7 @@ type Visitors struct {
 	by     map[netip.Prefix]*visitor
 	others visitor // those that found no room in by
 	sweep  int     // the number of addresses at which idle ones are forgotten
+	swept  time.Time
 	turned [Reasons]uint64
 }
 
@@ -193,7 +194,7 @@ func (v *Visitors) of(from netip.Prefix, now time.Time) *visitor {
 	if who != nil {
 		return who
 	}
-	if len(v.by) >= v.sweep {
+	if len(v.by) >= v.sweep && (len(v.by) < maxVisitors || now.Sub(v.swept) >= time.Second) { // a full table is looked through once a second
 		v.forget(now)
 	}
 	if len(v.by) >= maxVisitors {
@@ -211,7 +212,7 @@ func (v *Visitors) forget(now time.Time) {
 			delete(v.by, from)
 		}
 	}
-	v.sweep = max(1024, 2*len(v.by))
+	v.sweep, v.swept = min(max(1024, 2*len(v.by)), maxVisitors), now
 }
 
 // Settle says that a connection is a client's now, or was refused.

@@ -109,3 +109,27 @@ func BenchmarkCome(b *testing.B) {
 		v.Leave(p)
 	}
 }
+
+// TestFullTable: when more addresses come than are told apart, and leave again, those that come later are told apart again.
+func TestFullTable(t *testing.T) {
+	var v Visitors
+	v.Set(&Limits{MaxConnectionsPerAddress: 1})
+	now := time.Now()
+	for i := range maxVisitors + 10 {
+		if why := v.Come(prefix(i), false, now); why != Welcome {
+			t.Fatalf("%d: %v", i, why)
+		}
+	}
+	for i := range maxVisitors + 10 {
+		v.Settle(prefix(i))
+		v.Leave(prefix(i))
+	}
+	now = now.Add(time.Minute)
+	late := prefix(maxVisitors + 100)
+	if v.Come(late, false, now) != Welcome || v.Come(late, false, now) != AddressFull {
+		t.Error("an address that comes later has no limit")
+	}
+	if n := v.Figures().Addresses; n != 1 {
+		t.Errorf("%d addresses", n)
+	}
+}

@@ -119,10 +119,20 @@ func (t *Table) Add(ctx context.Context, b Ban) (was *Ban, err error) {
 	return was, t.put(b)
 }
 
-// AddNow is Add without the store: for a ban that is not meant to outlive the process, by whoever must not wait.
-func (t *Table) AddNow(b Ban) error {
+// ErrOutlasts says that there is a ban that holds longer.
+var ErrOutlasts = errors.New("there is a ban that holds longer")
+
+// AddNow is Add without the store: for a ban that is not meant to outlive the process, by whoever must not wait. It takes
+// the place of none that holds longer: that would be a way out of it.
+func (t *Table) AddNow(b Ban) (err error) {
+	if b.Value, err = canonical(b.Subject, b.Value); err != nil {
+		return err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if was := t.find(b.Subject, b.Value); was != nil && (was.Until.IsZero() || !b.Until.IsZero() && was.Until.After(b.Until)) {
+		return ErrOutlasts
+	}
 	return t.put(b)
 }
 

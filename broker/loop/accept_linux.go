@@ -162,19 +162,13 @@ func (a *acceptor) acceptAll(ln uintptr) {
 				a.failed = ErrReserve
 				return
 			}
-			from := a.peer()
-			if a.with.Admit != nil && !a.with.Admit(from.addrPort()) {
+			l, from := a.with.Pick(), a.peer()
+			broken := a.each && tune(int(fd), l.o.KeepAlive) != nil // before it counts as anything
+			if broken || a.with.Admit != nil && !a.with.Admit(from.addrPort()) {
 				refuse(int(fd))
 				continue
 			}
-			l := a.with.Pick()
-			c := newSocket(int(fd), from)
-			if a.each && tune(int(fd), l.o.KeepAlive) != nil {
-				c.from = a.with
-				c.release() // it broke already
-				continue
-			}
-			a.with.give(c, l)
+			a.with.give(newSocket(int(fd), from), l)
 		case unix.EAGAIN:
 			return
 		case unix.EINTR, unix.ECONNABORTED: // the next one may be fine
