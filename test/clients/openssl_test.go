@@ -66,7 +66,7 @@ func prints(t *testing.T, out string, parts ...string) {
 func TestOpenSSL(t *testing.T) {
 	t.Parallel()
 	strict := fmt.Sprintf("  - {address: \"127.0.0.1:0\", tls: {certificate: %s/server.crt, key: %[1]s/server.key, min_version: \"1.3\"}}\n", env.pki)
-	b := startConfigured(t, "listeners:\n"+listener("mqtts")+listener("wss")+strict+"http: {address: \"127.0.0.1:0\"}\n")
+	b := startConfigured(t, "listeners:\n"+listener("mqtts")+listener("wss")+strict+"http: {address: \"127.0.0.1:0\"}\nlimits: {connect_timeout: 3s}\n")
 	const ready = "Verify return code"
 	ca := []string{"-CAfile", authority(), "-verify_return_error"}
 	old := []string{"-cipher", "DEFAULT@SECLEVEL=0"} // without it openssl itself refuses these
@@ -95,12 +95,13 @@ func TestOpenSSL(t *testing.T) {
 
 	for i, version := range []string{"-tls1_2", "-tls1_3", "-tls1_3"} {
 		saved := filepath.Join(t.TempDir(), "session")
+		// In TLS 1.3 openssl tells of the ticket only when the broker ends the connection, on which nobody speaks MQTT.
 		out := with(i, "SSL-Session:", version, "-sess_out", saved)
 		prints(t, out, "New, TLSv1.")
 		until(t, "a session to resume", func() bool { _, err := os.Stat(saved); return err == nil })
 		prints(t, with(i, ready, version, "-sess_in", saved), "Reused, TLSv1.")
 	}
-	if n := strings.Count(openssl(t, b.at(0), "drop connection", 5, "-tls1_2", "-reconnect"), "Reused, TLSv1.2"); n != 5 {
+	if n := strings.Count(openssl(t, b.at(0), "", 0, "-tls1_2", "-reconnect"), "Reused, TLSv1.2"); n != 5 {
 		t.Errorf("%d of 5 connections resume the first", n)
 	}
 }
