@@ -61,7 +61,7 @@ func (a *App) openAccounts(ctx context.Context) error {
 
 // openActing has live clients follow what changes in the accounts, now that there is a broker.
 func (a *App) openActing(ctx context.Context) error {
-	stop := a.accounts.OnChange(a.actOn)
+	stop := a.accounts.OnForgotten(a.actOn)
 	a.onStop("acting upon accounts", func(context.Context) error { stop(); return nil })
 	all, err := a.accounts.All(ctx) // of sessions that were kept only the names are known
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -363,4 +364,29 @@ func FuzzReadMosquitto(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestForgottenFirst: who acts upon a change is told last, however early it asked to be.
+func TestForgottenFirst(t *testing.T) {
+	a, err := New(Options{Store: NewMemory()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	note := func(what string) func(*Changed) { return func(*Changed) { order = append(order, what) } }
+	stop := a.OnForgotten(note("act"))
+	a.OnChange(note("forget"))
+	a.OnChange(note("forget too"))
+	apply := func() {
+		t.Helper()
+		if err := a.Apply(t.Context(), []Change{{User: &User{Name: "ann"}}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply()
+	stop()
+	apply()
+	if want := []string{"forget", "forget too", "act", "forget", "forget too"}; !slices.Equal(order, want) {
+		t.Errorf("got %v", order)
+	}
 }
