@@ -390,3 +390,27 @@ func TestForgottenFirst(t *testing.T) {
 		t.Errorf("got %v", order)
 	}
 }
+
+// TestNamesInRules: nobody gets a name that a rule would take for a pattern, or that reads as somebody else's.
+func TestNamesInRules(t *testing.T) {
+	a, err := New(Options{Store: NewMemory()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"*", "ann*", "a*n", "ann\u200b", "\u202enna", "ann\u00ad", " ann", "ann\u00a0", "ann\n", "ann\x00", "\ufeffann", "a\xffn"} {
+		for _, c := range []Change{{User: &User{Name: name}}, {Group: &Group{Name: name}}} {
+			if err := a.Apply(t.Context(), []Change{c}, nil); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%q: %v", name, err)
+			}
+		}
+		if users, err := ReadMosquitto(strings.NewReader(name + ":$6$MDEyMzQ1Njc4OWFi$" + strings.Repeat("A", 86) + "==\n")); err == nil && name != "ann\n" {
+			t.Errorf("%q: %+v", name, users)
+		}
+	}
+	if err := a.Apply(t.Context(), []Change{{User: &User{Name: "ann*"}, Delete: true}}, nil); !errors.Is(err, ErrNotFound) {
+		t.Errorf("removing one of former times: %v", err)
+	}
+	if err := a.Apply(t.Context(), []Change{{User: &User{Name: "ann", ClientID: "pump-*"}}}, nil); err != nil {
+		t.Error(err)
+	}
+}
