@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // fake is an engine of a few words.
 type fake struct {
 	check func(ctx context.Context, p Progress) (found, error)
-	copy  func(ctx context.Context, w io.Writer) error
+	copy  atomic.Pointer[func(context.Context, io.Writer) error] // the client asks again by itself
 }
 
 type (
@@ -38,7 +39,9 @@ func (f *fake) Compact(context.Context, Progress) (found, error) {
 	return found{}, errors.New("disk is gone")
 }
 
-func (f *fake) Backup(ctx context.Context, w io.Writer, _ Progress) error { return f.copy(ctx, w) }
+func (f *fake) Backup(ctx context.Context, w io.Writer, _ Progress) error {
+	return (*f.copy.Load())(ctx, w)
+}
 
 func (f *fake) Export(context.Context, io.Writer, Progress) error { return nil }
 
@@ -171,28 +174,28 @@ func TestTask(t *testing.T) {
 func TestBackupErrors(t *testing.T) {
 	e := &fake{}
 	_, s := serve(t, e)
-	e.copy = func(_ context.Context, w io.Writer) error {
+	e.copy.Store(new(func(_ context.Context, w io.Writer) error {
 		_, err := io.WriteString(w, "all")
 		return err
-	}
+	}))
 	if resp, body, err := ask(t, s, "GET", "/api/v1/backup", right); err != nil || resp.StatusCode != 200 || body != "all" {
 		t.Errorf("%v %v %s", resp, err, body)
 	}
-	e.copy = func(_ context.Context, w io.Writer) error {
+	e.copy.Store(new(func(_ context.Context, w io.Writer) error {
 		io.WriteString(w, "half")
 		return errors.New("disk is gone")
-	}
+	}))
 	if _, body, err := ask(t, s, "GET", "/api/v1/backup", right); err == nil {
 		t.Errorf("a broken backup looks whole: %q", body)
 	}
-	e.copy = func(context.Context, io.Writer) error { return errors.New("disk is gone") }
+	e.copy.Store(new(func(context.Context, io.Writer) error { return errors.New("disk is gone") }))
 	if resp, body, err := ask(t, s, "GET", "/api/v1/backup", right); err != nil || resp.StatusCode != 500 || !strings.Contains(body, "backup: disk is gone") {
 		t.Errorf("%v %v %s", resp, err, body)
 	}
-	e.copy = func(ctx context.Context, w io.Writer) error {
+	e.copy.Store(new(func(ctx context.Context, w io.Writer) error {
 		<-ctx.Done() // the client leaves
 		return ctx.Err()
-	}
+	}))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	r, _ := http.NewRequestWithContext(ctx, "GET", s.URL+"/api/v1/backup", nil)
