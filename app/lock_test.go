@@ -211,3 +211,29 @@ func TestScramOfUsers(t *testing.T) {
 		t.Errorf("%s, but before the restart %s", again, made)
 	}
 }
+
+// TestRevokedStaysOut: who reconnects the very moment it is disconnected is not let in by a credential that is remembered.
+func TestRevokedStaysOut(t *testing.T) {
+	address := freeAddress(t)
+	s := serveFile(t, locked(address, ""))
+	u := accounts.User{Name: "pump"}
+	if err := s.people.accounts.SetPassword(t.Context(), &u, []byte("a password")); err != nil {
+		t.Fatal(err)
+	}
+	s.apply(accounts.Change{User: &u})
+	if _, reason, _ := s.login(address, "pump", "pump", "a password"); reason != 0 {
+		t.Fatalf("%#x", reason)
+	}
+	tried := false
+	t.Cleanup(s.people.accounts.OnForgotten(func(*accounts.Changed) { // its connection has just been ended
+		tried = true
+		if _, reason, _ := s.login(address, "pump", "pump", "a password"); reason == 0 {
+			t.Error("let in again")
+		}
+	}))
+	u.Disabled = true
+	s.apply(accounts.Change{User: &u})
+	if !tried {
+		t.Error("nobody was told")
+	}
+}

@@ -73,7 +73,7 @@ func (a *App) openActing(ctx context.Context) error {
 	a.rules.follow(control)
 	p := a.people
 	p.control = control
-	stop := p.accounts.OnChange(p.act)
+	stop := p.accounts.OnForgotten(p.act)
 	a.open.add("acting upon accounts", func(context.Context) error { stop(); return nil })
 	all, err := p.accounts.All(ctx) // of sessions that were kept only the names are known
 	if err != nil {

@@ -37,8 +37,9 @@ type Accounts struct {
 	check func(*auth.Rule) error
 	turn  chan struct{} // held while a batch is applied and told
 
-	mu   sync.Mutex
-	tell []*listener
+	mu     sync.Mutex
+	tell   []*listener
+	acting []*listener // told after all of tell
 }
 
 type listener struct{ told func(*Changed) }
@@ -58,16 +59,23 @@ func New(o Options) (*Accounts, error) {
 }
 
 // OnChange has f called after each batch that was kept, one after the other and in the order of the batches, before Apply
-// returns. It may take its time, but must not call Apply. It is called no more for batches that begin after stop.
-func (a *Accounts) OnChange(f func(*Changed)) (stop func()) {
+// returns. It may take its time, but must not call Apply. It is called no more for batches that begin after stop. It is for who remembers
+// something.
+func (a *Accounts) OnChange(f func(*Changed)) (stop func()) { return a.listen(&a.tell, f) }
+
+// OnForgotten is OnChange for who acts upon a change: it is told after all that remember something have forgotten it. A client
+// that is disconnected is back in a millisecond, and must not be let in by what was remembered.
+func (a *Accounts) OnForgotten(f func(*Changed)) (stop func()) { return a.listen(&a.acting, f) }
+
+func (a *Accounts) listen(to *[]*listener, f func(*Changed)) (stop func()) {
 	l := &listener{f}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.tell = append(slices.Clip(a.tell), l)
+	*to = append(slices.Clip(*to), l)
 	return func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.tell = slices.DeleteFunc(slices.Clone(a.tell), func(other *listener) bool { return other == l })
+		*to = slices.DeleteFunc(slices.Clone(*to), func(other *listener) bool { return other == l })
 	}
 }
 
@@ -100,7 +108,7 @@ func (a *Accounts) Apply(ctx context.Context, changes []Change, progress func(do
 		return err
 	}
 	a.mu.Lock()
-	tell := a.tell
+	tell := slices.Concat(a.tell, a.acting)
 	a.mu.Unlock()
 	if len(tell) == 0 {
 		return nil

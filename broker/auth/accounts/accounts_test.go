@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -334,4 +335,53 @@ func FuzzReadMosquitto(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestForgottenFirst: who acts upon a change is told last, however early it asked to be.
+func TestForgottenFirst(t *testing.T) {
+	a, err := New(Options{Store: NewMemory()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	note := func(what string) func(*Changed) { return func(*Changed) { order = append(order, what) } }
+	stop := a.OnForgotten(note("act"))
+	a.OnChange(note("forget"))
+	a.OnChange(note("forget too"))
+	apply := func() {
+		t.Helper()
+		if err := a.Apply(t.Context(), []Change{{User: &User{Name: "ann"}}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply()
+	stop()
+	apply()
+	if want := []string{"forget", "forget too", "act", "forget", "forget too"}; !slices.Equal(order, want) {
+		t.Errorf("got %v", order)
+	}
+}
+
+// TestNamesInRules: nobody gets a name that a rule would take for a pattern, or that reads as somebody else's.
+func TestNamesInRules(t *testing.T) {
+	a, err := New(Options{Store: NewMemory()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"*", "ann*", "a*n", "ann\u200b", "\u202enna", "ann\u00ad", " ann", "ann\u00a0", "ann\n", "ann\x00", "\ufeffann", "a\xffn"} {
+		for _, c := range []Change{{User: &User{Name: name}}, {Group: &Group{Name: name}}} {
+			if err := a.Apply(t.Context(), []Change{c}, nil); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%q: %v", name, err)
+			}
+		}
+		if users, err := ReadMosquitto(strings.NewReader(name + ":$6$MDEyMzQ1Njc4OWFi$" + strings.Repeat("A", 86) + "==\n")); err == nil && name != "ann\n" {
+			t.Errorf("%q: %+v", name, users)
+		}
+	}
+	if err := a.Apply(t.Context(), []Change{{User: &User{Name: "ann*"}, Delete: true}}, nil); !errors.Is(err, ErrNotFound) {
+		t.Errorf("removing one of former times: %v", err)
+	}
+	if err := a.Apply(t.Context(), []Change{{User: &User{Name: "ann", ClientID: "pump-*"}}}, nil); err != nil {
+		t.Error(err)
+	}
 }

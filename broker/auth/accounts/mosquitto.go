@@ -33,7 +33,7 @@ func ReadMosquitto(r io.Reader) ([]User, error) {
 			return nil, fmt.Errorf("line %d: no colon between user and hash", n)
 		}
 		u := User{Name: string(name), Kind: Device, Password: string(hash)}
-		if why := invalidName(u.Name); why != "" {
+		if why := invalidUser(u.Name); why != "" {
 			return nil, fmt.Errorf("line %d: %s", n, why)
 		}
 		if _, err := phc.Parse(u.Password); err != nil {

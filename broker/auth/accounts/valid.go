@@ -25,14 +25,14 @@ func (c *Change) valid() error {
 	why := ""
 	if c.User != nil {
 		n++
-		why = invalidName(c.User.Name)
+		why = c.invalidName(c.User.Name)
 		if why == "" && !c.Delete {
 			why = c.User.invalid()
 		}
 	}
 	if c.Group != nil {
 		n++
-		if why = invalidName(c.Group.Name); why == "" {
+		if why = c.invalidName(c.Group.Name); why == "" {
 			why = invalidNote(c.Group.Note)
 		}
 	}
@@ -124,7 +124,24 @@ func (b *Ban) invalid() string {
 	return invalidNote(b.Reason)
 }
 
-// invalidName says what is wrong with a name or an id. What it takes can be shown, logged and put into a rule as it is.
+// invalidName is that of invalidUser, but what is there under a name of former times can be removed.
+func (c *Change) invalidName(name string) string {
+	if c.Delete {
+		return invalidName(name)
+	}
+	return invalidUser(name)
+}
+
+// invalidUser says what is wrong with the name of a user or a group. In rules, * stands for any characters: who is called so could
+// not be told from others.
+func invalidUser(name string) string {
+	if strings.Contains(name, "*") {
+		return "the name has a *, which in rules stands for any characters"
+	}
+	return invalidName(name)
+}
+
+// invalidName says what is wrong with a name or an id. What it takes can be shown and logged as it is.
 func invalidName(name string) string {
 	switch {
 	case name == "":
