@@ -99,8 +99,10 @@ func TestMQTTRefused(t *testing.T) {
 	f := func(path, origin string, status int, text string) {
 		t.Helper()
 		r := httptest.NewRequest("GET", path, nil)
-		for k, v := range map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-			"Sec-WebSocket-Version": "13", "Sec-WebSocket-Protocol": "mqtt", "Cookie": "session=1"} {
+		for k, v := range map[string]string{
+			"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+			"Sec-WebSocket-Version": "13", "Sec-WebSocket-Protocol": "mqtt", "Cookie": "session=1",
+		} {
 			r.Header.Set(k, v)
 		}
 		if origin == "" {

@@ -36,10 +36,15 @@ func (l *Limits) Check(bad func(key, message, fix string)) {
 		value int
 		least int
 	}{
-		{"max_connections", l.MaxConnections, 0}, {"max_connections_per_address", l.MaxConnectionsPerAddress, 0},
-		{"max_half_open_per_address", l.MaxHalfOpenPerAddress, 0}, {"connect_rate", l.ConnectRate, 0}, {"connect_burst", l.ConnectBurst, 0},
-		{"connect_rate_per_address", l.AddressConnectRate, 0}, {"connect_burst_per_address", l.AddressConnectBurst, 0},
-		{"max_handshakes", l.MaxHandshakes, 1}, {"max_handshakes_per_address", l.MaxHandshakesPerAddress, 1},
+		{"max_connections", l.MaxConnections, 0},
+		{"max_connections_per_address", l.MaxConnectionsPerAddress, 0},
+		{"max_half_open_per_address", l.MaxHalfOpenPerAddress, 0},
+		{"connect_rate", l.ConnectRate, 0},
+		{"connect_burst", l.ConnectBurst, 0},
+		{"connect_rate_per_address", l.AddressConnectRate, 0},
+		{"connect_burst_per_address", l.AddressConnectBurst, 0},
+		{"max_handshakes", l.MaxHandshakes, 1},
+		{"max_handshakes_per_address", l.MaxHandshakesPerAddress, 1},
 	} {
 		if f.value < f.least {
 			bad(f.key, fmt.Sprintf("is %d", f.value), fmt.Sprintf("give at least %d", f.least))

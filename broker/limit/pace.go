@@ -141,11 +141,11 @@ func (p *Pool) rateOf(class int) (ClientRate, UserRate, Answer) {
 		answer = k.Answer
 	}
 	return ClientRate{
-			k.or(k.Client.PublishMessages, c.PublishMessages), k.or(k.Client.PublishBytes, c.PublishBytes),
-			k.or(k.Client.DeliverMessages, c.DeliverMessages), k.or(k.Client.DeliverBytes, c.DeliverBytes),
-		}, UserRate{
-			k.or(k.User.PublishMessages, u.PublishMessages), k.or(k.User.PublishBytes, u.PublishBytes), k.or(k.User.Connects, u.Connects),
-		}, answer
+		k.or(k.Client.PublishMessages, c.PublishMessages), k.or(k.Client.PublishBytes, c.PublishBytes),
+		k.or(k.Client.DeliverMessages, c.DeliverMessages), k.or(k.Client.DeliverBytes, c.DeliverBytes),
+	}, UserRate{
+		k.or(k.User.PublishMessages, u.PublishMessages), k.or(k.User.PublishBytes, u.PublishBytes), k.or(k.User.Connects, u.Connects),
+	}, answer
 }
 
 // Connect asks whether a user may connect once more, and notes it; class is the place of its class.

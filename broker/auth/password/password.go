@@ -150,8 +150,10 @@ func (p *Password) Authenticate(ctx context.Context, a *auth.Attempt) (*auth.Ide
 			return nil, cmp.Or(err, auth.ErrUnknown)
 		}
 		p.count.long.Add(1)
-		return nil, &auth.Refusal{Reason: mqtt.BadUserNameOrPassword, Text: text, By: name,
-			Why: fmt.Sprintf("the password has %d bytes, more than the %d of authentication.password.max_length", len(a.Password), p.cfg.MaxLength)}
+		return nil, &auth.Refusal{
+			Reason: mqtt.BadUserNameOrPassword, Text: text, By: name,
+			Why: fmt.Sprintf("the password has %d bytes, more than the %d of authentication.password.max_length", len(a.Password), p.cfg.MaxLength),
+		}
 	}
 	now := time.Now()
 	c := p.verified.sum(a.Username, a.Password)

@@ -118,8 +118,10 @@ func (p *Policy) judge(r *http.Request) error {
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Host == "":
 		return &Refusal{Code: http.StatusBadRequest, Text: "an upgrade needs HTTP/1.1 with a Host"}
 	case !has(r.Header, "Upgrade", "websocket") || !has(r.Header, "Connection", "upgrade"):
-		return &Refusal{Code: http.StatusUpgradeRequired, Text: "here is MQTT over WebSocket: the headers Upgrade: websocket and Connection: Upgrade are missing",
-			header: "Upgrade: websocket\r\n"}
+		return &Refusal{
+			Code: http.StatusUpgradeRequired, Text: "here is MQTT over WebSocket: the headers Upgrade: websocket and Connection: Upgrade are missing",
+			header: "Upgrade: websocket\r\n",
+		}
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
 		return &Refusal{Code: http.StatusUpgradeRequired, Text: "the version of WebSocket here is 13", header: "Sec-WebSocket-Version: 13\r\n"}
 	case err != nil || len(key) != 16:

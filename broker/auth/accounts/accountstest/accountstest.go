@@ -242,8 +242,10 @@ func rulesAndBans(t *testing.T, s accounts.Store) {
 		t.Errorf("%+v", got)
 	}
 
-	b := accounts.Ban{ID: "b1", Subject: accounts.BanAddress, Value: "192.0.2.0/24", Quarantine: true, Reason: "flapping",
-		Until: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), By: "admin"}
+	b := accounts.Ban{
+		ID: "b1", Subject: accounts.BanAddress, Value: "192.0.2.0/24", Quarantine: true, Reason: "flapping",
+		Until: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), By: "admin",
+	}
 	other := accounts.Ban{ID: "b0", Subject: accounts.BanClient, Value: "c"}
 	apply(t, s, accounts.Change{Ban: &b}, accounts.Change{Ban: &other})
 	bans, err := s.Bans(t.Context())
