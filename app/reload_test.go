@@ -160,7 +160,7 @@ func TestReloadTouchesNoConnection(t *testing.T) {
 	if dead > 0 {
 		t.Errorf("%d of %d clients were disconnected", dead, len(clients))
 	}
-	clients = append(clients, s.connect("unix", socket, "later"))
+	s.connect("unix", socket, "later")
 	s.reload(off + "listeners: [{address: '" + first + "'}]\n")
 	s.connect("tcp", first, "again")
 	select {
