@@ -27,11 +27,6 @@ type fleet struct {
 	connected  atomic.Int64
 	working    sync.WaitGroup
 	calm       chan struct{} // holds as many as may connect at once before the storm
-
-	mu    sync.Mutex
-	pings load.Histogram
-	stays map[string]int // why a steady client lost its connection
-	late  int
 }
 
 // measure runs one broker through the storm and returns its row of the table.
@@ -42,28 +37,23 @@ func measure(ctx context.Context, o options, b peer.Broker, p *pki) (string, err
 	}
 	defer r.Stop()
 	ctx, cancel := context.WithCancel(ctx)
-	f := &fleet{o: o, address: r.Address, tls: cheap(p), calm: make(chan struct{}, 32), stays: map[string]int{}}
+	f := &fleet{o: o, address: r.Address, tls: cheap(p), calm: make(chan struct{}, 32)}
 	defer f.working.Wait()
 	defer cancel()
 
-	steady, steadyEnd := context.WithCancel(ctx)
-	defer steadyEnd()
-	for i := range o.steady {
-		f.working.Go(func() { f.stay(steady, fmt.Sprintf("steady-%d", i)) })
-	}
 	cut := make(chan struct{})
 	for i := range o.clients {
 		f.working.Go(func() { f.flap(ctx, fmt.Sprintf("storm-%d", i), cut) })
 	}
-	all := int64(o.clients + o.steady)
+	all := int64(o.clients)
 	fmt.Fprintf(os.Stderr, "%s: connecting %d clients\n", b.Name, all)
 	if _, err := f.reach(ctx, all, 10*time.Minute); err != nil {
 		return "", err
 	}
-	f.mu.Lock()
-	f.pings.Reset()
-	f.late = 0
-	f.mu.Unlock()
+	watch, err := startWatch(ctx, o, r.Address)
+	if err != nil {
+		return "", err
+	}
 	f.handshakes.Store(0)
 	f.resumed.Store(0)
 	before, err := load.ReadUsage(r.PID())
@@ -74,7 +64,7 @@ func measure(ctx context.Context, o options, b peer.Broker, p *pki) (string, err
 	began := time.Now()
 	f.connected.Add(-int64(o.clients))
 	close(cut)
-	most, err := f.reach(ctx, int64(o.steady)+int64(float64(o.clients)*0.99), 10*time.Minute)
+	most, err := f.reach(ctx, int64(float64(o.clients)*0.99), 10*time.Minute)
 	if err != nil {
 		return "", err
 	}
@@ -86,18 +76,18 @@ func measure(ctx context.Context, o options, b peer.Broker, p *pki) (string, err
 	if err != nil {
 		return "", err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	missed := f.late
-	for why, n := range f.stays {
+	seen, err := watch.end()
+	if err != nil {
+		return "", err
+	}
+	for why, n := range seen.Lost {
 		fmt.Fprintf(os.Stderr, "%s: %d clients that were to stay lost their connection: %s\n", b.Name, n, why)
-		missed += n
 	}
 	n := float64(o.clients)
 	return fmt.Sprintf("| %s | %.1f s | %.1f s | %.2f | %.0f %% | %.2f ms | %v / %v / %v | %d |", b.Name,
 		most.Sub(began).Seconds(), every.Sub(began).Seconds(), float64(f.handshakes.Load())/n, 100*float64(f.resumed.Load())/n,
 		(after.CPU-before.CPU).Seconds()*1000/n,
-		f.pings.Quantile(0.5).Round(time.Millisecond), f.pings.Quantile(0.99).Round(time.Millisecond), f.pings.Max().Round(time.Millisecond), missed), nil
+		seen.P50.Round(time.Millisecond), seen.P99.Round(time.Millisecond), seen.Max.Round(time.Millisecond), seen.Missed), nil
 }
 
 // cheap makes the clients' side of a handshake cost as little as it can: all of them share a core, where devices have one each.
@@ -220,49 +210,5 @@ func ping(ctx context.Context, c *tls.Conn, every time.Duration, cut <-chan stru
 				return
 			}
 		}
-	}
-}
-
-// stay is a client that stays connected and measures how soon its pings are answered.
-func (f *fleet) stay(ctx context.Context, id string) {
-	c, err := f.connect(ctx, id, nil)
-	for err != nil {
-		if ctx.Err() != nil {
-			return
-		}
-		c, err = f.connect(ctx, id, nil)
-	}
-	ended := context.AfterFunc(ctx, func() { c.NetConn().Close() })
-	defer ended()
-	defer c.NetConn().Close()
-	every := time.NewTicker(time.Second)
-	defer every.Stop()
-	var answer [2]byte
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-every.C:
-		}
-		asked := time.Now()
-		_, err := c.Write([]byte{0xC0, 0})
-		if err == nil {
-			_, err = io.ReadFull(c, answer[:])
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		took := time.Since(asked)
-		f.mu.Lock()
-		f.pings.Record(took)
-		if took > f.o.keepAlive {
-			f.late++
-		}
-		if err != nil {
-			f.stays[err.Error()]++
-			f.mu.Unlock()
-			return
-		}
-		f.mu.Unlock()
 	}
 }

@@ -65,7 +65,10 @@ const pinned = "STORM_PINNED"
 
 // onLoadCore runs on the core that the brokers are kept off.
 func onLoadCore(ctx context.Context, o options) error {
-	if os.Getenv(pinned) != "" {
+	switch {
+	case os.Getenv(watched) != "":
+		return runWatch(ctx, o, os.Getenv(watched))
+	case os.Getenv(pinned) != "":
 		return run(ctx, o)
 	}
 	self, err := os.Executable()
@@ -118,7 +121,7 @@ func run(ctx context.Context, o options) error {
 	if !o.write {
 		return nil
 	}
-	return section.Replace("docs/performance.md", "go run ./bench/storm -write", table.String())
+	return section.Replace("docs/performance.md", "bench/storm", table.String())
 }
 
 // sapwood and mosquitto listen with TLS on the one port that they are given.

@@ -140,12 +140,14 @@ func (p *Pool) rateOf(class int) (ClientRate, UserRate, Answer) {
 	if k.Answer != "" {
 		answer = k.Answer
 	}
-	return ClientRate{
+	client := ClientRate{
 		k.or(k.Client.PublishMessages, c.PublishMessages), k.or(k.Client.PublishBytes, c.PublishBytes),
 		k.or(k.Client.DeliverMessages, c.DeliverMessages), k.or(k.Client.DeliverBytes, c.DeliverBytes),
-	}, UserRate{
+	}
+	user := UserRate{
 		k.or(k.User.PublishMessages, u.PublishMessages), k.or(k.User.PublishBytes, u.PublishBytes), k.or(k.User.Connects, u.Connects),
-	}, answer
+	}
+	return client, user, answer
 }
 
 // Connect asks whether a user may connect once more, and notes it; class is the place of its class.
