@@ -16,7 +16,7 @@ type pace struct {
 	reading     int64       // not read until, ms; 0 = it is read
 	writing     int64       // no message goes to it until; 0 = they do
 	limited     int64       // when it last reached a limit
-	again       bool        // the PUBLISH that comes next was held back before
+	again       heldBy      // why the PUBLISH that comes next was held back before, and is counted
 }
 
 // delivers tells that what the client gets is limited.
@@ -101,12 +101,12 @@ func (x *paces) pass(c *client, packet *mqtt.Packet, size int) bool {
 		return true
 	}
 	told := packet.Publish.QoS == 0 || c.s.Version() >= mqtt.V5 // a refusal is heard, or nobody waits for one
-	again := c.pace != nil && c.pace.again
-	if again {
-		c.pace.again = false
+	again := nobody
+	if c.pace != nil {
+		again, c.pace.again = c.pace.again, nobody
 	}
 	if why := x.sheds(c, packet.Publish.QoS, size); why != overload.Normal {
-		if !again {
+		if again != byOverload {
 			x.sh.count.Shed[why]++
 		}
 		if told {
@@ -116,7 +116,7 @@ func (x *paces) pass(c *client, packet *mqtt.Packet, size int) bool {
 		if c.pace == nil {
 			c.pace = &pace{}
 		}
-		x.hold(c, holdFor)
+		x.hold(c, byOverload, holdFor)
 		return false
 	}
 	if c.pace == nil || c.pace.Pace == nil {
@@ -126,7 +126,7 @@ func (x *paces) pass(c *client, packet *mqtt.Packet, size int) bool {
 	if why == limit.None {
 		return true
 	}
-	x.note(c, why, again)
+	x.note(c, why, again == byRate)
 	switch {
 	case c.pace.Answer == limit.Disconnect:
 		x.sh.perform(c, nil, c.s.Kick(mqtt.MessageRateTooHigh, "more is published than "+why.String()+" allows", x.sh.take()))
@@ -135,7 +135,7 @@ func (x *paces) pass(c *client, packet *mqtt.Packet, size int) bool {
 		x.refused = session.RateLimited
 		return true
 	}
-	x.hold(c, wait)
+	x.hold(c, byRate, wait)
 	return false
 }
 
@@ -151,10 +151,19 @@ func (x *paces) sheds(c *client, qos mqtt.QoS, size int) overload.Level {
 	return overload.Normal
 }
 
+// heldBy is what holds a message back.
+type heldBy uint8
+
+const (
+	nobody heldBy = iota
+	byRate
+	byOverload
+)
+
 // hold stops reading from a client for some ms.
-func (x *paces) hold(c *client, wait int64) {
+func (x *paces) hold(c *client, by heldBy, wait int64) {
 	c.conn.PauseRead()
-	c.pace.again = true
+	c.pace.again = by
 	c.pace.reading = x.sh.now + wait
 	x.wheel.Add(x.sh.now, c.pace.reading, held{c, c.pace, true})
 }

@@ -36,7 +36,7 @@ var private = sync.OnceValue(func() *authority {
 			panic(err)
 		}
 	}
-	until := time.Now().Add(24 * time.Hour)
+	until := time.Now().Add(30 * 24 * time.Hour)
 	ca, err := privateca.New("ca", until)
 	must(err)
 	pair := func(i *privateca.Issued, err error) tls.Certificate {
