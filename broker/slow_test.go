@@ -201,7 +201,7 @@ func slowReplay(t *testing.T, s *served, topics int, words string) {
 			grown = max(grown, heap()-before)
 		}
 	}
-	if retained != topics || firstLive > topics/4 {
+	if retained != topics || firstLive > topics/2 { // the sockets hold some 10,000 of them
 		t.Errorf("%d retained of %d; the first live one came after %d", retained, topics, firstLive)
 	}
 	if grown > 4<<20 {
