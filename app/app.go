@@ -16,6 +16,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 )
 
 // App is one Sapwood process. Start it once, then Stop it once; Failed and Bound may be asked from
@@ -36,6 +37,7 @@ type App struct {
 	people *people
 	broker Broker
 	doors  *doors
+	canary *canary.Canary // nil = none
 	site   *site
 	reload *reloader // nil = there is nothing to read again
 }
@@ -88,7 +90,7 @@ func (a *App) Start(ctx context.Context) error {
 func (a *App) start(ctx context.Context) error {
 	a.limitMemory()
 	for _, open := range []func(context.Context) error{
-		a.openACME, a.openHTTP, a.openStore, a.openAccess, a.openBroker, a.openActing, a.openDoors, a.openAPI,
+		a.openACME, a.openHTTP, a.openStore, a.openAccess, a.openBroker, a.openActing, a.openDoors, a.openCanary, a.openAPI,
 	} {
 		if err := open(ctx); err != nil {
 			return err

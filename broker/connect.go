@@ -24,7 +24,12 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	if who.Mount = mountPoint; mountPoint != "" && req.Will != nil {
 		mountWill(mountPoint, req.Will)
 	}
+	own := p.door.listener.Load().Own
 	old := sh.byID[req.ClientID]
+	if own && old != nil && !old.own { // somebody else had the id
+		sh.evict(old, "the client id is the server's own")
+		old = nil
+	}
 	if old != nil && old.who.Load().Name != who.Name {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorized", Why: "the client id belongs to somebody else"})
 		return
@@ -43,11 +48,11 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 			return
 		}
 	}
-	if r := sh.lobby.turnsAway(p, who, old, taking); r != nil {
+	if r := sh.lobby.turnsAway(p, who, old, taking); r != nil && !own {
 		sh.lobby.refuse(conn, p, r)
 		return
 	}
-	if !sh.b.enter(taking) {
+	if !own && !sh.b.enter(taking) {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.QuotaExceeded, Text: "the server has as many connections as it is allowed"})
 		return
 	}
@@ -61,6 +66,9 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	fresh := c == nil
 	if fresh {
 		c = sh.newClient(req.ClientID, who)
+		if c.own = own; own {
+			sh.b.sessions.Add(-1)
+		}
 		c.s = *session.New(sh.b.laws.now.Load().rules)
 		if req.Expiry > 0 {
 			c.stored = store.SessionID(sh.b.nextSession.Add(1))
@@ -122,6 +130,18 @@ func (sh *shard) takeOver(old *client, by string) {
 	sh.detach(old)
 }
 
+// evict closes a client's connection and ends its session.
+func (sh *shard) evict(c *client, why string) {
+	if c.conn != nil {
+		sh.perform(c, nil, c.s.Kick(mqtt.AdministrativeAction, why, sh.take()))
+		c.conn.State = nil
+		sh.detach(c)
+	}
+	if !c.s.Ended() {
+		sh.perform(c, nil, c.s.End(sh.turn(), sh.take()))
+	}
+}
+
 // detach takes the connection from a client and settles what follows: the will, the end of the session.
 func (sh *shard) detach(c *client) {
 	event := sh.b.opts.Events.Disconnected
@@ -136,7 +156,9 @@ func (sh *shard) detach(c *client) {
 	sh.paces.release(c)
 	c.online.Store(false)
 	c.unsent, c.unsentB = 0, 0
-	sh.b.connected.Add(-1)
+	if !c.own {
+		sh.b.connected.Add(-1)
+	}
 	sh.count.Disconnects++
 	durable := c.s.Expiry() != 0
 	sh.perform(c, nil, c.s.Closed(sh.turn(), sh.take()))
@@ -166,7 +188,9 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	if sh.byID[c.id] == c {
 		delete(sh.byID, c.id)
 	}
-	sh.b.sessions.Add(-1)
+	if !c.own {
+		sh.b.sessions.Add(-1)
+	}
 	sh.b.clients.Remove(c.handle)
 	if durable {
 		sh.router.endStored(c, unsent, lost)

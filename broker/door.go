@@ -37,6 +37,7 @@ type Listener struct {
 	// X-Forwarded-For is believed.
 	Trusted proxy.Trusted
 	Limits  *ListenerLimits // nil = DefaultListenerLimits
+	Own     bool            // its clients are the process's own: they do not count among the clients, nor towards their limits
 }
 
 // Door is one listener as the broker sees it. Its methods may be called from any goroutine. It belongs to one broker once

@@ -212,16 +212,7 @@ func (k *Control) in(ctx context.Context, sh *shard, do func()) error {
 
 // EndSession closes a client's connection and forgets its session with all that waits in it.
 func (k *Control) EndSession(ctx context.Context, id string, why string) error {
-	return k.on(ctx, id, func(sh *shard, c *client) {
-		if c.conn != nil {
-			sh.perform(c, nil, c.s.Kick(mqtt.AdministrativeAction, why, sh.take()))
-			c.conn.State = nil
-			sh.detach(c)
-		}
-		if !c.s.Ended() {
-			sh.perform(c, nil, c.s.End(sh.turn(), sh.take()))
-		}
-	})
+	return k.on(ctx, id, func(sh *shard, c *client) { sh.evict(c, why) })
 }
 
 // on runs do on the loop of the shard that owns a client id.

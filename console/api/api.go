@@ -21,6 +21,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 )
 
 // Progress is told how much of a long task is done; total is 0 while nobody knows.
@@ -44,6 +45,8 @@ type Options[S, R, C any] struct {
 	Engine Engine[S, R, C] // nil = nothing is kept on disk
 	Config Configuration   // nil = there is none to show
 	Logger *slog.Logger
+
+	Canaries func() canary.Report // nil = none
 
 	Accounts Accounts // nil = nothing of them is stored
 	Policy   Policy
@@ -88,6 +91,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 		Summary: "What the process is, what it promises and how it is", Errors: refusals(),
 	}, func(context.Context, *struct{}) (*answer[Overview], error) { return &answer[Overview]{o.Status()}, nil })
 	registerDoors(h, o.Doors)
+	registerCanaries(h, o.Canaries)
 	registerStore(a, h, o.Engine)
 	registerConfig(h, o.Config)
 	registerAccounts(a, h, o.Accounts)
