@@ -50,6 +50,7 @@ var siblings = map[string][]string{
 	"fleet/remedy": {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint", "fleet/alert"},
 	"fleet/notify": {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint", "fleet/alert"},
 	"fleet/canary": {"fleet/fact"},
+	"fleet/why": {"fleet/fact"},
 	"fleet/sqlite": {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/alert"}, // implements their Stores
 }
 

@@ -48,6 +48,7 @@ type Options[S, R, C any] struct {
 
 	Canaries func() canary.Report // nil = none
 
+	Reasons  Reasons  // nil = nobody can tell
 	Accounts Accounts // nil = nothing of them is stored
 	Policy   Policy
 }
@@ -92,6 +93,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	}, func(context.Context, *struct{}) (*answer[Overview], error) { return &answer[Overview]{o.Status()}, nil })
 	registerDoors(h, o.Doors)
 	registerCanaries(h, o.Canaries)
+	registerReasons(h, o.Reasons)
 	registerStore(a, h, o.Engine)
 	registerConfig(h, o.Config)
 	registerAccounts(a, h, o.Accounts)
