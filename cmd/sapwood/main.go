@@ -31,6 +31,7 @@ type commands struct {
 	Rules      manage.RulesCmd      `cmd:"" group:"who" help:"List and change the rules that are stored."`
 	ACL        aclCmd               `cmd:"" group:"who" name:"acl" help:"Check and explain what clients may do."`
 	Listeners  manage.ListenersCmd  `cmd:"" group:"live" help:"List where clients connect, with figures and certificates."`
+	Events     manage.EventsCmd     `cmd:"" group:"live" help:"Show what happened, and what happens."`
 	Clients    manage.ClientsCmd    `cmd:"" group:"live" help:"Act on clients."`
 	Ban        manage.BanCmd        `cmd:"" group:"live" help:"Keep clients out."`
 	Unban      manage.UnbanCmd      `cmd:"" group:"live" help:"Let clients in again."`
