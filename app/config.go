@@ -38,6 +38,7 @@ type Config struct {
 	Flapping       flapping.Config `yaml:"flapping" doc:"Clients that connect again and again."`
 	Overload       overload.Config `yaml:"overload" doc:"What is shed before the machine is exhausted."`
 	Canaries       canary.Config   `yaml:"canaries" doc:"Messages that the broker sends to itself all the time, to see that it delivers."`
+	Events         Events          `yaml:"events" doc:"What happened, kept for questions afterwards: who connected, was refused, was disconnected and why, what was dropped, changed, went wrong. See docs/events.md."`
 	Sys            Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
 	Watch          time.Duration   `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
 	StopTime       time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
@@ -147,6 +148,7 @@ func DefaultConfig() Config {
 		Flapping:       flapping.Defaults(),
 		Overload:       overload.Defaults(),
 		Canaries:       canary.DefaultConfig(),
+		Events:         defaultEvents(),
 		Sys:            Sys{Interval: 10 * time.Second},
 		Watch:          time.Second,
 		StopTime:       10 * time.Second,

@@ -33,6 +33,7 @@ type commands struct {
 	ACL        aclCmd               `cmd:"" group:"who" name:"acl" help:"Check and explain what clients may do."`
 	Listeners  manage.ListenersCmd  `cmd:"" group:"live" help:"List where clients connect, with figures and certificates."`
 	Canaries   canariesCmd          `cmd:"" group:"live" help:"Show whether and how soon the broker delivers its own test messages."`
+	Events     manage.EventsCmd     `cmd:"" group:"live" help:"Show what happened, and what happens."`
 	Clients    manage.ClientsCmd    `cmd:"" group:"live" help:"Act on clients."`
 	Why        ask.WhyCmd           `cmd:"" group:"live" help:"Tell why a client is disconnected, silent or slow."`
 	WhyNot     ask.WhyNotCmd        `cmd:"" group:"live" help:"Tell why a client did not get a message."`

@@ -51,6 +51,9 @@ type Options[S, R, C any] struct {
 	Reasons  Reasons  // nil = nobody can tell
 	Accounts Accounts // nil = nothing of them is stored
 	Policy   Policy
+
+	Facts Facts               // what happened; nil = nobody records it
+	Live  map[string]Producer // what pages can watch beside events, by the name of the event: stats, load
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -59,11 +62,12 @@ type API struct {
 	doc     *huma.OpenAPI
 	log     *slog.Logger
 
-	mu     sync.Mutex
-	tasks  map[string]bool // the long ones that run, by name
-	ending context.Context // of what Stop ends
-	end    context.CancelFunc
-	left   sync.WaitGroup
+	mu      sync.Mutex
+	tasks   map[string]bool // the long ones that run, by name
+	viewers int             // of live streams
+	ending  context.Context // of what Stop ends
+	end     context.CancelFunc
+	left    sync.WaitGroup
 }
 
 // New builds the API.
@@ -98,6 +102,8 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerConfig(h, o.Config)
 	registerAccounts(a, h, o.Accounts)
 	registerPolicy(h, o.Policy)
+	registerEvents(a, h, o.Facts)
+	registerLive(a, h, o.Live, o.Facts)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})
