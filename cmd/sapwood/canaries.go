@@ -81,4 +81,6 @@ func printCanaries(std *streams, r *canary.Report) error {
 	return t.Flush()
 }
 
-func took(seconds float64) string { return brief(time.Duration(seconds * float64(time.Second))).String() }
+func took(seconds float64) string {
+	return brief(time.Duration(seconds * float64(time.Second))).String()
+}
