@@ -29,6 +29,7 @@ func (r *router) admits(who *auth.Principal, m *mqtt.Message) mqtt.ReasonCode {
 	for _, g := range r.sh.b.opts.Gates {
 		if reason := g.Admit(who.ClientID, m); reason != mqtt.Success {
 			r.sh.count.Denied++
+			r.sh.traces.denied(who, m, reason, "a gate did not let it pass")
 			r.tellDenied(who, m, reason, auth.Decision{Why: "a gate did not let it pass"})
 			return reason
 		}
@@ -106,6 +107,7 @@ func (r *router) maySubscribe(who *auth.Principal, filter string, o mqtt.SubOpti
 // denied counts and tells that a client may not do what sh.asked asks; m is nil for a subscription.
 func (r *router) denied(who *auth.Principal, m *mqtt.Message, reason mqtt.ReasonCode) {
 	r.sh.count.Denied++
+	r.sh.traces.denied(who, m, reason, "")
 	if r.sh.b.opts.Events.Denied == nil {
 		return
 	}

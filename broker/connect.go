@@ -66,6 +66,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 			c.stored = store.SessionID(sh.b.nextSession.Add(1))
 		}
 	}
+	sh.traces.admitted(c, p, req.Version)
 	p.conn, p.request = nil, nil
 	p.settle()
 	c.conn, c.cause = conn, ""
@@ -109,6 +110,7 @@ func (sh *shard) newClient(id string, who *auth.Principal) *client {
 	c.who.Store(who)
 	c.handle = sh.b.clients.Add(c)
 	sh.byID[id] = c
+	sh.traces.began(c)
 	sh.b.sessions.Add(1)
 	return c
 }
@@ -129,6 +131,7 @@ func (sh *shard) detach(c *client) {
 	if event != nil {
 		was = sh.describe(c)
 	}
+	sh.traces.left(c)
 	c.conn, c.hello, c.expires = nil, nil, 0
 	sh.renewals.leave(c)
 	delete(sh.health.back, c)
@@ -167,6 +170,7 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 		delete(sh.byID, c.id)
 	}
 	sh.b.sessions.Add(-1)
+	sh.traces.ended(c)
 	sh.b.clients.Remove(c.handle)
 	if durable {
 		sh.router.endStored(c, unsent, lost)

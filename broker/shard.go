@@ -34,6 +34,7 @@ type shard struct {
 	paces    paces    // clients that are not to go faster
 	wards    wards    // clients in quarantine
 	pulse    pulse    // what the watermarks are about
+	traces   traces   // what is kept of packets, and who listens in
 
 	packet  mqtt.Packet        // the one being worked on
 	asked   auth.Question      // what the authorizer is asked
@@ -62,6 +63,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.wards = wards{sh: sh, clients: make(map[*client]*ban.Ban)}
 	sh.stalls = stalls{sh: sh, clients: make(map[*client]stall)}
 	sh.commits.batch = sh.commits.newBatch()
+	sh.traces = newTraces(sh)
 	return sh, nil
 }
 
@@ -71,6 +73,7 @@ func (sh *shard) start(n int) {
 	sh.loop.Post(func() { sh.loop.WakeAt(sh.loop.Now().Add(time.Second)) })
 	sh.agenda.every(time.Second, sh.stalls.check)
 	sh.agenda.every(time.Second, sh.wards.check)
+	sh.agenda.every(time.Second, sh.traces.check)
 	if sh.b.opts.Overload != nil {
 		sh.agenda.every(loadEvery, func() { sh.pulse.beat(sh) })
 	}

@@ -108,6 +108,7 @@ func (w *wards) filters(c *client, p *mqtt.Subscribe, codes []mqtt.ReasonCode) {
 		case !codes[i].Failed():
 			codes[i] = mqtt.NotAuthorized
 			w.sh.count.Denied++
+			w.sh.traces.isolated(c, f.Filter)
 		}
 	}
 }
@@ -179,6 +180,7 @@ func (k *Control) Rejudge(ctx context.Context) (Banned, error) {
 // quarantined counts and tells that a client in quarantine published something, and is the answer to it.
 func (r *router) quarantined(who *auth.Principal, m *mqtt.Message) mqtt.ReasonCode {
 	r.sh.count.Denied++
+	r.sh.traces.denied(who, m, mqtt.NotAuthorized, "the client is in quarantine")
 	r.tellDenied(who, m, mqtt.NotAuthorized, auth.Decision{Why: "the client is in quarantine"})
 	return mqtt.NotAuthorized
 }
