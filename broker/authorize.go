@@ -18,6 +18,7 @@ func (r *router) admits(who *auth.Principal, m *mqtt.Message) mqtt.ReasonCode {
 	for _, g := range r.sh.b.opts.Gates {
 		if reason := g.Admit(who.ClientID, m); reason != mqtt.Success {
 			r.sh.count.Denied++
+			r.sh.traces.denied(who, m, reason, "a gate did not let it pass")
 			r.sh.tell.denied(who, m, DeniedByGate, reason)
 			return reason
 		}
@@ -95,6 +96,7 @@ func (r *router) maySubscribe(who *auth.Principal, filter string, o mqtt.SubOpti
 // denied counts and tells that a client may not do what sh.asked asks; m is nil for a subscription.
 func (r *router) denied(who *auth.Principal, m *mqtt.Message, reason mqtt.ReasonCode) {
 	r.sh.count.Denied++
+	r.sh.traces.denied(who, m, reason, "")
 	from := DeniedByRule
 	if m != nil && reserved(m.Topic) {
 		from = DeniedReserved

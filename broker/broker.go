@@ -28,6 +28,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
 
@@ -49,6 +50,7 @@ type Options struct {
 	Bans     *ban.Table                 // nil = an empty one
 	Flapping *flapping.Config           // nil = nobody looks
 	Overload *overload.Config           // nil = nothing is shed
+	Trace    *trace.Config              // nil = trace.Defaults
 	Memory   func() (used, limit int64) // in bytes, for Overload; nil = of this process
 	Now      func() time.Time           // the wall clock, read once by New; nil = time.Now
 }

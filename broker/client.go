@@ -10,6 +10,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
@@ -40,9 +41,7 @@ type client struct {
 	published uint64          // the batch that its last message became part of
 	replayed  uint64          // the batch that its last retained message became part of
 	waiting   uint64          // the batch in whose list of waiters it stands
-	unsent    int             // messages that may wait in the output: see outgoing
-	unsentB   int             // bytes of those
-	queued    int64           // its share of Broker.queuedBytes
+	trace     trace.Log       // its last packets
 	replaying bool            // stands in shard.replaying
 	known     bool            // the store has kept it once
 	leaving   bool            // ended; to leave the store once nothing of it moves any more
@@ -50,6 +49,14 @@ type client struct {
 	moving    int32           // messages of the ended session on their way to other members' queues
 	will      *mqtt.Message   // came due, but the store did not take it
 	told      told            // what events need
+	backlog
+}
+
+// backlog is what waits for a client.
+type backlog struct {
+	unsent  int   // messages that may wait in the output: see outgoing
+	unsentB int   // bytes of those
+	queued  int64 // its share of Broker.queuedBytes
 }
 
 // pending is a connection that has no client yet.
@@ -69,6 +76,7 @@ type pending struct {
 	halfOpen bool       // counted as such
 	tls      *TLS       // nil = none of ours
 	software string     // what the client says it is
+	trace    early
 }
 
 // settle says that the connection is no longer half open.

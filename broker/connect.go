@@ -76,6 +76,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 			c.stored = store.SessionID(sh.b.nextSession.Add(1))
 		}
 	}
+	sh.traces.admitted(c, p, req.Version)
 	p.conn, p.request = nil, nil
 	p.settle()
 	c.conn = conn
@@ -117,6 +118,7 @@ func (sh *shard) newClient(id string, who *auth.Principal) *client {
 	c.who.Store(who)
 	c.handle = sh.b.clients.Add(c)
 	sh.byID[id] = c
+	sh.traces.began(c)
 	sh.b.sessions.Add(1)
 	return c
 }
@@ -145,6 +147,7 @@ func (sh *shard) evict(c *client, why string) {
 
 // detach takes the connection from a client and settles what follows: the will, the end of the session.
 func (sh *shard) detach(c *client) {
+	sh.traces.left(c)
 	sh.tell.left(c)
 	c.conn, c.hello, c.expires = nil, nil, 0
 	sh.renewals.leave(c)
@@ -186,6 +189,7 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	if !c.own {
 		sh.b.sessions.Add(-1)
 	}
+	sh.traces.ended(c)
 	sh.b.clients.Remove(c.handle)
 	if durable {
 		sh.router.endStored(c, unsent, lost)

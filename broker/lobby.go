@@ -67,7 +67,7 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 	}
 	if owner != l.sh {
 		p.conn, p.request = nil, nil
-		moved := &pending{conn: conn, door: p.door, peer: p.peer, hs: p.hs, deadline: p.deadline, version: p.version, request: req, assigned: p.assigned, from: p.from, halfOpen: p.halfOpen, tls: p.tls, software: p.software}
+		moved := &pending{conn: conn, door: p.door, peer: p.peer, hs: p.hs, deadline: p.deadline, version: p.version, request: req, assigned: p.assigned, from: p.from, halfOpen: p.halfOpen, tls: p.tls, software: p.software, trace: p.trace}
 		conn.Move(owner.loop, func(conn *loop.Conn) {
 			defer owner.spare(conn)
 			owner.tick(owner.loop.Now())
@@ -187,6 +187,7 @@ func (p *pending) principal(id *auth.Identity) *auth.Principal {
 func (l *lobby) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
 	p.leave()
 	l.sh.count.refused(r.Reason)
+	l.sh.traces.refused(p, r)
 	if !r.Silent {
 		ack := mqtt.Connack{Reason: r.Reason}
 		if p.version >= mqtt.V5 {

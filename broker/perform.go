@@ -208,7 +208,10 @@ func (b *Broker) read(id store.SessionID, from, to uint64) (items []store.Queued
 }
 
 // drop counts a message that did not reach a client, with the reason.
-func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) { sh.dropFor(c, c.id, m, why) }
+func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) {
+	sh.traces.dropped(c, m, why)
+	sh.dropFor(c, c.id, m, why)
+}
 
 // dropFor is drop for one who may not be a client, or nobody: c may be nil.
 func (sh *shard) dropFor(c *client, clientID string, m *mqtt.Message, why session.Why) {

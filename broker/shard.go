@@ -35,6 +35,7 @@ type shard struct {
 	wards    wards    // clients in quarantine
 	pulse    pulse    // what the watermarks are about
 	tell     teller   // what happens, for those who listen
+	traces   traces   // what is kept of packets, and who listens in
 
 	packet  mqtt.Packet        // the one being worked on
 	asked   auth.Question      // what the authorizer is asked
@@ -64,6 +65,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.stalls = stalls{sh: sh, clients: make(map[*client]stall)}
 	sh.tell = teller{newLosses(sh)}
 	sh.commits.batch = sh.commits.newBatch()
+	sh.traces = newTraces(sh)
 	return sh, nil
 }
 
@@ -74,6 +76,7 @@ func (sh *shard) start(n int) {
 	sh.agenda.every(time.Second, sh.stalls.check)
 	sh.agenda.every(time.Second, sh.wards.check)
 	sh.agenda.every(time.Second, sh.tell.flush)
+	sh.agenda.every(time.Second, sh.traces.check)
 	if sh.b.opts.Overload != nil {
 		sh.agenda.every(loadEvery, func() { sh.pulse.beat(sh) })
 	}

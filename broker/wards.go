@@ -114,6 +114,7 @@ func (w *wards) filters(c *client, p *mqtt.Subscribe, codes []mqtt.ReasonCode) {
 			w.sh.count.Denied++
 			w.sh.asked = auth.Question{Action: auth.Subscribe, QoS: f.Options.QoS(), Topic: f.Filter}
 			w.sh.tell.denied(c.who.Load(), nil, DeniedInQuarantine, codes[i])
+			w.sh.traces.isolated(c, f.Filter)
 		}
 	}
 }
@@ -187,6 +188,7 @@ func (k *Control) Rejudge(ctx context.Context) (Banned, error) {
 // quarantined counts and tells that a client in quarantine published something, and is the answer to it.
 func (r *router) quarantined(who *auth.Principal, m *mqtt.Message) mqtt.ReasonCode {
 	r.sh.count.Denied++
+	r.sh.traces.denied(who, m, mqtt.NotAuthorized, "the client is in quarantine")
 	r.sh.tell.denied(who, m, DeniedInQuarantine, mqtt.NotAuthorized)
 	return mqtt.NotAuthorized
 }

@@ -93,6 +93,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	c.told.sent++
 	w.sh.count.BytesSent += uint64(size)
 	w.sh.count.PublishBytesSent += uint64(len(m.Payload))
+	w.sh.traces.delivered(c, m, p, size)
 	if c.pace != nil {
 		w.sh.paces.sent(c, size)
 	}
@@ -173,6 +174,7 @@ func (w *writer) write(conn *loop.Conn, packet []byte) {
 	}
 	w.sh.count.PacketsSent++
 	w.sh.count.BytesSent += uint64(len(packet))
+	w.sh.traces.out(conn, packet)
 	conn.Write(packet)
 }
 
