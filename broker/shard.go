@@ -34,6 +34,7 @@ type shard struct {
 	paces    paces    // clients that are not to go faster
 	wards    wards    // clients in quarantine
 	pulse    pulse    // what the watermarks are about
+	traffic  map[*Door]*Traffic
 
 	packet  mqtt.Packet        // the one being worked on
 	asked   auth.Question      // what the authorizer is asked
@@ -61,6 +62,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.paces.sh = sh
 	sh.wards = wards{sh: sh, clients: make(map[*client]*ban.Ban)}
 	sh.stalls = stalls{sh: sh, clients: make(map[*client]stall)}
+	sh.traffic = make(map[*Door]*Traffic)
 	sh.commits.batch = sh.commits.newBatch()
 	return sh, nil
 }

@@ -91,6 +91,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	w.sh.count.PacketsSent++
 	w.sh.count.PublishSent++
 	w.sh.count.BytesSent += uint64(size)
+	c.traffic.Sent += uint64(size)
 	w.sh.count.PublishBytesSent += uint64(len(m.Payload))
 	if c.pace != nil {
 		w.sh.paces.sent(c, size)
@@ -172,6 +173,9 @@ func (w *writer) write(conn *loop.Conn, packet []byte) {
 	}
 	w.sh.count.PacketsSent++
 	w.sh.count.BytesSent += uint64(len(packet))
+	if c, ok := conn.State.(*client); ok {
+		c.traffic.Sent += uint64(len(packet))
+	}
 	conn.Write(packet)
 }
 
