@@ -35,7 +35,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			sh.panicked(conn, b[used:], r)
 			used, need = len(b), 0
 		}
-		sh.count.BytesReceived += uint64(used) // the rest is offered again
+		sh.received(conn, used) // the rest is offered again
 	}()
 	for used < len(b) {
 		c, admitted := conn.State.(*client)

@@ -36,6 +36,7 @@ type shard struct {
 	pulse    pulse    // what the watermarks are about
 	tell     teller   // what happens, for those who listen
 	traces   traces   // what is kept of packets, and who listens in
+	traffic  map[*Door]*Traffic
 
 	packet  mqtt.Packet        // the one being worked on
 	asked   auth.Question      // what the authorizer is asked
@@ -64,6 +65,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.wards = wards{sh: sh, clients: make(map[*client]*ban.Ban)}
 	sh.stalls = stalls{sh: sh, clients: make(map[*client]stall)}
 	sh.tell = teller{newLosses(sh)}
+	sh.traffic = make(map[*Door]*Traffic)
 	sh.commits.batch = sh.commits.newBatch()
 	sh.traces = newTraces(sh)
 	return sh, nil

@@ -128,6 +128,7 @@ type Loop struct {
 	linger  []lingerer
 	moves   []moving // leave after the flush
 
+	delays   Delays
 	arena    arena
 	reserved *block // what Reserve returned a part of
 	inData   *Conn  // whose Data call this is

@@ -32,6 +32,7 @@ func (l *Loop) turn() bool {
 	l.arena.reset(&l.mem)
 	l.mem.trim(l.now)
 	l.trimTLS(l.now)
+	l.delays.add(time.Since(l.now))
 	return l.stopping && l.ended()
 }
 
