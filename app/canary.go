@@ -7,7 +7,6 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/fleet/canary"
-	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 )
 
 // canaryDoor is what rules and counts call the door that only the canary comes in by.
@@ -44,7 +43,7 @@ func (a *App) openCanary(context.Context) error {
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	a.canary = canary.New(canary.Options{Config: cfg, Dial: inside.dial, Record: a.record})
+	a.canary = canary.New(canary.Options{Config: cfg, Dial: inside.dial, Record: a.facts.Record})
 	go func() {
 		defer close(done)
 		a.canary.Run(ctx)
@@ -56,9 +55,6 @@ func (a *App) openCanary(context.Context) error {
 	})
 	return nil
 }
-
-// record notes what happened.
-func (a *App) record(f fact.Fact) { a.log.Warn(f.Text, "kind", string(f.Kind)) }
 
 // inside is a listener that only the process itself can reach.
 type inside struct {
