@@ -43,7 +43,7 @@ type Options struct {
 	Version  string                     // of the program, for $SYS/broker/version
 	Gates    []Gate                     // asked in order about every message, after authorisation
 	Events   Events                     // told what happens; nil = nobody listens
-	Levels   int                        // of topics by which Dropped and Denied tell them apart; 0 = 3
+	Sums     Sums                       // how Dropped and Denied are summed up
 	Authn    auth.Authenticator         // of listeners without a door of their own; nil = everybody is anonymous
 	Authz    auth.Authorizer            // nil = everything is allowed, but $SYS and $CONTROL
 	Rates    *limit.Rates               // nil = no rate is limited

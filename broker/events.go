@@ -282,7 +282,14 @@ type OverloadChanged struct{ overload.State }
 // StoreChanged is a store that takes nothing new, or does again.
 type StoreChanged struct{ Err error } // nil = it is well
 
-// Sum is what happened to several messages at once.
+// Sums says how losses are summed up. The zero value has the defaults.
+type Sums struct {
+	Levels  int           // of topics, by which branches are told apart; 0 = 3
+	Longest time.Duration // until a sum that goes on is told again; 0 = a minute
+}
+
+// Sum is what happened to several messages at once. It is told within a second; of what goes on without a pause another one is told after
+// two seconds, four, and so on up to Sums.Longest, and at once when the client's connection ends.
 type Sum struct {
 	Branch      string // a topic, or the first levels of some and /#; "#" = all; "" = not known
 	Topic       string // of the first one; "" = not known
@@ -291,8 +298,8 @@ type Sum struct {
 	First, Last time.Time
 }
 
-// Dropped sums up, for a second at most, messages that did not reach a client, by client, reason and branch. Beyond 1,024 such sums on a
-// loop in a second, what is left is summed up by reason, and about nobody.
+// Dropped sums up messages that did not reach a client, by client, reason and branch. Beyond 1,024 such sums on a loop, what is left is
+// summed up by reason, and about nobody.
 type Dropped struct {
 	Party // whom they did not reach; where Incoming who had published them
 	Sum

@@ -12,15 +12,18 @@ import (
 // losses sums up, for a second, the messages that did not get where they were to go: in a flood of them a message costs a
 // look into a table, and nothing is allocated.
 type losses struct {
-	sh     *shard
-	levels int // by which topics are told apart
-	table  map[lossKey]*loss
+	sh    *shard
+	how   Sums
+	table map[lossKey]*loss
 }
 
 func newLosses(sh *shard) losses {
-	l := losses{sh: sh, levels: sh.b.opts.Levels, table: make(map[lossKey]*loss)}
-	if l.levels <= 0 {
-		l.levels = 3
+	l := losses{sh: sh, how: sh.b.opts.Sums, table: make(map[lossKey]*loss)}
+	if l.how.Levels <= 0 {
+		l.how.Levels = 3
+	}
+	if l.how.Longest <= 0 {
+		l.how.Longest = time.Minute
 	}
 	return l
 }
@@ -37,7 +40,7 @@ type lossKey struct {
 	incoming bool
 }
 
-// loss is what was lost of a kind.
+// loss is what was lost of a kind since it was last told.
 type loss struct {
 	Party
 	auth.Decision
@@ -46,6 +49,8 @@ type loss struct {
 	count       uint64
 	size        uint64
 	first, last int64 // ms
+	next        int64 // when to tell it, ms
+	pause       int64 // between next and the time before, ms
 }
 
 // cut parts a topic behind its first levels.
@@ -53,7 +58,7 @@ func (l *losses) cut(name []byte) (branch []byte, deeper bool) {
 	n := 0
 	for i, b := range name {
 		if b == '/' {
-			if n++; n == l.levels {
+			if n++; n == l.how.Levels {
 				return name[:i], true
 			}
 		}
@@ -136,39 +141,58 @@ func (c *client) noteLoss(sh *shard) {
 	}
 }
 
-// add counts a loss. It returns a new entry, to be described, or nil. When the table is full, it is counted as nobody's.
-func (l *losses) add(k *lossKey, name []byte, size int) *loss {
+// add counts a loss. It returns its entry if that is to be described, else nil. When the table is full, it is counted as nobody's.
+func (l *losses) add(k *lossKey, name []byte, size int) (describe *loss) {
 	branch, deeper := l.cut(name)
 	// A literal with a converted string is looked up without making the string.
 	x := l.table[lossKey{k.client, string(branch), k.why, k.denial, k.action, k.reason, deeper, k.incoming}]
-	fresh := x == nil
-	if fresh {
-		k.branch, k.deeper = string(branch), deeper
-		if len(l.table) >= maxSums {
-			k.client, k.branch, k.deeper = "", "#", false // no topic has a #
-			x = l.table[*k]
-		}
-		if fresh = x == nil; fresh {
-			x = &loss{first: l.sh.now}
-			l.table[*k] = x
-		}
+	if x == nil {
+		x = l.enter(k, string(branch), deeper)
+	}
+	if x.count == 0 {
+		x.first, describe = l.sh.now, x
 	}
 	x.count++
 	x.size += uint64(size)
 	x.last = l.sh.now
-	if fresh {
-		return x
+	return describe
+}
+
+func (l *losses) enter(k *lossKey, branch string, deeper bool) *loss {
+	k.branch, k.deeper = branch, deeper
+	if len(l.table) >= maxSums {
+		k.client, k.branch, k.deeper = "", "#", false // no topic has a #
+		if x := l.table[*k]; x != nil {
+			return x
+		}
 	}
-	return nil
+	x := &loss{pause: time.Second.Milliseconds()}
+	x.next = l.sh.now // with the next check
+	l.table[*k] = x
+	return x
+}
+
+// check tells what is due, and forgets what does not go on.
+func (l *losses) check() {
+	for k, x := range l.table {
+		switch {
+		case x.count > 0 && x.next <= l.sh.now:
+			l.tell(&k, x)
+			x.count, x.size = 0, 0
+			x.pause = min(2*x.pause, l.how.Longest.Milliseconds())
+			x.next = l.sh.now + x.pause
+		case x.count == 0 && x.next <= l.sh.now:
+			delete(l.table, k)
+		}
+	}
 }
 
 // flush tells all that was lost.
 func (l *losses) flush() {
-	if len(l.table) == 0 {
-		return
-	}
 	for k, x := range l.table {
-		l.tell(&k, x)
+		if x.count > 0 {
+			l.tell(&k, x)
+		}
 	}
 	clear(l.table)
 }
@@ -176,10 +200,13 @@ func (l *losses) flush() {
 // flushOf tells what a client has lost.
 func (l *losses) flushOf(clientID string) {
 	for k, x := range l.table {
-		if k.client == clientID {
-			l.tell(&k, x)
-			delete(l.table, k)
+		if k.client != clientID {
+			continue
 		}
+		if x.count > 0 {
+			l.tell(&k, x)
+		}
+		delete(l.table, k)
 	}
 }
 

@@ -77,7 +77,7 @@ func (sh *shard) start(n int) {
 	sh.loop.Post(func() { sh.loop.WakeAt(sh.loop.Now().Add(time.Second)) })
 	sh.agenda.every(time.Second, sh.stalls.check)
 	sh.agenda.every(time.Second, sh.wards.check)
-	sh.agenda.every(time.Second, sh.tell.flush)
+	sh.agenda.every(time.Second, sh.tell.check)
 	sh.agenda.every(time.Second, sh.traces.check)
 	if sh.b.opts.Overload != nil {
 		sh.agenda.every(loadEvery, func() { sh.pulse.beat(sh) })

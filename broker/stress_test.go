@@ -45,6 +45,7 @@ func stress(t *testing.T, overlap broker.Overlap) {
 		d.Shared = []broker.Strategy{broker.LeastLoaded, broker.RoundRobin, broker.StickyTopic, broker.StickyPublisher}[rand.IntN(4)]
 	})
 	o.Store, o.Shards = st, 4
+	o.Sums.Longest = time.Second
 	o.Events = func(e broker.Event) {
 		if x, ok := e.(broker.Dropped); ok && x.ClientID == "observer" {
 			missed.Add(int64(x.Count))

@@ -124,9 +124,9 @@ func (c *client) kick(by Cause, reason mqtt.ReasonCode, why string) {
 	t.blamed = 0
 }
 
-// takeover tells that who takes the place of a client that is connected.
+// takeover tells that who takes the place of a client that is connected, unless that was about to end anyhow.
 func (x *teller) takeover(old *client, who *auth.Principal) {
-	if x.sh.b.tells() {
+	if x.sh.b.tells() && !old.s.Closing() {
 		x.sh.b.tell(TakenOver{Party: old.party(), By: partyOf(who), For: ms(max(x.sh.now-old.told.since, 0))})
 	}
 }
