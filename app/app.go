@@ -94,6 +94,7 @@ func (a *App) start(ctx context.Context) error {
 	for _, open := range []func(context.Context) error{
 		a.openACME, a.openHTTP, a.openStore, a.openAccess, a.openBroker, a.openActing, a.openDoors, a.openCanary, a.openAPI,
 		a.openACME, a.openHTTP, a.openStore, a.openFacts, a.openAccess, a.openBroker, a.openActing, a.openDoors, a.openAPI,
+		a.openACME, a.openHTTP, a.openStore, a.openFacts, a.openAccess, a.openBroker, a.openPublishing, a.openActing, a.openDoors, a.openAPI,
 	} {
 		if err := open(ctx); err != nil {
 			return err

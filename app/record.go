@@ -4,23 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
+	"github.com/sapwood-mqtt/sapwood/fleet/fact/journal"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact/memory"
+	"github.com/sapwood-mqtt/sapwood/fleet/fact/publish"
+	"github.com/sapwood-mqtt/sapwood/fleet/fact/webhook"
 	"github.com/sapwood-mqtt/sapwood/fleet/sqlite"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
 // Events is what is kept of what happened, and who else is told.
 type Events struct {
-	MaxBytes int64         `yaml:"max_bytes" unit:"bytes" reload:"restart" min:"1048576" doc:"What the events may take on disk (events.db in the data directory); with durability memory at most 64 MiB of memory." exceeded:"the oldest are dropped"`
-	MaxAge   time.Duration `yaml:"max_age" reload:"restart" doc:"How long an event is kept; 0s keeps it while there is room." exceeded:"it is dropped"`
+	MaxBytes int64          `yaml:"max_bytes" unit:"bytes" reload:"restart" min:"1048576" doc:"What the events may take on disk (events.db in the data directory); with durability memory at most 64 MiB of memory." exceeded:"the oldest are dropped"`
+	MaxAge   time.Duration  `yaml:"max_age" reload:"restart" doc:"How long an event is kept; 0s keeps it while there is room." exceeded:"it is dropped"`
+	Log      journal.Config `yaml:"log" doc:"Events as lines of JSON, in a file or on a standard stream."`
+	Webhook  webhook.Config `yaml:"webhook" doc:"A server that is sent events."`
+	MQTT     publish.Config `yaml:"mqtt" doc:"MQTT clients that are told events."`
 }
 
 func defaultEvents() Events {
-	return Events{MaxBytes: 1 << 30, MaxAge: 30 * 24 * time.Hour}
+	return Events{
+		MaxBytes: 1 << 30, MaxAge: 30 * 24 * time.Hour,
+		Log: journal.DefaultConfig(), Webhook: webhook.DefaultConfig(), MQTT: publish.DefaultConfig(),
+	}
 }
 
 // inMemory is what facts may take where nothing is kept on disk.
@@ -48,7 +59,53 @@ func (a *App) openFacts(ctx context.Context) error {
 		}
 		return nil
 	})
+	return a.openSinks()
+}
+
+// feed has a sink told the kinds of events that it wants, until the stop.
+func (a *App) feed(name string, kinds []string, s fact.Sink) error {
+	wanted, err := fact.CheckKinds(kinds)
+	if err != nil {
+		return err
+	}
+	stop := a.facts.Feed(fact.Query{Kinds: wanted}, s)
+	a.open.add("events to "+name, func(ctx context.Context) error {
+		if err := stop(ctx); err != nil {
+			a.log.Warn("the last events may not have arrived", "at", name, "error", err)
+		}
+		return nil
+	})
 	return nil
+}
+
+// openSinks begins to tell others what is recorded. They end after the broker, so that they hear of its end.
+func (a *App) openSinks() error {
+	if c := a.cfg.Events.Log; c.To != "" {
+		j, err := journal.Open(c, os.Stdout, os.Stderr, a.log)
+		if err != nil {
+			return &SettingError{Key: "events.log.to", Value: c.To, Why: err.Error(), Fix: "name a file that can be written, stderr or stdout", Err: err}
+		}
+		if err := a.feed("the log", c.Kinds, j); err != nil {
+			return err
+		}
+	}
+	if c := a.cfg.Events.Webhook; c.URL != "" {
+		return a.feed("the webhook", c.Kinds, webhook.New(c, a.log))
+	}
+	return nil
+}
+
+// openPublishing begins to tell MQTT clients, now that there is a broker.
+func (a *App) openPublishing(context.Context) error {
+	c := a.cfg.Events.MQTT
+	if !c.Enabled {
+		return nil
+	}
+	control := a.broker.Control()
+	return a.feed("MQTT", c.Kinds, publish.New(func(ctx context.Context, topic string, payload []byte) error {
+		_, err := control.Publish(ctx, mqtt.Message{Topic: []byte(topic), Payload: payload})
+		return err
+	}, a.log))
 }
 
 // tellStarted records the start, now that all is there.

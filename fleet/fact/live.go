@@ -41,3 +41,37 @@ func (s *Subscription) Close() {
 	s.r.mu.Unlock()
 	s.box.close()
 }
+
+// Sink sends facts somewhere else. One goroutine calls its methods.
+type Sink interface {
+	// Send delivers facts, or gives up on them: it returns when it wants others, at the latest when ctx ends. lost is how many
+	// came too fast for it since the last call.
+	Send(ctx context.Context, facts []Fact, lost uint64)
+	Close() error
+}
+
+// Feed gives a sink the facts that a query asks for, from here on. stop sends what is left, at most until its context ends, and closes the sink.
+func (r *Recorder) Feed(q Query, s Sink) (stop func(context.Context) error) {
+	from := r.Watch(q)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			facts, lost, err := from.Next(context.Background())
+			if err != nil {
+				return
+			}
+			s.Send(ctx, facts, lost)
+		}
+	}()
+	return func(until context.Context) error {
+		r.turn()
+		from.Close()
+		unlink := context.AfterFunc(until, cancel)
+		<-done
+		unlink()
+		cancel()
+		return s.Close()
+	}
+}
