@@ -47,6 +47,7 @@ type Options[S, R, C any] struct {
 
 	Accounts Accounts // nil = nothing of them is stored
 	Policy   Policy
+	Tracer   Tracer // nil = there is no broker
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -92,6 +93,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerConfig(h, o.Config)
 	registerAccounts(a, h, o.Accounts)
 	registerPolicy(h, o.Policy)
+	registerTraces(a, h, o.Tracer)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})
