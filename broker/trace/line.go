@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"strconv"
@@ -56,13 +57,16 @@ func payloadOf(kept []byte, size int) *Payload {
 	switch {
 	case !p.Truncated && len(kept) > 0 && (kept[0] == '{' || kept[0] == '[') && json.Valid(kept):
 		p.Encoding, p.Text = "json", string(kept)
-	case utf8.Valid(text) && (len(text) > 0 || len(kept) == 0):
+	case utf8.Valid(text) && (len(text) > 0 || len(kept) == 0) && !bytes.ContainsFunc(text, isBinary):
 		p.Encoding, p.Text = "text", string(text)
 	default:
 		p.Encoding, p.Text = "hex", hex.EncodeToString(kept)
 	}
 	return p
 }
+
+// isBinary: what no text has.
+func isBinary(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' }
 
 // Line decodes the packet.
 func (p *Packet) Line() Line {
@@ -171,38 +175,30 @@ func (e *Entry) Line(client string) Line {
 	return l
 }
 
-// Short is the line for a narrow table: what there is to say beside time, direction and type.
+// Short is the line for a narrow table: what there is to say beside time, direction and type, without the payload.
 func (l *Line) Short() string {
-	s := ""
-	add := func(t string) {
-		if s != "" {
-			s += " "
+	if l.Type == "note" {
+		return l.Text
+	}
+	if text, whole := strings.CutPrefix(l.Text, l.Type); whole { // decoded: all is there
+		if l.Topic != "" {
+			text = strings.Replace(text, ` topic=""`, " topic="+l.Topic+" by its alias", 1)
 		}
-		s += t
+		return strings.TrimSpace(text)
 	}
-	if l.Topic != "" {
-		add(l.Topic)
+	var facts []string
+	add := func(when bool, text string) {
+		if when {
+			facts = append(facts, text)
+		}
 	}
-	if l.Several {
-		add("and others")
-	}
-	if l.Type == mqtt.PUBLISH.String() {
-		add("qos=" + strconv.Itoa(int(l.QoS)))
-	}
-	if l.ID != 0 {
-		add("id=" + strconv.Itoa(int(l.ID)))
-	}
-	if l.Dup {
-		add("dup")
-	}
-	if l.Retain {
-		add("retain")
-	}
-	if l.Reason != "" {
-		add("reason=" + strconv.Quote(l.Reason))
-	}
-	if l.Type == "note" || l.Topic == "" && l.Text != "" {
-		add(l.Text)
-	}
-	return s
+	add(l.Topic != "", l.Topic)
+	add(l.Several, "and others")
+	add(l.Type == mqtt.PUBLISH.String(), "qos="+strconv.Itoa(int(l.QoS)))
+	add(l.ID != 0, "id="+strconv.Itoa(int(l.ID)))
+	add(l.Dup, "dup")
+	add(l.Retain, "retain")
+	add(l.Reason != "", l.Reason)
+	add(l.Topic == "" && l.Text != "", l.Text)
+	return strings.Join(facts, " ")
 }

@@ -224,7 +224,7 @@ func (s *stream) event(name string, v any) error {
 }
 
 func (x *traces) download(ctx context.Context, in *struct {
-	traceID
+	ID     string `path:"id"`
 	Format string `query:"format" enum:"jsonl,pcapng" default:"jsonl"`
 },
 ) (*huma.StreamResponse, error) {

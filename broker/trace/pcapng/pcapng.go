@@ -16,6 +16,7 @@ type Packet struct {
 	Client  string         // client id, for the names of interfaces and for comments
 	Address netip.AddrPort // of the client; invalid where it has none, such as on a Unix socket
 	Out     bool           // from the broker to the client
+	Version byte           // of MQTT, as in CONNECT; 0 = not known
 	Data    []byte         // its bytes, or the first of them
 	Size    int            // of all its bytes; what Data lacks is there as what was not captured
 	Comment string         // "" = none
@@ -142,7 +143,27 @@ func (p *Writer) flow(m *Packet) *flow {
 	p.frame(f, m, f.build(false, flagSyn, nil, 0), "client "+name)
 	p.frame(f, m, f.build(true, flagSyn|flagAck, nil, 0), "")
 	p.frame(f, m, f.build(false, flagAck, nil, 0), "")
+	if connects := !m.Out && len(m.Data) > 0 && m.Data[0]>>4 == 1; !connects && m.Version != 0 {
+		hello := connect(m.Version, m.Client)
+		p.frame(f, m, f.build(false, flagPush|flagAck, hello, len(hello)), "made up: the client was connected before the trace began")
+	}
 	return f
+}
+
+// connect is a CONNECT, by which readers learn the version of MQTT; nothing else in it is true.
+func connect(version byte, client string) []byte {
+	client = client[:min(len(client), 64)]
+	name := "MQTT"
+	if version < 4 {
+		name = "MQIsdp"
+	}
+	body := append([]byte{0, byte(len(name))}, name...)
+	body = append(body, version, 2, 0, 0) // clean start, no keep-alive
+	if version >= 5 {
+		body = append(body, 0) // no properties
+	}
+	body = append(append(body, 0, byte(len(client))), client...)
+	return append([]byte{0x10, byte(len(body))}, body...)
 }
 
 // frame writes what build returned: the captured bytes of a frame and its full length.

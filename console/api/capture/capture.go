@@ -268,7 +268,7 @@ func (t *Trace) PCAP(w io.Writer) error {
 			return nil
 		}
 		return c.Write(&pcapng.Packet{
-			At: time.UnixMilli(p.At), Client: p.Client, Address: p.Address, Out: p.Dir == trace.Out, Data: p.Raw, Size: p.Size,
+			At: time.UnixMilli(p.At), Client: p.Client, Address: p.Address, Out: p.Dir == trace.Out, Version: byte(p.Version), Data: p.Raw, Size: p.Size,
 			Comment: text, Closed: p.Closed,
 		})
 	})
