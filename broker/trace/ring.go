@@ -90,7 +90,7 @@ type Ring struct {
 
 // Head is what an entry tells beside topic and payload.
 type Head struct {
-	First  byte // of the packet: its type and flags; 0 = a note
+	First  byte // of the packet: its type and flags; below 0x10 a kind of note, the caller's own
 	Out    bool
 	Reason uint8
 	ID     uint16
