@@ -45,6 +45,7 @@ func (a *App) openAPI(context.Context) error {
 	control := a.broker.Control()
 	o.Policy = api.Policy{Authorizer: a.rules.policy, Clients: apiClients{control}, Bans: apiBans{control}, Flush: a.doors.flush}
 	o.Facts = apiFacts{a.facts}
+	o.Tracer = apiTracer{control}
 	served := api.New(o)
 	s.api.Store(served)
 	a.open.add("api", func(ctx context.Context) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/limit"
 	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/broker/transport"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/acme"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
@@ -39,6 +40,7 @@ type Config struct {
 	Overload       overload.Config `yaml:"overload" doc:"What is shed before the machine is exhausted."`
 	Canaries       canary.Config   `yaml:"canaries" doc:"Messages that the broker sends to itself all the time, to see that it delivers."`
 	Events         Events          `yaml:"events" doc:"What happened, kept for questions afterwards: who connected, was refused, was disconnected and why, what was dropped, changed, went wrong. See docs/events.md."`
+	Trace          trace.Config    `yaml:"trace" doc:"What is kept of each client's last packets, to look back at."`
 	Sys            Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
 	Watch          time.Duration   `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
 	StopTime       time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
@@ -149,6 +151,7 @@ func DefaultConfig() Config {
 		Overload:       overload.Defaults(),
 		Canaries:       canary.DefaultConfig(),
 		Events:         defaultEvents(),
+		Trace:          trace.Defaults(),
 		Sys:            Sys{Interval: 10 * time.Second},
 		Watch:          time.Second,
 		StopTime:       10 * time.Second,

@@ -56,6 +56,7 @@ func (a *App) openBroker(ctx context.Context) error {
 		Rates:    &cfg.Rates,
 		Flapping: &cfg.Flapping,
 		Overload: &cfg.Overload,
+		Trace:    &cfg.Trace,
 		Bans:     a.people.bans,
 		Authz:    a.rules.policy,
 		Logger:   a.log,

@@ -109,12 +109,8 @@ func (k *Control) Trace(ctx context.Context, o TraceOptions) (*trace.Tap, error)
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
 	}
-	var timer *time.Timer
 	var tap *trace.Tap
 	tap = trace.NewTap(o.Filter, func() {
-		if timer != nil {
-			timer.Stop()
-		}
 		for _, sh := range k.b.shards {
 			sh.loop.Post(func() { sh.traces.unplug(tap) })
 		}
@@ -137,7 +133,7 @@ func (k *Control) Trace(ctx context.Context, o TraceOptions) (*trace.Tap, error)
 		}
 	}
 	if o.For > 0 {
-		timer = time.AfterFunc(o.For, tap.Close)
+		tap.CloseAfter(o.For)
 	}
 	return tap, nil
 }

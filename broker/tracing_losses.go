@@ -67,11 +67,7 @@ func (t *traces) denied(who *auth.Principal, m *mqtt.Message, reason mqtt.Reason
 		case m != nil && reserved(m.Topic):
 			text += ", $SYS and $CONTROL are the server's own"
 		case t.sh.b.opts.Authz != nil:
-			d := t.sh.b.opts.Authz.Explain(who, &t.sh.asked)
-			if d.Rule != "" {
-				text += " by rule " + d.Rule
-			}
-			text += ", " + d.Why
+			text = "denied: " + t.sh.b.opts.Authz.Explain(who, &t.sh.asked).Why
 		}
 		return trace.Packet{Topic: topic, Text: text, Reason: reason}
 	})

@@ -129,7 +129,7 @@ func (c *chunk) begin() int64 { return int64(binary.LittleEndian.Uint64(c.data[8
 // Entry is one packet of a log, or a run of like ones.
 type Entry struct {
 	At, Until int64 // of the first and the last, ms of Unix time
-	First     byte  // of the packet: its type and flags; 0 = a note
+	First     byte  // of the packet: its type and flags; below 0x10 a kind of note
 	Dir       Direction
 	Reason    uint8
 	ID        uint16 // of the first
@@ -168,7 +168,7 @@ func parse(d []byte) (Entry, []byte) {
 		Several: key>>8&bitSeveral != 0, Cut: key>>8&bitCut != 0,
 	}
 	switch {
-	case e.First == 0:
+	case e.First>>4 == 0: // a note
 	case key>>8&bitOut != 0:
 		e.Dir = Out
 	default:

@@ -232,8 +232,10 @@ func (p *Packet) Decoded() (*mqtt.Packet, error) {
 	if err := d.Decode(p.Version, h, body, mqtt.Limits{}); err != nil {
 		return nil, err
 	}
-	if d.Type == mqtt.CONNECT && d.Connect.HasPass {
-		d.Connect.Password = []byte("***") // not even how long it is
+	for _, secret := range []*[]byte{&d.Connect.Password, &d.Connect.Props.AuthData, &d.Connack.Props.AuthData, &d.Auth.Props.AuthData} {
+		if len(*secret) > 0 {
+			*secret = []byte("***") // not even how long it is
+		}
 	}
 	return &d, nil
 }

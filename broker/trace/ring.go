@@ -3,6 +3,8 @@ package trace
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
 // The layout of a chunk and of an entry in it.
@@ -88,7 +90,7 @@ type Ring struct {
 
 // Head is what an entry tells beside topic and payload.
 type Head struct {
-	First  byte // of the packet: its type and flags; 0 = a note
+	First  byte // of the packet: its type and flags; below 0x10 a kind of note, the caller's own
 	Out    bool
 	Reason uint8
 	ID     uint16
@@ -151,7 +153,7 @@ func (r *Ring) record(l *Log, now int64, key uint32, h Head, topic, payload []by
 		l.since, l.begun = uint32(now), 0
 	}
 	at, found := l.find(key, uint32(now), window, topic)
-	if !found && l.begun >= crowd {
+	if !found && l.begun >= crowd && mqtt.Type(h.First>>4) != mqtt.CONNECT {
 		at, found = l.findAlike(key, uint32(now), window)
 	}
 	if !found {

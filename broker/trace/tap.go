@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -70,6 +71,7 @@ type Tap struct {
 
 	mu     sync.Mutex
 	queue  []Packet
+	timer  *time.Timer // nil = it has no end of its own
 	bytes  int
 	closed bool
 }
@@ -129,11 +131,23 @@ func (t *Tap) Next(ctx context.Context, list []Packet) ([]Packet, error) {
 // Missed is how many packets did not fit because they were not read fast enough.
 func (t *Tap) Missed() uint64 { return t.missed.Load() }
 
+// CloseAfter has the tap end after a time.
+func (t *Tap) CloseAfter(d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.timer = time.AfterFunc(d, t.Close)
+	}
+}
+
 // Close ends the tap. What it holds can still be read.
 func (t *Tap) Close() {
 	t.mu.Lock()
 	first := !t.closed
 	t.closed = true
+	if t.timer != nil {
+		t.timer.Stop()
+	}
 	t.wake()
 	t.mu.Unlock()
 	if first && t.end != nil {

@@ -42,6 +42,7 @@ type commands struct {
 	Unban      manage.UnbanCmd      `cmd:"" group:"live" help:"Let clients in again."`
 	Bans       manage.BansCmd       `cmd:"" group:"live" help:"List who is kept out, or in quarantine."`
 	Quarantine manage.QuarantineCmd `cmd:"" group:"live" help:"Keep clients apart."`
+	Trace      manage.TraceCmd      `cmd:"" group:"live" help:"Show packets of a client, a topic or an address, as they pass or passed."`
 	Config     configCmd            `cmd:"" group:"settings" help:"Check, describe and explain the configuration."`
 	Import     importCmd            `cmd:"" group:"settings" help:"Turn the configuration of another broker into one of Sapwood."`
 	Store      storeCmd             `cmd:"" group:"data" help:"Check, measure, compact and export what is kept on disk."`

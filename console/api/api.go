@@ -54,6 +54,7 @@ type Options[S, R, C any] struct {
 
 	Facts Facts               // what happened; nil = nobody records it
 	Live  map[string]Producer // what pages can watch beside events, by the name of the event: stats, load
+	Tracer   Tracer // nil = there is no broker
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -104,6 +105,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerPolicy(h, o.Policy)
 	registerEvents(a, h, o.Facts)
 	registerLive(a, h, o.Live, o.Facts)
+	registerTraces(a, h, o.Tracer)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})

@@ -1,0 +1,255 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sapwood-mqtt/sapwood/broker/trace"
+	"github.com/sapwood-mqtt/sapwood/console/api/capture"
+)
+
+// Tracer is the broker as far as packets can be told of.
+type Tracer interface {
+	// Trace begins a live trace of a time.
+	Trace(ctx context.Context, f trace.Filter, d time.Duration) (*trace.Tap, error)
+	// LookBack is what was kept of a client id's packets, oldest first; false = there is no such client id.
+	LookBack(ctx context.Context, id string) (kept []trace.Entry, known bool, err error)
+}
+
+// TraceOrder asks for a live trace of one client, one topic filter or one address.
+type TraceOrder struct {
+	Client  string  `json:"client,omitempty" doc:"A client id, connected or not."`
+	Topic   string  `json:"topic,omitempty" maxLength:"65535" doc:"A topic filter."`
+	Address string  `json:"address,omitempty" doc:"An address or a network of clients."`
+	Payload int     `json:"payload_bytes,omitempty" minimum:"0" maximum:"1048576" doc:"How much of each payload is kept."`
+	Seconds float64 `json:"seconds,omitempty" minimum:"0" maximum:"3600" doc:"How long; absent or 0 = ten minutes."`
+}
+
+// defaultTrace is how long a trace lasts.
+const defaultTrace = 10 * time.Minute
+
+// TraceList is all live traces.
+type TraceList struct {
+	Items   []capture.Info `json:"items"`
+	Total   int            `json:"total"`
+	Matched int            `json:"matched"`
+}
+
+// LookedBack is what was kept of a client's packets.
+type LookedBack struct {
+	Items   []trace.Line `json:"items" doc:"Oldest first. A line stands for a run of like packets if it has a count."`
+	Total   int          `json:"total"`
+	Matched int          `json:"matched"`
+}
+
+// traces is what the API has of them.
+type traces struct {
+	api     *API
+	tracer  Tracer
+	desk    *capture.Desk
+	viewers atomic.Uint64
+}
+
+type traceID struct {
+	ID string `path:"id"`
+}
+
+// registerTraces adds what is about packets.
+func registerTraces(a *API, h huma.API, t Tracer) {
+	x := &traces{api: a, tracer: t, desk: capture.NewDesk(func(ctx context.Context, f trace.Filter, d time.Duration) (*trace.Tap, error) {
+		return t.Trace(ctx, f, d)
+	})}
+	a.left.Add(1) // Stop waits for it
+	context.AfterFunc(a.ending, func() { defer a.left.Done(); x.desk.Close() })
+	huma.Register(h, operation("client-trace", http.MethodGet, "/clients/{id}/trace", "traces",
+		"The last packets of a client, also of one that is gone: heads, kept without anybody having asked", http.StatusNotFound, http.StatusConflict), x.lookBack)
+	begin := operation("trace-begin", http.MethodPost, "/traces", "traces",
+		"Begin a live trace of a client, a topic filter or an address", http.StatusConflict, http.StatusUnprocessableEntity)
+	begin.DefaultStatus = http.StatusCreated
+	huma.Register(h, begin, x.begin)
+	huma.Register(h, operation("traces", http.MethodGet, "/traces", "traces", "The live traces"), x.list)
+	huma.Register(h, operation("trace", http.MethodGet, "/traces/{id}", "traces", "One live trace", http.StatusNotFound),
+		func(_ context.Context, in *traceID) (*answer[capture.Info], error) {
+			found := x.desk.Find(in.ID)
+			if found == nil {
+				return nil, missing("trace", in.ID)
+			}
+			return &answer[capture.Info]{found.Info()}, nil
+		})
+	huma.Register(h, deleted(operation("trace-delete", http.MethodDelete, "/traces/{id}", "traces", "End a live trace and forget it", http.StatusNotFound)),
+		func(_ context.Context, in *traceID) (*struct{}, error) {
+			if !x.desk.Delete(in.ID) {
+				return nil, missing("trace", in.ID)
+			}
+			return nil, nil
+		})
+	stream := operation("trace-stream", http.MethodGet, "/traces/{id}/stream", "traces", "The packets of a live trace as they come, from the first that is kept",
+		http.StatusNotFound)
+	stream.Description = "Server-sent events: packet, with a line of the trace; gone, with how many were lost; end, with the trace as it was at its end."
+	stream.Responses = raw("text/event-stream", "Server-sent events.")
+	huma.Register(h, stream, x.stream)
+	download := operation("trace-download", http.MethodGet, "/traces/{id}/download", "traces", "What is kept of a live trace, as a file", http.StatusNotFound)
+	download.Responses = raw("application/x-pcapng", "The file.")
+	huma.Register(h, download, x.download)
+}
+
+func (x *traces) lookBack(ctx context.Context, in *traceID) (*answer[LookedBack], error) {
+	if x.tracer == nil {
+		return nil, missing("client", in.ID)
+	}
+	kept, known, err := x.tracer.LookBack(ctx, in.ID)
+	switch {
+	case err != nil:
+		return nil, huma.Error409Conflict(err.Error())
+	case !known:
+		return nil, missing("client", in.ID)
+	}
+	list := LookedBack{Items: make([]trace.Line, len(kept)), Total: len(kept), Matched: len(kept)}
+	for i := range kept {
+		list.Items[i] = kept[i].Line(in.ID)
+	}
+	return &answer[LookedBack]{list}, nil
+}
+
+func (x *traces) begin(ctx context.Context, in *struct{ Body TraceOrder }) (*answer[capture.Info], error) {
+	o := &in.Body
+	f := trace.Filter{Client: o.Client, Topic: o.Topic, Payload: o.Payload}
+	if o.Address != "" {
+		network, err := capture.Prefix(o.Address)
+		if err != nil {
+			return nil, huma.Error422UnprocessableEntity(err.Error())
+		}
+		f.Network = network
+	}
+	if err := f.Validate(); err != nil {
+		return nil, huma.Error422UnprocessableEntity(err.Error())
+	}
+	if x.tracer == nil {
+		return nil, huma.Error409Conflict("there is no broker to trace")
+	}
+	length := time.Duration(o.Seconds * float64(time.Second))
+	if length <= 0 {
+		length = defaultTrace
+	}
+	t, err := x.desk.Begin(ctx, f, o.Address, callerOf(ctx), length)
+	if err != nil {
+		return nil, huma.Error409Conflict(err.Error())
+	}
+	return &answer[capture.Info]{t.Info()}, nil
+}
+
+func (x *traces) list(context.Context, *struct{}) (*answer[TraceList], error) {
+	list := TraceList{Items: []capture.Info{}}
+	for _, t := range x.desk.All() {
+		list.Items = append(list.Items, t.Info())
+	}
+	list.Total, list.Matched = len(list.Items), len(list.Items)
+	return &answer[TraceList]{list}, nil
+}
+
+// alive is how often a stream says something, so that whoever is between keeps it open.
+const alive = 15 * time.Second
+
+func (x *traces) stream(ctx context.Context, in *traceID) (*huma.StreamResponse, error) {
+	t := x.desk.Find(in.ID)
+	if t == nil {
+		return nil, missing("trace", in.ID)
+	}
+	ctx, end, err := x.api.begin(ctx, "view of a trace, "+strconv.FormatUint(x.viewers.Add(1), 10))
+	if err != nil {
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		defer end()
+		w := newStream(hc, "text/event-stream")
+		for at := uint64(0); ; {
+			list, next, changed := t.Read(at)
+			lost := next - at - uint64(len(list))
+			err := w.events(list, lost)
+			switch at = next; {
+			case err != nil:
+				return
+			case len(list) > 0:
+				continue
+			case changed == nil:
+				_ = w.event("end", t.Info()) // it is the last
+				return
+			}
+			tick := time.NewTimer(alive)
+			select {
+			case <-changed:
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+			tick.Stop()
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	}}, nil
+}
+
+// events writes packets, and how many are gone.
+func (s *stream) events(list []trace.Packet, lost uint64) error {
+	var err error
+	if lost > 0 {
+		err = s.event("gone", map[string]uint64{"lost": lost})
+	}
+	for i := range list {
+		if err == nil {
+			err = s.event("packet", list[i].Line())
+		}
+	}
+	if len(list) == 0 && err == nil {
+		_, err = s.Write([]byte(":\n\n"))
+	}
+	return errors.Join(err, s.control.Flush())
+}
+
+// event writes one server-sent event.
+func (s *stream) event(name string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = s.Write([]byte("event: " + name + "\ndata: " + string(text) + "\n\n"))
+	return err
+}
+
+func (x *traces) download(ctx context.Context, in *struct {
+	ID     string `path:"id"`
+	Format string `query:"format" enum:"jsonl,pcapng" default:"jsonl"`
+},
+) (*huma.StreamResponse, error) {
+	t := x.desk.Find(in.ID)
+	if t == nil {
+		return nil, missing("trace", in.ID)
+	}
+	_, end, err := x.api.begin(ctx, "download of a trace, "+strconv.FormatUint(x.viewers.Add(1), 10))
+	if err != nil {
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		defer end()
+		kind, write := "application/x-ndjson", t.JSON
+		if in.Format == "pcapng" {
+			kind, write = "application/x-pcapng", t.PCAP
+		}
+		hc.SetHeader("Content-Disposition", `attachment; filename="`+in.ID+"."+in.Format+`"`)
+		w := newStream(hc, kind)
+		err := write(w)
+		if err == nil {
+			_, err = w.Write(nil)
+		}
+		if err != nil {
+			x.api.log.Debug("a trace was not taken to its end", "error", err)
+		}
+	}}, nil
+}
