@@ -49,6 +49,7 @@ var siblings = map[string][]string{
 	"fleet/alert":  {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint"},
 	"fleet/remedy": {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint", "fleet/alert"},
 	"fleet/notify": {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint", "fleet/alert"},
+	"fleet/vitals": {"fleet/fact", "fleet/history", "fleet/load"},
 	"fleet/sqlite": {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/alert"}, // implements their Stores
 }
 
