@@ -16,7 +16,7 @@ var floors = []string{"mqtt", "broker", "fleet", "console", "app", "cmd"}
 var tools = []string{"bench", "test"}
 
 // contracts are the folders that hold an interface and its suite. What is below one implements it.
-var contracts = []string{"broker/store", "broker/auth", "broker/transport", "broker/loop", "broker/store/disk/file", "fleet/notify"}
+var contracts = []string{"broker/store", "broker/auth", "broker/transport", "broker/loop", "broker/store/disk/file", "fleet/notify", "fleet/fact"}
 
 // parts are what implementations of a contract share: they, and only they, import them.
 var parts = []string{"broker/store/positions", "broker/auth/grant", "broker/auth/upstream"}
@@ -50,7 +50,10 @@ var siblings = map[string][]string{
 	"fleet/remedy": {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint", "fleet/alert"},
 	"fleet/notify": {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint", "fleet/alert"},
 	"fleet/vitals": {"fleet/fact", "fleet/history", "fleet/load"},
+	"fleet/canary": {"fleet/fact"},
+	"fleet/why": {"fleet/fact"},
 	"fleet/sqlite": {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/alert"}, // implements their Stores
+	"fleet/sqlite": {"fleet/fact", "fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/alert"}, // implements their Stores
 }
 
 // imports is the import law of DESIGN section 2. Tests may import what they need.

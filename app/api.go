@@ -11,6 +11,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 )
 
 // EnvAdminPassword is the variable with the password that the user admin gets at the first start.
@@ -34,7 +35,7 @@ func (a *App) openAPI(context.Context) error {
 	if err != nil {
 		return CannotStore(a.cfg.Data, err)
 	}
-	o := options{Access: s.access, Status: a.overview, Doors: api.Doors{Listeners: a.doors.status, Backends: a.doors.backends}, Logger: a.log, Accounts: a.people.accounts}
+	o := options{Access: s.access, Status: a.overview, Doors: api.Doors{Listeners: a.doors.status, Backends: a.doors.backends}, Canaries: func() canary.Report { return a.canary.Report() }, Logger: a.log, Accounts: a.people.accounts}
 	if a.disk != nil {
 		o.Engine = backedUp{a.disk, a.people.db}
 	}
@@ -43,6 +44,7 @@ func (a *App) openAPI(context.Context) error {
 	}
 	control := a.broker.Control()
 	o.Policy = api.Policy{Authorizer: a.rules.policy, Clients: apiClients{control}, Bans: apiBans{control}, Flush: a.doors.flush}
+	o.Facts = apiFacts{a.facts}
 	served := api.New(o)
 	s.api.Store(served)
 	a.open.add("api", func(ctx context.Context) error {

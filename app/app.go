@@ -16,6 +16,8 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/fleet/canary"
+	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 )
 
 // App is one Sapwood process. Start it once, then Stop it once; Failed and Bound may be asked from
@@ -31,11 +33,13 @@ type App struct {
 	store  store.Store
 	disk   *disk.Store // the store again, where it is one on disk; nil with durability memory
 	found  Found
+	facts  *fact.Recorder
 	certs  *keyring
 	rules  *rules
 	people *people
 	broker Broker
 	doors  *doors
+	canary *canary.Canary // nil = none
 	site   *site
 	reload *reloader // nil = there is nothing to read again
 }
@@ -88,7 +92,8 @@ func (a *App) Start(ctx context.Context) error {
 func (a *App) start(ctx context.Context) error {
 	a.limitMemory()
 	for _, open := range []func(context.Context) error{
-		a.openACME, a.openHTTP, a.openStore, a.openAccess, a.openBroker, a.openActing, a.openDoors, a.openAPI,
+		a.openACME, a.openHTTP, a.openStore, a.openAccess, a.openBroker, a.openActing, a.openDoors, a.openCanary, a.openAPI,
+		a.openACME, a.openHTTP, a.openStore, a.openFacts, a.openAccess, a.openBroker, a.openActing, a.openDoors, a.openAPI,
 	} {
 		if err := open(ctx); err != nil {
 			return err
@@ -96,6 +101,7 @@ func (a *App) start(ctx context.Context) error {
 	}
 	a.open.add("memory", giveBack())
 	a.doors.accept()
+	a.tellStarted()
 	for _, w := range a.cfg.Warnings() {
 		a.log.Warn(w)
 	}
@@ -164,6 +170,7 @@ func (a *App) FirstPassword() string {
 // Stop closes everything in reverse order and gives it until ctx ends.
 func (a *App) Stop(ctx context.Context) error {
 	a.phase.stop()
+	a.tellStopping()
 	if a.reload != nil {
 		a.reload.wait()
 	}

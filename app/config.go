@@ -17,6 +17,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/transport"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/acme"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
+	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 )
 
 // Config is everything that can be set: one tree of everybody's sections. A section lives with the
@@ -36,6 +37,8 @@ type Config struct {
 	Rates          limit.Rates     `yaml:"rates" doc:"How fast clients may publish, get and connect. 0 limits nothing."`
 	Flapping       flapping.Config `yaml:"flapping" doc:"Clients that connect again and again."`
 	Overload       overload.Config `yaml:"overload" doc:"What is shed before the machine is exhausted."`
+	Canaries       canary.Config   `yaml:"canaries" doc:"Messages that the broker sends to itself all the time, to see that it delivers."`
+	Events         Events          `yaml:"events" doc:"What happened, kept for questions afterwards: who connected, was refused, was disconnected and why, what was dropped, changed, went wrong. See docs/events.md."`
 	Sys            Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
 	Watch          time.Duration   `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
 	StopTime       time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
@@ -144,6 +147,8 @@ func DefaultConfig() Config {
 		Rates:          limit.DefaultRates(),
 		Flapping:       flapping.Defaults(),
 		Overload:       overload.Defaults(),
+		Canaries:       canary.DefaultConfig(),
+		Events:         defaultEvents(),
 		Sys:            Sys{Interval: 10 * time.Second},
 		Watch:          time.Second,
 		StopTime:       10 * time.Second,

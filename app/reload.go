@@ -22,6 +22,7 @@ type reloader struct {
 	loaded   time.Time // when the source was read first
 	parts    []part    // in the order in which they are asked
 	watching func() []Watched
+	told     func(Reload, error)
 	history  *history
 
 	mu      sync.Mutex // held by a start, a reload, a stop
@@ -76,7 +77,7 @@ type Watched interface {
 // NewReloading is New for an app whose configuration can be read again. It sets level to the configured one.
 func NewReloading(l *Loaded, log *slog.Logger, level *slog.LevelVar) *App {
 	a := New(l.Config, log)
-	r := &reloader{log: log, phase: &a.phase, source: l.Source, level: level, loaded: l.when, started: l.Set, cfg: l.Config, running: l.Set, watching: a.watching}
+	r := &reloader{log: log, phase: &a.phase, source: l.Source, level: level, loaded: l.when, started: l.Set, cfg: l.Config, running: l.Set, watching: a.watching, told: a.tellReloaded}
 	r.parts = []part{{"limits", a.applyLimits}, {"authorization", a.rules.apply}, {"listeners", a.doors.apply}, {"log", r.applyLog}}
 	a.reload = r
 	setLevel(level, l.Config.Log)
@@ -164,6 +165,7 @@ func (r *reloader) reload(ctx context.Context, by string) (Reload, error) {
 	}
 	if err != nil {
 		r.log.Error("the configuration stays as it is", "by", by, "error", err)
+		r.told(done, err)
 		return done, err
 	}
 	r.now.Lock()
@@ -184,6 +186,7 @@ func (r *reloader) reload(ctx context.Context, by string) (Reload, error) {
 		}
 	}
 	r.tell(done)
+	r.told(done, nil)
 	return done, nil
 }
 

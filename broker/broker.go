@@ -28,6 +28,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
 
@@ -41,13 +42,15 @@ type Options struct {
 	SysEvery time.Duration              // interval of $SYS/broker; 0 = none
 	Version  string                     // of the program, for $SYS/broker/version
 	Gates    []Gate                     // asked in order about every message, after authorisation
-	Events   Events                     // told what happens
+	Events   Events                     // told what happens; nil = nobody listens
+	Levels   int                        // of topics by which Dropped and Denied tell them apart; 0 = 3
 	Authn    auth.Authenticator         // of listeners without a door of their own; nil = everybody is anonymous
 	Authz    auth.Authorizer            // nil = everything is allowed, but $SYS and $CONTROL
 	Rates    *limit.Rates               // nil = no rate is limited
 	Bans     *ban.Table                 // nil = an empty one
 	Flapping *flapping.Config           // nil = nobody looks
 	Overload *overload.Config           // nil = nothing is shed
+	Trace    *trace.Config              // nil = trace.Defaults
 	Memory   func() (used, limit int64) // in bytes, for Overload; nil = of this process
 	Now      func() time.Time           // the wall clock, read once by New; nil = time.Now
 }
@@ -211,6 +214,10 @@ func (b *Broker) Close(ctx context.Context) error {
 		sh.loop.Stop()
 	}
 	b.running.Wait()
+	for _, sh := range b.shards {
+		sh.tell.flush()
+	}
+	b.entrance.refusals.flush(b)
 	close(b.closed)
 	return err
 }

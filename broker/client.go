@@ -10,6 +10,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
@@ -41,15 +42,22 @@ type client struct {
 	published uint64          // the batch that its last message became part of
 	replayed  uint64          // the batch that its last retained message became part of
 	waiting   uint64          // the batch in whose list of waiters it stands
-	unsent    int             // messages that may wait in the output: see outgoing
-	unsentB   int             // bytes of those
-	queued    int64           // its share of Broker.queuedBytes
+	trace     trace.Log       // its last packets
 	replaying bool            // stands in shard.replaying
 	known     bool            // the store has kept it once
 	leaving   bool            // ended; to leave the store once nothing of it moves any more
+	own       bool            // see Listener.Own
 	moving    int32           // messages of the ended session on their way to other members' queues
 	will      *mqtt.Message   // came due, but the store did not take it
-	cause     string          // why its connection is being closed
+	told      told            // what events need
+	backlog
+}
+
+// backlog is what waits for a client.
+type backlog struct {
+	unsent  int   // messages that may wait in the output: see outgoing
+	unsentB int   // bytes of those
+	queued  int64 // its share of Broker.queuedBytes
 }
 
 // pending is a connection that has no client yet.
@@ -67,7 +75,9 @@ type pending struct {
 	meanwhile
 	from     netip.Addr // of the connection itself, whatever a proxy said
 	halfOpen bool       // counted as such
-	resumed  bool       // its TLS session was
+	tls      *TLS       // nil = none of ours
+	software string     // what the client says it is
+	trace    early
 }
 
 // settle says that the connection is no longer half open.
@@ -139,6 +149,14 @@ func (c *client) outgoing() int {
 		c.unsent, c.unsentB = int(int64(c.unsent)*int64(left)/int64(c.unsentB)), left
 	}
 	return c.unsent
+}
+
+// principal is who c is, nil for nobody.
+func (c *client) principal() *auth.Principal {
+	if c == nil {
+		return nil
+	}
+	return c.who.Load()
 }
 
 // remote is the peer's address, for people.

@@ -24,7 +24,12 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	if who.Mount = mountPoint; mountPoint != "" && req.Will != nil {
 		mountWill(mountPoint, req.Will)
 	}
+	own := p.door.listener.Load().Own
 	old := sh.byID[req.ClientID]
+	if own && old != nil && !old.own { // somebody else had the id
+		sh.evict(old, "the client id is the server's own")
+		old = nil
+	}
 	if old != nil && old.who.Load().Name != who.Name {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.NotAuthorized, Text: "not authorized", Why: "the client id belongs to somebody else"})
 		return
@@ -43,33 +48,40 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 			return
 		}
 	}
-	if r := sh.lobby.turnsAway(p, who, old, taking); r != nil {
+	if r := sh.lobby.turnsAway(p, who, old, taking); r != nil && !own {
 		sh.lobby.refuse(conn, p, r)
 		return
 	}
-	if !sh.b.enter(taking) {
+	if !own && !sh.b.enter(taking) {
 		sh.lobby.refuse(conn, p, &session.Refusal{Reason: mqtt.QuotaExceeded, Text: "the server has as many connections as it is allowed"})
 		return
 	}
 	if taking {
+		sh.tell.takeover(old, who)
 		sh.takeOver(old, p.peer.Remote())
 	}
 	if old != nil && req.CleanStart && !old.s.Ended() { // [MQTT-3.1.2-4]
+		old.told.ends = EndCleanStart
 		sh.perform(old, nil, old.s.End(sh.turn(), sh.take()))
 	}
 	c := sh.byID[req.ClientID]
 	fresh := c == nil
 	if fresh {
 		c = sh.newClient(req.ClientID, who)
+		if c.own = own; own {
+			sh.b.sessions.Add(-1)
+		}
 		c.s = *session.New(sh.b.laws.now.Load().rules)
 		if req.Expiry > 0 {
 			c.stored = store.SessionID(sh.b.nextSession.Add(1))
 		}
 	}
+	sh.traces.admitted(c, p, req.Version)
 	p.conn, p.request = nil, nil
 	p.settle()
-	c.conn, c.cause = conn, ""
+	c.conn = conn
 	c.identify(who)
+	sh.tell.begin(c, p, req, fresh)
 	sh.router.reauthorize(c)
 	conn.State = c
 	c.hello = &hello{request: req, assigned: p.assigned}
@@ -84,9 +96,6 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	sh.wards.judge(c)
 	sh.agenda.watch(c)
 	sh.replay.later(c)
-	if sh.b.opts.Events.Connected != nil {
-		sh.b.opts.Events.Connected(sh.describe(c))
-	}
 }
 
 // enter counts one more connected client, if the limit allows it; one that takes another's place is always allowed.
@@ -110,6 +119,7 @@ func (sh *shard) newClient(id string, who *auth.Principal) *client {
 	c.who.Store(who)
 	c.handle = sh.b.clients.Add(c)
 	sh.byID[id] = c
+	sh.traces.began(c)
 	sh.b.sessions.Add(1)
 	return c
 }
@@ -123,13 +133,23 @@ func (sh *shard) takeOver(old *client, by string) {
 	sh.detach(old)
 }
 
+// evict closes a client's connection and ends its session.
+func (sh *shard) evict(c *client, why string) {
+	c.told.ends = EndAdmin
+	if c.conn != nil {
+		c.kick(ByAdmin, mqtt.AdministrativeAction, why)
+		c.conn.State = nil
+		sh.detach(c)
+	}
+	if !c.s.Ended() {
+		sh.perform(c, nil, c.s.End(sh.turn(), sh.take()))
+	}
+}
+
 // detach takes the connection from a client and settles what follows: the will, the end of the session.
 func (sh *shard) detach(c *client) {
-	event := sh.b.opts.Events.Disconnected
-	var was Client
-	if event != nil {
-		was = sh.describe(c)
-	}
+	sh.traces.left(c)
+	sh.tell.left(c)
 	c.conn, c.hello, c.expires = nil, nil, 0
 	sh.renewals.leave(c)
 	delete(sh.health.back, c)
@@ -137,7 +157,9 @@ func (sh *shard) detach(c *client) {
 	sh.paces.release(c)
 	c.online.Store(false)
 	c.unsent, c.unsentB = 0, 0
-	sh.b.connected.Add(-1)
+	if !c.own {
+		sh.b.connected.Add(-1)
+	}
 	sh.count.Disconnects++
 	durable := c.s.Expiry() != 0
 	sh.perform(c, nil, c.s.Closed(sh.turn(), sh.take()))
@@ -145,13 +167,11 @@ func (sh *shard) detach(c *client) {
 		sh.agenda.watch(c)
 		sh.redistribute(c)
 	}
-	if event != nil {
-		event(was, c.cause)
-	}
 }
 
 // end forgets a session that is over.
 func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
+	sh.tell.over(c, durable)
 	for i := range c.s.Subscriptions() {
 		sh.router.unsubscribe(c, c.s.Subscriptions()[i].Filter)
 	}
@@ -167,13 +187,13 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	if sh.byID[c.id] == c {
 		delete(sh.byID, c.id)
 	}
-	sh.b.sessions.Add(-1)
+	if !c.own {
+		sh.b.sessions.Add(-1)
+	}
+	sh.traces.ended(c)
 	sh.b.clients.Remove(c.handle)
 	if durable {
 		sh.router.endStored(c, unsent, lost)
-	}
-	if sh.b.opts.Events.SessionEnded != nil {
-		sh.b.opts.Events.SessionEnded(c.id)
 	}
 }
 

@@ -21,7 +21,7 @@ func (sh *shard) Opened(conn *loop.Conn) {
 	p.conn, p.from, p.halfOpen = conn, conn.Peer().Addr(), true
 	p.deadline = sh.b.clock(sh.loop.Now()) + sh.b.limits().ConnectTimeout.Milliseconds()
 	sh.lobby.waiting = append(sh.lobby.waiting, p)
-	if sh.stopping || sh.b.keepsAway(p.peer.Address.Addr(), false) {
+	if sh.stopping || sh.b.keepsAway(p.door, p.peer.Address, false) {
 		conn.Close()
 	}
 }
@@ -57,7 +57,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			if !admitted {
 				sh.stranger(conn, b[used:])
 			}
-			sh.reject(conn, err)
+			sh.reject(conn, b[used:], err)
 			return len(b), 0
 		}
 		if n == 0 {
@@ -67,23 +67,23 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			if !admitted {
 				sh.stranger(conn, b[used:])
 			}
-			sh.reject(conn, &mqtt.Error{Reason: mqtt.PacketTooLarge, Detail: fmt.Sprintf("%s of %d bytes, the limit is %d", h.Type, n+h.Length, limit)})
+			sh.reject(conn, b[used:], &mqtt.Error{Reason: mqtt.PacketTooLarge, Detail: fmt.Sprintf("%s of %d bytes, the limit is %d", h.Type, n+h.Length, limit)})
 			return len(b), 0
 		}
 		if !admitted && h.Type != mqtt.CONNECT && h.Type != mqtt.AUTH && !conn.State.(*pending).hs.Started() {
 			sh.stranger(conn, b[used:])
-			sh.reject(conn, &mqtt.Error{Reason: mqtt.ProtocolError, Detail: h.Type.String() + " before CONNECT"})
+			sh.reject(conn, b[used:], &mqtt.Error{Reason: mqtt.ProtocolError, Detail: h.Type.String() + " before CONNECT"})
 			return len(b), 0
 		}
 		if len(b)-used < n+h.Length {
 			return used, n + h.Length
 		}
-		body := b[used+n : used+n+h.Length]
+		body := sh.traces.body(b[used:], n, h.Length)
 		if err := sh.packet.Decode(version, h, body, mqtt.Limits{UserProperties: limits.MaxUserProperties, PropertyBytes: limits.MaxPropertyBytes}); err != nil {
 			if p, ok := conn.State.(*pending); ok && h.Type == mqtt.CONNECT && !p.hs.Started() {
 				p.version = sh.packet.Connect.Version
 			}
-			sh.reject(conn, err)
+			sh.reject(conn, b[used:used+n+h.Length], err)
 			return len(b), 0
 		}
 		if admitted {
@@ -100,7 +100,9 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		}
 		sh.count.PacketsReceived++
 		if admitted {
-			sh.perform(c, &sh.packet, c.s.Packet(c.turn(), &sh.packet, sh.take()))
+			do := c.s.Packet(c.turn(), &sh.packet, sh.take())
+			sh.traces.in(c, &sh.packet, b[used], n+h.Length)
+			sh.perform(c, &sh.packet, do)
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {
 				sh.commits.pause(c)
@@ -108,6 +110,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			}
 			continue
 		}
+		sh.traces.come(conn.State.(*pending), &sh.packet, n+h.Length)
 		used += n + h.Length
 		sh.lobby.handshake(conn, conn.State.(*pending))
 		if p, still := conn.State.(*pending); still && (p.conn == nil || p.hs.Busy()) {
@@ -117,16 +120,17 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 	return used, 0
 }
 
-// reject ends a connection that broke the protocol.
-func (sh *shard) reject(conn *loop.Conn, err error) {
+// reject ends a connection that broke the protocol with what begins there.
+func (sh *shard) reject(conn *loop.Conn, begin []byte, err error) {
 	var e *mqtt.Error
 	if !errors.As(err, &e) {
 		e = &mqtt.Error{Reason: mqtt.UnspecifiedError, Detail: err.Error()}
 	}
 	sh.count.violated(e.Reason)
+	sh.traces.bad(conn, begin, e)
 	switch st := conn.State.(type) {
 	case *client:
-		sh.perform(st, nil, st.s.Kick(e.Reason, e.Detail, sh.take()))
+		st.kick(ByProtocol, e.Reason, e.Detail)
 	case *pending:
 		r := &session.Refusal{Reason: e.Reason, Text: e.Detail}
 		// [MQTT-3.1.4-1], MQTT5 4.13: only what is well-formed enough to be CONNECT gets an answer.
@@ -145,9 +149,7 @@ func (sh *shard) Closed(conn *loop.Conn, err error) {
 		sh.layerFault(st, err)
 		st.leave()
 	case *client:
-		if st.cause == "" {
-			st.cause = closeCause(err)
-		}
+		st.told.broke(err)
 		defer sh.rescue(st)
 		sh.detach(st)
 	}

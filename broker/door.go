@@ -37,6 +37,7 @@ type Listener struct {
 	// X-Forwarded-For is believed.
 	Trusted proxy.Trusted
 	Limits  *ListenerLimits // nil = DefaultListenerLimits
+	Own     bool            // its clients are the process's own: they do not count among the clients, nor towards their limits
 }
 
 // Door is one listener as the broker sees it. Its methods may be called from any goroutine. It belongs to one broker once
@@ -213,7 +214,7 @@ func secured(c *loop.Conn, state *tls.ConnectionState) error {
 		return nil
 	}
 	takeTLS(&p.peer, state)
-	p.resumed = state.DidResume
+	p.tls = sealOf(state)
 	return nil
 }
 
@@ -238,7 +239,7 @@ func (d *Door) attach(b *Broker, nc net.Conn, prefix []byte, r *http.Request) er
 	}
 	if r.TLS != nil {
 		takeTLS(&p.peer, r.TLS)
-		p.resumed = r.TLS.DidResume
+		p.tls = sealOf(r.TLS)
 	}
 	if d.http == nil {
 		d.http = b.reception(d, "HTTP")
@@ -264,6 +265,7 @@ func (sh *shard) layerFault(p *pending, err error) {
 	if !errors.As(err, &fault) {
 		return
 	}
+	sh.tell.faulted(p, fault)
 	switch fault.Layer {
 	case "TLS":
 		sh.count.HandshakesFailed++

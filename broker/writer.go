@@ -90,9 +90,11 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	c.unsentB += size
 	w.sh.count.PacketsSent++
 	w.sh.count.PublishSent++
+	c.told.sent++
 	w.sh.count.BytesSent += uint64(size)
 	c.traffic.Sent += uint64(size)
 	w.sh.count.PublishBytesSent += uint64(len(m.Payload))
+	w.sh.traces.delivered(c, m, p, size)
 	if c.pace != nil {
 		w.sh.paces.sent(c, size)
 	}
@@ -173,6 +175,7 @@ func (w *writer) write(conn *loop.Conn, packet []byte) {
 	}
 	w.sh.count.PacketsSent++
 	w.sh.count.BytesSent += uint64(len(packet))
+	w.sh.traces.out(conn, packet)
 	if c, ok := conn.State.(*client); ok {
 		c.traffic.Sent += uint64(len(packet))
 	}

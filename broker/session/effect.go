@@ -116,6 +116,26 @@ func (w Why) String() string {
 	}[w]
 }
 
+// Sentence says the reason in one sentence, for people.
+func (w Why) Sentence() string {
+	return [Whys]string{
+		"",
+		"its Message Expiry Interval passed before it could be sent",
+		"it is larger than the client's Maximum Packet Size",
+		"the queue of the client's session is at its limit",
+		"it was sent at QoS 0 and the client does not read fast enough",
+		"it was sent at QoS 0 and the client is not connected",
+		"the session ended while it waited",
+		"the limit on everything that waits in the broker is reached",
+		"the client may not receive it",
+		"the store could not keep it",
+		"the limit on retained messages is reached",
+		"the store takes nothing new at present",
+		"it is beyond what its publisher may send, or its receiver may get, in the time",
+		"it was sent at QoS 0 and the broker is overloaded",
+	}[w]
+}
+
 // Effect is one thing for the owner to do; Kind says which fields count.
 type Effect struct {
 	Kind   Kind

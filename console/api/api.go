@@ -21,6 +21,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 )
 
 // Progress is told how much of a long task is done; total is 0 while nobody knows.
@@ -45,8 +46,14 @@ type Options[S, R, C any] struct {
 	Config Configuration   // nil = there is none to show
 	Logger *slog.Logger
 
+	Canaries func() canary.Report // nil = none
+
+	Reasons  Reasons  // nil = nobody can tell
 	Accounts Accounts // nil = nothing of them is stored
 	Policy   Policy
+
+	Facts Facts               // what happened; nil = nobody records it
+	Live  map[string]Producer // what pages can watch beside events, by the name of the event: stats, load
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -55,11 +62,12 @@ type API struct {
 	doc     *huma.OpenAPI
 	log     *slog.Logger
 
-	mu     sync.Mutex
-	tasks  map[string]bool // the long ones that run, by name
-	ending context.Context // of what Stop ends
-	end    context.CancelFunc
-	left   sync.WaitGroup
+	mu      sync.Mutex
+	tasks   map[string]bool // the long ones that run, by name
+	viewers int             // of live streams
+	ending  context.Context // of what Stop ends
+	end     context.CancelFunc
+	left    sync.WaitGroup
 }
 
 // New builds the API.
@@ -88,10 +96,14 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 		Summary: "What the process is, what it promises and how it is", Errors: refusals(),
 	}, func(context.Context, *struct{}) (*answer[Overview], error) { return &answer[Overview]{o.Status()}, nil })
 	registerDoors(h, o.Doors)
+	registerCanaries(h, o.Canaries)
+	registerReasons(h, o.Reasons)
 	registerStore(a, h, o.Engine)
 	registerConfig(h, o.Config)
 	registerAccounts(a, h, o.Accounts)
 	registerPolicy(h, o.Policy)
+	registerEvents(a, h, o.Facts)
+	registerLive(a, h, o.Live, o.Facts)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})

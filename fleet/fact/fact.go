@@ -49,6 +49,16 @@ const (
 	SubscriptionResumes Kind = "subscription_resumes"
 )
 
+// Kinds are all of them.
+func Kinds() []Kind {
+	return []Kind{
+		Connected, Refused, Disconnected, TakenOver, Denied, Subscribed, Unsubscribed, WillSent, WillCancelled, SessionCreated, SessionResumed,
+		SessionEnded, Limited, Dropped, Stalled, StallEnded, ProtocolError, Banned, Unbanned, Quarantined, QuarantineEnded, OverloadChanged,
+		StoreChanged, Started, Stopping, Reloaded, Admin, Imbalance, CanaryFailed, CanaryBack, NotRecorded, CertificateWarning, BackendFailed,
+		BackendBack, RetainedDeleted, SubscriptionRests, SubscriptionResumes,
+	}
+}
+
 // Fact is one event. The zero value of a field says that it does not apply.
 type Fact struct {
 	ID       uint64            `json:"id" doc:"Grows with time."`

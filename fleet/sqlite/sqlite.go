@@ -60,8 +60,8 @@ func Open(ctx context.Context, dir string) (*DB, error) {
 // private makes the file for its owner alone, before SQLite would make it for everybody; the files beside it get the same mode, and those
 // that are there already, such as after a crash, are given it.
 func private(path string) error {
-	for _, name := range Files()[1:] {
-		if err := os.Chmod(filepath.Join(filepath.Dir(path), name), 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if err := os.Chmod(path+suffix, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -19,13 +19,40 @@ type Table struct {
 
 // NewTable begins a table with its heads.
 func NewTable(w io.Writer, heads ...string) *Table {
-	t := &Table{w: w, rows: [][]string{heads}}
+	return &Table{w: w, width: width(w), rows: [][]string{heads}}
+}
+
+// width is that of a terminal, 0 where there is none.
+func width(w io.Writer) int {
 	if f := Terminal(w); f != nil {
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
-			t.width = width
+			return width
 		}
 	}
-	return t
+	return 0
+}
+
+// Lines writes rows one at a time, as they come, in columns of a width that is known before. A cell that is longer moves the rest.
+type Lines struct {
+	w      io.Writer
+	widths []int // of all columns but the last
+}
+
+// NewLines begins with the widths of all columns but the last.
+func NewLines(w io.Writer, widths ...int) *Lines { return &Lines{w, widths} }
+
+// Line writes a row.
+func (l *Lines) Line(cells ...string) error {
+	var line strings.Builder
+	for i, c := range cells {
+		c = Printable(c)
+		line.WriteString(c)
+		if i < len(l.widths) {
+			line.WriteString(strings.Repeat(" ", max(0, l.widths[i]-utf8.RuneCountInString(c))+2))
+		}
+	}
+	_, err := io.WriteString(l.w, fit(strings.TrimRight(line.String(), " "), width(l.w))+"\n")
+	return err
 }
 
 // Row adds a row. What could act on a terminal is shown as what it is.

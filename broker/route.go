@@ -1,0 +1,159 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
+)
+
+// Outcome is what would become of a message at one of its receivers.
+type Outcome string
+
+// The outcomes.
+const (
+	WouldSend  Outcome = "sent"
+	WouldQueue Outcome = "queued"
+	WouldShare Outcome = "shared" // one of the group gets it
+	WouldDrop  Outcome = "dropped"
+	WouldDeny  Outcome = "denied"
+	WouldSkip  Outcome = "skipped" // its publisher, which subscribed with No Local
+)
+
+// Recipient is a subscription that a message would match.
+type Recipient struct {
+	Client    string   `json:"client"`
+	User      string   `json:"user,omitempty"`
+	Filter    string   `json:"filter" doc:"As it was subscribed."`
+	Group     string   `json:"group,omitempty" doc:"Of a shared subscription."`
+	Members   int      `json:"members,omitempty" doc:"Of the group."`
+	QoS       mqtt.QoS `json:"qos" doc:"At which it would be delivered."`
+	Connected bool     `json:"connected"`
+	Outcome   Outcome  `json:"outcome" enum:"sent,queued,shared,dropped,denied,skipped"`
+	Waiting   int      `json:"waiting" doc:"QoS 1 and 2 messages that are before it."`
+	Rule      string   `json:"rule,omitempty" doc:"The rule that lets it receive the message, or not."`
+	Why       string   `json:"why,omitempty" doc:"Why not, in one sentence."`
+
+	who     *auth.Principal
+	own     bool // it is the publisher itself
+	noLocal bool
+	barred  bool
+	why     session.Why
+}
+
+// Routing is a message of which it is asked who would receive it. Publisher may be empty.
+type Routing struct {
+	Topic     string
+	QoS       mqtt.QoS
+	Publisher string
+}
+
+// Route tells who would receive a message now, and who would not although it has subscribed, in the order of client ids. Nothing
+// is sent. Subscriptions that rest match nothing.
+func (k *Control) Route(ctx context.Context, m Routing) ([]Recipient, error) {
+	if err := topic.ValidName(m.Topic); err != nil {
+		return nil, err
+	}
+	byShard := make(map[*shard][]*client)
+	seen := make(map[*client]bool)
+	add := func(c *client) {
+		if c != nil && !seen[c] {
+			seen[c] = true
+			byShard[c.shard] = append(byShard[c.shard], c)
+		}
+	}
+	for _, e := range k.b.index.Match([]byte(m.Topic), nil) {
+		if e.ID&groupBit == 0 {
+			add(k.b.clients.Get(e.ID))
+		} else if g := k.b.groups.get(e.ID); g != nil {
+			for _, one := range *g.members.Load() {
+				add(one.client)
+			}
+		}
+	}
+	var all []Recipient
+	for sh, clients := range byShard {
+		for part := range slices.Chunk(clients, slice) {
+			err := k.in(ctx, sh, func() {
+				for _, c := range part {
+					if !c.s.Ended() {
+						all = sh.foresee(c, &m, all)
+					}
+				}
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i := range all {
+		k.b.judge(&all[i], m.Topic)
+	}
+	slices.SortFunc(all, func(a, b Recipient) int {
+		return strings.Compare(a.Client+"\x00"+a.Filter, b.Client+"\x00"+b.Filter)
+	})
+	return all, nil
+}
+
+// foresee adds the subscriptions of a client that a message matches.
+func (sh *shard) foresee(c *client, m *Routing, all []Recipient) []Recipient {
+	for _, s := range c.s.Subscriptions() {
+		group, inner := splitShared(s.Filter)
+		if c.resting[s.Filter] || !topic.Match(inner, m.Topic) {
+			continue
+		}
+		n, _ := c.s.Queued()
+		r := Recipient{
+			Client: c.id, User: c.who.Load().Name, Filter: s.Filter, Group: group, QoS: min(m.QoS, s.Options.QoS()), Connected: c.s.Connected(),
+			Waiting: n, who: c.who.Load(), own: c.id == m.Publisher && m.Publisher != "", noLocal: s.Options.NoLocal(), barred: c.barred.Load(),
+		}
+		if group != "" {
+			if g := sh.b.groups.find(s.Filter); g != nil {
+				r.Members = len(*g.members.Load())
+			}
+		}
+		switch {
+		case r.QoS == 0 && !r.Connected:
+			r.why = session.Offline
+		case r.QoS > 0 && c.full.Load():
+			r.why = session.QueueFull
+		case r.QoS == 0 && c.conn != nil && c.conn.Pending() > sh.b.limits().MaxOutgoingBytes:
+			r.why = session.SlowConsumer
+		case r.QoS > 0 && !c.s.Ready():
+			r.Outcome = WouldQueue
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// judge tells what would become of the message, as far as it is not known yet.
+func (b *Broker) judge(r *Recipient, name string) {
+	if authz := b.opts.Authz; authz != nil && !r.who.Restored {
+		d := authz.Explain(r.who, &auth.Question{Action: auth.Receive, Topic: []byte(name)})
+		r.Rule = d.Rule
+		if !d.Allowed {
+			r.Outcome, r.Why = WouldDeny, d.Why
+			return
+		}
+	}
+	switch {
+	case r.who.Mount != "" && !strings.HasPrefix(name, r.who.Mount):
+		r.Outcome, r.Why = WouldDeny, fmt.Sprintf("its session is mounted at %s", r.who.Mount)
+	case r.barred:
+		r.Outcome, r.Why = WouldDeny, "it is in quarantine"
+	case r.own && r.noLocal:
+		r.Outcome, r.Why = WouldSkip, "it publishes the message itself and has subscribed with No Local"
+	case r.why != 0:
+		r.Outcome, r.Why = WouldDrop, r.why.Sentence()
+	case r.Group != "" && r.Members > 1:
+		r.Outcome = WouldShare
+	case r.Outcome == "":
+		r.Outcome = WouldSend
+	}
+}

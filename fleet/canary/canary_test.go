@@ -1,0 +1,168 @@
+package canary
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
+	"github.com/sapwood-mqtt/sapwood/fleet/fact"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+func TestRecord(t *testing.T) {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	var r record
+	for range 98 {
+		r.arrived(now, 150*time.Microsecond)
+	}
+	r.arrived(now, 3*time.Millisecond)
+	r.lost(now)
+	f := r.figures(1, now.Add(59*time.Minute))
+	if f.Sent != 100 || f.Delivered != 99 || f.Lost != 1 || f.HourRatio != 0.99 || f.DayRatio != 0.99 {
+		t.Errorf("%+v", f)
+	}
+	if f.P50 != 0.0002 || f.P99 != 0.0032 {
+		t.Errorf("p50 %v, p99 %v", f.P50, f.P99)
+	}
+	total := uint64(0)
+	for _, b := range f.Histogram {
+		total += b.Count
+	}
+	if total != f.Delivered || f.Histogram[1].Count != 98 || f.Histogram[1].UpTo != 0.0002 {
+		t.Errorf("%+v", f.Histogram)
+	}
+	if later := r.figures(1, now.Add(25*time.Hour)); later.HourRatio != 1 || later.DayRatio != 1 || later.Sent != 100 {
+		t.Errorf("a day later: %+v", later)
+	}
+}
+
+func TestBucketOf(t *testing.T) {
+	f := func(took time.Duration, want int) {
+		t.Helper()
+		got := bucketOf(took)
+		if got != want {
+			t.Errorf("bucketOf(%v) = %d, want %d", took, got, want)
+		}
+		if got < buckets-1 && took > upTo(got) || got > 0 && took <= upTo(got-1) {
+			t.Errorf("%v is not within bucket %d", took, got)
+		}
+	}
+	f(0, 0)
+	f(100*time.Microsecond, 0)
+	f(100*time.Microsecond+1, 1)
+	f(200*time.Microsecond, 1)
+	f(401*time.Microsecond, 3)
+	f(time.Hour, buckets-1)
+}
+
+// link connects a canary to a broker, until it is cut.
+type link struct {
+	listener net.Listener
+
+	mu   sync.Mutex
+	open []net.Conn
+	cut  bool
+}
+
+func (l *link) dial(context.Context) (net.Conn, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut {
+		return nil, errors.New("cut")
+	}
+	c, err := net.Dial("tcp", l.listener.Addr().String())
+	l.open = append(l.open, c)
+	return c, err
+}
+
+func (l *link) set(cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = cut
+	for _, c := range l.open {
+		if cut {
+			c.Close()
+		}
+	}
+}
+
+// An outage has the length that it had, and is told once when it begins and once when it ends.
+func TestOutage(t *testing.T) {
+	b, err := broker.New(broker.Options{Store: mem.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	door := broker.NewDoor(broker.Listener{Name: "inside", Own: true})
+	go func() { served <- b.ServeDoor(listener, door) }()
+	l := &link{listener: listener}
+	told := make(chan fact.Fact, 10)
+	const interval = 100 * time.Millisecond
+	c := New(Options{Config: Config{Interval: interval, Timeout: time.Second}, Dial: l.dial, Record: func(f fact.Fact) { told <- f }})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); c.Run(ctx) }()
+	until(t, func() bool {
+		r := c.Report()
+		return !slices.ContainsFunc(r.Canaries, func(f Figures) bool { return f.Delivered < 2 })
+	})
+	if s, _ := b.Stats(); s.Connected != 0 || s.Sessions != 0 || s.Connects != 1 {
+		t.Errorf("the canary counts as a client: %d connected, %d sessions, %d connects", s.Connected, s.Sessions, s.Connects)
+	}
+	began := time.Now()
+	l.set(true)
+	if f := <-told; f.Kind != fact.CanaryFailed || !strings.HasPrefix(f.Text, "The broker did not deliver") {
+		t.Errorf("told %+v", f)
+	}
+	if r := c.Report(); r.Delivers || len(r.Outages) != 1 || !r.Outages[0].To.IsZero() {
+		t.Errorf("in the outage: %+v", r)
+	}
+	until(t, func() bool { return c.Report().Outages[0].Lost >= 12 })
+	l.set(false)
+	lasted := time.Since(began)
+	if f := <-told; f.Kind != fact.CanaryBack {
+		t.Errorf("told %+v", f)
+	}
+	r := c.Report()
+	x := r.Outages[0]
+	if got := x.To.Sub(x.From); (got - lasted).Abs() > 3*interval {
+		t.Errorf("the outage lasted %v, it is told as %v", lasted, got)
+	}
+	if !slices.Equal(x.QoS, []mqtt.QoS{0, 1, 2}) || !r.Delivers || r.DayRatio == 1 {
+		t.Errorf("after the outage: %+v", r)
+	}
+	cancel()
+	<-done
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; !errors.Is(err, broker.ErrClosed) {
+		t.Error(err)
+	}
+	if len(told) != 0 {
+		t.Errorf("that the broker stops is told as an outage: %+v", <-told)
+	}
+}
+
+func until(t *testing.T, ok func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatal("it does not come about")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

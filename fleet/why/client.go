@@ -1,0 +1,332 @@
+package why
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/fleet/fact"
+)
+
+// Client tells how a client is, and why.
+func (e *Engine) Client(ctx context.Context, id string) (Answer, error) {
+	h, err := e.history(ctx, id)
+	if err != nil {
+		return Answer{}, err
+	}
+	s, known, err := e.src.State(ctx, id)
+	if err != nil {
+		return Answer{}, err
+	}
+	c := &look{id: id, now: e.now(), h: h, s: s, known: known}
+	switch {
+	case known && s.Connected:
+		c.connected()
+	case c.refused():
+	default:
+		if err := c.gone(ctx, e.src); err != nil {
+			return Answer{}, err
+		}
+	}
+	c.a.Client = id
+	if c.a.Evidence == nil {
+		c.a.Evidence = []fact.Fact{}
+	}
+	if c.a.Suggestions == nil {
+		c.a.Suggestions = []string{}
+	}
+	return c.a, nil
+}
+
+// look is one look at a client.
+type look struct {
+	id    string
+	now   time.Time
+	h     history
+	s     State
+	known bool
+	a     Answer
+}
+
+func (c *look) say(v Verdict, cause string, since time.Time, format string, args ...any) {
+	c.a.Verdict, c.a.Cause, c.a.Since, c.a.Text = v, cause, since, fmt.Sprintf(format, args...)
+}
+
+// prove adds evidence.
+func (c *look) prove(facts ...fact.Fact) {
+	for _, f := range facts {
+		if len(c.a.Evidence) < 20 {
+			c.a.Evidence = append(c.a.Evidence, f)
+		}
+	}
+}
+
+func (c *look) suggest(text string) { c.a.Suggestions = append(c.a.Suggestions, text) }
+
+// for how long something counts as recent.
+const recent = 10 * time.Minute
+
+// connected says how a client is that is there: the gravest first.
+func (c *look) connected() {
+	s := &c.s
+	since := c.now.Add(-recent)
+	switch fights := c.h.since(since, fact.TakenOver); {
+	case s.Quarantined:
+		c.say(Hindered, "quarantine", s.Since, "It is connected, but in quarantine: what it publishes goes nowhere and it receives nothing.")
+		if q := c.h.last(fact.Quarantined); q != nil {
+			c.a.Since = q.At
+			c.prove(*q)
+		}
+		c.suggest("sapwood unban lifts the quarantine once the reason is gone.")
+	case len(fights) >= 3:
+		c.say(Flapping, "client_id_fight", fights[len(fights)-1].At, "Two devices use the client id: they took it from each other %s in the last %s.", times(fights.count()), span(recent))
+		c.prove(fights...)
+		c.suggest("Give each device a client id of its own; the evidence names both addresses.")
+	case len(c.h.since(since, fact.Connected)) >= 5:
+		again := c.h.since(since, fact.Connected)
+		c.say(Flapping, "flapping", again[len(again)-1].At, "It is connected, but connected %s in the last %s: %s", times(again.count()), span(recent), c.lastEnd())
+		c.prove(c.h.since(since, fact.Disconnected)...)
+		c.suggest("Look at the link, the device's power and its keep-alive; the evidence tells how each connection ended.")
+	case c.stalls():
+	case c.waitsForAcks():
+	case c.limited(since):
+	case c.denied(since):
+	case c.drops(since):
+	case c.rests():
+	default:
+		c.quiet()
+	}
+}
+
+// lastEnd is how the last connection ended.
+func (c *look) lastEnd() string {
+	if d := c.h.last(fact.Disconnected); d != nil {
+		return "the last time: " + lower(d.Text)
+	}
+	return "how the connections ended is not known."
+}
+
+// stalls: it does not read what it is sent.
+func (c *look) stalls() bool {
+	st := c.h.last(fact.Stalled, fact.StallEnded, fact.Connected)
+	if st == nil || st.Kind != fact.Stalled {
+		return false
+	}
+	c.say(Slow, "write_stall", st.At, "It has not read from its connection for %s: %d bytes cannot be sent to it, and %d messages wait.", span(c.now.Sub(st.At)), c.s.Pending, c.s.Queued)
+	c.prove(*st)
+	c.suggest("The device or its link hangs. sapwood clients disconnect ends the connection; a session keeps what waits.")
+	return true
+}
+
+// slowAck is from when on a message in flight is old.
+const slowAck = 30 * time.Second
+
+func (c *look) waitsForAcks() bool {
+	s := &c.s
+	if s.Inflight == 0 || s.Oldest < slowAck {
+		return false
+	}
+	full := ""
+	if s.Window > 0 && s.Inflight >= s.Window {
+		full = ", so that nothing more is sent"
+	}
+	c.say(Slow, "ack_stall", c.now.Add(-s.Oldest), "It does not acknowledge what it gets: %d messages are in flight%s, the oldest for %s, and %d wait.", s.Inflight, full, span(s.Oldest), max(s.Queued-s.Inflight, 0))
+	c.prove(c.h.since(c.now.Add(-recent), fact.Dropped)...)
+	c.suggest("The application on the device does not return from handling a message, or its client does not send acknowledgements; sapwood trace shows the packets.")
+	return true
+}
+
+func (c *look) limited(since time.Time) bool {
+	l := c.h.since(since, fact.Limited)
+	if len(l) == 0 {
+		return false
+	}
+	c.say(Slow, cmp.Or(l[0].Reason, "limited"), l[len(l)-1].At, "It is held back by a limit: %s", lower(l[0].Text))
+	c.prove(l...)
+	c.suggest("Raise the rate for its class in rates.classes, or have the device send less.")
+	return true
+}
+
+func (c *look) denied(since time.Time) bool {
+	d := c.h.since(since, fact.Denied)
+	if len(d) == 0 {
+		return false
+	}
+	c.say(Hindered, "denied", d[len(d)-1].At, "It is connected, but was not allowed %s: %s", times(d.count()), lower(d[0].Text))
+	c.prove(d...)
+	c.suggest(fmt.Sprintf("sapwood acl explain %s %s --action %s tells the rule.", quoted(c.id), quoted(d[0].Topic), cmp.Or(d[0].Detail["action"], "publish")))
+	return true
+}
+
+func (c *look) drops(since time.Time) bool {
+	d := c.h.since(since, fact.Dropped)
+	if len(d) == 0 {
+		return false
+	}
+	c.say(Slow, cmp.Or(d[0].Reason, "dropped"), d[len(d)-1].At, "It is connected, but %s did not reach it in the last %s: %s", plural(d.count(), "message"), span(recent), lower(d[0].Text))
+	c.prove(d...)
+	return true
+}
+
+// rests: it may not use subscriptions that it has.
+func (c *look) rests() bool {
+	var resting []string
+	for _, f := range c.s.Filters {
+		if f.Rests {
+			resting = append(resting, f.Filter)
+		}
+	}
+	if len(resting) == 0 {
+		return false
+	}
+	c.say(Hindered, "rests", time.Time{}, "It is connected, but the rules do not allow it any more to use %s: %s.", plural(uint64(len(resting)), "subscription"), strings.Join(resting, ", "))
+	if f := c.h.last(fact.SubscriptionRests); f != nil {
+		c.a.Since = f.At
+		c.prove(*f)
+	}
+	return true
+}
+
+// quiet: nothing is wrong with it, as far as the broker can know.
+func (c *look) quiet() {
+	s := &c.s
+	if on := c.h.last(fact.Connected); on != nil {
+		c.prove(*on)
+	}
+	if refused := c.h.since(s.Since, fact.Subscribed); slices.ContainsFunc(refused, func(f fact.Fact) bool { return f.Code >= 0x80 }) {
+		i := slices.IndexFunc(refused, func(f fact.Fact) bool { return f.Code >= 0x80 })
+		c.say(Hindered, "subscription_refused", refused[i].At, "It is connected, but a subscription was refused: %s", lower(refused[i].Text))
+		c.prove(refused[i])
+		return
+	}
+	switch {
+	case s.Published.IsZero() && s.Publishes == 0 && len(s.Filters) == 0:
+		c.say(Silent, "idle", s.Since, "It has been connected for %s, but has neither published nor subscribed to anything.", span(c.now.Sub(s.Since)))
+		c.suggest("The application on the device has not started its work, or waits for something.")
+	case !s.Published.IsZero() && s.Heard.Sub(s.Published) > recent:
+		c.say(Silent, "no_data", s.Published, "It is connected and answers, but has not published anything for %s.", span(c.now.Sub(s.Published)))
+		c.suggest("The device's MQTT client works and its application does not; sapwood trace --back shows its last packets.")
+	default:
+		c.say(Fine, "fine", s.Since, "It has been connected for %s and nothing hinders it.", span(c.now.Sub(s.Since)))
+	}
+}
+
+// refused: it is not connected, and its last try was refused.
+func (c *look) refused() bool {
+	r := c.h.last(fact.Refused, fact.Connected)
+	if r == nil || r.Kind != fact.Refused {
+		return false
+	}
+	since := time.Time{}
+	if on := c.h.last(fact.Connected); on != nil {
+		since = on.At
+	}
+	all := c.h.since(since, fact.Refused)
+	c.say(Refused, cmp.Or(r.Reason, "refused"), all[len(all)-1].At, "It tries to connect and is refused, %s, the last time %s ago: %s", times(all.count()), span(c.now.Sub(r.At)), lower(r.Text))
+	c.prove(all...)
+	if b := c.h.last(fact.Banned, fact.Unbanned); b != nil && b.Kind == fact.Banned {
+		c.prove(*b)
+		c.suggest("sapwood unban lets it in again.")
+	}
+	return true
+}
+
+// gone: it is not connected, and does not try.
+func (c *look) gone(ctx context.Context, src Sources) error {
+	end := c.h.last(fact.Disconnected, fact.TakenOver, fact.Connected)
+	switch {
+	case end == nil && !c.known && len(c.h) == 0:
+		c.say(Unknown, "never_seen", time.Time{}, "No client of this id has connected, or tried to, in the last %s.", span(window))
+		c.suggest("Compare the client id with the device's, letter by letter; sapwood clients lists those that are there.")
+		return nil
+	case end == nil:
+		c.say(Disconnected, "long_gone", c.s.Since, "It is not connected; how its last connection ended is older than what is remembered.")
+		return nil
+	case end.Kind == fact.Connected: // and no end: the broker did not see it
+		starts, err := src.Facts(ctx, fact.Query{Kinds: []fact.Kind{fact.Started}, From: end.At, Oldest: true, Limit: 1})
+		if err != nil {
+			return err
+		}
+		c.prove(*end)
+		if len(starts) > 0 {
+			c.say(Disconnected, "broker_restarted", starts[0].At, "It was connected when the broker stopped without a farewell, and has not come back since the broker started %s ago.", span(c.now.Sub(starts[0].At)))
+			c.prove(starts[0])
+			c.suggest("The device does not connect again by itself, or cannot reach the broker: look at its network and its client's reconnect setting.")
+			return nil
+		}
+		c.say(Disconnected, "unknown", end.At, "It is not connected; how its connection ended was not recorded.")
+		return nil
+	}
+	c.say(Disconnected, cmp.Or(end.Reason, "disconnected"), end.At, "It has been disconnected for %s: %s", span(c.now.Sub(end.At)), lower(end.Text))
+	c.prove(*end)
+	c.prove(c.h.since(end.At.Add(-time.Minute), fact.ProtocolError, fact.Stalled, fact.Limited, fact.Banned)...)
+	if advice := advices[end.Reason]; advice != "" {
+		c.suggest(advice)
+	}
+	if c.known && c.s.Queued > 0 {
+		c.suggest(fmt.Sprintf("Its session keeps %s for it.", plural(uint64(c.s.Queued), "message")))
+	}
+	return nil
+}
+
+// advices are what to do, by how a connection ended.
+var advices = map[string]string{
+	"keep_alive":      "The device or its link went away without a word: look at its power and its network.",
+	"connection_lost": "The link broke, or the device restarted: look at its network and its log.",
+	"taken_over":      "The same client id connected from elsewhere: if that was not the device itself, two devices share the id.",
+	"protocol_error":  "The device's client library breaks the protocol: the evidence says how; update it.",
+	"stalled":         "The device did not read what it was sent.",
+	"admin":           "Somebody disconnected it: sapwood audit tells who.",
+	"shutdown":        "The broker was stopped; the device has not come back since.",
+}
+
+// lower makes a sentence the second part of another.
+func lower(s string) string {
+	if s == "" {
+		return "no more is known."
+	}
+	if len(s) > 1 && s[1] >= 'A' && s[1] <= 'Z' { // an abbreviation
+		return s
+	}
+	return strings.ToLower(s[:1]) + s[1:]
+}
+
+// span writes a duration for people.
+func span(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return "less than a second"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+func times(n uint64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+func plural(n uint64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// quoted is a word for a shell.
+func quoted(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,283 @@
+package why
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/fleet/fact"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
+)
+
+// The verdicts on a message that a client did not get.
+const (
+	Received     Verdict = "received" // as far as the broker knows, it did
+	NotPublished Verdict = "not_published"
+	NotMatched   Verdict = "not_matched"
+	NotAllowed   Verdict = "not_allowed"
+	Lost         Verdict = "dropped"
+	Waiting      Verdict = "waiting"
+	Absent       Verdict = "absent" // it was not there, and nothing was kept for it
+)
+
+// Message tells why a client did not get the messages of a topic. Everything that can come between is looked at in the order of a
+// message's walk: published at all, matched, allowed, kept, sent.
+func (e *Engine) Message(ctx context.Context, name, client string) (Answer, error) {
+	if err := topic.ValidName(name); err != nil {
+		return Answer{}, err
+	}
+	h, err := e.history(ctx, client)
+	if err != nil {
+		return Answer{}, err
+	}
+	s, known, err := e.src.State(ctx, client)
+	if err != nil {
+		return Answer{}, err
+	}
+	t, published, err := e.src.Topic(ctx, name)
+	if err != nil {
+		return Answer{}, err
+	}
+	m := &message{look: look{id: client, now: e.now(), h: h, s: s, known: known}, topic: name, was: t, published: published}
+	if err := m.find(ctx, e.src); err != nil {
+		return Answer{}, err
+	}
+	m.a.Client, m.a.Topic = client, name
+	if m.a.Evidence == nil {
+		m.a.Evidence = []fact.Fact{}
+	}
+	if m.a.Suggestions == nil {
+		m.a.Suggestions = []string{}
+	}
+	return m.a, nil
+}
+
+// message is one look at a message that did not arrive.
+type message struct {
+	look
+	topic     string
+	was       Topic
+	published bool
+	by        Filter // the subscription that matches
+}
+
+func (m *message) find(ctx context.Context, src Sources) error {
+	if done, err := m.neverSent(ctx, src); done || err != nil {
+		return err
+	}
+	if m.nobody() || m.unmatched() {
+		return nil
+	}
+	ok, rule, why, err := src.MayReceive(ctx, m.id, m.topic)
+	if err != nil {
+		return err
+	}
+	switch {
+	case m.s.Quarantined:
+		m.say(NotAllowed, "quarantine", m.s.Since, "%s is in quarantine and receives nothing.", m.id)
+	case !ok:
+		m.say(NotAllowed, "denied", time.Time{}, "%s may not receive messages of %s: %s.", m.id, m.topic, strings.TrimSuffix(why, "."))
+		if rule != "" {
+			m.suggest(fmt.Sprintf("The rule is %q.", rule))
+		}
+		m.prove(m.about(fact.Denied, fact.Dropped)...)
+	case m.by.Rests:
+		m.say(NotAllowed, "rests", time.Time{}, "The subscription %s of %s rests: the rules do not allow it any more.", m.by.Filter, m.id)
+		m.prove(m.about(fact.SubscriptionRests)...)
+	case m.by.NoLocal && m.was.Publisher == m.id:
+		m.say(NotMatched, "no_local", m.was.Last, "%s published the message itself, and has subscribed to %s with No Local.", m.id, m.by.Filter)
+	case m.dropped():
+	case m.offline():
+	case m.waits():
+	default:
+		m.arrived()
+	}
+	return nil
+}
+
+// about are the facts of these kinds that are about the topic, newest first.
+func (m *message) about(kinds ...fact.Kind) (some history) {
+	for _, f := range m.h.since(time.Time{}, kinds...) {
+		if concerns(f.Topic, m.topic) {
+			some = append(some, f)
+		}
+	}
+	return some
+}
+
+// concerns tells whether a fact about a topic, a filter or a branch is also about a topic name.
+func concerns(about, name string) bool {
+	if _, inner, shared, err := topic.ParseShared(about); shared && err == nil {
+		about = inner
+	}
+	return about == name || topic.Match(about, name)
+}
+
+// neverSent: no message of that topic came, or those that came were refused.
+func (m *message) neverSent(ctx context.Context, src Sources) (bool, error) {
+	denied, err := src.Facts(ctx, fact.Query{Topic: m.topic, Kinds: []fact.Kind{fact.Denied}, From: m.now.Add(-window), Limit: 20})
+	if err != nil {
+		return false, err
+	}
+	for _, d := range denied {
+		if d.Detail["action"] != "publish" || d.At.Before(m.was.Last) {
+			continue
+		}
+		m.say(NotPublished, "publish_denied", d.At, "The message did not get into the broker: %s was not allowed to publish it, %s.", d.Client, times(max(d.Count, 1)))
+		m.prove(d)
+		m.suggest(fmt.Sprintf("sapwood acl explain %s %s tells the rule.", quoted(d.Client), quoted(m.topic)))
+		return true, nil
+	}
+	if m.published {
+		return false, nil
+	}
+	m.say(NotPublished, "never_published", time.Time{}, "No message was published to %s since the broker's counts began.", m.topic)
+	m.suggest("Compare the topic with the publisher's, letter by letter; sapwood topics lists those that are there.")
+	return true, nil
+}
+
+// nobody: there is no session that could have got it.
+func (m *message) nobody() bool {
+	if m.known {
+		return false
+	}
+	switch end := m.h.last(fact.SessionEnded, fact.Disconnected, fact.Connected, fact.Refused); {
+	case end == nil:
+		m.say(Absent, "never_seen", time.Time{}, "There is no client %s, and none has connected in the last %s.", m.id, span(window))
+	case end.Kind == fact.Refused:
+		m.say(Absent, "refused", end.At, "There is no client %s: its connection was refused, %s ago: %s", m.id, span(m.now.Sub(end.At)), lower(end.Text))
+		m.prove(*end)
+	default:
+		m.say(Absent, cmp.Or(end.Reason, "session_ended"), end.At, "%s is not connected and has no session that would keep messages for it, since %s ago: %s", m.id, span(m.now.Sub(end.At)), lower(end.Text))
+		m.prove(*end)
+		m.suggest("With a session expiry (MQTT 5) or clean session 0, and QoS 1, the broker keeps messages for a client that is away.")
+	}
+	return true
+}
+
+// unmatched: no subscription of the client matches the topic.
+func (m *message) unmatched() bool {
+	for _, f := range m.s.Filters {
+		if !concerns(f.Filter, m.topic) {
+			continue
+		}
+		if m.by.Filter == "" || f.QoS > m.by.QoS || m.by.Rests {
+			m.by = f
+		}
+	}
+	if m.by.Filter != "" {
+		return false
+	}
+	m.say(NotMatched, "no_subscription", time.Time{}, "No subscription of %s matches %s.", m.id, m.topic)
+	for _, f := range m.about(fact.Subscribed, fact.Unsubscribed) {
+		switch {
+		case f.Kind == fact.Unsubscribed:
+			m.say(NotMatched, "unsubscribed", f.At, "%s has unsubscribed from %s, %s ago.", m.id, f.Topic, span(m.now.Sub(f.At)))
+		case f.Code >= 0x80:
+			m.say(NotMatched, "subscription_refused", f.At, "The subscription of %s to %s was refused: %s", m.id, f.Topic, lower(f.Text))
+		default:
+			continue
+		}
+		m.prove(f)
+		return true
+	}
+	if near := nearest(m.topic, m.s.Filters); near != "" {
+		m.suggest(fmt.Sprintf("It has subscribed to %s, which is nearly that.", near))
+	} else {
+		m.suggest(fmt.Sprintf("It has %s; sapwood clients show %s lists them.", plural(uint64(len(m.s.Filters)), "subscription"), quoted(m.id)))
+	}
+	return true
+}
+
+// nearest is a filter that matches the topic but for case, a slash at an end or a wildcard at its own level.
+func nearest(name string, filters []Filter) string {
+	plain := strings.Trim(strings.ToLower(name), "/")
+	for _, f := range filters {
+		inner := f.Filter
+		if _, rest, shared, err := topic.ParseShared(inner); shared && err == nil {
+			inner = rest
+		}
+		like := strings.Trim(strings.ToLower(inner), "/")
+		if topic.ValidFilter(like) == nil && topic.Match(like, plain) || strings.HasPrefix(name, "$") && topic.Match(like, name[1:]) {
+			return f.Filter
+		}
+	}
+	return ""
+}
+
+// late is how old a drop may be beyond the last message and still be about it.
+const late = time.Minute
+
+// dropped: it was for the client, and did not reach it.
+func (m *message) dropped() bool {
+	d := m.about(fact.Dropped)
+	if len(d) == 0 || d[0].At.Before(m.was.Last.Add(-late)) {
+		return false
+	}
+	m.say(Lost, cmp.Or(d[0].Reason, "dropped"), d[0].At, "The message was dropped: %s", lower(d[0].Text))
+	m.prove(d...)
+	return true
+}
+
+// offline: what is sent at QoS 0 reaches only those that are there.
+func (m *message) offline() bool {
+	if m.s.Connected || min(m.by.QoS, m.was.QoS) > 0 {
+		return false
+	}
+	at := "the message was published at QoS 0"
+	if m.was.QoS > 0 {
+		at = "its subscription has QoS 0, which downgrades the message"
+	}
+	m.say(Absent, "offline", m.s.Since, "%s is not connected since %s ago, and %s: nothing was kept for it.", m.id, span(m.now.Sub(m.s.Since)), at)
+	m.suggest("Subscribe, and publish, at QoS 1 to have messages kept while the client is away.")
+	if d := m.h.last(fact.Disconnected); d != nil {
+		m.prove(*d)
+	}
+	return true
+}
+
+// waits: it stands in the queue.
+func (m *message) waits() bool {
+	if m.s.Queued == 0 || min(m.by.QoS, m.was.QoS) == 0 {
+		return false
+	}
+	what := fmt.Sprintf("%s are in flight and not acknowledged, the oldest for %s", plural(uint64(m.s.Inflight), "message"), span(m.s.Oldest))
+	if !m.s.Connected {
+		what = fmt.Sprintf("it is disconnected since %s ago", span(m.now.Sub(m.s.Since)))
+	}
+	m.say(Waiting, "queued", m.was.Last, "The message may still wait: %s are in the queue of %s, and %s.", plural(uint64(m.s.Queued), "message"), m.id, what)
+	m.suggest(fmt.Sprintf("sapwood sessions queue %s shows what waits.", quoted(m.id)))
+	return true
+}
+
+// arrived: all went well as far as the broker can see.
+func (m *message) arrived() {
+	if on := m.h.last(fact.Connected); on != nil && m.was.Last.Before(on.At) {
+		if ended := m.h.last(fact.SessionCreated); ended != nil && m.was.Last.Before(ended.At) {
+			m.say(Absent, "too_late", on.At, "The last message of %s was published %s ago, before the session of %s was there.", m.topic, span(m.now.Sub(m.was.Last)), m.id)
+			m.prove(*ended)
+			m.suggest("Publish it retained, so that whoever subscribes later gets the last one.")
+			return
+		}
+	}
+	for _, f := range m.about(fact.Subscribed) {
+		if f.At.After(m.was.Last) && f.Topic == m.by.Filter {
+			m.say(NotMatched, "too_late", f.At, "The last message of %s was published %s ago, before %s subscribed to %s.", m.topic, span(m.now.Sub(m.was.Last)), m.id, m.by.Filter)
+			m.prove(f)
+			m.suggest("Publish it retained, so that whoever subscribes later gets the last one.")
+			return
+		}
+		break
+	}
+	how := "was sent to it"
+	if min(m.by.QoS, m.was.QoS) > 0 {
+		how = "was sent to it and acknowledged"
+	}
+	m.say(Received, "received", m.was.Last, "As far as the broker knows %s did get it: it has subscribed to %s, and the last message of %s, %s ago, %s.", m.id, m.by.Filter, m.topic, span(m.now.Sub(m.was.Last)), how)
+	if strings.HasPrefix(m.by.Filter, "$share/") {
+		m.say(Received, "shared", m.was.Last, "%s shares %s with others: each message goes to one of them.", m.id, m.by.Filter)
+	}
+	m.suggest(fmt.Sprintf("sapwood trace %s shows what goes to the device.", quoted(m.id)))
+}
