@@ -52,9 +52,9 @@ type Options[S, R, C any] struct {
 	Accounts Accounts // nil = nothing of them is stored
 	Policy   Policy
 
-	Facts Facts               // what happened; nil = nobody records it
-	Live  map[string]Producer // what pages can watch beside events, by the name of the event: stats, load
-	Tracer   Tracer // nil = there is no broker
+	Facts  Facts               // what happened; nil = nobody records it
+	Live   map[string]Producer // what pages can watch beside events, by the name of the event: stats, load
+	Tracer Tracer              // nil = there is no broker
 }
 
 // API is a running API. Its methods may be called from any goroutine.
