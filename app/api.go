@@ -30,11 +30,14 @@ func (a *App) openAPI(context.Context) error {
 		dir = a.cfg.Data
 	}
 	var err error
-	s.access, err = access.Open(access.Options{Dir: dir, Password: os.Getenv(EnvAdminPassword), Logger: a.log})
+	s.access, err = access.Open(access.Options{
+		Dir: dir, Password: os.Getenv(EnvAdminPassword), Store: a.people.db.Access(), Config: a.cfg.HTTP.access(), Logger: a.log,
+	})
 	if err != nil {
 		return CannotStore(a.cfg.Data, err)
 	}
-	o := options{Access: s.access, Status: a.overview, Doors: api.Doors{Listeners: a.doors.status, Backends: a.doors.backends}, Logger: a.log, Accounts: a.people.accounts}
+	a.open.add("access", s.access.Close)
+	o := options{Access: s.access, Version: Version, Status: a.overview, Doors: api.Doors{Listeners: a.doors.status, Backends: a.doors.backends}, Logger: a.log, Accounts: a.people.accounts}
 	if a.disk != nil {
 		o.Engine = backedUp{a.disk, a.people.db}
 	}
