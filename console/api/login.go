@@ -141,7 +141,7 @@ func slowed(err error) bool {
 
 // noteLogin writes down a login. A name that there is not may be a password in the wrong field.
 func (o *accessOf) noteLogin(ctx context.Context, v *visit, user string, err error) {
-	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), Operation: "login", From: v.from, Status: http.StatusOK, Outcome: access.Done}
+	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), Operation: "login", Target: "/login", From: v.from, Status: http.StatusOK, Outcome: access.Done}
 	if _, missing := o.Operator(user); missing == nil {
 		e.By, e.Kind = user, access.KindOperator
 	}
