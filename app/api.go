@@ -3,12 +3,14 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
 )
@@ -37,7 +39,11 @@ func (a *App) openAPI(context.Context) error {
 		return CannotStore(a.cfg.Data, err)
 	}
 	a.open.add("access", s.access.Close)
-	o := options{Access: s.access, Version: Version, Status: a.overview, Doors: api.Doors{Listeners: a.doors.status, Backends: a.doors.backends}, Logger: a.log, Accounts: a.people.accounts}
+	proxies, err := proxy.ParseTrusted(a.cfg.HTTP.MQTT.Proxy.Trusted)
+	if err != nil {
+		return fmt.Errorf("http.mqtt.proxy: %w", err)
+	}
+	o := options{Access: s.access, Version: Version, Proxies: proxies, Status: a.overview, Doors: api.Doors{Listeners: a.doors.status, Backends: a.doors.backends}, Logger: a.log, Accounts: a.people.accounts}
 	if a.disk != nil {
 		o.Engine = backedUp{a.disk, a.people.db}
 	}

@@ -127,7 +127,7 @@ type HTTPMQTT struct {
 	Anonymous bool     `yaml:"anonymous" doc:"Let clients in without authentication on an address that other machines can reach."`
 	Origins   []string `yaml:"origins" doc:"Sites whose pages may connect beside the own host: https://host[:port], or * for all."`
 	Backends  []string `yaml:"authentication" doc:"The backends that are asked who a client is, in this order; empty = those of authentication.chain."`
-	Proxy     Proxy    `yaml:"proxy" doc:"Proxies in front of it."`
+	Proxy     Proxy    `yaml:"proxy" doc:"Proxies in front of the HTTP side; the API believes them too."`
 }
 
 // Log is what the process says about itself.

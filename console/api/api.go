@@ -1,7 +1,6 @@
 // Package api is Sapwood's public HTTP API under /api/v1: plain functions behind OpenAPI 3.1, errors as problem
-// details (RFC 9457). It authenticates every request, asks whether the
-// caller may send it, writes down what changes, and uses what it shows and does through the interfaces that it is
-// handed: it knows no engine and no broker.
+// details (RFC 9457). It authenticates every request, asks whether its caller may send it, writes down what changes, and
+// uses what it shows and does through the interfaces that it is handed: it knows no engine and no broker.
 package api
 
 import (
@@ -17,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
 )
 
@@ -43,8 +43,9 @@ type Options[S, R, C any] struct {
 	Logger *slog.Logger
 
 	Version  string
-	Facts    Recorder // is told what is done; nil = nobody
-	Accounts Accounts // nil = nothing of them is stored
+	Facts    Recorder      // is told what is done; nil = nobody
+	Proxies  proxy.Trusted // whose X-Forwarded-For is believed
+	Accounts Accounts      // nil = nothing of them is stored
 	Policy   Policy
 }
 
@@ -95,7 +96,8 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})
-	a.guard = newGuard(o.Access, mux, &auditor{who: o.Access, mux: mux, ids: a.describe(), facts: o.Facts, log: a.log, often: map[string]*recent{}}, a.log)
+	audit := &auditor{who: o.Access, mux: mux, ids: a.describe(), facts: o.Facts, log: a.log, often: map[string]*recent{}}
+	a.guard = newGuard(o.Access, mux, o.Proxies, audit)
 	return a
 }
 

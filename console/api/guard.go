@@ -3,15 +3,16 @@ package api
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math"
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
 )
 
@@ -47,12 +48,12 @@ type guard struct {
 	mux     *router
 	permits *permits
 	foreign *http.CrossOriginProtection
+	proxies proxy.Trusted // whose X-Forwarded-For is believed
 	audit   *auditor
-	log     *slog.Logger
 }
 
-func newGuard(who *access.Access, mux *router, audit *auditor, log *slog.Logger) *guard {
-	return &guard{who, mux, newPermits(), http.NewCrossOriginProtection(), audit, log}
+func newGuard(who *access.Access, mux *router, proxies proxy.Trusted, audit *auditor) *guard {
+	return &guard{who, mux, newPermits(), http.NewCrossOriginProtection(), proxies, audit}
 }
 
 // visit is a request that was let in.
@@ -119,9 +120,10 @@ func (g *guard) protect(n Need, next http.Handler) http.Handler {
 
 // admit passes a request on if who sent it has what it needs.
 func (g *guard) admit(w http.ResponseWriter, r *http.Request, need Need, next http.HandlerFunc) {
-	from, _, err := net.SplitHostPort(r.RemoteAddr)
+	from, err := g.from(r)
 	if err != nil {
-		from = r.RemoteAddr
+		problem(w, http.StatusBadRequest, err.Error())
+		return
 	}
 	v := &visit{from: from, cookie: cookieOf(r)}
 	// A browser that knows a password must not act on behalf of another site's page.
@@ -151,6 +153,19 @@ func (g *guard) admit(w http.ResponseWriter, r *http.Request, need Need, next ht
 		defer release()
 	}
 	next(w, r.WithContext(ctx))
+}
+
+// from is the address that a request comes from.
+func (g *guard) from(r *http.Request) (string, error) {
+	conn, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr, nil
+	}
+	at, err := g.proxies.ForwardedFor(conn.Addr().Unmap(), r.Header.Values("X-Forwarded-For"))
+	if err != nil {
+		return "", err
+	}
+	return at.Unmap().String(), nil
 }
 
 // authenticate finds out who sent a request; of one that is open to everybody, only which session it comes with.

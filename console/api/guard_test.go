@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 )
@@ -122,7 +123,7 @@ func TestPermissions(t *testing.T) {
 		stub.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	}
 	audit := &auditor{who: g.who, mux: stub, ids: real.audit.ids, log: g.api.log, often: map[string]*recent{}}
-	guard := newGuard(g.who, stub, audit, g.api.log)
+	guard := newGuard(g.who, stub, nil, audit)
 
 	callers := map[string]func(*http.Request){
 		"viewer":   func(r *http.Request) { r.SetBasicAuth("vera", "password of vera") },
@@ -341,4 +342,26 @@ func TestSensitive(t *testing.T) {
 	g.send("GET", "/me", "", 401, g.page(other)...)
 	g.send("GET", "/me", "", 200, g.page(resp.Cookies()[0])...)
 	g.send("PUT", "/me/password", `{"old_password":"x","password":"another one"}`, 403, "Authorization", "Bearer "+g.key("k", "admin"), "Content-Type", "application/json")
+}
+
+// What a proxy that is trusted says of the address counts; what others say does not.
+func TestForwarded(t *testing.T) {
+	g := atGate(t, access.Config{})
+	f := func(networks []string, forwarded, want string) {
+		t.Helper()
+		trusted, err := proxy.ParseTrusted(networks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.s.Config.Handler = New(Options[state, found, found]{Access: g.who, Accounts: g.known, Proxies: trusted})
+		g.send("POST", "/auth/cache/flush", "", 200, "Authorization", "Bearer "+g.key(strings.ReplaceAll(forwarded, ":", "_")+strings.Join(networks, " "), "admin"), "X-Forwarded-For", forwarded)
+		if got := g.entries()[0].From; got != want {
+			t.Errorf("%s by %v: %s, want %s", forwarded, networks, got, want)
+		}
+	}
+	f(nil, "192.0.2.7", "127.0.0.1")
+	f([]string{"127.0.0.1"}, "192.0.2.7", "192.0.2.7")
+	f([]string{"127.0.0.1"}, "192.0.2.9, 192.0.2.7", "192.0.2.7")
+	f([]string{"127.0.0.1"}, "2001:db8::1", "2001:db8::1")
+	g.send("GET", "/me", "", 400, "X-Forwarded-For", "nonsense")
 }
