@@ -3,12 +3,14 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
 	"github.com/sapwood-mqtt/sapwood/fleet/canary"
@@ -31,11 +33,19 @@ func (a *App) openAPI(context.Context) error {
 		dir = a.cfg.Data
 	}
 	var err error
-	s.access, err = access.Open(access.Options{Dir: dir, Password: os.Getenv(EnvAdminPassword), Logger: a.log})
+	s.access, err = access.Open(access.Options{
+		Dir: dir, Password: os.Getenv(EnvAdminPassword), Store: a.people.db.Access(), Config: a.cfg.HTTP.access(), Logger: a.log,
+	})
 	if err != nil {
 		return CannotStore(a.cfg.Data, err)
 	}
 	o := options{Access: s.access, Status: a.overview, Doors: api.Doors{Listeners: a.doors.status, Backends: a.doors.backends}, Canaries: func() canary.Report { return a.canary.Report() }, Logger: a.log, Accounts: a.people.accounts}
+	a.open.add("access", s.access.Close)
+	proxies, err := proxy.ParseTrusted(a.cfg.HTTP.MQTT.Proxy.Trusted)
+	if err != nil {
+		return fmt.Errorf("http.mqtt.proxy: %w", err)
+	}
+	o := options{Access: s.access, Version: Version, Proxies: proxies, Status: a.overview, Doors: api.Doors{Listeners: a.doors.status, Backends: a.doors.backends}, Logger: a.log, Accounts: a.people.accounts}
 	if a.disk != nil {
 		o.Engine = backedUp{a.disk, a.people.db}
 	}

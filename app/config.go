@@ -19,6 +19,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/transport/acme"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/fleet/canary"
+	"github.com/sapwood-mqtt/sapwood/console/api/access"
 )
 
 // Config is everything that can be set: one tree of everybody's sections. A section lives with the
@@ -28,7 +29,7 @@ type Config struct {
 	Durability     Durability      `yaml:"durability" reload:"restart" enum:"fsync,process,memory"`
 	Storage        disk.Config     `yaml:"storage" reload:"restart" doc:"How the disk is used, with durability fsync and process."`
 	Listeners      []Listener      `yaml:"listeners" doc:"Where MQTT clients connect."`
-	HTTP           HTTP            `yaml:"http" reload:"restart" doc:"The HTTP side: /healthz and /readyz for everybody, the API under /api/v1 for the user admin."`
+	HTTP           HTTP            `yaml:"http" reload:"restart" doc:"The HTTP side: /healthz and /readyz for everybody, the console, and the API under /api/v1 for operators and keys."`
 	ACME           acme.Config     `yaml:"acme" reload:"restart" doc:"Certificates from an authority such as Let's Encrypt, for those that say tls.acme."`
 	Authentication Authentication  `yaml:"authentication" doc:"Who may connect."`
 	Authorization  acl.Config      `yaml:"authorization" doc:"What clients may do. Rules that are stored by the API hold beside these."`
@@ -108,8 +109,21 @@ func (l *Listener) name() string { return cmp.Or(l.Name, l.Address) }
 type HTTP struct {
 	Address   string              `yaml:"address" doc:"host:port, where port 0 takes a free one; off for no HTTP at all."`
 	TLS       transport.TLSConfig `yaml:"tls" doc:"Encryption, where a certificate is given."`
+	Rate      access.Rate         `yaml:"rate" doc:"How often the API may be called."`
+	Sessions  access.Sessions     `yaml:"sessions" doc:"How long a login of the console lasts."`
+	Audit     access.Auditing     `yaml:"audit" doc:"The log of what was changed by the API; it is kept in the database."`
 	MQTT      HTTPMQTT            `yaml:"mqtt" doc:"MQTT over WebSocket on the path /mqtt of the HTTP side."`
 	Plaintext bool                `yaml:"plaintext" doc:"Answer without TLS on an address that other machines can reach, where whoever listens in learns the API's passwords and keys."`
+}
+
+func defaultHTTP() HTTP {
+	who := access.DefaultConfig()
+	return HTTP{Address: "127.0.0.1:8083", Rate: who.Rate, Sessions: who.Sessions, Audit: who.Audit, MQTT: HTTPMQTT{Enabled: true}}
+}
+
+// access is what is set of who may use the API.
+func (h *HTTP) access() access.Config {
+	return access.Config{Rate: h.Rate, Sessions: h.Sessions, Audit: h.Audit}
 }
 
 // HTTPMQTT is MQTT over WebSocket on the HTTP side.
@@ -118,7 +132,7 @@ type HTTPMQTT struct {
 	Anonymous bool     `yaml:"anonymous" doc:"Let clients in without authentication on an address that other machines can reach."`
 	Origins   []string `yaml:"origins" doc:"Sites whose pages may connect beside the own host: https://host[:port], or * for all."`
 	Backends  []string `yaml:"authentication" doc:"The backends that are asked who a client is, in this order; empty = those of authentication.chain."`
-	Proxy     Proxy    `yaml:"proxy" doc:"Proxies in front of it."`
+	Proxy     Proxy    `yaml:"proxy" doc:"Proxies in front of the HTTP side; the API believes them too."`
 }
 
 // Log is what the process says about itself.
@@ -139,7 +153,7 @@ func DefaultConfig() Config {
 		Durability:     Fsync,
 		Storage:        disk.DefaultConfig(),
 		Listeners:      []Listener{defaultListener("127.0.0.1:1883")},
-		HTTP:           HTTP{Address: "127.0.0.1:8083", MQTT: HTTPMQTT{Enabled: true}},
+		HTTP:           defaultHTTP(),
 		ACME:           acme.DefaultConfig(),
 		Authentication: defaultAuthentication(),
 		Authorization:  acl.DefaultConfig(),

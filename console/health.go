@@ -46,7 +46,7 @@ func Handler(ready func() error, api func() http.Handler) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		fail(w, http.StatusNotFound, "there are /healthz, /readyz and /api/v1 here")
 	})
-	return mux
+	return secured(mux)
 }
 
 func ok(w http.ResponseWriter) {

@@ -43,6 +43,9 @@ type commands struct {
 	Bans       manage.BansCmd       `cmd:"" group:"live" help:"List who is kept out, or in quarantine."`
 	Quarantine manage.QuarantineCmd `cmd:"" group:"live" help:"Keep clients apart."`
 	Trace      manage.TraceCmd      `cmd:"" group:"live" help:"Show packets of a client, a topic or an address, as they pass or passed."`
+	Operators  manage.OperatorsCmd  `cmd:"" group:"api" help:"List and change who may use the API and the console."`
+	Keys       manage.KeysCmd       `cmd:"" group:"api" help:"List, create and revoke keys for programs."`
+	Audit      manage.AuditCmd      `cmd:"" group:"api" help:"Show who changed what by the API."`
 	Config     configCmd            `cmd:"" group:"settings" help:"Check, describe and explain the configuration."`
 	Import     importCmd            `cmd:"" group:"settings" help:"Turn the configuration of another broker into one of Sapwood."`
 	Store      storeCmd             `cmd:"" group:"data" help:"Check, measure, compact and export what is kept on disk."`
@@ -117,6 +120,7 @@ func newParser(std *streams) *kong.Kong {
 			{Key: "use", Title: "Run it and try it:"},
 			{Key: "who", Title: "Who may connect, and what they may do:"},
 			{Key: "live", Title: "Who is connected:"},
+			{Key: "api", Title: "Who may use the API and the console:"},
 			{Key: "settings", Title: "Settings:"},
 			{Key: "data", Title: "What is kept on disk:"},
 			{Key: "more", Title: "More:"},

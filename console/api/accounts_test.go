@@ -350,14 +350,16 @@ func TestNoAccounts(t *testing.T) {
 // meanwhile is accounts in which somebody else makes a user right after a request has found none.
 type meanwhile struct {
 	*accounts.Accounts
-	made *accounts.User
+	made   *accounts.User
+	looked bool // by the audit log, before the request
 }
 
 func (m *meanwhile) User(ctx context.Context, name string) (accounts.User, error) {
 	u, err := m.Accounts.User(ctx, name)
-	if errors.Is(err, accounts.ErrNotFound) {
+	if errors.Is(err, accounts.ErrNotFound) && m.looked {
 		err = errors.Join(err, m.Apply(ctx, []accounts.Change{{User: m.made}}, nil))
 	}
+	m.looked = true
 	return u, err
 }
 
@@ -384,7 +386,7 @@ func TestPutMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.s.Config.Handler = New(Options[state, found, found]{Access: who, Status: func() Overview { return Overview{} }, Accounts: &meanwhile{d.known, &u}})
+	d.s.Config.Handler = New(Options[state, found, found]{Access: who, Status: func() Overview { return Overview{} }, Accounts: &meanwhile{Accounts: d.known, made: &u}})
 	d.ask("PUT", "/users/ann", `{"note":"n"}`, 409, "is there already")
 	if got, err := d.known.User(t.Context(), "ann"); err != nil || got.Password == "" {
 		t.Errorf("%+v, %v", got, err)

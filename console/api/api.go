@@ -1,25 +1,22 @@
 // Package api is Sapwood's public HTTP API under /api/v1: plain functions behind OpenAPI 3.1, errors as problem
-// details (RFC 9457). It authenticates every request, and uses what it shows and does through the interfaces that it is
-// handed: it knows no engine and no broker.
+// details (RFC 9457). It authenticates every request, asks whether its caller may send it, writes down what changes, and
+// uses what it shows and does through the interfaces that it is handed: it knows no engine and no broker.
 package api
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"io"
 	"log/slog"
-	"math"
-	"net"
 	"net/http"
 	"reflect"
-	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
 	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 )
@@ -50,6 +47,10 @@ type Options[S, R, C any] struct {
 
 	Reasons  Reasons  // nil = nobody can tell
 	Accounts Accounts // nil = nothing of them is stored
+	Version  string
+	Facts    Recorder      // is told what is done; nil = nobody
+	Proxies  proxy.Trusted // whose X-Forwarded-For is believed
+	Accounts Accounts      // nil = nothing of them is stored
 	Policy   Policy
 
 	Facts  Facts               // what happened; nil = nobody records it
@@ -59,9 +60,9 @@ type Options[S, R, C any] struct {
 
 // API is a running API. Its methods may be called from any goroutine.
 type API struct {
-	handler http.Handler
-	doc     *huma.OpenAPI
-	log     *slog.Logger
+	guard *guard
+	doc   *huma.OpenAPI
+	log   *slog.Logger
 
 	mu      sync.Mutex
 	tasks   map[string]bool // the long ones that run, by name
@@ -78,7 +79,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 		a.log = slog.New(slog.DiscardHandler)
 	}
 	a.ending, a.end = context.WithCancel(context.Background())
-	mux := http.NewServeMux()
+	mux := &router{ServeMux: http.NewServeMux()}
 	// The types of an engine may be called as ours are.
 	engine := reflect.TypeFor[S]().PkgPath()
 	h := humago.New(mux, config(func(t reflect.Type, hint string) string {
@@ -106,15 +107,12 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerEvents(a, h, o.Facts)
 	registerLive(a, h, o.Live, o.Facts)
 	registerTraces(a, h, o.Tracer)
+	registerAccess(a, h, o.Access, o.Version)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})
-	// A browser that knows the password must not act on behalf of another site's page.
-	foreign := http.NewCrossOriginProtection()
-	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		problem(w, http.StatusForbidden, "the request comes from another site's page")
-	}))
-	a.handler = guard(o.Access, foreign.Handler(mux))
+	audit := &auditor{who: o.Access, mux: mux, ids: a.describe(), facts: o.Facts, log: a.log, often: map[string]*recent{}}
+	a.guard = newGuard(o.Access, mux, o.Proxies, audit)
 	return a
 }
 
@@ -131,10 +129,11 @@ func config(namer func(reflect.Type, string) string) huma.Config {
 	c.Transformers = append(c.Transformers, withoutValues)
 	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", namer)
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"basic": {Type: "http", Scheme: "basic", Description: "The user admin."},
-		"key":   {Type: "http", Scheme: "bearer", Description: "A key, such as the one in local.key of the data directory."},
+		"basic":   {Type: "http", Scheme: "basic", Description: "An operator, such as admin."},
+		"key":     {Type: "http", Scheme: "bearer", Description: "A key that was made by POST " + prefix + "/keys, or the one in local.key of the data directory."},
+		"session": {Type: "apiKey", In: "cookie", Name: "sapwood", Description: "The cookie of POST " + prefix + "/login; its name ends in the port, as in sapwood-8083."},
 	}
-	c.Security = []map[string][]string{{"basic": {}}, {"key": {}}}
+	c.Security = []map[string][]string{{"basic": {}}, {"key": {}}, {"session": {}}}
 	return c
 }
 
@@ -148,13 +147,42 @@ func withoutValues(_ huma.Context, _ string, v any) (any, error) {
 	return v, nil
 }
 
+// describe writes into the description of each operation what it needs, and returns the ids of operations by pattern.
+func (a *API) describe() map[string]string {
+	ids, needs := map[string]string{}, newPermits()
+	for path, item := range a.doc.Paths {
+		for method, op := range map[string]*huma.Operation{
+			http.MethodGet: item.Get, http.MethodPut: item.Put, http.MethodPost: item.Post, http.MethodDelete: item.Delete, http.MethodPatch: item.Patch,
+		} {
+			if op == nil {
+				continue
+			}
+			ids[method+" "+path] = op.OperationID
+			need := needs.of(method, strings.TrimPrefix(path, prefix))
+			if op.Extensions == nil {
+				op.Extensions = map[string]any{}
+			}
+			op.Extensions["x-needs"] = need.String()
+			if need.Open {
+				op.Security = []map[string][]string{}
+			}
+		}
+	}
+	return ids
+}
+
 // refusals are what every operation may answer.
 func refusals() []int {
-	return []int{http.StatusUnauthorized, http.StatusTooManyRequests, http.StatusServiceUnavailable}
+	return []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable}
 }
 
 // ServeHTTP answers what is under /api.
-func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.guard.ServeHTTP(w, r) }
+
+// Protect is next for those who may do something to a resource, as one of Permissions; it is for what is served beside the API.
+func (a *API) Protect(resource string, l access.Level, next http.Handler) http.Handler {
+	return a.guard.protect(Need{Resource: resource, Level: l, Declared: true}, next)
+}
 
 // OpenAPI is the description of the API, as /api/v1/openapi.json gives it.
 func (a *API) OpenAPI() ([]byte, error) { return a.doc.MarshalJSON() }
@@ -197,50 +225,4 @@ func (a *API) begin(ctx context.Context, name string) (context.Context, func(), 
 		a.mu.Unlock()
 		a.left.Done()
 	}, nil
-}
-
-// guard lets nobody in who is not allowed to.
-func guard(who *access.Access, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		from, _, err := net.SplitHostPort(r.RemoteAddr)
-		if err != nil {
-			from = r.RemoteAddr
-		}
-		err = who.Check(r.Header.Get("Authorization"), from)
-		var slow *access.SlowError
-		switch {
-		case err == nil:
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), caller{}, userOf(r.Header.Get("Authorization")))))
-		case errors.As(err, &slow):
-			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(slow.Wait.Seconds()))))
-			problem(w, http.StatusTooManyRequests, err.Error())
-		case errors.Is(err, access.ErrBusy):
-			w.Header().Set("Retry-After", "1")
-			problem(w, http.StatusServiceUnavailable, err.Error())
-		default:
-			w.Header().Set("WWW-Authenticate", `Basic realm="sapwood", charset="UTF-8"`)
-			problem(w, http.StatusUnauthorized, err.Error())
-		}
-	})
-}
-
-// caller is the key of the request's user in its context.
-type caller struct{}
-
-// callerOf names who sent a request that was let in.
-func callerOf(ctx context.Context) string {
-	by, _ := ctx.Value(caller{}).(string)
-	return by
-}
-
-// userOf names the user of a request that was let in.
-func userOf(authorization string) string {
-	scheme, rest, _ := strings.Cut(authorization, " ")
-	if strings.EqualFold(scheme, "basic") {
-		if text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(rest)); err == nil {
-			user, _, _ := strings.Cut(string(text), ":")
-			return "API user " + user
-		}
-	}
-	return "API key"
 }

@@ -63,7 +63,7 @@ func serveWithin(t *testing.T, e Engine[state, found, found], deadline time.Dura
 	})
 	r := httptest.NewRequest("GET", "/", nil)
 	r.SetBasicAuth("admin", right)
-	if err := who.Check(r.Header.Get("Authorization"), "127.0.0.1"); err != nil {
+	if _, err := who.Authorization(t.Context(), r.Header.Get("Authorization"), "127.0.0.1"); err != nil {
 		t.Fatal(err)
 	}
 	s := httptest.NewUnstartedServer(a)

@@ -2,7 +2,11 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -75,6 +79,21 @@ type ConfigReload struct {
 	Files    []string        `json:"files,omitempty" doc:"Files besides, such as certificates, whose new contents were refused, and why; the old ones go on."`
 }
 
+// marked is a body with an ETag that follows from it.
+type marked[T any] struct {
+	ETag string `header:"ETag"`
+	Body T
+}
+
+func mark[T any](body T) (*marked[T], error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, huma.Error500InternalServerError(err.Error())
+	}
+	sum := sha256.Sum256(text)
+	return &marked[T]{strconv.Quote(hex.EncodeToString(sum[:8])), body}, nil
+}
+
 // registerConfig adds what is about the configuration.
 func registerConfig(h huma.API, c Configuration) {
 	op := func(id, method, path, summary string) huma.Operation {
@@ -103,7 +122,7 @@ func registerConfig(h huma.API, c Configuration) {
 			return explain(in.Key)
 		})
 
-	judge := func(file []byte) (*answer[ConfigCheck], error) {
+	judge := func(file []byte) (*marked[ConfigCheck], error) {
 		if c == nil {
 			return nil, huma.Error404NotFound("this process was not started from a configuration")
 		}
@@ -111,23 +130,36 @@ func registerConfig(h huma.API, c Configuration) {
 		if err != nil {
 			return nil, huma.Error503ServiceUnavailable(err.Error())
 		}
-		return &answer[ConfigCheck]{result}, nil
+		return mark(result)
 	}
 	huma.Register(h, op("config-pending", http.MethodGet, "/config/check", "What a reload would change now"),
-		func(context.Context, *struct{}) (*answer[ConfigCheck], error) { return judge(nil) })
+		func(context.Context, *struct{}) (*marked[ConfigCheck], error) { return judge(nil) })
 	check := op("config-check", http.MethodPost, "/config/check", "What would change if this were the configuration file; nothing is applied")
 	check.MaxBodyBytes = 2 << 20
 	huma.Register(h, check, func(_ context.Context, in *struct {
 		RawBody []byte `contentType:"application/yaml"`
 	},
-	) (*answer[ConfigCheck], error) {
+	) (*marked[ConfigCheck], error) {
 		return judge(in.RawBody)
 	})
 
 	reload := op("config-reload", http.MethodPost, "/config/reload", "Read the configuration again and apply it without a restart, or change nothing if something is wrong with it")
-	huma.Register(h, reload, func(ctx context.Context, _ *struct{}) (*answer[ConfigReload], error) {
+	reload.Errors = append(reload.Errors, http.StatusPreconditionFailed)
+	huma.Register(h, reload, func(ctx context.Context, in *struct {
+		IfMatch string `header:"If-Match" doc:"The ETag of GET /config/check: what is applied has to be what was shown there."`
+	},
+	) (*answer[ConfigReload], error) {
 		if c == nil {
 			return nil, huma.Error404NotFound("this process was not started from a configuration")
+		}
+		if in.IfMatch != "" && in.IfMatch != "*" {
+			now, err := judge(nil)
+			if err != nil {
+				return nil, err
+			}
+			if now.ETag != in.IfMatch {
+				return nil, huma.Error412PreconditionFailed("the files have changed since they were looked at; look again")
+			}
 		}
 		result, err := c.Reload(ctx, callerOf(ctx))
 		if err != nil {

@@ -18,6 +18,19 @@ func (o *accountsOf) registerGroups(h huma.API) {
 			}
 			return &answer[[]accounts.Group]{list}, failure(err)
 		})
+	huma.Register(h, operation("group", http.MethodGet, "/groups/{name}", "groups", "One group", http.StatusNotFound),
+		func(ctx context.Context, in *Named) (*tagged[accounts.Group], error) {
+			list, err := o.Groups(ctx)
+			if err != nil {
+				return nil, failure(err)
+			}
+			for _, g := range list {
+				if g.Name == in.Name {
+					return tag(g.Revision, g), nil
+				}
+			}
+			return nil, missing("group", in.Name)
+		})
 	huma.Register(h, operation("group-put", http.MethodPut, "/groups/{name}", "groups", "Create a group or change its note", http.StatusPreconditionFailed),
 		func(ctx context.Context, in *struct {
 			Named

@@ -117,7 +117,7 @@ func (s *secrets) add(one api.Secret) error {
 			return err
 		}
 	}
-	return s.csv.Write([]string{one.Name, one.Secret})
+	return s.csv.Write([]string{screen.Cell(one.Name), one.Secret})
 }
 
 // close ends it. A file into which nothing came, because of failed, is removed.

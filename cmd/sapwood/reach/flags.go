@@ -41,7 +41,7 @@ type Elsewhere struct {
 
 // Credentials are those for the API.
 type Credentials struct {
-	User     string `default:"admin" help:"User for the API."`
+	User     string `default:"admin" help:"Operator for the API."`
 	Password string `env:"SAPWOOD_ADMIN_PASSWORD" placeholder:"TEXT" help:"Its password. A broker on the same machine needs none."`
 	Key      string `env:"SAPWOOD_API_KEY" placeholder:"TEXT" help:"Key for the API, in place of user and password."`
 }
@@ -97,6 +97,8 @@ func (c *Credentials) broker(url, dir string) (*Broker, error) {
 func (c *Credentials) running(dir string, holder lock.Holder) (*Broker, error) {
 	local, err := access.ReadLocal(dir)
 	switch {
+	case err == nil && c.Key != "": // then it is meant: the audit log has its name
+		return &Broker{url: local.URL, key: c.Key}, nil
 	case err == nil:
 		return &Broker{url: local.URL, key: local.Key}, nil
 	case holder.HTTP != "" && (c.Key != "" || c.Password != ""):

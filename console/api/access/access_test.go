@@ -2,6 +2,7 @@ package access
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"log/slog"
@@ -16,6 +17,12 @@ import (
 
 func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+// check is the error of an Authorization header.
+func check(a *Access, header, from string) error {
+	_, err := a.Authorization(context.Background(), header, from)
+	return err
 }
 
 func open(t *testing.T, o Options) *Access {
@@ -43,7 +50,7 @@ func TestFirstStart(t *testing.T) {
 	}
 	f := func(header string, want error) {
 		t.Helper()
-		if err := again.Check(header, "192.0.2.1"); !errors.Is(err, want) {
+		if err := check(again, header, "192.0.2.1"); !errors.Is(err, want) {
 			t.Errorf("%q: got %v, want %v", header, err, want)
 		}
 	}
@@ -83,10 +90,10 @@ func TestGivenPasswordAndMemory(t *testing.T) {
 	if a.FirstPassword() != "" {
 		t.Error("a given password is told")
 	}
-	if err := a.Check(basic("admin", "given"), "h"); err != nil {
+	if err := check(a, basic("admin", "given"), "h"); err != nil {
 		t.Error(err)
 	}
-	if a := open(t, Options{}); a.FirstPassword() == "" || a.Check(basic("admin", a.FirstPassword()), "h") != nil {
+	if a := open(t, Options{}); a.FirstPassword() == "" || check(a, basic("admin", a.FirstPassword()), "h") != nil {
 		t.Error("a process without a directory has no password that works")
 	}
 }
@@ -95,7 +102,7 @@ func TestGivenPasswordAndMemory(t *testing.T) {
 func TestUnwritable(t *testing.T) {
 	var logged bytes.Buffer
 	a := open(t, Options{Dir: filepath.Join(t.TempDir(), "missing"), Logger: slog.New(slog.NewTextHandler(&logged, nil))})
-	if a.Check(basic("admin", a.FirstPassword()), "h") != nil || !strings.Contains(logged.String(), "cannot be kept") {
+	if check(a, basic("admin", a.FirstPassword()), "h") != nil || !strings.Contains(logged.String(), "cannot be kept") {
 		t.Errorf("%s", &logged)
 	}
 }
@@ -125,7 +132,7 @@ func TestOldFile(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, adminFile), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, Options{Dir: dir}).Check(basic("admin", "secret"), "192.0.2.1"); err != nil {
+	if err := check(open(t, Options{Dir: dir}), basic("admin", "secret"), "192.0.2.1"); err != nil {
 		t.Error(err)
 	}
 }
@@ -135,7 +142,7 @@ func TestNoDefaultPassword(t *testing.T) {
 	a := open(t, Options{Dir: t.TempDir()})
 	for i, password := range []string{"", "admin", "public", "password", "sapwood", "guest", "root", "mqtt"} {
 		for j, user := range []string{"admin", "", "root", "guest", "sapwood"} {
-			if err := a.Check(basic(user, password), strings.Repeat("x", 10*i+j)); err == nil {
+			if err := check(a, basic(user, password), strings.Repeat("x", 10*i+j)); err == nil {
 				t.Errorf("%s with %q gets in", user, password)
 			}
 		}
@@ -153,7 +160,7 @@ func TestLocalKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	l, err := ReadLocal(dir)
-	if err != nil || l.URL != "http://127.0.0.1:8083" || a.Check("Bearer "+l.Key, "h") != nil {
+	if err != nil || l.URL != "http://127.0.0.1:8083" || check(a, "Bearer "+l.Key, "h") != nil {
 		t.Errorf("%v %v", l, err)
 	}
 	if info, _ := os.Stat(filepath.Join(dir, localFile)); info.Mode().Perm() != 0o600 {
@@ -162,14 +169,14 @@ func TestLocalKey(t *testing.T) {
 	if err := a.OpenLocal(dir, "http://127.0.0.1:8083"); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Check("Bearer "+l.Key, "h"); err != ErrWrong {
+	if err := check(a, "Bearer "+l.Key, "h"); err != ErrWrong {
 		t.Errorf("the last key: %v", err)
 	}
 	l, _ = ReadLocal(dir)
 	if err := a.CloseLocal(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Check("Bearer "+l.Key, "h"); err != ErrWrong {
+	if err := check(a, "Bearer "+l.Key, "h"); err != ErrWrong {
 		t.Errorf("a key that was closed: %v", err)
 	}
 	if _, err := ReadLocal(dir); err == nil {
@@ -181,12 +188,12 @@ func TestLocalKey(t *testing.T) {
 func TestThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := open(t, Options{Password: "right"})
-		if err := a.Check(basic("admin", "right"), "192.0.2.1"); err != nil {
+		if err := check(a, basic("admin", "right"), "192.0.2.1"); err != nil {
 			t.Fatal(err)
 		}
 		f := func(from string, want time.Duration) {
 			t.Helper()
-			err := a.Check(basic("admin", "wrong"), from)
+			err := check(a, basic("admin", "wrong"), from)
 			var slow *SlowError
 			if errors.As(err, &slow) != (want > 0) || slow != nil && slow.Wait != want {
 				t.Errorf("got %v, want a wait of %v", err, want)
@@ -197,7 +204,7 @@ func TestThrottle(t *testing.T) {
 		}
 		f("192.0.2.1", time.Second)
 		f("192.0.2.2", 0)
-		if err := a.Check(basic("admin", "right"), "192.0.2.1"); err != nil {
+		if err := check(a, basic("admin", "right"), "192.0.2.1"); err != nil {
 			t.Errorf("a known credential waits: %v", err)
 		}
 		time.Sleep(time.Second)
@@ -209,7 +216,7 @@ func TestThrottle(t *testing.T) {
 		}
 		f("192.0.2.1", longest)
 		time.Sleep(longest)
-		if err := a.Check(basic("admin", "right"), "192.0.2.1"); err != nil { // hashed again: it is no longer remembered
+		if err := check(a, basic("admin", "right"), "192.0.2.1"); err != nil { // hashed again: it is no longer remembered
 			t.Error(err)
 		}
 		f("192.0.2.1", 0)
@@ -223,7 +230,7 @@ func TestBounded(t *testing.T) {
 	for i := range 5000 {
 		name := string(rune('a'+i%26)) + strings.Repeat("x", i/26)
 		slow.failed(name, now)
-		seen.add(name, now)
+		seen.add(name, nil, now)
 	}
 	if len(slow) > 1024 || len(seen) > 256 {
 		t.Errorf("%d addresses, %d credentials", len(slow), len(seen))
@@ -243,7 +250,7 @@ func TestBusy(t *testing.T) {
 	<-began
 	results := make(chan error, 2*patience)
 	for range 2 * patience {
-		all.Go(func() { results <- a.Check(basic("admin", "right"), "h") })
+		all.Go(func() { results <- check(a, basic("admin", "right"), "h") })
 	}
 	for range patience {
 		if err := <-results; err != ErrBusy {
@@ -265,7 +272,7 @@ func TestThrottleOfNetworks(t *testing.T) {
 	f := func(from string, slowed bool) {
 		t.Helper()
 		var slow *SlowError
-		if err := a.Check("Bearer guess", from); errors.As(err, &slow) != slowed {
+		if err := check(a, "Bearer guess", from); errors.As(err, &slow) != slowed {
 			t.Errorf("%s: %v", from, err)
 		}
 	}

@@ -19,10 +19,11 @@ const (
 	localFile = "local.key"
 )
 
-// account is the user as admin.json keeps it.
+// account is the operator admin as admin.json keeps it.
 type account struct {
 	user     string
 	password phc.Hash
+	made     bool // by this start
 }
 
 // accountFile is admin.json.
@@ -53,18 +54,23 @@ func openAccount(o Options, log *slog.Logger) (account, string, error) {
 		text = rand.Text()
 		first = text
 	}
-	a := account{User, phc.New([]byte(text))}
+	a := account{User, phc.New([]byte(text)), true}
 	if o.Dir == "" {
 		return a, first, nil
 	}
-	data, err := json.Marshal(accountFile{a.user, a.password})
-	if err == nil {
-		err = writeFile(path, append(data, '\n'))
-	}
-	if err != nil { // a full disk keeps no broker from starting
+	if err := writeAccount(o.Dir, a); err != nil { // a full disk keeps no broker from starting
 		log.Error("the user admin cannot be kept: its password lasts as long as the process", "file", path, "error", err)
 	}
 	return a, first, nil
+}
+
+// writeAccount puts the operator admin into its file.
+func writeAccount(dir string, a account) error {
+	data, err := json.Marshal(accountFile{a.user, a.password})
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, adminFile), append(data, '\n'))
 }
 
 func readAccount(path string, text []byte, log *slog.Logger) (account, error) {
@@ -78,7 +84,7 @@ func readAccount(path string, text []byte, log *slog.Logger) (account, error) {
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
 		log.Warn("others can read the password's hash", "file", path, "fix", "chmod 600 "+path)
 	}
-	return account{f.User, f.Password}, nil
+	return account{user: f.User, password: f.Password}, nil
 }
 
 // Local is what a command on the same machine needs to use the API of the process that has a data directory.

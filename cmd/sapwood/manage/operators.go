@@ -1,0 +1,245 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
+	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/console/api/access"
+)
+
+// OperatorsCmd is `sapwood operators`.
+type OperatorsCmd struct {
+	List     operatorsListCmd     `cmd:"" help:"List who may use the API and the console."`
+	Add      operatorsAddCmd      `cmd:"" help:"Create an operator."`
+	Set      operatorsSetCmd      `cmd:"" help:"Change an operator."`
+	Password operatorsPasswordCmd `cmd:"" help:"Give an operator another password."`
+	Delete   operatorsDeleteCmd   `cmd:"" help:"Delete operators."`
+}
+
+// roles explains what operators may do.
+const roles = `A viewer reads, an operator acts on clients and messages too, an admin does everything. `
+
+// operatorsListCmd is `sapwood operators list`.
+type operatorsListCmd struct {
+	reach.Flags
+	JSON bool `help:"Print them as JSON."`
+}
+
+// Help is the long part of the help page.
+func (*operatorsListCmd) Help() string {
+	return roles + reach.Through + `
+Examples:
+
+    sapwood operators list
+    sapwood operators list --json`
+}
+
+// Run lists operators.
+func (c *operatorsListCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
+	if err != nil {
+		return err
+	}
+	var found struct{ Items []api.Operator }
+	if err := r.Call(ctx, http.MethodGet, "/operators", nil, &found); err != nil {
+		return err
+	}
+	if c.JSON {
+		return screen.JSON(std.Out, found.Items)
+	}
+	t := screen.NewTable(std.Out, "NAME", "ROLE", "STATE", "SESSIONS", "CHANGED", "NOTE")
+	for _, o := range found.Items {
+		state := "ok"
+		switch {
+		case o.Disabled:
+			state = "disabled"
+		case o.ChangeNeeded:
+			state = "first password"
+		}
+		t.Row(o.Name, string(o.Role), state, strconv.Itoa(o.Sessions), screen.Moment(o.Changed), o.Note)
+	}
+	return t.Flush()
+}
+
+func operatorAt(name string) string { return "/operators/" + url.PathEscape(name) }
+
+// operatorFlags are what of an operator can be set, but for its password.
+type operatorFlags struct {
+	Role *string `enum:"viewer,operator,admin" placeholder:"ROLE" help:"viewer, operator or admin. A new one is a viewer."`
+	Note *string `placeholder:"TEXT" help:"A note."`
+}
+
+func (f *operatorFlags) fields() api.OperatorFields {
+	fields := api.OperatorFields{Note: f.Note}
+	if f.Role != nil {
+		role := access.Role(*f.Role)
+		fields.Role = &role
+	}
+	return fields
+}
+
+// operatorsAddCmd is `sapwood operators add`.
+type operatorsAddCmd struct {
+	reach.Flags
+	Name string `arg:"" help:"The operator."`
+	operatorFlags
+	newPassword
+	JSON bool `help:"Print it as JSON, with the password if one was made."`
+}
+
+// Help is the long part of the help page.
+func (*operatorsAddCmd) Help() string {
+	return roles + `Without --generate and --password-stdin it asks for the password. ` + reach.Through + `
+Examples:
+
+    sapwood operators add anna --role operator --generate
+    pass show sapwood/anna | sapwood operators add anna --password-stdin`
+}
+
+// Run creates an operator.
+func (c *operatorsAddCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
+	if err != nil {
+		return err
+	}
+	body := struct {
+		Name string `json:"name"`
+		api.OperatorFields
+	}{c.Name, c.fields()}
+	body.Generate = c.Generate
+	if body.Password, err = c.read(std, c.Name); err != nil {
+		return err
+	}
+	var made api.OperatorSecret
+	err = r.Call(ctx, http.MethodPost, "/operators", body, &made)
+	if reach.IsStatus(err, http.StatusConflict) {
+		return fmt.Errorf("%w; sapwood operators set changes it", err)
+	}
+	return tellOperator(std, err, &made, c.JSON, "created")
+}
+
+// tellOperator prints what was done to an operator.
+func tellOperator(std *screen.Streams, err error, o *api.OperatorSecret, asJSON bool, done string) error {
+	switch {
+	case err != nil:
+		return err
+	case asJSON:
+		return screen.JSON(std.Out, o)
+	case o.Secret != "":
+		fmt.Fprintln(std.Err, "the password is shown this one time:")
+		_, err = fmt.Fprintln(std.Out, o.Secret)
+		return err
+	}
+	_, err = fmt.Fprintf(std.Out, "operator %s: %s\n", screen.Printable(o.Name), done)
+	return err
+}
+
+// operatorsSetCmd is `sapwood operators set`.
+type operatorsSetCmd struct {
+	reach.Flags
+	Name string `arg:"" help:"The operator."`
+	operatorFlags
+	Disabled *bool `negatable:"" help:"Let it in no more; --no-disabled lets it in again."`
+	JSON     bool  `help:"Print it as JSON."`
+}
+
+// Help is the long part of the help page.
+func (*operatorsSetCmd) Help() string {
+	return `What is not given stays as it is. Another role and --disabled end its sessions at once. ` + reach.Through + `
+Examples:
+
+    sapwood operators set anna --role admin
+    sapwood operators set anna --disabled`
+}
+
+// Run changes an operator.
+func (c *operatorsSetCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
+	if err != nil {
+		return err
+	}
+	fields := c.fields()
+	fields.Disabled = c.Disabled
+	if fields == (api.OperatorFields{}) {
+		return errors.New("nothing to change: see sapwood operators set --help")
+	}
+	var o api.OperatorSecret
+	err = r.Call(ctx, http.MethodPatch, operatorAt(c.Name), fields, &o)
+	return tellOperator(std, err, &o, c.JSON, "changed")
+}
+
+// operatorsPasswordCmd is `sapwood operators password`.
+type operatorsPasswordCmd struct {
+	reach.Flags
+	Name string `arg:"" help:"The operator."`
+	newPassword
+	JSON bool `help:"Print the operator as JSON, with the password if one was made."`
+}
+
+// Help is the long part of the help page.
+func (*operatorsPasswordCmd) Help() string {
+	return `Its sessions end at once. On the broker's own machine this also helps when the password of admin is lost.
+Without --generate and --password-stdin it asks for the password. ` + reach.Through + `
+Examples:
+
+    sapwood operators password admin --generate
+    sapwood operators password anna`
+}
+
+// Run changes a password.
+func (c *operatorsPasswordCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
+	if err != nil {
+		return err
+	}
+	fields := api.OperatorFields{Generate: c.Generate}
+	if fields.Password, err = c.read(std, c.Name); err != nil {
+		return err
+	}
+	var o api.OperatorSecret
+	err = r.Call(ctx, http.MethodPatch, operatorAt(c.Name), fields, &o)
+	return tellOperator(std, err, &o, c.JSON, "has another password")
+}
+
+// operatorsDeleteCmd is `sapwood operators delete`.
+type operatorsDeleteCmd struct {
+	reach.Flags
+	Name []string `arg:"" help:"The operators."`
+}
+
+// Help is the long part of the help page.
+func (*operatorsDeleteCmd) Help() string {
+	return `Their sessions end at once. ` + reach.Through + `
+Examples:
+
+    sapwood operators delete anna`
+}
+
+// Run deletes operators.
+func (c *operatorsDeleteCmd) Run(ctx context.Context, std *screen.Streams) error {
+	return deleteEach(ctx, std, &c.Flags, c.Name, operatorAt, "operator", "deleted")
+}
+
+// deleteEach deletes one after the other, and says so of each.
+func deleteEach(ctx context.Context, std *screen.Streams, f *reach.Flags, names []string, at func(string) string, what, done string) error {
+	r, err := f.API()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := r.Call(ctx, http.MethodDelete, at(name), nil, nil); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(std.Out, "%s %s %s\n", what, screen.Printable(name), done); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,298 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/fleet/fact"
+)
+
+// Recorder is told what somebody did by the API. It must not block.
+type Recorder interface{ Record(fact.Fact) }
+
+// auditor writes down what changes by the API.
+type auditor struct {
+	who   *access.Access
+	mux   *router
+	ids   map[string]string // of operations, by pattern
+	facts Recorder          // nil = nobody
+	log   *slog.Logger
+
+	mu    sync.Mutex
+	often map[string]*recent
+}
+
+// recent is what was written of things that happen often.
+type recent struct {
+	at   time.Time
+	more int // since, and not written
+}
+
+// maxSeen is how much of a body an entry keeps.
+const maxSeen = 16 << 10
+
+// serve answers a request that changes something, and writes down what it did.
+func (a *auditor) serve(w http.ResponseWriter, r *http.Request, pattern string) {
+	e := a.begin(r, visitOf(r.Context()), pattern)
+	const edits = http.MethodPut + http.MethodPatch + http.MethodDelete
+	edit := strings.Contains(edits, r.Method)
+	if edit {
+		e.Before = a.look(r)
+	}
+	asked := &seen{ReadCloser: r.Body}
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	r.Body = asked
+	out := &outcome{ResponseWriter: w}
+	defer func() { // also when a stream that breaks off panics
+		if out.status == 0 {
+			out.status = http.StatusInternalServerError
+		}
+		e.Status, e.Outcome = out.status, judged(out.status)
+		if kind == "application/json" || kind == "" {
+			e.Asked = redacted(asked.text)
+		} else {
+			e.Asked = json.RawMessage(fmt.Sprintf(`{"kind":%q,"bytes":%d}`, kind, asked.bytes))
+		}
+		if edit && e.Outcome == access.Done && r.Method != http.MethodDelete {
+			e.After = a.look(r)
+		}
+		a.write(r.Context(), e)
+	}()
+	a.mux.ServeHTTP(out, r)
+	if out.status == 0 {
+		out.status = http.StatusOK
+	}
+}
+
+// refused writes down that somebody tried what it may not.
+func (a *auditor) refused(r *http.Request, v *visit, need Need, why string) {
+	if need.Quiet || v.caller == nil {
+		return
+	}
+	_, pattern := a.mux.Handler(r)
+	e := a.begin(r, v, pattern)
+	e.Status, e.Outcome = http.StatusForbidden, access.Refused
+	e.Asked, _ = json.Marshal(map[string]string{"why": why})
+	a.write(r.Context(), e)
+}
+
+// begin is an entry with who, what and where.
+func (a *auditor) begin(r *http.Request, v *visit, pattern string) *access.Entry {
+	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), From: v.from, Operation: a.ids[pattern], Target: strings.TrimPrefix(r.URL.Path, prefix)}
+	if e.Operation == "" {
+		e.Operation = pattern
+	}
+	if len(e.Target) > 1024 {
+		e.Target = e.Target[:1024]
+	}
+	if c := v.caller; c != nil {
+		e.By, e.Kind = c.Name, c.Kind
+	}
+	return e
+}
+
+func judged(status int) string {
+	switch {
+	case status < 400:
+		return access.Done
+	case status < 500:
+		return access.Refused
+	}
+	return access.Failed
+}
+
+// seldom are operations of which one entry a minute and caller is written, with how many more there were: they would push out the rest.
+func seldom(operation string) bool {
+	switch operation {
+	case "publish", "request", "login":
+		return true
+	}
+	return false
+}
+
+// write keeps an entry, and tells those who listen.
+func (a *auditor) write(ctx context.Context, e *access.Entry) {
+	if seldom(e.Operation) && !a.due(e) {
+		return
+	}
+	by := e.By
+	if by == "" {
+		by = string(e.Kind)
+	}
+	a.log.Info("changed by the API", "by", by, "kind", e.Kind, "remote", e.From, "operation", e.Operation, "target", e.Target, "outcome", e.Outcome)
+	if err := a.who.Audit(ctx, e); err != nil {
+		a.log.Error("what was done by the API is not in the audit log", "operation", e.Operation, "by", by, "error", err)
+	}
+	if a.facts == nil || e.Outcome == access.Refused {
+		return
+	}
+	a.facts.Record(fact.Fact{
+		At: e.At, Kind: fact.Admin, Address: e.From, Reason: e.Operation,
+		Text: fmt.Sprintf("%s: %s %s by %s", e.Operation, e.Target, e.Outcome, by),
+		Detail: map[string]string{
+			"by": by, "kind": string(e.Kind), "action": e.Operation, "target": e.Target, "outcome": e.Outcome,
+			"before": short(e.Before), "after": short(e.After), "asked": short(e.Asked),
+		},
+	})
+}
+
+// due tells whether an entry of something that happens often is to be written, and how many were not since the last.
+func (a *auditor) due(e *access.Entry) bool {
+	who := e.Operation + " " + e.Outcome + " " + string(e.Kind) + " " + e.By
+	if e.Operation == "login" && e.Outcome == access.Done {
+		return true // it takes a password: nobody can do it often who may not do anything
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last := a.often[who]
+	if last == nil {
+		if len(a.often) >= 1024 {
+			clear(a.often)
+		}
+		last = &recent{}
+		a.often[who] = last
+	}
+	if e.At.Sub(last.at) < time.Minute {
+		last.more++
+		return false
+	}
+	e.More = last.more
+	*last = recent{at: e.At}
+	return true
+}
+
+// short is as much of a body as a fact has.
+func short(text json.RawMessage) string {
+	const most = 1 << 10
+	if len(text) > most {
+		return strings.ToValidUTF8(string(text[:most]), "") + "…"
+	}
+	return string(text)
+}
+
+// look is what a path shows at present, as its GET answers; nil where there is none.
+func (a *auditor) look(r *http.Request) json.RawMessage {
+	get := r.Clone(r.Context())
+	get.Method, get.Body, get.ContentLength = http.MethodGet, http.NoBody, 0
+	get.Header = http.Header{"Accept": {"application/json"}}
+	get.Pattern = ""
+	if _, pattern := a.mux.Handler(get); pattern == "" || pattern == "/" {
+		return nil
+	}
+	w := &buffer{header: http.Header{}}
+	a.mux.ServeHTTP(w, get)
+	if w.status != http.StatusOK {
+		return nil
+	}
+	return redacted(w.text)
+}
+
+// buffer is an answer in memory, as far as an entry keeps it.
+type buffer struct {
+	header http.Header
+	status int
+	text   []byte
+}
+
+func (b *buffer) Header() http.Header { return b.header }
+
+func (b *buffer) WriteHeader(status int) { b.status = status }
+
+func (b *buffer) Write(text []byte) (int, error) {
+	if b.status == 0 {
+		b.status = http.StatusOK
+	}
+	b.text = append(b.text, text[:min(len(text), maxSeen+1-len(b.text))]...)
+	return len(text), nil
+}
+
+// seen is a body that remembers its beginning.
+type seen struct {
+	io.ReadCloser
+	text  []byte
+	bytes int64
+}
+
+func (s *seen) Read(to []byte) (int, error) {
+	n, err := s.ReadCloser.Read(to)
+	s.bytes += int64(n)
+	s.text = append(s.text, to[:min(n, maxSeen+1-len(s.text))]...)
+	return n, err
+}
+
+// outcome is an answer whose status is noted.
+type outcome struct {
+	http.ResponseWriter
+	status int
+}
+
+func (o *outcome) WriteHeader(status int) {
+	if o.status == 0 {
+		o.status = status
+	}
+	o.ResponseWriter.WriteHeader(status)
+}
+
+func (o *outcome) Write(text []byte) (int, error) {
+	if o.status == 0 {
+		o.status = http.StatusOK
+	}
+	return o.ResponseWriter.Write(text)
+}
+
+// Flush implements http.Flusher, for streams.
+func (o *outcome) Flush() { _ = http.NewResponseController(o.ResponseWriter).Flush() }
+
+// Unwrap is for http.ResponseController.
+func (o *outcome) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+
+// redacted is JSON without secrets and payloads; what is too long, or no JSON, is told by its length.
+func redacted(text []byte) json.RawMessage {
+	if text = bytes.TrimSpace(text); len(text) == 0 {
+		return nil
+	}
+	var v any
+	if len(text) > maxSeen || json.Unmarshal(text, &v) != nil {
+		return json.RawMessage(fmt.Sprintf(`{"left_out":"%d bytes or more"}`, len(text)))
+	}
+	clean, err := json.Marshal(censored("", v))
+	if err != nil {
+		return nil
+	}
+	return clean
+}
+
+// censored is a value without secrets.
+func censored(name string, v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, field := range v {
+			v[k] = censored(k, field)
+		}
+	case []any:
+		for i := range v {
+			v[i] = censored(name, v[i])
+		}
+	case string:
+		name = strings.ToLower(name)
+		for _, secret := range []string{"password", "secret", "token", "hash", "credential"} {
+			if strings.Contains(name, secret) {
+				return "***"
+			}
+		}
+		if name == "payload" {
+			return fmt.Sprintf("%d bytes", len(v))
+		}
+	}
+	return v
+}

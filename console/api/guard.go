@@ -1,0 +1,249 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"math"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
+	"github.com/sapwood-mqtt/sapwood/console/api/access"
+)
+
+// router is a mux that knows what is registered.
+type router struct {
+	*http.ServeMux
+	patterns []string
+}
+
+// Handle is that of http.ServeMux.
+func (m *router) Handle(pattern string, h http.Handler) {
+	m.patterns = append(m.patterns, pattern)
+	m.ServeMux.Handle(pattern, h)
+}
+
+// HandleFunc is that of http.ServeMux.
+func (m *router) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
+	m.Handle(pattern, http.HandlerFunc(h))
+}
+
+// split takes a pattern apart: its method, "" for any, and its path behind /api/v1.
+func split(pattern string) (method, path string) {
+	method, path, ok := strings.Cut(pattern, " ")
+	if !ok {
+		method, path = "", pattern
+	}
+	return method, strings.TrimPrefix(path, prefix)
+}
+
+// guard lets nobody in who is not allowed to, and writes down what changes.
+type guard struct {
+	who     *access.Access
+	mux     *router
+	permits *permits
+	foreign *http.CrossOriginProtection
+	proxies proxy.Trusted // whose X-Forwarded-For is believed
+	audit   *auditor
+}
+
+func newGuard(who *access.Access, mux *router, proxies proxy.Trusted, audit *auditor) *guard {
+	return &guard{who, mux, newPermits(), http.NewCrossOriginProtection(), proxies, audit}
+}
+
+// visit is a request that was let in.
+type visit struct {
+	caller *access.Caller // nil where nobody has to be anybody
+	from   string         // address, without its port
+	token  string         // of its session; "" = it came without
+	cookie http.Cookie    // as this visitor's browser gets it, without a value
+}
+
+// visitKey is the key of the visit in a request's context.
+type visitKey struct{}
+
+// visitOf is the visit that a context belongs to.
+func visitOf(ctx context.Context) *visit {
+	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
+		return v
+	}
+	return &visit{}
+}
+
+// callerOf names who sent a request that was let in.
+func callerOf(ctx context.Context) string {
+	if c := visitOf(ctx).caller; c != nil {
+		return c.String()
+	}
+	return ""
+}
+
+// cookieOf is the session's cookie without its value. No path is said: it goes to what is beside POST /login, whatever
+// a proxy has put in front of that. The port is in its name, for browsers send the cookies of all ports of a host.
+func cookieOf(r *http.Request) http.Cookie {
+	c := http.Cookie{Name: "sapwood", HttpOnly: true, SameSite: http.SameSiteStrictMode}
+	if _, port, err := net.SplitHostPort(r.Host); err == nil {
+		c.Name += "-" + port
+	}
+	// Behind a proxy that speaks TLS only the browser knows.
+	c.Secure = r.TLS != nil || strings.HasPrefix(r.Header.Get("Origin"), "https://")
+	return c
+}
+
+// ServeHTTP judges a request of the API.
+func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, pattern := g.mux.Handler(r)
+	need := Need{Declared: true, Quiet: true} // what is not there, everybody who is somebody may know of
+	if pattern != "" && pattern != "/" {
+		_, path := split(pattern)
+		need = g.permits.of(r.Method, path)
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBulkBytes)
+	g.admit(w, r, need, func(w http.ResponseWriter, r *http.Request) {
+		if need.Quiet {
+			g.mux.ServeHTTP(w, r)
+			return
+		}
+		g.audit.serve(w, r, pattern)
+	})
+}
+
+// protect guards what is no part of the API's router.
+func (g *guard) protect(n Need, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.admit(w, r, n, next.ServeHTTP) })
+}
+
+// admit passes a request on if who sent it has what it needs.
+func (g *guard) admit(w http.ResponseWriter, r *http.Request, need Need, next http.HandlerFunc) {
+	from, err := g.from(r)
+	if err != nil {
+		problem(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	v := &visit{from: from, cookie: cookieOf(r)}
+	// A browser that knows a password must not act on behalf of another site's page.
+	if err := g.foreign.Check(r); err != nil {
+		problem(w, http.StatusForbidden, "the request comes from another site's page")
+		return
+	}
+	if err = g.authenticate(r, v, need.Open); need.Open {
+		err = nil
+	}
+	if slow := g.who.Take(v.caller, from); slow != nil && (err == nil || errors.Is(err, access.ErrNone)) {
+		err = slow
+	}
+	if err != nil {
+		refuse(w, r, err)
+		return
+	}
+	if why := g.forbidden(r, v, need); why != "" {
+		g.audit.refused(r, v, need, why)
+		problem(w, http.StatusForbidden, why)
+		return
+	}
+	ctx := context.WithValue(r.Context(), visitKey{}, v)
+	if v.caller != nil {
+		var release func()
+		ctx, release = v.caller.Bound(ctx)
+		defer release()
+	}
+	next(w, r.WithContext(ctx))
+}
+
+// from is the address that a request comes from.
+func (g *guard) from(r *http.Request) (string, error) {
+	conn, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr, nil
+	}
+	at, err := g.proxies.ForwardedFor(conn.Addr().Unmap(), r.Header.Values("X-Forwarded-For"))
+	if err != nil {
+		return "", err
+	}
+	return at.Unmap().String(), nil
+}
+
+// authenticate finds out who sent a request; of one that is open to everybody, only which session it comes with.
+func (g *guard) authenticate(r *http.Request, v *visit, open bool) (err error) {
+	if header := r.Header.Get("Authorization"); header != "" && !open {
+		v.caller, err = g.who.Authorization(r.Context(), header, v.from)
+		return err
+	}
+	c, err := r.Cookie(v.cookie.Name)
+	if err != nil {
+		return access.ErrNone
+	}
+	if v.token = c.Value; open {
+		return nil
+	}
+	v.caller, err = g.who.Session(c.Value)
+	return err
+}
+
+// forbidden is why a caller may not do what it asks for; "" = it may.
+func (g *guard) forbidden(r *http.Request, v *visit, need Need) string {
+	c := v.caller
+	if !safe(r.Method) && (need.Open || c.Session) {
+		if why := odd(r); why != "" {
+			return why
+		}
+	}
+	switch {
+	case need.Open:
+		return ""
+	case need.People && c.Kind == access.KindKey:
+		return "this is for operators: no key may do it"
+	case need.Level != 0 && !c.May(need.Resource, need.Level):
+		return "this needs " + need.String() + ", and " + c.String() + " has " + strings.Join(c.Scopes, ", ")
+	case need.People && need.Level != 0 && !safe(r.Method) && !g.who.Fresh(c):
+		return confirmFirst
+	}
+	return ""
+}
+
+// confirmFirst asks a session that was opened a while ago for its password: whoever finds the page open does not have it.
+const confirmFirst = "give your password again first: POST " + prefix + "/me/confirm"
+
+// odd is why a change that a browser sends with a cookie, or to get one, may come from another site's page; "" = it cannot. Pages of
+// other sites can send forms without asking, but no JSON, and browsers tell where a change comes from.
+func odd(r *http.Request) string {
+	if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Cookie") != "" {
+		return "a change with a cookie has to say where it comes from, by Origin or Sec-Fetch-Site"
+	}
+	if r.ContentLength == 0 {
+		return ""
+	}
+	switch kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind {
+	case "application/json", "application/x-ndjson", "application/yaml":
+		return ""
+	}
+	return "a change with a cookie has to be JSON, by its Content-Type"
+}
+
+// refuse answers who is not let in.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var slow *access.SlowError
+	switch {
+	case errors.As(err, &slow):
+		w.Header().Set("Retry-After", retryAfter(slow.Wait))
+		problem(w, http.StatusTooManyRequests, err.Error())
+	case errors.Is(err, access.ErrBusy):
+		w.Header().Set("Retry-After", "1")
+		problem(w, http.StatusServiceUnavailable, err.Error())
+	default:
+		how := `Basic realm="sapwood", charset="UTF-8"`
+		if strings.HasPrefix(r.UserAgent(), "Mozilla/") || r.Header.Get("Sec-Fetch-Mode") != "" {
+			how = `Bearer realm="sapwood"` // a browser would ask for a password by itself, and keep it
+		}
+		w.Header().Set("WWW-Authenticate", how)
+		problem(w, http.StatusUnauthorized, err.Error())
+	}
+}
+
+// retryAfter is a time to wait as the header Retry-After has it.
+func retryAfter(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }
