@@ -53,6 +53,7 @@ var siblings = map[string][]string{
 	"fleet/observe": {"fleet/fact"}, // says what the broker tells
 	"fleet/ledger":  {"fleet/fact"},
 	"fleet/why":     {"fleet/fact"},
+	"fleet/vitals":  {"fleet/fact", "fleet/history", "fleet/load"},
 	"fleet/sqlite":  {"fleet/fact", "fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/alert"}, // implements their Stores
 }
 

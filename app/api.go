@@ -39,13 +39,16 @@ func (a *App) openAPI(context.Context) error {
 	if err != nil {
 		return CannotStore(a.cfg.Data, err)
 	}
-	o := options{Access: s.access, Status: a.overview, Doors: api.Doors{Listeners: a.doors.status, Backends: a.doors.backends}, Canaries: func() canary.Report { return a.canary.Report() }, Logger: a.log, Accounts: a.people.accounts}
 	a.open.add("access", s.access.Close)
 	proxies, err := proxy.ParseTrusted(a.cfg.HTTP.MQTT.Proxy.Trusted)
 	if err != nil {
 		return fmt.Errorf("http.mqtt.proxy: %w", err)
 	}
-	o := options{Access: s.access, Version: Version, Proxies: proxies, Status: a.overview, Doors: api.Doors{Listeners: a.doors.status, Backends: a.doors.backends}, Logger: a.log, Accounts: a.people.accounts}
+	o := options{
+		Access: s.access, Version: Version, Proxies: proxies, Status: a.overview, Logger: a.log, Accounts: a.people.accounts, Recorder: a.facts,
+		Doors:    api.Doors{Listeners: a.doors.status, Backends: a.doors.backends},
+		Canaries: func() canary.Report { return a.canary.Report() },
+	}
 	if a.disk != nil {
 		o.Engine = backedUp{a.disk, a.people.db}
 	}

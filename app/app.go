@@ -92,9 +92,8 @@ func (a *App) Start(ctx context.Context) error {
 func (a *App) start(ctx context.Context) error {
 	a.limitMemory()
 	for _, open := range []func(context.Context) error{
-		a.openACME, a.openHTTP, a.openStore, a.openAccess, a.openBroker, a.openActing, a.openDoors, a.openCanary, a.openAPI,
-		a.openACME, a.openHTTP, a.openStore, a.openFacts, a.openAccess, a.openBroker, a.openActing, a.openDoors, a.openAPI,
-		a.openACME, a.openHTTP, a.openStore, a.openFacts, a.openAccess, a.openBroker, a.openPublishing, a.openActing, a.openDoors, a.openAPI,
+		a.openACME, a.openHTTP, a.openStore, a.openFacts, a.openAccess, a.openBroker, a.openPublishing, a.openActing, a.openDoors,
+		a.openCanary, a.openAPI,
 	} {
 		if err := open(ctx); err != nil {
 			return err

@@ -18,8 +18,8 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/transport"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/acme"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
-	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 )
 
 // Config is everything that can be set: one tree of everybody's sections. A section lives with the

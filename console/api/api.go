@@ -45,10 +45,9 @@ type Options[S, R, C any] struct {
 
 	Canaries func() canary.Report // nil = none
 
-	Reasons  Reasons  // nil = nobody can tell
-	Accounts Accounts // nil = nothing of them is stored
+	Reasons  Reasons // nil = nobody can tell
 	Version  string
-	Facts    Recorder      // is told what is done; nil = nobody
+	Recorder Recorder      // is told what is done; nil = nobody
 	Proxies  proxy.Trusted // whose X-Forwarded-For is believed
 	Accounts Accounts      // nil = nothing of them is stored
 	Policy   Policy
@@ -111,7 +110,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})
-	audit := &auditor{who: o.Access, mux: mux, ids: a.describe(), facts: o.Facts, log: a.log, often: map[string]*recent{}}
+	audit := &auditor{who: o.Access, mux: mux, ids: a.describe(), facts: o.Recorder, log: a.log, often: map[string]*recent{}}
 	a.guard = newGuard(o.Access, mux, o.Proxies, audit)
 	return a
 }

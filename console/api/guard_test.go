@@ -42,7 +42,7 @@ func atGate(t *testing.T, cfg access.Config) *gate {
 	}
 	g := &gate{T: t, who: who, known: known}
 	g.api = New(Options[state, found, found]{
-		Access: who, Accounts: known, Version: "1.2.3", Facts: &g.facts, Status: func() Overview { return Overview{} },
+		Access: who, Accounts: known, Version: "1.2.3", Recorder: &g.facts, Status: func() Overview { return Overview{} },
 	})
 	g.s = httptest.NewServer(g.api)
 	t.Cleanup(g.s.Close)
