@@ -30,8 +30,11 @@ type Recipients struct {
 	Outcomes map[broker.Outcome]int `json:"outcomes" doc:"How many subscriptions have which outcome."`
 }
 
-// registerReasons adds the questions why. Where reasons is nil nobody is to ask.
+// registerReasons adds the questions why. reasons may be nil.
 func registerReasons(h huma.API, reasons Reasons) {
+	if reasons == nil {
+		reasons = nobody{}
+	}
 	said := func(a why.Answer, err error) (*answer[why.Answer], error) {
 		if err != nil {
 			return nil, unanswered(err)
@@ -79,4 +82,19 @@ func unanswered(err error) error {
 		return huma.Error503ServiceUnavailable(err.Error())
 	}
 	return huma.Error422UnprocessableEntity(err.Error())
+}
+
+// nobody is there to be asked.
+type nobody struct{}
+
+func (nobody) Client(context.Context, string) (why.Answer, error) {
+	return why.Answer{}, broker.ErrClosed
+}
+
+func (nobody) Message(context.Context, string, string) (why.Answer, error) {
+	return why.Answer{}, broker.ErrClosed
+}
+
+func (nobody) Route(context.Context, broker.Routing) ([]broker.Recipient, error) {
+	return nil, broker.ErrClosed
 }
