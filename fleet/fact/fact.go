@@ -84,7 +84,7 @@ type Query struct {
 	User     string    // exact
 	Address  string    // exact, without the port
 	Reason   string    // exact
-	Text     string    // part of the sentence, any case
+	Text     string    // part of the sentence; the case of ASCII letters does not count
 	From, To time.Time // To is excluded
 	Before   uint64    // ids below; with Ascending, ids above After
 	After    uint64
