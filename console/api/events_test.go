@@ -76,7 +76,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("%d items, next %q", len(last.Items), last.Next)
 	}
 	for query, want := range map[string]int{
-		"client=c1": 25, "client=c1&client=c2": 50, "kind=connected": 125, "kind=connected,dropped&limit=1000": 250, "client=c1&kind=connected": 0,
+		"client=c1": 25, "client=c1&client=c2": 50, "kind=connected&limit=1000": 125, "kind=connected,dropped&limit=1000": 250, "client=c1&kind=connected": 0,
 		"topic=a/b/c/d&limit=1000": 250, "topic=" + url.QueryEscape("a/#") + "&client=c3": 25, "topic=b": 0, "text=FEED&client=c4": 25, "since=1h&client=c1": 25,
 		"until=1h": 0, "since=2000-01-01T00:00:00Z&until=7d": 0, "order=oldest&client=c1": 25,
 	} {
