@@ -45,11 +45,12 @@ var pure = map[string][]string{
 // siblings that may import each other, from the later to the earlier. All other folders below one
 // floor do not know of each other.
 var siblings = map[string][]string{
-	"fleet/lint":   {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract"},
-	"fleet/alert":  {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint"},
-	"fleet/remedy": {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint", "fleet/alert"},
-	"fleet/notify": {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint", "fleet/alert"},
-	"fleet/sqlite": {"fleet/fact", "fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/alert"}, // implements their Stores
+	"fleet/lint":    {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract"},
+	"fleet/alert":   {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint"},
+	"fleet/remedy":  {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint", "fleet/alert"},
+	"fleet/notify":  {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint", "fleet/alert"},
+	"fleet/observe": {"fleet/fact"},                                                                                   // says what the broker tells
+	"fleet/sqlite":  {"fleet/fact", "fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/alert"}, // implements their Stores
 }
 
 // imports is the import law of DESIGN section 2. Tests may import what they need.

@@ -14,6 +14,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
+	"github.com/sapwood-mqtt/sapwood/fleet/observe"
 )
 
 // Broker is what the app needs of one.
@@ -59,6 +60,7 @@ func (a *App) openBroker(ctx context.Context) error {
 		Bans:     a.people.bans,
 		Authz:    a.rules.policy,
 		Logger:   a.log,
+		Events:   observe.Watch(a.facts, nil),
 		SysEvery: cfg.Sys.Interval,
 		Version:  Version,
 	})

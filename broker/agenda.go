@@ -123,7 +123,7 @@ func (a *agenda) attend(c *client) {
 	a.sh.perform(c, nil, c.s.Tick(a.sh.turn(), a.sh.take()))
 	if c.expires != 0 && c.expires <= a.sh.now {
 		c.expires = 0
-		a.sh.perform(c, nil, c.s.Kick(mqtt.MaximumConnectTime, "the credentials have expired", a.sh.take()))
+		c.kick(ByExpiry, mqtt.MaximumConnectTime, "the credentials have expired")
 	}
 	if c.s.Ended() {
 		a.sh.count.SessionsExpired++

@@ -9,17 +9,6 @@ import (
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
-// Denial is something that a client was not allowed to do.
-type Denial struct {
-	ClientID string
-	Owner    string // identity; empty = anonymous
-	Action   auth.Action
-	Topic    string
-	Message  *mqtt.Message   // that was not published, a view; nil for a subscription
-	Reason   mqtt.ReasonCode // what its acknowledgement says, where there is one that can
-	auth.Decision
-}
-
 // admits asks everybody who has a say whether a client may publish m: the authorizer and the gates.
 func (r *router) admits(who *auth.Principal, m *mqtt.Message) mqtt.ReasonCode {
 	if !r.mayPublish(who, m) {
@@ -29,7 +18,7 @@ func (r *router) admits(who *auth.Principal, m *mqtt.Message) mqtt.ReasonCode {
 	for _, g := range r.sh.b.opts.Gates {
 		if reason := g.Admit(who.ClientID, m); reason != mqtt.Success {
 			r.sh.count.Denied++
-			r.tellDenied(who, m, reason, auth.Decision{Why: "a gate did not let it pass"})
+			r.sh.tell.denied(who, m, DeniedByGate, reason)
 			return reason
 		}
 	}
@@ -106,28 +95,11 @@ func (r *router) maySubscribe(who *auth.Principal, filter string, o mqtt.SubOpti
 // denied counts and tells that a client may not do what sh.asked asks; m is nil for a subscription.
 func (r *router) denied(who *auth.Principal, m *mqtt.Message, reason mqtt.ReasonCode) {
 	r.sh.count.Denied++
-	if r.sh.b.opts.Events.Denied == nil {
-		return
-	}
+	from := DeniedByRule
 	if m != nil && reserved(m.Topic) {
-		r.tellDenied(who, m, reason, auth.Decision{Why: "$SYS and $CONTROL are the server's own"})
-		return
+		from = DeniedReserved
 	}
-	r.tellDenied(who, m, reason, r.sh.b.opts.Authz.Explain(who, &r.sh.asked))
-}
-
-func (r *router) tellDenied(who *auth.Principal, m *mqtt.Message, reason mqtt.ReasonCode, d auth.Decision) {
-	tell := r.sh.b.opts.Events.Denied
-	if tell == nil {
-		return
-	}
-	x := Denial{ClientID: who.ClientID, Owner: who.Name, Message: m, Reason: reason, Decision: d}
-	if m != nil {
-		x.Action, x.Topic = auth.Publish, string(m.Topic)
-	} else {
-		x.Action, x.Topic = r.sh.asked.Action, string(r.sh.asked.Topic)
-	}
-	tell(x)
+	r.sh.tell.denied(who, m, from, reason)
 }
 
 // reauthorize asks again about the subscriptions that a client has. Those that it may not have stay its own, but rest: nothing
@@ -144,6 +116,7 @@ func (r *router) reauthorize(c *client) (changed bool) {
 		switch may := r.maySubscribe(who, s.Filter, s.Options); {
 		case may && rests:
 			r.subscribe(c, s)
+			r.sh.tell.rests(c, s, false)
 		case !may && !rests:
 			r.unsubscribe(c, s.Filter)
 			r.sh.replay.stop(c, s.Filter)
@@ -151,6 +124,7 @@ func (r *router) reauthorize(c *client) (changed bool) {
 				c.resting = make(map[string]bool)
 			}
 			c.resting[s.Filter] = true
+			r.sh.tell.rests(c, s, true)
 		default:
 			continue
 		}

@@ -19,13 +19,15 @@ import (
 
 // keepsAway tells that a connection is not worth a word: its address is banned, descriptors are scarce, or under overload a
 // handshake would have to come before the word. It may be called from any goroutine.
-func (b *Broker) keepsAway(from netip.Addr, handshake bool) bool {
-	if v := b.entrance.bans.Address(time.Now(), from); v != nil && !v.Quarantine {
+func (b *Broker) keepsAway(door *Door, from netip.AddrPort, handshake bool) bool {
+	if v := b.entrance.bans.Address(time.Now(), from.Addr()); v != nil && !v.Quarantine {
 		b.burden.banned.Add(1)
+		b.turnedAway(door, from, RefusedBanned, v.Text())
 		return true
 	}
 	if st := b.Overload(); st.Descriptors || handshake && st.Level >= overload.Connects {
 		b.burden.closed.Add(1)
+		b.turnedAway(door, from, RefusedOverload, st.Why)
 		return true
 	}
 	return false
@@ -83,13 +85,11 @@ func host(p *auth.Peer) string { return p.Address.Addr().String() }
 func (l *lobby) flaps(who *auth.Principal, old *client, f *flapping.Finding) *session.Refusal {
 	l.sh.count.Flapping++
 	l.sh.b.log.Warn("a client flaps", "name", f.Name, "user", f.User, "text", f.Text, "answer", string(f.Answer))
-	if tell := l.sh.b.opts.Events.Limited; tell != nil {
-		told := Limited{What: "flapping", ClientID: f.Name, User: who.Name, Listener: who.Peer.Listener, Remote: who.Peer.Remote(), Text: f.Text}
-		if f.User {
-			told.ClientID = ""
-		}
-		tell(told)
+	told := Limited{Party: partyOf(who), What: "flapping", Text: f.Text}
+	if f.User {
+		told.ClientID = ""
 	}
+	l.sh.b.tell(told)
 	if f.Answer != flapping.Ban {
 		return nil
 	}
@@ -103,6 +103,7 @@ func (l *lobby) flaps(who *auth.Principal, old *client, f *flapping.Finding) *se
 		l.sh.b.log.Error("a client that flaps could not be banned", "name", f.Name, "error", err)
 		return nil
 	}
+	l.sh.b.banChanged(Banned{Ban: b}, false, false)
 	if old != nil {
 		l.sh.wards.judge(old)
 	}

@@ -41,7 +41,8 @@ type Options struct {
 	SysEvery time.Duration              // interval of $SYS/broker; 0 = none
 	Version  string                     // of the program, for $SYS/broker/version
 	Gates    []Gate                     // asked in order about every message, after authorisation
-	Events   Events                     // told what happens
+	Events   Events                     // told what happens; nil = nobody listens
+	Sums     Sums                       // how Dropped and Denied are summed up
 	Authn    auth.Authenticator         // of listeners without a door of their own; nil = everybody is anonymous
 	Authz    auth.Authorizer            // nil = everything is allowed, but $SYS and $CONTROL
 	Rates    *limit.Rates               // nil = no rate is limited
@@ -211,6 +212,10 @@ func (b *Broker) Close(ctx context.Context) error {
 		sh.loop.Stop()
 	}
 	b.running.Wait()
+	for _, sh := range b.shards {
+		sh.tell.flush()
+	}
+	b.entrance.refusals.flush(b)
 	close(b.closed)
 	return err
 }

@@ -117,7 +117,5 @@ func (b *Broker) burdened(st overload.State, changed bool) {
 	} else {
 		b.log.Warn("the broker is overloaded", "level", int(st.Level), "shed", st.Level.String(), "why", st.Why)
 	}
-	if tell := b.opts.Events.Overload; tell != nil {
-		b.guard("overload", func() { tell(st) })
-	}
+	b.tell(OverloadChanged{st})
 }

@@ -34,11 +34,13 @@ func overloaded(t testing.TB, shards int, change func(*broker.Limits)) *loaded {
 	o := broker.Options{
 		Shards: shards, Overload: &c,
 		Memory: func() (int64, int64) { return l.percent.Load() << 20, 100 << 20 },
-		Events: broker.Events{Overload: func(s overload.State) {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.levels = append(l.levels, s.Level)
-		}},
+		Events: func(e broker.Event) {
+			if s, ok := e.(broker.OverloadChanged); ok {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				l.levels = append(l.levels, s.Level)
+			}
+		},
 	}
 	limits := broker.DefaultLimits()
 	change(&limits)
@@ -218,7 +220,11 @@ func (r *ramped) memory() (used, limit int64) {
 	return used, rampLimit
 }
 
-func (r *ramped) changed(s overload.State) {
+func (r *ramped) told(e broker.Event) {
+	s, ok := e.(broker.OverloadChanged)
+	if !ok {
+		return
+	}
 	st, _ := r.broker.Load().Stats()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -233,7 +239,7 @@ func newRamp(t *testing.T) *ramped {
 	rates := limit.DefaultRates()
 	rates.Classes = []limit.Class{{Name: "ramp", Clients: []string{"pub*"}, Together: limit.Rate{PublishBytes: 4 << 20}}}
 	rates.Burst = 50 * time.Millisecond // so that no step is missed
-	r.served = serve(t, broker.Options{Shards: 2, Overload: &c, Rates: &rates, Memory: r.memory, Events: broker.Events{Overload: r.changed}})
+	r.served = serve(t, broker.Options{Shards: 2, Overload: &c, Rates: &rates, Memory: r.memory, Events: r.told})
 	r.broker.Store(r.Broker)
 	return r
 }

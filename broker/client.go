@@ -48,7 +48,7 @@ type client struct {
 	leaving   bool            // ended; to leave the store once nothing of it moves any more
 	moving    int32           // messages of the ended session on their way to other members' queues
 	will      *mqtt.Message   // came due, but the store did not take it
-	cause     string          // why its connection is being closed
+	told      told            // what events need
 }
 
 // pending is a connection that has no client yet.
@@ -66,7 +66,8 @@ type pending struct {
 	meanwhile
 	from     netip.Addr // of the connection itself, whatever a proxy said
 	halfOpen bool       // counted as such
-	resumed  bool       // its TLS session was
+	tls      *TLS       // nil = none of ours
+	software string     // what the client says it is
 }
 
 // settle says that the connection is no longer half open.
@@ -138,6 +139,14 @@ func (c *client) outgoing() int {
 		c.unsent, c.unsentB = int(int64(c.unsent)*int64(left)/int64(c.unsentB)), left
 	}
 	return c.unsent
+}
+
+// principal is who c is, nil for nobody.
+func (c *client) principal() *auth.Principal {
+	if c == nil {
+		return nil
+	}
+	return c.who.Load()
 }
 
 // remote is the peer's address, for people.

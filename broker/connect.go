@@ -52,9 +52,11 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 		return
 	}
 	if taking {
+		sh.tell.takeover(old, who)
 		sh.takeOver(old, p.peer.Remote())
 	}
 	if old != nil && req.CleanStart && !old.s.Ended() { // [MQTT-3.1.2-4]
+		old.told.ends = EndCleanStart
 		sh.perform(old, nil, old.s.End(sh.turn(), sh.take()))
 	}
 	c := sh.byID[req.ClientID]
@@ -68,8 +70,9 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	}
 	p.conn, p.request = nil, nil
 	p.settle()
-	c.conn, c.cause = conn, ""
+	c.conn = conn
 	c.identify(who)
+	sh.tell.begin(c, p, req, fresh)
 	sh.router.reauthorize(c)
 	conn.State = c
 	c.hello = &hello{request: req, assigned: p.assigned}
@@ -83,9 +86,6 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	sh.wards.judge(c)
 	sh.agenda.watch(c)
 	sh.replay.later(c)
-	if sh.b.opts.Events.Connected != nil {
-		sh.b.opts.Events.Connected(sh.describe(c))
-	}
 }
 
 // enter counts one more connected client, if the limit allows it; one that takes another's place is always allowed.
@@ -124,11 +124,7 @@ func (sh *shard) takeOver(old *client, by string) {
 
 // detach takes the connection from a client and settles what follows: the will, the end of the session.
 func (sh *shard) detach(c *client) {
-	event := sh.b.opts.Events.Disconnected
-	var was Client
-	if event != nil {
-		was = sh.describe(c)
-	}
+	sh.tell.left(c)
 	c.conn, c.hello, c.expires = nil, nil, 0
 	sh.renewals.leave(c)
 	delete(sh.health.back, c)
@@ -144,13 +140,11 @@ func (sh *shard) detach(c *client) {
 		sh.agenda.watch(c)
 		sh.redistribute(c)
 	}
-	if event != nil {
-		event(was, c.cause)
-	}
 }
 
 // end forgets a session that is over.
 func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
+	sh.tell.over(c, durable)
 	for i := range c.s.Subscriptions() {
 		sh.router.unsubscribe(c, c.s.Subscriptions()[i].Filter)
 	}
@@ -170,9 +164,6 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	sh.b.clients.Remove(c.handle)
 	if durable {
 		sh.router.endStored(c, unsent, lost)
-	}
-	if sh.b.opts.Events.SessionEnded != nil {
-		sh.b.opts.Events.SessionEnded(c.id)
 	}
 }
 

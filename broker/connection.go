@@ -21,7 +21,7 @@ func (sh *shard) Opened(conn *loop.Conn) {
 	p.conn, p.from, p.halfOpen = conn, conn.Peer().Addr(), true
 	p.deadline = sh.b.clock(sh.loop.Now()) + sh.b.limits().ConnectTimeout.Milliseconds()
 	sh.lobby.waiting = append(sh.lobby.waiting, p)
-	if sh.stopping || sh.b.keepsAway(p.peer.Address.Addr(), false) {
+	if sh.stopping || sh.b.keepsAway(p.door, p.peer.Address, false) {
 		conn.Close()
 	}
 }
@@ -126,7 +126,7 @@ func (sh *shard) reject(conn *loop.Conn, err error) {
 	sh.count.violated(e.Reason)
 	switch st := conn.State.(type) {
 	case *client:
-		sh.perform(st, nil, st.s.Kick(e.Reason, e.Detail, sh.take()))
+		st.kick(ByProtocol, e.Reason, e.Detail)
 	case *pending:
 		r := &session.Refusal{Reason: e.Reason, Text: e.Detail}
 		// [MQTT-3.1.4-1], MQTT5 4.13: only what is well-formed enough to be CONNECT gets an answer.
@@ -145,9 +145,7 @@ func (sh *shard) Closed(conn *loop.Conn, err error) {
 		sh.layerFault(st, err)
 		st.leave()
 	case *client:
-		if st.cause == "" {
-			st.cause = closeCause(err)
-		}
+		st.told.broke(err)
 		defer sh.rescue(st)
 		sh.detach(st)
 	}

@@ -213,7 +213,7 @@ func secured(c *loop.Conn, state *tls.ConnectionState) error {
 		return nil
 	}
 	takeTLS(&p.peer, state)
-	p.resumed = state.DidResume
+	p.tls = sealOf(state)
 	return nil
 }
 
@@ -238,7 +238,7 @@ func (d *Door) attach(b *Broker, nc net.Conn, prefix []byte, r *http.Request) er
 	}
 	if r.TLS != nil {
 		takeTLS(&p.peer, r.TLS)
-		p.resumed = r.TLS.DidResume
+		p.tls = sealOf(r.TLS)
 	}
 	if d.http == nil {
 		d.http = b.reception(d, "HTTP")
@@ -264,6 +264,7 @@ func (sh *shard) layerFault(p *pending, err error) {
 	if !errors.As(err, &fault) {
 		return
 	}
+	sh.tell.faulted(p, fault)
 	switch fault.Layer {
 	case "TLS":
 		sh.count.HandshakesFailed++

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
-	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
@@ -20,20 +19,6 @@ import (
 // valid during the call. Success lets it pass; anything else is the publisher's reason code.
 type Gate interface {
 	Admit(clientID string, m *mqtt.Message) mqtt.ReasonCode
-}
-
-// Events is the door at which the broker tells what happened. A nil function is not interested. They are
-// called on the broker's loops and must not block; messages are views.
-type Events struct {
-	Connected    func(Client)
-	Disconnected func(c Client, why string)
-	Refused      func(Refusal)
-	SessionEnded func(clientID string)
-	Subscribed   func(clientID, filter string, o mqtt.SubOptions)
-	Denied       func(Denial)
-	Dropped      func(clientID string, m *mqtt.Message, why session.Why) // m is nil where the message was not at hand
-	Limited      func(Limited)                                           // once until the client was within the limit for a while
-	Overload     func(overload.State)                                    // a change, told on a goroutine of its own
 }
 
 // Client is a client as others see it.
@@ -49,25 +34,6 @@ type Client struct {
 	QueueBytes int64
 	Filters    []string // subscriptions
 	Resting    []string // those of them that it may not have at present
-}
-
-// Limited is a client that has reached a limit, or flaps, or one that is put into quarantine.
-type Limited struct {
-	What     string // a limit.Reason, "flapping" or "quarantine"
-	ClientID string // empty if it is about a user
-	User     string
-	Listener string
-	Remote   string
-	Text     string // for people
-}
-
-// Refusal is a CONNECT that was not accepted.
-type Refusal struct {
-	ClientID string // empty if the CONNECT did not get that far
-	Remote   string
-	Reason   mqtt.ReasonCode
-	Text     string // what the client was told
-	Why      string // what only the operator is told; empty if there is no more
 }
 
 func (sh *shard) describe(c *client) Client {
@@ -116,7 +82,7 @@ func (k *Control) Principal(ctx context.Context, id string) (*auth.Principal, er
 // after a lost connection.
 func (k *Control) Disconnect(ctx context.Context, id string, reason mqtt.ReasonCode, why string) error {
 	return k.on(ctx, id, func(sh *shard, c *client) {
-		sh.perform(c, nil, c.s.Kick(reason, why, sh.take()))
+		c.kick(ByAdmin, reason, why)
 	})
 }
 
@@ -128,7 +94,7 @@ func (k *Control) DisconnectAll(ctx context.Context, match func(*auth.Principal)
 		if !c.s.Connected() || !match(c.who.Load()) {
 			return false
 		}
-		sh.perform(c, nil, c.s.Kick(reason, why, sh.take()))
+		c.kick(ByAdmin, reason, why)
 		return true
 	})
 }
@@ -213,8 +179,9 @@ func (k *Control) in(ctx context.Context, sh *shard, do func()) error {
 // EndSession closes a client's connection and forgets its session with all that waits in it.
 func (k *Control) EndSession(ctx context.Context, id string, why string) error {
 	return k.on(ctx, id, func(sh *shard, c *client) {
+		c.told.ends = EndAdmin
 		if c.conn != nil {
-			sh.perform(c, nil, c.s.Kick(mqtt.AdministrativeAction, why, sh.take()))
+			c.kick(ByAdmin, mqtt.AdministrativeAction, why)
 			c.conn.State = nil
 			sh.detach(c)
 		}

@@ -36,16 +36,23 @@ func (e *events) note(format string, args ...any) {
 }
 
 func (e *events) hooks() broker.Events {
-	return broker.Events{
-		Connected:    func(c broker.Client) { e.note("connected %s %v", c.ID, c.Version) },
-		Disconnected: func(c broker.Client, why string) { e.note("disconnected %s: %s", c.ID, why) },
-		Refused:      func(r broker.Refusal) { e.note("refused %s 0x%X", r.ClientID, uint8(r.Reason)) },
-		SessionEnded: func(id string) { e.note("ended %s", id) },
-		Subscribed:   func(id, filter string, o mqtt.SubOptions) { e.note("subscribed %s %s %d", id, filter, o.QoS()) },
-		Denied: func(d broker.Denial) {
-			e.note("denied %s %s 0x%X %v %s: %s %s", d.ClientID, d.Topic, uint8(d.Reason), d.Action, d.Owner, d.Rule, d.Why)
-		},
-		Dropped: func(id string, m *mqtt.Message, why session.Why) { e.note("dropped %s %v", id, why) },
+	return func(x broker.Event) {
+		switch x := x.(type) {
+		case broker.Connected:
+			e.note("connected %s %v", x.ClientID, x.Version)
+		case broker.Disconnected:
+			e.note("disconnected %s: %s", x.ClientID, x.Text)
+		case broker.Refused:
+			e.note("refused %s 0x%X", x.ClientID, uint8(x.Reason))
+		case broker.SessionEnded:
+			e.note("ended %s", x.ClientID)
+		case broker.Subscribed:
+			e.note("subscribed %s %s %d", x.ClientID, x.Filter, x.Options.QoS())
+		case broker.Denied:
+			e.note("denied %s %s 0x%X %v %s: %s %s", x.ClientID, x.Topic, uint8(x.Reason), x.Action, x.User, x.Rule, x.Why)
+		case broker.Dropped:
+			e.note("dropped %s %v", x.ClientID, x.Why)
+		}
 	}
 }
 
@@ -116,14 +123,10 @@ func TestPanickingEvents(t *testing.T) {
 			panic("boom")
 		}
 	}
-	s := serve(t, broker.Options{Shards: 2, Events: broker.Events{
-		Connected:    func(broker.Client) { boom() },
-		Disconnected: func(broker.Client, string) { boom() },
-		Refused:      func(broker.Refusal) { boom() },
-		SessionEnded: func(string) { boom() },
-		Subscribed:   func(string, string, mqtt.SubOptions) { boom() },
-		Dropped:      func(string, *mqtt.Message, session.Why) { boom() },
-	}, Gates: []broker.Gate{gate(func(string, *mqtt.Message) mqtt.ReasonCode { boom(); return mqtt.Success })}})
+	s := serve(t, broker.Options{
+		Shards: 2, Events: func(broker.Event) { boom() },
+		Gates: []broker.Gate{gate(func(string, *mqtt.Message) mqtt.ReasonCode { boom(); return mqtt.Success })},
+	})
 	away := s.client("id=away expiry=100")
 	away.subscribe("t qos=0")
 	away.leave(s, 0)

@@ -16,10 +16,11 @@ import (
 
 // entrance is what all doors have in common.
 type entrance struct {
-	turned [admission.Reasons]atomic.Uint64
-	turns  loop.Turns // of TLS handshakes
-	faults *quiet
-	next   atomic.Uint32
+	turned   [admission.Reasons]atomic.Uint64
+	turns    loop.Turns // of TLS handshakes
+	faults   *quiet
+	next     atomic.Uint32
+	refusals refusals // of those who did not get in
 
 	bans     *ban.Table
 	flapping *flapping.Detector // nil = nobody looks
@@ -32,12 +33,13 @@ func (b *Broker) reception(door *Door, address string) *loop.Reception {
 	return &loop.Reception{
 		Pick: func() *loop.Loop { return b.shards[int(b.entrance.next.Add(1))%len(b.shards)].loop },
 		Admit: func(from netip.AddrPort) bool {
-			if b.keepsAway(from.Addr(), door.listener.Load().TLS != nil) {
+			if b.keepsAway(door, from, door.listener.Load().TLS != nil) {
 				return false
 			}
 			why := door.visitors.Come(loop.Group(from.Addr()), door.listener.Load().Trusted.Contains(from.Addr()), time.Now())
 			if why != admission.Welcome {
 				b.entrance.turned[why].Add(1)
+				b.turnedAway(door, from, why.String(), "")
 				if n, ok := turned.allow(time.Now()); ok {
 					b.log.Warn("connections are turned away", "listener", address, "reason", why.String(), "times", n)
 				}
@@ -51,6 +53,7 @@ func (b *Broker) reception(door *Door, address string) *loop.Reception {
 			if errors.Is(err, loop.ErrReserve) {
 				b.entrance.turned[admission.NoDescriptors].Add(1)
 				door.visitors.Turn(admission.NoDescriptors)
+				b.turnedAway(door, netip.AddrPort{}, admission.NoDescriptors.String(), "")
 			}
 			if n, ok := failures.allow(time.Now()); ok {
 				b.log.Warn("accepting a connection failed", "listener", address, "error", err, "times", n)

@@ -149,7 +149,7 @@ func (r *renewals) stepped(c *client, e *exchange, answer []byte, id *auth.Ident
 	sh, who := r.sh, c.who.Load()
 	refuse := func(text, why string) {
 		sh.b.log.Info("a client's re-authentication failed", "client", c.id, "remote", c.remote(), "why", why)
-		sh.perform(c, nil, c.s.Kick(mqtt.NotAuthorized, text, sh.take()))
+		c.kick(ByAuthenticator, mqtt.NotAuthorized, text)
 	}
 	switch {
 	case err != nil:

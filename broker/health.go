@@ -57,6 +57,7 @@ func (h *health) why() error {
 		h.unwell = true
 		if h.sh.b.unwell.CompareAndSwap(false, true) {
 			h.sh.b.log.Warn("the store takes nothing new: what would have to be kept is refused", "error", err)
+			h.sh.b.tell(StoreChanged{err})
 		}
 	}
 	return err
@@ -91,6 +92,7 @@ func (h *health) check() {
 	}
 	if h.sh.b.unwell.CompareAndSwap(true, false) {
 		h.sh.b.log.Info("the store is well again")
+		h.sh.b.tell(StoreChanged{})
 	}
 	was := h.unwell
 	h.unwell = false

@@ -50,14 +50,14 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 	}
 	p.version = l.sh.packet.Connect.Version
 	if p.peer.TLS {
-		l.sh.count.secured(p.resumed)
+		l.sh.count.secured(p.tls != nil && p.tls.Resumed)
 	}
 	req, refusal := p.hs.Connect(&l.sh.packet, p.door.admission(l.sh.b.laws.now.Load().admission))
 	if refusal != nil {
 		l.refuse(conn, p, refusal)
 		return
 	}
-	p.request = req
+	p.request, p.software = req, softwareOf(&l.sh.packet.Connect)
 	owner := l.sh
 	p.assigned = req.ClientID == ""
 	if p.assigned {
@@ -67,7 +67,7 @@ func (l *lobby) handshake(conn *loop.Conn, p *pending) {
 	}
 	if owner != l.sh {
 		p.conn, p.request = nil, nil
-		moved := &pending{conn: conn, door: p.door, peer: p.peer, hs: p.hs, deadline: p.deadline, version: p.version, request: req, assigned: p.assigned, from: p.from, halfOpen: p.halfOpen}
+		moved := &pending{conn: conn, door: p.door, peer: p.peer, hs: p.hs, deadline: p.deadline, version: p.version, request: req, assigned: p.assigned, from: p.from, halfOpen: p.halfOpen, tls: p.tls, software: p.software}
 		conn.Move(owner.loop, func(conn *loop.Conn) {
 			defer owner.spare(conn)
 			owner.tick(owner.loop.Now())
@@ -158,7 +158,7 @@ func (b *Broker) unauthenticated(a *auth.Attempt, err error) *session.Refusal {
 	var no *auth.Refusal
 	switch {
 	case errors.As(err, &no):
-		return &session.Refusal{Reason: no.Reason, Text: no.Text, Why: no.Error()}
+		return &session.Refusal{Reason: no.Reason, Text: no.Text, Why: no.Error(), By: no.By}
 	case errors.Is(err, auth.ErrUnknown):
 		return &session.Refusal{Reason: mqtt.BadUserNameOrPassword, Text: "authentication failed", Why: "nobody knows such credentials"}
 	}
@@ -203,11 +203,7 @@ func (l *lobby) refuse(conn *loop.Conn, p *pending, r *session.Refusal) {
 	if p.request != nil {
 		id = p.request.ClientID
 	}
-	if tell := l.sh.b.opts.Events.Refused; tell != nil {
-		l.sh.b.guard("refused", func() {
-			tell(Refusal{ClientID: id, Remote: p.peer.Remote(), Reason: r.Reason, Text: r.Text, Why: r.Why})
-		})
-	}
+	l.sh.tell.turnedDown(p, r)
 	l.sh.b.log.Debug("connection refused", "client", id, "remote", p.peer.Remote(), "reason", r.Reason.String(), "text", r.Text, "why", r.Why)
 	conn.State = nil
 	conn.Close()

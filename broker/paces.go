@@ -129,7 +129,7 @@ func (x *paces) pass(c *client, packet *mqtt.Packet, size int) bool {
 	x.note(c, why, again == byRate)
 	switch {
 	case c.pace.Answer == limit.Disconnect:
-		x.sh.perform(c, nil, c.s.Kick(mqtt.MessageRateTooHigh, "more is published than "+why.String()+" allows", x.sh.take()))
+		c.kick(ByRate, mqtt.MessageRateTooHigh, "more is published than "+why.String()+" allows")
 		return false
 	case c.pace.Answer == limit.Refuse && told:
 		x.refused = session.RateLimited
@@ -182,9 +182,7 @@ func (x *paces) note(c *client, why limit.Reason, again bool) {
 
 func (x *paces) tell(c *client, what, text string) {
 	x.sh.b.log.Info("a client has reached a limit", "client", c.id, "user", c.who.Load().Name, "remote", c.remote(), "limit", what, "text", text)
-	if tell := x.sh.b.opts.Events.Limited; tell != nil {
-		tell(Limited{What: what, ClientID: c.id, User: c.who.Load().Name, Listener: c.who.Load().Peer.Listener, Remote: c.remote(), Text: text})
-	}
+	x.sh.b.tell(Limited{Party: c.party(), What: what, Text: text})
 }
 
 // turnDown answers a PUBLISH that is not routed.
@@ -197,14 +195,15 @@ func (x *paces) turnDown(c *client, p *mqtt.Publish, do []session.Effect) []sess
 		}
 		return c.s.Refused(p, reason, b.Text(), do)
 	}
-	text := "more is published than allowed"
+	text, from := "more is published than allowed", DeniedByRate
 	if x.refused == session.Overloaded {
-		text = "the server is overloaded"
+		text, from = "the server is overloaded", DeniedByOverload
 	}
 	if p.QoS == 0 {
 		x.sh.drop(c, m, x.refused)
 		return do
 	}
+	x.sh.tell.denied(c.who.Load(), m, from, mqtt.QuotaExceeded)
 	return c.s.Refused(p, mqtt.QuotaExceeded, text, do)
 }
 

@@ -35,6 +35,7 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 			sh.drop(c, e.Msg, e.Why)
 		case session.Authorize:
 			sh.router.authorizeFilters(c, &p.Subscribe, e.Codes)
+			sh.tell.refusedFilters(c, &p.Subscribe, e.Codes)
 			from := len(do)
 			do = c.s.Subscribed(sh.turn(), &p.Subscribe, e.Codes, do)
 			if c.barred.Load() {
@@ -43,14 +44,16 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		case session.AddSubscription:
 			sh.router.subscribe(c, e.Sub)
 			sh.router.keepSubscription(c, store.Subscribe, e.Sub)
-			sh.router.subscribed(c, e.Sub)
+			sh.router.subscribed(c, e.Sub, e.Flag)
 		case session.RemoveSubscription:
 			if !e.Flag {
 				sh.router.unsubscribe(c, e.Sub.Filter)
 				sh.replay.stop(c, e.Sub.Filter)
+				sh.tell.unsubscribed(c, e.Sub.Filter)
 			}
 			sh.router.keepSubscription(c, store.Unsubscribe, e.Sub)
 		case session.Close:
+			sh.tell.blame(c, p, e)
 			sh.close(c, e)
 		default:
 			sh.performRare(c, p, e)
@@ -84,7 +87,7 @@ func (sh *shard) performRare(c *client, p *mqtt.Packet, e *session.Effect) {
 		sh.renewals.step(c, e.Flag, p)
 	case session.SendAuth:
 		if !sh.out.challenge(c, e) {
-			sh.perform(c, nil, c.s.Kick(mqtt.PacketTooLarge, "AUTH exceeds the client's Maximum Packet Size", sh.take()))
+			c.kick(ByAuthenticator, mqtt.PacketTooLarge, "AUTH exceeds the client's Maximum Packet Size")
 		}
 	case session.PublishWill:
 		sh.router.publishWill(c, e.Msg)
@@ -129,9 +132,6 @@ func (sh *shard) capOutput(c *client) {
 
 // close ends a client's connection, telling a v5 client why.
 func (sh *shard) close(c *client, e *session.Effect) {
-	if c.cause == "" {
-		c.cause = e.Text
-	}
 	if c.conn == nil {
 		return
 	}
@@ -208,11 +208,10 @@ func (b *Broker) read(id store.SessionID, from, to uint64) (items []store.Queued
 }
 
 // drop counts a message that did not reach a client, with the reason.
-func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) { sh.dropFor(c.id, m, why) }
+func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) { sh.dropFor(c, c.id, m, why) }
 
-func (sh *shard) dropFor(clientID string, m *mqtt.Message, why session.Why) {
+// dropFor is drop for one who may not be a client, or nobody: c may be nil.
+func (sh *shard) dropFor(c *client, clientID string, m *mqtt.Message, why session.Why) {
 	sh.count.Dropped[why]++
-	if sh.b.opts.Events.Dropped != nil {
-		sh.b.opts.Events.Dropped(clientID, m, why)
-	}
+	sh.tell.dropped(c, clientID, m, why)
 }

@@ -38,6 +38,7 @@ func (r *router) viewOf(c *client, p *mqtt.Publish) *mqtt.Message {
 		r.view.Expires = r.sh.now + int64(p.Props.Expiry)*1000
 	}
 	r.sh.count.PublishReceived++
+	c.told.received++
 	r.sh.count.PublishBytesReceived += uint64(len(p.Payload))
 	return &r.view
 }
@@ -74,6 +75,7 @@ func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 			if r.refusable(from, m) && r.grows(from, m) {
 				v.reason, v.why = refusal(err), err
 				r.sh.count.NotStored[v.reason]++
+				r.sh.tell.denied(from.principal(), m, DeniedByStore, v.reason)
 				return v
 			}
 			retain = retain && !r.forgoesRetain(from, m)
@@ -117,11 +119,7 @@ func (r *router) forgoesRetain(from *client, m *mqtt.Message) bool {
 	if m.QoS > 0 || len(m.Payload) == 0 || !isStored(m.Topic) {
 		return false
 	}
-	id := ""
-	if from != nil {
-		id = from.id
-	}
-	r.sh.dropFor(id, m, session.StoreUnwell)
+	r.sh.dropFor(from, m.Publisher, m, session.StoreUnwell)
 	return true
 }
 
@@ -368,6 +366,7 @@ func (r *router) sendWill(a *again) {
 		return
 	}
 	v := r.publish(c, &m)
+	r.sh.tell.willed(c, &m, v.reason)
 	if v.reason.Failed() {
 		r.sh.b.log.Warn("a will was not published", "client", c.id, "topic", string(m.Topic), "reason", v.reason.String())
 	}

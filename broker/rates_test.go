@@ -27,16 +27,21 @@ func (named) Authenticate(_ context.Context, a *auth.Attempt) (*auth.Identity, e
 	return id, nil
 }
 
-// limited notes what Events.Limited tells.
+// limited notes the limits that are told, and quarantines.
 type limited struct {
 	mu   sync.Mutex
 	told []broker.Limited
 }
 
-func (l *limited) event(x broker.Limited) {
+func (l *limited) event(e broker.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.told = append(l.told, x)
+	switch x := e.(type) {
+	case broker.Limited:
+		l.told = append(l.told, x)
+	case broker.Quarantined:
+		l.told = append(l.told, broker.Limited{Party: x.Party, What: "quarantine", Text: x.Ban.Text()})
+	}
 }
 
 func (l *limited) whats() (w []string) {
@@ -53,7 +58,7 @@ func rated(t testing.TB, shards int, change func(*limit.Rates)) (*served, *limit
 	r := limit.DefaultRates()
 	change(&r)
 	l := &limited{}
-	return serve(t, broker.Options{Shards: shards, Rates: &r, Authn: named{}, Events: broker.Events{Limited: l.event}}), l
+	return serve(t, broker.Options{Shards: shards, Rates: &r, Authn: named{}, Events: l.event}), l
 }
 
 // publishes is so many messages to the topic t.

@@ -34,6 +34,7 @@ type shard struct {
 	paces    paces    // clients that are not to go faster
 	wards    wards    // clients in quarantine
 	pulse    pulse    // what the watermarks are about
+	tell     teller   // what happens, for those who listen
 
 	packet  mqtt.Packet        // the one being worked on
 	asked   auth.Question      // what the authorizer is asked
@@ -61,6 +62,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.paces.sh = sh
 	sh.wards = wards{sh: sh, clients: make(map[*client]*ban.Ban)}
 	sh.stalls = stalls{sh: sh, clients: make(map[*client]stall)}
+	sh.tell = teller{newLosses(sh)}
 	sh.commits.batch = sh.commits.newBatch()
 	return sh, nil
 }
@@ -71,6 +73,7 @@ func (sh *shard) start(n int) {
 	sh.loop.Post(func() { sh.loop.WakeAt(sh.loop.Now().Add(time.Second)) })
 	sh.agenda.every(time.Second, sh.stalls.check)
 	sh.agenda.every(time.Second, sh.wards.check)
+	sh.agenda.every(time.Second, sh.tell.check)
 	if sh.b.opts.Overload != nil {
 		sh.agenda.every(loadEvery, func() { sh.pulse.beat(sh) })
 	}
@@ -81,6 +84,7 @@ func (sh *shard) start(n int) {
 	}
 	if sh.index == 0 {
 		sh.agenda.every(time.Second, sh.router.expireRetained)
+		sh.agenda.every(time.Second, func() { sh.b.entrance.refusals.flush(sh.b) })
 	}
 }
 
@@ -159,11 +163,13 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 			sh.commits.keep(nil, store.Record{Op: store.EndSession, Session: m.ID})
 			return
 		}
+		other.told.ends = EndReplaced
 		sh.end(other, true, 0, 0)
 	}
 	c := sh.newClient(m.ClientID, &auth.Principal{Identity: identityNamed(m.Owner), ClientID: m.ClientID, Restored: true})
 	c.s = *session.Restore(sh.b.laws.now.Load().rules, q)
 	c.stored, c.known = m.ID, true
+	c.told.since = m.Disconnected
 	for i := range c.s.Subscriptions() {
 		sh.router.subscribe(c, &c.s.Subscriptions()[i])
 	}

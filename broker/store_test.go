@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
@@ -99,8 +100,12 @@ func TestStoreFails(t *testing.T) {
 	for _, shards := range []int{1, 4} {
 		h := storetest.NewHeld(mem.New())
 		dropped := make(chan session.Why, 100)
-		s := serve(t, broker.Options{Store: h, Shards: shards, Events: broker.Events{
-			Dropped: func(_ string, _ *mqtt.Message, why session.Why) { dropped <- why },
+		s := serve(t, broker.Options{Store: h, Shards: shards, Sums: broker.Sums{Longest: time.Second}, Events: func(e broker.Event) {
+			if x, ok := e.(broker.Dropped); ok {
+				for range x.Count {
+					dropped <- x.Why
+				}
+			}
 		}})
 		h.Pass()
 		kept := s.client("id=kept expiry=100")

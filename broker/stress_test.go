@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
-	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -46,9 +45,10 @@ func stress(t *testing.T, overlap broker.Overlap) {
 		d.Shared = []broker.Strategy{broker.LeastLoaded, broker.RoundRobin, broker.StickyTopic, broker.StickyPublisher}[rand.IntN(4)]
 	})
 	o.Store, o.Shards = st, 4
-	o.Events.Dropped = func(id string, _ *mqtt.Message, _ session.Why) {
-		if id == "observer" {
-			missed.Add(1)
+	o.Sums.Longest = time.Second
+	o.Events = func(e broker.Event) {
+		if x, ok := e.(broker.Dropped); ok && x.ClientID == "observer" {
+			missed.Add(int64(x.Count))
 		}
 	}
 	s := serve(t, o)

@@ -100,9 +100,9 @@ func (r *router) keepSubscription(c *client, op store.Op, s *session.Subscriptio
 	}
 }
 
-func (r *router) subscribed(c *client, s *session.Subscription) {
+func (r *router) subscribed(c *client, s *session.Subscription, again bool) {
 	r.sh.count.Subscribes++
-	if r.sh.b.opts.Events.Subscribed != nil {
-		r.sh.b.opts.Events.Subscribed(c.id, s.Filter, s.Options)
+	if r.sh.b.tells() {
+		r.sh.b.tell(Subscribed{Party: c.party(), Filter: s.Filter, Options: s.Options, ID: s.ID, Code: mqtt.ReasonCode(s.Options.QoS()), Again: again})
 	}
 }

@@ -38,7 +38,7 @@ func (w *wards) judge(c *client) (disconnected, changed bool) {
 		w.lift(c)
 		return false, true
 	case b != nil && !b.Quarantine && c.s.Connected():
-		w.sh.perform(c, nil, c.s.Kick(mqtt.AdministrativeAction, b.Text(), w.sh.take()))
+		c.kick(ByBan, mqtt.AdministrativeAction, b.Text())
 		return true, false
 	}
 	return false, false
@@ -51,13 +51,15 @@ func (w *wards) take(c *client, b *ban.Ban) {
 	c.online.Store(false)
 	c.s.Blocked()
 	w.tell(c)
-	w.sh.paces.tell(c, "quarantine", b.Text())
+	w.sh.b.log.Info("a client is in quarantine", "client", c.id, "user", c.who.Load().Name, "remote", c.remote(), "text", b.Text())
+	w.sh.b.tell(Quarantined{Party: c.party(), Ban: *b})
 }
 
 // lift lets a client out of quarantine: what waits for it goes to it.
 func (w *wards) lift(c *client) {
 	delete(w.clients, c)
 	c.barred.Store(false)
+	w.sh.b.tell(QuarantineEnded{c.party()})
 	if !c.s.Connected() {
 		return
 	}
@@ -76,7 +78,9 @@ func (w *wards) check() {
 		}()
 	}
 	if w.sh.index == 0 {
-		w.sh.b.entrance.bans.Sweep(time.Now())
+		for _, over := range w.sh.b.entrance.bans.Sweep(time.Now()) {
+			w.sh.b.banChanged(Banned{Ban: over}, true, true)
+		}
 	}
 }
 
@@ -108,6 +112,8 @@ func (w *wards) filters(c *client, p *mqtt.Subscribe, codes []mqtt.ReasonCode) {
 		case !codes[i].Failed():
 			codes[i] = mqtt.NotAuthorized
 			w.sh.count.Denied++
+			w.sh.asked = auth.Question{Action: auth.Subscribe, QoS: f.Options.QoS(), Topic: f.Filter}
+			w.sh.tell.denied(c.who.Load(), nil, DeniedInQuarantine, codes[i])
 		}
 	}
 }
@@ -138,6 +144,7 @@ func (k *Control) Ban(ctx context.Context, b ban.Ban) (Banned, error) {
 	}
 	done, err := k.Rejudge(ctx)
 	done.Ban, done.Was = b, was
+	k.b.banChanged(done, false, false)
 	return done, err
 }
 
@@ -149,6 +156,7 @@ func (k *Control) Unban(ctx context.Context, subject ban.Subject, value string) 
 	}
 	done, err := k.Rejudge(ctx)
 	done.Ban = b
+	k.b.banChanged(done, true, false)
 	return done, err
 }
 
@@ -179,6 +187,6 @@ func (k *Control) Rejudge(ctx context.Context) (Banned, error) {
 // quarantined counts and tells that a client in quarantine published something, and is the answer to it.
 func (r *router) quarantined(who *auth.Principal, m *mqtt.Message) mqtt.ReasonCode {
 	r.sh.count.Denied++
-	r.tellDenied(who, m, mqtt.NotAuthorized, auth.Decision{Why: "the client is in quarantine"})
+	r.sh.tell.denied(who, m, DeniedInQuarantine, mqtt.NotAuthorized)
 	return mqtt.NotAuthorized
 }

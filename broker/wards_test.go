@@ -129,7 +129,7 @@ func TestQuarantine(t *testing.T) {
 
 func quarantine(t *testing.T, shards int, words string) {
 	told := &limited{}
-	s := serve(t, broker.Options{Shards: shards, Events: broker.Events{Limited: told.event}})
+	s := serve(t, broker.Options{Shards: shards, Events: told.event})
 	k := s.Control()
 	pub := s.client("id=pub")
 	group := s.client("id=member")
@@ -218,7 +218,7 @@ func TestFlapping(t *testing.T) {
 			f := flapping.Defaults()
 			f.Answer, f.Connects, f.User = answer, 5, 12
 			told := &limited{}
-			s := serve(t, broker.Options{Shards: shards, Authn: named{}, Flapping: &f, Events: broker.Events{Limited: told.event}})
+			s := serve(t, broker.Options{Shards: shards, Authn: named{}, Flapping: &f, Events: told.event})
 			var codes []string
 			for range 8 {
 				got := strings.Fields(s.refused("id=twin username=ann"))

@@ -90,6 +90,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	c.unsentB += size
 	w.sh.count.PacketsSent++
 	w.sh.count.PublishSent++
+	c.told.sent++
 	w.sh.count.BytesSent += uint64(size)
 	w.sh.count.PublishBytesSent += uint64(len(m.Payload))
 	if c.pace != nil {

@@ -73,6 +73,7 @@ type Table struct {
 	networks map[netip.Prefix]*Ban
 	lengths  map[length]int // of networks: how many there are
 	patterns map[key]*Ban   // with a *
+	ended    []Ban          // their time is over; Sweep tells
 }
 
 type key struct {
@@ -343,14 +344,13 @@ func (t *Table) drop(b *Ban) {
 	t.count.Add(-1)
 }
 
-// Sweep forgets the bans whose time is over.
-func (t *Table) Sweep(now time.Time) {
-	if t.count.Load() == 0 {
-		return
-	}
+// Sweep forgets the bans whose time is over, and returns those that were forgotten since it was last called.
+func (t *Table) Sweep(now time.Time) (ended []Ban) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweep(now)
+	ended, t.ended = t.ended, nil
+	return ended
 }
 
 func (t *Table) sweep(now time.Time) {
@@ -358,12 +358,14 @@ func (t *Table) sweep(now time.Time) {
 		for _, b := range m {
 			if b.over(now) {
 				t.drop(b)
+				t.ended = append(t.ended, *b)
 			}
 		}
 	}
 	for _, b := range t.networks {
 		if b.over(now) {
 			t.drop(b)
+			t.ended = append(t.ended, *b)
 		}
 	}
 }

@@ -59,6 +59,7 @@ type Refusal struct {
 	Reason mqtt.ReasonCode
 	Text   string // for the client
 	Why    string // for the operator, where there is more to tell
+	By     string // the backend that said so, where one did
 	Silent bool   // close without an answer [MQTT-3.1.4-1]
 }
 

@@ -18,9 +18,10 @@ const (
 	Subscribed          Kind = "subscribed" // Topic is the filter; Detail: qos, and refused or resting
 	Unsubscribed        Kind = "unsubscribed"
 	WillSent            Kind = "will_sent" // Topic
+	WillFailed          Kind = "will_failed"
 	WillCancelled       Kind = "will_cancelled"
 	SessionCreated      Kind = "session_created"
-	SessionResumed      Kind = "session_resumed" // Detail: queued, offline_for
+	SessionResumed      Kind = "session_resumed" // Detail: queued, offline_for_seconds
 	SessionEnded        Kind = "session_ended"   // Reason: expired, clean_start, disconnected, admin
 	Limited             Kind = "limited"         // Reason: a limit.Reason, flapping
 	Dropped             Kind = "dropped"         // Count messages; Topic is the branch, Reason a session.Why
@@ -52,7 +53,7 @@ const (
 // Kinds are all of them.
 func Kinds() []Kind {
 	return []Kind{
-		Connected, Refused, Disconnected, TakenOver, Denied, Subscribed, Unsubscribed, WillSent, WillCancelled, SessionCreated, SessionResumed,
+		Connected, Refused, Disconnected, TakenOver, Denied, Subscribed, Unsubscribed, WillSent, WillFailed, WillCancelled, SessionCreated, SessionResumed,
 		SessionEnded, Limited, Dropped, Stalled, StallEnded, ProtocolError, Banned, Unbanned, Quarantined, QuarantineEnded, OverloadChanged,
 		StoreChanged, Started, Stopping, Reloaded, Admin, Imbalance, CanaryFailed, CanaryBack, NotRecorded, CertificateWarning, BackendFailed,
 		BackendBack, RetainedDeleted, SubscriptionRests, SubscriptionResumes,

@@ -71,8 +71,11 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 	return r, nil
 }
 
+// near is how close to its recording a fact is as good as recorded then.
+const near = time.Millisecond
+
 // Record takes a fact. It never waits: what does not fit is counted, and told as a fact of kind NotRecorded. The id is the
-// recorder's; At too where it is zero or in the future. The caller leaves Detail alone from here on.
+// recorder's; At too where it is zero, just now or in the future. The caller leaves Detail alone from here on.
 func (r *Recorder) Record(f Fact) {
 	f.trim()
 	r.queue.mu.Lock()
@@ -99,8 +102,11 @@ func (r *Recorder) add(f *Fact) bool {
 	}
 	now := time.Now()
 	f.ID = max(IDAt(now), r.last+1)
-	if f.At.IsZero() || f.At.After(now) {
+	if f.At.IsZero() || now.Sub(f.At) < near {
 		f.At = now
+		if f.ID < IDAt(now.Add(near)) {
+			f.At = time.UnixMicro(int64(f.ID)) // which takes no room of its own
+		}
 	}
 	f.At = f.At.UTC().Truncate(time.Microsecond)
 	if !r.queue.add(f) {

@@ -67,8 +67,12 @@ func guarded(t *testing.T, deny ...string) (*served, *rules) {
 func TestRefusedByAuthentication(t *testing.T) {
 	t.Parallel()
 	for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5} {
-		var refusals []broker.Refusal
-		b := serve(t, broker.Options{Authn: users{}, Events: broker.Events{Refused: func(r broker.Refusal) { refusals = append(refusals, r) }}, Shards: 1})
+		var refusals []broker.Refused
+		b := serve(t, broker.Options{Authn: users{}, Shards: 1, Events: func(e broker.Event) {
+			if r, ok := e.(broker.Refused); ok {
+				refusals = append(refusals, r)
+			}
+		}})
 		c := dial(t, b.addr, "watcher", v)
 		c.exchange("CONNECT id=watcher clean username=w password=w", "CONNACK 0x00")
 		c.exchange("SUBSCRIBE id=1 # qos=1", "SUBACK id=1 0x01")

@@ -61,8 +61,12 @@ func TestBroker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := make(chan broker.Refusal, 10)
-	b, err := broker.New(broker.Options{Store: mem.New(), Events: broker.Events{Refused: func(r broker.Refusal) { told <- r }}})
+	told := make(chan broker.Refused, 10)
+	b, err := broker.New(broker.Options{Store: mem.New(), Events: func(e broker.Event) {
+		if r, ok := e.(broker.Refused); ok {
+			told <- r
+		}
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

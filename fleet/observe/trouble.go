@@ -1,0 +1,222 @@
+package observe
+
+import (
+	"errors"
+
+	"github.com/sapwood-mqtt/sapwood/broker"
+	bans "github.com/sapwood-mqtt/sapwood/broker/ban"
+	shed "github.com/sapwood-mqtt/sapwood/broker/overload"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	keep "github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/fleet/fact"
+)
+
+func limited(e *broker.Limited) fact.Fact {
+	text := "Flaps: " + sentence(e.Text)
+	if e.What != "flapping" {
+		text = "Has reached a rate: " + sentence(e.Text)
+	}
+	return of(fact.Limited, &e.Party, fact.Fact{Reason: e.What, Text: text})
+}
+
+func stalled(e *broker.Stalled) fact.Fact {
+	text := "The client does not read: " + bytes(e.Pending) + " wait in its connection"
+	if e.Queued > 0 {
+		text += ", and " + count(e.Queued, "message") + " behind them"
+	}
+	return of(fact.Stalled, &e.Party, fact.Fact{Text: text + ". It is busy, or its network is slow; delivery.stall_timeout ends it.", Detail: details("pending_bytes", number(e.Pending), "queued", number(e.Queued))})
+}
+
+func quarantined(e *broker.Quarantined) fact.Fact {
+	return of(fact.Quarantined, &e.Party, fact.Fact{
+		Text:   "The client is kept apart, nothing goes to it or comes from it: " + sentence(e.Ban.Text()),
+		Detail: details("by", e.Ban.By, "subject", string(e.Ban.Subject), "value", e.Ban.Value),
+	})
+}
+
+func ban(e *broker.BanChanged) fact.Fact {
+	b := &e.Ban
+	f := fact.Fact{Kind: fact.Banned, Detail: details(
+		"by", b.By, "subject", string(b.Subject), "value", b.Value, "reason", b.Reason, "quarantine", yes(b.Quarantine),
+		"disconnected", number(e.Disconnected), "changed", number(e.Changed))}
+	whom := "The " + string(b.Subject) + " " + quote(b.Value)
+	switch b.Subject {
+	case bans.Client:
+		f.Client = b.Value
+	case bans.User:
+		f.User = b.Value
+	case bans.Address:
+		f.Address = b.Value
+	case bans.Pattern:
+		whom = "Clients like " + quote(b.Value)
+	}
+	verb := " is "
+	if b.Subject == bans.Pattern {
+		verb = " are "
+	}
+	switch {
+	case e.Expired:
+		f.Kind, f.Reason, f.Text = fact.Unbanned, "expired", whom+verb+"no longer banned: its time is over."
+	case e.Ended:
+		f.Kind, f.Reason, f.Text = fact.Unbanned, "lifted", whom+verb+"no longer banned."
+	default:
+		f.Text = whom + verb + sentence(b.Text())
+		if b.By != "" {
+			f.Text += " By " + clean(b.By) + "."
+		}
+	}
+	if e.Disconnected > 0 {
+		f.Text += " That disconnected " + count(e.Disconnected, "client") + "."
+	}
+	return f
+}
+
+func overload(e *broker.OverloadChanged) fact.Fact {
+	level := map[shed.Level]string{shed.Normal: "normal", shed.Connects: "connects", shed.QoS0: "qos0", shed.Publish: "publish"}[e.Level]
+	f := fact.Fact{Kind: fact.OverloadChanged, Reason: level, Text: "The broker is no longer overloaded.", Detail: details("why", e.Why)}
+	if e.Level != shed.Normal {
+		f.Text = "The broker is overloaded (" + clean(e.Why) + "): " + e.Level.String() + "."
+	}
+	return f
+}
+
+func store(e *broker.StoreChanged) fact.Fact {
+	switch {
+	case e.Err == nil:
+		return fact.Fact{Kind: fact.StoreChanged, Reason: "healthy", Text: "The store is well again: everything is kept."}
+	case errors.Is(e.Err, keep.ErrFull):
+		return fact.Fact{Kind: fact.StoreChanged, Reason: "full", Text: "The store is full (" + clean(e.Err.Error()) + "): what would have to be kept is refused until there is room."}
+	}
+	return fact.Fact{Kind: fact.StoreChanged, Reason: "failed", Text: "The store takes nothing new (" + clean(e.Err.Error()) + "): what would have to be kept is refused. See the disk and the log."}
+}
+
+// sum is what a sum adds to a fact.
+func sum(f fact.Fact, s *broker.Sum, more ...string) fact.Fact {
+	f.Topic, f.Count = s.Branch, s.Count
+	d := s.Last.Sub(s.First)
+	during := ""
+	if d > 0 {
+		during = seconds(d)
+	}
+	f.Detail = details(append(more, "example", s.Topic, "bytes", number(s.Bytes), "during_seconds", during)...)
+	return f
+}
+
+// where is a branch in a sentence.
+func where(s *broker.Sum) string {
+	switch s.Branch {
+	case "":
+		return ""
+	case "#":
+		return " of any topic"
+	}
+	return " of " + quote(s.Branch)
+}
+
+func during(s *broker.Sum) string {
+	if d := s.Last.Sub(s.First); s.Count > 1 && d.Seconds() >= 1 {
+		return " in " + span(d)
+	}
+	return ""
+}
+
+func dropped(e *broker.Dropped) fact.Fact {
+	whom := "the client"
+	if e.ClientID == "" {
+		whom = "several clients, too many to be told apart"
+	}
+	text := count(e.Count, "message") + where(&e.Sum) + " did not reach " + whom + during(&e.Sum) + ": " + whyDropped(e)
+	switch {
+	case e.Why == session.RetainedFull:
+		text = count(e.Count, "message") + where(&e.Sum) + " from " + whom + " could not be retained" + during(&e.Sum) + ": limits.max_retained or limits.max_retained_bytes is reached."
+	case e.Why == session.StoreUnwell && e.Incoming:
+		text = count(e.Count, "message") + where(&e.Sum) + " from " + whom + " could not be retained" + during(&e.Sum) + ": the store takes nothing new."
+	case e.Why == session.Expired && e.ClientID == "":
+		text = count(e.Count, "retained message") + where(&e.Sum) + " expired."
+	case e.Incoming:
+		text = count(e.Count, "message") + where(&e.Sum) + " from " + whom + " went to nobody" + during(&e.Sum) + ": " + whyDropped(e)
+	}
+	return of(fact.Dropped, &e.Party, sum(fact.Fact{Reason: e.Why.String(), Text: text}, &e.Sum,
+		"rule", e.Rule, "text", e.Decision.Why, "from_it", yes(e.Incoming), "connected", yes(e.Connected)))
+}
+
+// whyDropped is a reason in words, with what may be done about it.
+func whyDropped(e *broker.Dropped) string {
+	switch e.Why {
+	case session.Expired:
+		return "their expiry interval passed while they waited."
+	case session.TooLarge:
+		return "they are larger than the Maximum Packet Size it told in CONNECT."
+	case session.QueueFull:
+		if e.Connected {
+			return "its queue is full; it does not acknowledge fast enough (limits.max_queued_messages, limits.max_queued_bytes)."
+		}
+		return "its queue is full, and it is not connected (limits.max_queued_messages, limits.max_queued_bytes)."
+	case session.SlowConsumer:
+		return "QoS 0, and it does not read fast enough (limits.max_outgoing_bytes)."
+	case session.Offline:
+		return "QoS 0, and it is not connected; QoS 1 would wait for it."
+	case session.SessionEnded:
+		return "its session ended while they waited."
+	case session.ServerFull:
+		return "the queues of all clients together are full (limits.max_total_queued_bytes)."
+	case session.Denied:
+		if e.Decision.Why != "" {
+			return "it may not receive them (" + clean(e.Decision.Why) + ")."
+		}
+		return "it may not receive them."
+	case session.StoreFailed:
+		return "the store could not keep them; see the log."
+	case session.StoreUnwell:
+		return "the store takes nothing new."
+	case session.RateLimited:
+		if e.Incoming {
+			return "QoS 0, and it publishes more than its rate allows (rates)."
+		}
+		return "QoS 0, and it gets more than its rate allows (rates.client.deliver_messages, deliver_bytes)."
+	case session.Overloaded:
+		return "QoS 0, and the broker is overloaded."
+	}
+	return e.Why.String() + "."
+}
+
+func denied(e *broker.Denied) fact.Fact {
+	whom := "The client"
+	if e.ClientID == "" {
+		whom = "Somebody"
+	}
+	text := whom + " may not " + e.Action.String()
+	if e.Action.String() == "publish" {
+		text += " to"
+	} else {
+		text += " to the filter"
+	}
+	switch e.Branch {
+	case "#":
+		text = "Clients too many to be told apart were denied something"
+	default:
+		text += " " + quote(e.Topic)
+	}
+	switch e.From {
+	case broker.DeniedByRate:
+		text += " at present: it publishes more than its rate allows (rates)"
+	case broker.DeniedByOverload:
+		text += " at present: the broker is overloaded"
+	case broker.DeniedByStore:
+		text += " at present: the store takes nothing new"
+	default:
+		if e.Why != "" {
+			text += ": " + clean(e.Why)
+		}
+	}
+	text += "."
+	if e.Count > 1 {
+		text += " That was " + count(e.Count, "time")
+		if e.Branch != e.Topic && e.Branch != "#" {
+			text += " below " + quote(e.Branch)
+		}
+		text += during(&e.Sum) + "."
+	}
+	return of(fact.Denied, &e.Party, sum(fact.Fact{Reason: e.From.String(), Code: uint8(e.Reason), Text: text}, &e.Sum,
+		"action", e.Action.String(), "rule", e.Rule, "text", e.Why))
+}
