@@ -53,7 +53,7 @@ const (
 // Kinds are all of them.
 func Kinds() []Kind {
 	return []Kind{
-		Connected, Refused, Disconnected, TakenOver, Denied, Subscribed, Unsubscribed, WillSent, WillCancelled, SessionCreated, SessionResumed,
+		Connected, Refused, Disconnected, TakenOver, Denied, Subscribed, Unsubscribed, WillSent, WillFailed, WillCancelled, SessionCreated, SessionResumed,
 		SessionEnded, Limited, Dropped, Stalled, StallEnded, ProtocolError, Banned, Unbanned, Quarantined, QuarantineEnded, OverloadChanged,
 		StoreChanged, Started, Stopping, Reloaded, Admin, Imbalance, CanaryFailed, CanaryBack, NotRecorded, CertificateWarning, BackendFailed,
 		BackendBack, RetainedDeleted, SubscriptionRests, SubscriptionResumes,
@@ -85,7 +85,7 @@ type Query struct {
 	User     string    // exact
 	Address  string    // exact, without the port
 	Reason   string    // exact
-	Text     string    // part of the sentence, any case
+	Text     string    // part of the sentence; the case of ASCII letters does not count
 	From, To time.Time // To is excluded
 	Before   uint64    // ids below; with Ascending, ids above After
 	After    uint64

@@ -30,7 +30,7 @@ func (q Query) Normal() Query {
 		q.Clients[i] = clip(c, maxName)
 	}
 	q.Topic, q.User = clip(q.Topic, maxName), clip(q.User, maxName)
-	q.Text = strings.ToLower(q.Text)
+	q.Text = lower(q.Text)
 	return q
 }
 
@@ -47,10 +47,21 @@ func (q *Query) Match(f *Fact) bool {
 		!q.To.IsZero() && !f.At.Before(q.To),
 		q.Address != "" && q.Address != Host(f.Address),
 		q.Topic != "" && !Overlap(q.Topic, f.Topic),
-		q.Text != "" && !strings.Contains(strings.ToLower(f.Text), q.Text):
+		q.Text != "" && !strings.Contains(lower(f.Text), q.Text):
 		return false
 	}
 	return true
+}
+
+// lower writes the letters of ASCII small, and leaves others: as databases do.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 // Host is an address without its port.

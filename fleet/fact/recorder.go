@@ -15,7 +15,7 @@ type Options struct {
 	MaxBytes int64         // of the store; 0 = any
 	MaxAge   time.Duration // of a fact; 0 = any
 	Every    time.Duration // between two batches; 0 = 200 ms
-	Waiting  int           // facts that may wait for each of its steps; 0 = 65,536
+	Waiting  int           // facts that may wait to be told, and twice as many to be kept; 0 = 65,536
 	Bytes    int           // and their bytes; 0 = 32 MiB
 	Logger   *slog.Logger  // nil = discard
 }
@@ -56,7 +56,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 		o.Bytes = 32 << 20
 	}
 	r := &Recorder{
-		o: o, log: o.Logger, queue: newBox(o.Waiting, o.Bytes), keep: newBox(o.Waiting, o.Bytes),
+		o: o, log: o.Logger, queue: newBox(o.Waiting, o.Bytes), keep: newBox(2*o.Waiting, 2*o.Bytes),
 		kick: make(chan struct{}, 1), end: make(chan struct{}), live: map[*Subscription]struct{}{},
 	}
 	if r.log == nil {
@@ -71,8 +71,11 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 	return r, nil
 }
 
+// near is how close to its recording a fact is as good as recorded then.
+const near = time.Millisecond
+
 // Record takes a fact. It never waits: what does not fit is counted, and told as a fact of kind NotRecorded. The id is the
-// recorder's; At too where it is zero or in the future. The caller leaves Detail alone from here on.
+// recorder's; At too where it is zero, just now or in the future. The caller leaves Detail alone from here on.
 func (r *Recorder) Record(f Fact) {
 	f.trim()
 	r.queue.mu.Lock()
@@ -99,8 +102,11 @@ func (r *Recorder) add(f *Fact) bool {
 	}
 	now := time.Now()
 	f.ID = max(IDAt(now), r.last+1)
-	if f.At.IsZero() || f.At.After(now) {
+	if f.At.IsZero() || now.Sub(f.At) < near {
 		f.At = now
+		if f.ID < IDAt(now.Add(near)) {
+			f.At = time.UnixMicro(int64(f.ID)) // which takes no room of its own
+		}
 	}
 	f.At = f.At.UTC().Truncate(time.Microsecond)
 	if !r.queue.add(f) {
@@ -136,14 +142,15 @@ func (r *Recorder) turn() {
 	defer r.turns.Unlock()
 	r.queue.mu.Lock()
 	batch, lost := r.queue.facts, r.queue.lost
-	r.queue.facts, r.queue.bytes, r.queue.lost = nil, 0, 0
-	if lost > 0 { // there is room now
+	r.queue.facts, r.queue.bytes, r.queue.lost = nil, 0, 0 // those who watch share the batch
+	room := min(len(batch), 4096)                          // as much comes again, or a little more
+	if lost > 0 {                                          // there is room now
 		told := Fact{Kind: NotRecorded, Reason: "too_fast", Count: lost, Text: fmt.Sprintf("%d facts came faster than they could be taken.", lost)}
 		if r.add(&told) {
 			batch = append(batch, told)
 		}
-		r.queue.facts, r.queue.bytes = nil, 0
 	}
+	r.queue.facts, r.queue.bytes = make([]Fact, 0, room), 0
 	r.queue.mu.Unlock()
 	if len(batch) == 0 {
 		return

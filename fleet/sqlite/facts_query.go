@@ -103,6 +103,9 @@ func (s *search) plan(ctx context.Context) error {
 	if q.Address != "" {
 		s.common = append(s.common, cond{"instr(address, ?) > 0", []any{q.Address}})
 	}
+	if q.Text != "" {
+		s.common = append(s.common, cond{"instr(lower(text), ?) > 0", []any{q.Text}})
+	}
 	kinds, none := s.kinds()
 	if none {
 		s.arms = []cond{{"0", nil}}
