@@ -67,7 +67,9 @@ func (t *traces) body(b []byte, header, length int) []byte {
 func (t *traces) in(c *client, p *mqtt.Packet, first byte, size int) {
 	if t.ring != nil {
 		if p.Type == mqtt.PUBLISH {
-			t.ring.Record(&c.trace, t.sh.now, trace.Head{First: first, ID: p.Publish.ID, Size: size}, p.Publish.Topic, p.Publish.Payload)
+			if !c.trace.In(t.sh.now, first, size, p.Publish.Topic) {
+				t.ring.Record(&c.trace, t.sh.now, trace.Head{First: first, ID: p.Publish.ID, Size: size}, p.Publish.Topic, p.Publish.Payload)
+			}
 		} else {
 			id, reason, about := outline(p)
 			t.ring.Record(&c.trace, t.sh.now, trace.Head{First: first, ID: id, Reason: uint8(reason), Size: size}, about, nil)
@@ -143,7 +145,9 @@ func (t *traces) delivered(c *client, m *mqtt.Message, p *mqtt.Publish, size int
 		if p.Dup {
 			first |= 8
 		}
-		t.ring.Record(&c.trace, t.sh.now, trace.Head{First: first, Out: true, ID: p.ID, Size: size}, m.Topic, m.Payload)
+		if !c.trace.Out(t.sh.now, first, size, m.Topic) {
+			t.ring.Record(&c.trace, t.sh.now, trace.Head{First: first, Out: true, ID: p.ID, Size: size}, m.Topic, m.Payload)
+		}
 	}
 	if t.taps != nil {
 		about := string(m.Topic)

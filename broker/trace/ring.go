@@ -116,17 +116,37 @@ func (r *Ring) at(n uint32) *chunk { return &r.slabs[n/slabChunks][n%slabChunks]
 // Record adds a packet to a log, or to the count of one of its last entries if it is like it and follows within the window.
 // now is in ms of Unix time. What it is handed may be changed afterwards. It allocates only while the ring grows.
 func (r *Ring) Record(l *Log, now int64, h Head, topic, payload []byte) {
-	w, key := &l.hot[0], uint32(h.First)|uint32(h.Reason)<<16|uint32(len(topic))<<24
+	key, w := uint32(h.First)|uint32(h.Reason)<<16, 0
 	if h.Out {
-		w, key = &l.hot[1], key|bitOut<<8
+		key, w = key|bitOut<<8, 1
 	}
-	if key == w.key && uint32(now)-w.start < w.window && l.c.owner == l.serial &&
-		string(l.c.data[int(w.at)+headBytes:][:len(topic)]) == string(topic) {
-		w.sum += onePacket + uint64(h.Size)
-		w.last = uint32(now)
-		return
+	if !l.hot[w].again(l, uint32(now), key|uint32(len(topic))<<24, h.Size, topic) {
+		r.record(l, now, key|uint32(len(topic))<<24, h, topic, payload)
 	}
-	r.record(l, now, key, h, topic, payload)
+}
+
+// In is Record of a PUBLISH from the client that is like the last one; false when it is not, and Record has to be called.
+func (l *Log) In(now int64, first byte, size int, topic []byte) bool {
+	return l.hot[0].again(l, uint32(now), uint32(first)|uint32(len(topic))<<24, size, topic)
+}
+
+// Out is In of a PUBLISH to the client.
+func (l *Log) Out(now int64, first byte, size int, topic []byte) bool {
+	return l.hot[1].again(l, uint32(now), uint32(first)|bitOut<<8|uint32(len(topic))<<24, size, topic)
+}
+
+// again counts a packet that is like the entry at hand; false when it is not.
+func (w *hot) again(l *Log, now, key uint32, size int, topic []byte) bool {
+	if key != w.key || now-w.start >= w.window {
+		return false
+	}
+	c := l.c
+	if c.owner != l.serial || string(c.data[int(w.at)+headBytes:][:len(topic)]) != string(topic) {
+		return false
+	}
+	w.sum += onePacket + uint64(size)
+	w.last = now
+	return true
 }
 
 // record is Record of what is not like the last packet of its direction.
