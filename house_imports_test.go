@@ -52,7 +52,6 @@ var siblings = map[string][]string{
 	"fleet/vitals": {"fleet/fact", "fleet/history", "fleet/load"},
 	"fleet/canary": {"fleet/fact"},
 	"fleet/why": {"fleet/fact"},
-	"fleet/sqlite": {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/alert"}, // implements their Stores
 	"fleet/sqlite": {"fleet/fact", "fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/alert"}, // implements their Stores
 }
 

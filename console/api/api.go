@@ -52,8 +52,9 @@ type Options[S, R, C any] struct {
 	Accounts Accounts // nil = nothing of them is stored
 	Policy   Policy
 
-	Facts Facts               // what happened; nil = nobody records it
-	Live  map[string]Producer // what pages can watch beside events, by the name of the event: stats, load
+	Vitals Vitals              // the present figures and their history; nil = nobody takes them
+	Facts  Facts               // what happened; nil = nobody records it
+	Live   map[string]Producer // what pages can watch beside events, by the name of the event: stats, load
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -102,6 +103,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerConfig(h, o.Config)
 	registerAccounts(a, h, o.Accounts)
 	registerPolicy(h, o.Policy)
+	registerVitals(h, o.Vitals)
 	registerEvents(a, h, o.Facts)
 	registerLive(a, h, o.Live, o.Facts)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
