@@ -59,9 +59,12 @@ func (a *App) openAPI(context.Context) error {
 	o.Policy = api.Policy{Authorizer: a.rules.policy, Clients: apiClients{control}, Bans: apiBans{control}, Flush: a.doors.flush}
 	o.Facts = apiFacts{a.facts}
 	o.Tracer = apiTracer{control}
+	o.Vitals, o.Live = apiVitals(a)
 	served := api.New(o)
+	openMetrics(a, served)
 	s.api.Store(served)
 	a.open.add("api", func(ctx context.Context) error {
+		s.metrics.Store(nil)
 		s.api.Store(nil) // what it shows closes next
 		return served.Stop(ctx)
 	})

@@ -18,6 +18,8 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
+	figures "github.com/sapwood-mqtt/sapwood/fleet/history"
+	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
 )
 
 // App is one Sapwood process. Start it once, then Stop it once; Failed and Bound may be asked from
@@ -40,6 +42,8 @@ type App struct {
 	broker Broker
 	doors  *doors
 	canary *canary.Canary // nil = none
+	vitals *vitals.Vitals
+	kept   *figures.History // of figures; nil = none
 	site   *site
 	reload *reloader // nil = there is nothing to read again
 }
@@ -93,7 +97,7 @@ func (a *App) start(ctx context.Context) error {
 	a.limitMemory()
 	for _, open := range []func(context.Context) error{
 		a.openACME, a.openHTTP, a.openStore, a.openFacts, a.openAccess, a.openBroker, a.openPublishing, a.openActing, a.openDoors,
-		a.openCanary, a.openAPI,
+		a.openCanary, a.openVitals, a.openAPI,
 	} {
 		if err := open(ctx); err != nil {
 			return err

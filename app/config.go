@@ -19,7 +19,9 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/transport/acme"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/metrics"
 	"github.com/sapwood-mqtt/sapwood/fleet/canary"
+	figures "github.com/sapwood-mqtt/sapwood/fleet/history"
 )
 
 // Config is everything that can be set: one tree of everybody's sections. A section lives with the
@@ -42,6 +44,8 @@ type Config struct {
 	Canaries       canary.Config   `yaml:"canaries" doc:"Messages that the broker sends to itself all the time, to see that it delivers."`
 	Events         Events          `yaml:"events" doc:"What happened, kept for questions afterwards: who connected, was refused, was disconnected and why, what was dropped, changed, went wrong. See docs/events.md."`
 	Trace          trace.Config    `yaml:"trace" doc:"What is kept of each client's last packets, to look back at."`
+	History        figures.Config  `yaml:"history" doc:"The figures of the process, kept for 30 days at falling resolution for charts."`
+	Metrics        metrics.Config  `yaml:"metrics" doc:"The figures for Prometheus on the path /metrics of the HTTP side."`
 	Sys            Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
 	Watch          time.Duration   `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
 	StopTime       time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
@@ -166,6 +170,8 @@ func DefaultConfig() Config {
 		Canaries:       canary.DefaultConfig(),
 		Events:         defaultEvents(),
 		Trace:          trace.Defaults(),
+		History:        figures.DefaultConfig(),
+		Metrics:        metrics.DefaultConfig(),
 		Sys:            Sys{Interval: 10 * time.Second},
 		Watch:          time.Second,
 		StopTime:       10 * time.Second,

@@ -12,6 +12,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/console"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/metrics"
 )
 
 // site is the HTTP side: health checks, the API, and MQTT over WebSocket.
@@ -23,6 +24,8 @@ type site struct {
 
 	access *access.Access
 	api    atomic.Pointer[api.API] // nil until it is open, and when the stop has begun
+
+	metrics atomic.Pointer[metrics.Handler] // as api; also nil where they are off
 }
 
 // openHTTP comes first and goes last, so that /readyz can say no while the rest starts and stops.
@@ -56,7 +59,7 @@ func (a *App) openHTTP(context.Context) error {
 
 func (s *site) server(log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           console.MQTT(console.Handler(s.ready, s.handler), s.doors.webPolicy, s.doors.takeWeb),
+		Handler:           console.MQTT(console.Metrics(console.Handler(s.ready, s.handler), s.metricsHandler), s.doors.webPolicy, s.doors.takeWeb),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,

@@ -33,7 +33,6 @@ type client struct {
 
 	point     string          // who's mount point, for its own loop
 	resting   map[string]bool // subscriptions that it may not have at present: not in the index
-	traffic   *Traffic        // of the door that it came by last; nil = it has not come since the start
 	pace      *pace           // how fast it may send and get; nil = as it likes
 	replays   []*replay       // retained messages still to be sent
 	hello     *hello          // what CONNACK has to say; nil once it is sent

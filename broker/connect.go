@@ -89,7 +89,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 		c.hello.authData = p.exchange.last
 		sh.renewals.admit(c, p.door, req.AuthMethod)
 	}
-	c.traffic = sh.trafficOf(p.door)
+	c.told.traffic = sh.traffic.of(p.door)
 	sh.paces.set(c, true)
 	sh.count.Connects++
 	sh.perform(c, nil, c.s.Attach(sh.turn(), req.Params, fresh, sh.take()))

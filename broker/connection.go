@@ -35,7 +35,8 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			sh.panicked(conn, b[used:], r)
 			used, need = len(b), 0
 		}
-		sh.received(conn, used) // the rest is offered again
+		sh.count.BytesReceived += uint64(used) // the rest is offered again
+		sh.traffic.received(conn, used)
 	}()
 	for used < len(b) {
 		c, admitted := conn.State.(*client)

@@ -20,7 +20,8 @@ type Traffic struct{ Received, Sent uint64 }
 
 // Loops returns the present figures of all event loops, false when the broker is closed. It asks every loop, and so waits for the
 // one that is latest.
-func (b *Broker) Loops() ([]LoopFigures, bool) {
+func (k *Control) Loops() ([]LoopFigures, bool) {
+	b := k.b
 	all := make([]LoopFigures, len(b.shards))
 	done := make(chan struct{})
 	var left atomic.Int32
@@ -48,28 +49,30 @@ func (b *Broker) Loops() ([]LoopFigures, bool) {
 }
 
 // Late is how overdue the latest event loop is, without asking it; 0 = none is, or nobody looks (Options.Overload).
-func (b *Broker) Late() time.Duration {
-	s := b.sample(time.Now())
+func (k *Control) Late() time.Duration {
+	s := k.b.sample(time.Now())
 	return max(s.Lag, 0)
 }
 
-// trafficOf is where a door's bytes on this shard are counted.
-func (sh *shard) trafficOf(d *Door) *Traffic {
-	t := sh.traffic[d]
-	if t == nil {
-		t = new(Traffic)
-		sh.traffic[d] = t
+// traffics are a shard's bytes by door.
+type traffics map[*Door]*Traffic
+
+// of is where a door's bytes are counted.
+func (t traffics) of(d *Door) *Traffic {
+	x := t[d]
+	if x == nil {
+		x = new(Traffic)
+		t[d] = x
 	}
-	return t
+	return x
 }
 
 // received counts what came by a connection.
-func (sh *shard) received(conn *loop.Conn, used int) {
-	sh.count.BytesReceived += uint64(used)
+func (t traffics) received(conn *loop.Conn, used int) {
 	switch s := conn.State.(type) {
 	case *client:
-		s.traffic.Received += uint64(used)
+		s.told.traffic.Received += uint64(used)
 	case *pending:
-		sh.trafficOf(s.door).Received += uint64(used)
+		t.of(s.door).Received += uint64(used)
 	}
 }

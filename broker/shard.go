@@ -36,7 +36,7 @@ type shard struct {
 	pulse    pulse    // what the watermarks are about
 	tell     teller   // what happens, for those who listen
 	traces   traces   // what is kept of packets, and who listens in
-	traffic  map[*Door]*Traffic
+	traffic  traffics // in bytes
 
 	packet  mqtt.Packet        // the one being worked on
 	asked   auth.Question      // what the authorizer is asked
@@ -65,7 +65,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.wards = wards{sh: sh, clients: make(map[*client]*ban.Ban)}
 	sh.stalls = stalls{sh: sh, clients: make(map[*client]stall)}
 	sh.tell = teller{newLosses(sh)}
-	sh.traffic = make(map[*Door]*Traffic)
+	sh.traffic = make(traffics)
 	sh.commits.batch = sh.commits.newBatch()
 	sh.traces = newTraces(sh)
 	return sh, nil

@@ -92,7 +92,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	w.sh.count.PublishSent++
 	c.told.sent++
 	w.sh.count.BytesSent += uint64(size)
-	c.traffic.Sent += uint64(size)
+	c.told.traffic.Sent += uint64(size)
 	w.sh.count.PublishBytesSent += uint64(len(m.Payload))
 	w.sh.traces.delivered(c, m, p, size)
 	if c.pace != nil {
@@ -177,7 +177,7 @@ func (w *writer) write(conn *loop.Conn, packet []byte) {
 	w.sh.count.BytesSent += uint64(len(packet))
 	w.sh.traces.out(conn, packet)
 	if c, ok := conn.State.(*client); ok {
-		c.traffic.Sent += uint64(len(packet))
+		c.told.traffic.Sent += uint64(len(packet))
 	}
 	conn.Write(packet)
 }

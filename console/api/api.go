@@ -55,6 +55,7 @@ type Options[S, R, C any] struct {
 	Facts  Facts               // what happened; nil = nobody records it
 	Live   map[string]Producer // what pages can watch beside events, by the name of the event: stats, load
 	Tracer Tracer              // nil = there is no broker
+	Vitals Vitals              // the present figures and their history; nil = nobody takes them
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -103,6 +104,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerConfig(h, o.Config)
 	registerAccounts(a, h, o.Accounts)
 	registerPolicy(h, o.Policy)
+	registerVitals(h, o.Vitals)
 	registerEvents(a, h, o.Facts)
 	registerLive(a, h, o.Live, o.Facts)
 	registerTraces(a, h, o.Tracer)

@@ -15,12 +15,12 @@ import (
 type Load struct {
 	At time.Time `json:"at"`
 	load.Load
-	LoopLag   Lag        `json:"loop_lag_seconds" doc:"How long a turn of an event loop took: the longest that what happens meanwhile waits. Of the last second."`
-	Loops     []Loop     `json:"loops" doc:"Each event loop."`
-	Store     *StoreLoad `json:"store,omitempty" doc:"Absent with durability memory."`
-	Disk      *DiskLoad  `json:"disk,omitempty" doc:"Absent with durability memory."`
-	Listeners []Listener `json:"listeners"`
-	Headroom  Headroom   `json:"headroom"`
+	LoopLag   Lag            `json:"loop_lag_seconds" doc:"How long a turn of an event loop took: the longest that what happens meanwhile waits. Of the last second."`
+	Loops     []LoopLoad     `json:"loops" doc:"Each event loop."`
+	Store     *StoreLoad     `json:"store,omitempty" doc:"Absent with durability memory."`
+	Disk      *DiskLoad      `json:"disk,omitempty" doc:"Absent with durability memory."`
+	Listeners []ListenerLoad `json:"listeners"`
+	Headroom  Headroom       `json:"headroom"`
 }
 
 // Lag is how late event loops were.
@@ -29,8 +29,8 @@ type Lag struct {
 	P99 float64 `json:"p99"`
 }
 
-// Loop is one event loop.
-type Loop struct {
+// LoopLoad is one event loop.
+type LoopLoad struct {
 	Sockets int     `json:"sockets"`
 	Busy    float64 `json:"busy" doc:"Part of the last second in which it worked, 0 to 1."`
 	P50     float64 `json:"lag_p50_seconds"`
@@ -52,8 +52,8 @@ type DiskLoad struct {
 	Free  int64 `json:"free"`
 }
 
-// Listener is one place where clients connect.
-type Listener struct {
+// ListenerLoad is one place where clients connect.
+type ListenerLoad struct {
 	Name        string  `json:"name"`
 	URL         string  `json:"url"`
 	Connections int     `json:"connections"`
@@ -83,7 +83,7 @@ type Resource struct {
 
 // measure fills in the load of a snapshot.
 func (v *Vitals) measure(s *Snapshot, l load.Load, loops []broker.LoopFigures) {
-	s.Load = Load{At: s.At, Load: l, Listeners: []Listener{}, Loops: []Loop{}}
+	s.Load = Load{At: s.At, Load: l, Listeners: []ListenerLoad{}, Loops: []LoopLoad{}}
 	elapsed := Every
 	if before := v.last.Load(); before != nil {
 		elapsed = s.At.Sub(before.At)
@@ -103,7 +103,7 @@ func (v *Vitals) measure(s *Snapshot, l load.Load, loops []broker.LoopFigures) {
 		v.delays[i] = f.Delays
 		all.Add(&turns)
 		busy := min(turns.Sum.Seconds()/elapsed.Seconds(), 1)
-		s.Load.Loops = append(s.Load.Loops, Loop{f.Sockets, busy, turns.Quantile(0.5).Seconds(), turns.Quantile(0.99).Seconds()})
+		s.Load.Loops = append(s.Load.Loops, LoopLoad{f.Sockets, busy, turns.Quantile(0.5).Seconds(), turns.Quantile(0.99).Seconds()})
 		queue += f.Awaiting
 		for door, t := range f.Doors {
 			sum := traffic[door]
@@ -116,9 +116,9 @@ func (v *Vitals) measure(s *Snapshot, l load.Load, loops []broker.LoopFigures) {
 	}
 	for _, d := range s.doors {
 		t := traffic[d.Door]
-		x := Listener{Name: d.Name, URL: d.URL, Connections: d.Connections, InBytes: t.Received, OutBytes: t.Sent, Handshaking: d.Handshaking}
+		x := ListenerLoad{Name: d.Name, URL: d.URL, Connections: d.Connections, InBytes: t.Received, OutBytes: t.Sent, Handshaking: d.Handshaking}
 		if before := v.last.Load(); before != nil {
-			if i := slices.IndexFunc(before.Load.Listeners, func(o Listener) bool { return o.Name == d.Name }); i >= 0 {
+			if i := slices.IndexFunc(before.Load.Listeners, func(o ListenerLoad) bool { return o.Name == d.Name }); i >= 0 {
 				was := &before.Load.Listeners[i]
 				x.InRate = math.Max(float64(int64(x.InBytes-was.InBytes)), 0) / elapsed.Seconds()
 				x.OutRate = math.Max(float64(int64(x.OutBytes-was.OutBytes)), 0) / elapsed.Seconds()
