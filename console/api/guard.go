@@ -103,6 +103,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, path := split(pattern)
 		need = g.permits.of(r.Method, path)
 	}
+	w.Header().Set("Cache-Control", "no-store")
 	r.Body = http.MaxBytesReader(w, r.Body, maxBulkBytes)
 	g.admit(w, r, need, func(w http.ResponseWriter, r *http.Request) {
 		if need.Quiet {

@@ -316,7 +316,7 @@ func TestSessions(t *testing.T) {
 // There are never more sessions than maxSessions, whoever logs in.
 func TestSessionsBounded(t *testing.T) {
 	a := open(t, Options{Password: "right"})
-	for i := range 200 {
+	for i := range maxSessions/maxSessionsOne + 2 {
 		op := newOperator(Operator{Name: fmt.Sprint("o", i)}, a.nobody)
 		a.operators[op.Name] = op
 		for range maxSessionsOne {
