@@ -135,7 +135,7 @@ func (g *guard) admit(w http.ResponseWriter, r *http.Request, need Need, next ht
 	if err = g.authenticate(r, v, need.Open); need.Open {
 		err = nil
 	}
-	if slow := g.who.Take(v.caller, from); slow != nil && (err == nil || errors.Is(err, access.ErrNone)) {
+	if slow := g.who.Take(v.caller, from); slow != nil {
 		err = slow
 	}
 	if err != nil {
