@@ -38,7 +38,7 @@ func TestAccessCommands(t *testing.T) {
 	says(t, "", []string{"users", "list", "--api-key", key})
 	refuses(t, exitFailed, "users:admin", "groups", "add", "g", "--api-key", key)
 	refuses(t, exitFailed, "no key may do it", "keys", "list", "--api-key", key)
-	if out := says(t, "", words("keys list"), "ci", "users:read", "until ", key[:14]+"…", "API user admin"); strings.Contains(out, key) {
+	if out := says(t, "", words("keys list"), "ci", "users:read", "until ", key[:14]+"…", "admin"); strings.Contains(out, key) {
 		t.Errorf("the key is shown again:\n%s", out)
 	}
 	refuses(t, exitFailed, "nothing to change", "keys", "set", "ci")

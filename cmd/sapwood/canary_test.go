@@ -132,7 +132,7 @@ func (a *aviary) people(env []string, data string) []string {
 	return []string{password, secret}
 }
 
-// F158: a running process that has canaries in the place of all its secrets shows none, whatever it is asked and however it ends.
+// F158, F201: a running process that has canaries in the place of all its secrets shows none, whatever it is asked and however it ends.
 func TestCanaries(t *testing.T) {
 	a := &aviary{T: t, canaries: map[string]string{}}
 	dir := t.TempDir()

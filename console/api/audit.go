@@ -38,6 +38,9 @@ type recent struct {
 	more int // since, and not written
 }
 
+// patience is how long an entry waits for what is there before and after.
+const patience = 2 * time.Second
+
 // maxSeen is how much of a body an entry keeps.
 const maxSeen = 16 << 10
 
@@ -182,7 +185,9 @@ func short(text json.RawMessage) string {
 
 // look is what a path shows at present, as its GET answers; nil where there is none.
 func (a *auditor) look(r *http.Request) json.RawMessage {
-	get := r.Clone(r.Context())
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	get := r.Clone(ctx)
 	get.Method, get.Body, get.ContentLength = http.MethodGet, http.NoBody, 0
 	get.Header = http.Header{"Accept": {"application/json"}}
 	get.Pattern = ""

@@ -103,6 +103,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, path := split(pattern)
 		need = g.permits.of(r.Method, path)
 	}
+	w.Header().Set("Cache-Control", "no-store")
 	r.Body = http.MaxBytesReader(w, r.Body, maxBulkBytes)
 	g.admit(w, r, need, func(w http.ResponseWriter, r *http.Request) {
 		if need.Quiet {
@@ -134,7 +135,7 @@ func (g *guard) admit(w http.ResponseWriter, r *http.Request, need Need, next ht
 	if err = g.authenticate(r, v, need.Open); need.Open {
 		err = nil
 	}
-	if slow := g.who.Take(v.caller, from); slow != nil && (err == nil || errors.Is(err, access.ErrNone)) {
+	if slow := g.who.Take(v.caller, from); slow != nil {
 		err = slow
 	}
 	if err != nil {

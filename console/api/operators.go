@@ -144,7 +144,11 @@ func (o *accessOf) registerKeys(h huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		k, secret, err := o.CreateKey(ctx, in.Body.Name, c, callerOf(ctx))
+		by := visitOf(ctx).caller.Name
+		if by == "" {
+			by = "this machine"
+		}
+		k, secret, err := o.CreateKey(ctx, in.Body.Name, c, by)
 		if err != nil {
 			return nil, notIn(err)
 		}

@@ -107,8 +107,11 @@ func (a *Access) verify(ctx context.Context, user, password, from string) (*oper
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if still := a.operators[user]; still == nil || still.live != op.live { // it was revoked meanwhile
+		return nil, ErrWrong
+	}
 	a.slow.forget(from)
-	return op, nil
+	return a.operators[user], nil
 }
 
 // remembered is how long a credential that was right need not be hashed again.

@@ -316,7 +316,7 @@ func TestSessions(t *testing.T) {
 // There are never more sessions than maxSessions, whoever logs in.
 func TestSessionsBounded(t *testing.T) {
 	a := open(t, Options{Password: "right"})
-	for i := range 200 {
+	for i := range maxSessions/maxSessionsOne + 2 {
 		op := newOperator(Operator{Name: fmt.Sprint("o", i)}, a.nobody)
 		a.operators[op.Name] = op
 		for range maxSessionsOne {
@@ -400,4 +400,35 @@ func TestPaces(t *testing.T) {
 	if len(p) > maxPaces {
 		t.Errorf("%d are known", len(p))
 	}
+}
+
+// Who is revoked while its password is looked at does not get in (F194).
+func TestRevokedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := open(t, Options{Password: "right"})
+		ctx := context.Background()
+		role, password := RoleViewer, "password of anna"
+		if _, err := a.PutOperator(ctx, "anna", OperatorChange{Role: &role, Password: &password}, accounts.Absent); err != nil {
+			t.Fatal(err)
+		}
+		busy, end, done := make(chan bool), make(chan bool), make(chan error)
+		go func() { done <- a.hashing.Do(ctx, false, func() { close(busy); <-end }) }()
+		<-busy
+		got := make(chan error)
+		go func() {
+			_, _, err := a.Login(ctx, "anna", password, "h")
+			got <- err
+		}()
+		synctest.Wait()
+		if err := a.DeleteOperator(ctx, "anna", accounts.Present); err != nil {
+			t.Error(err)
+		}
+		close(end)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := <-got; !errors.Is(err, ErrWrong) {
+			t.Error(err)
+		}
+	})
 }
