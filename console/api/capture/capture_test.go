@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -87,28 +85,6 @@ func exchange(t testing.TB, offer func(trace.Packet), v mqtt.Version, client, ad
 		})
 	}
 	offer(trace.Packet{At: 1_700_000_001_000, Client: client, Address: netip.MustParseAddrPort(address), Text: "closed: enough", Closed: true})
-}
-
-// traced writes the exchange of four clients as a capture file and returns its name.
-func traced(t testing.TB) string {
-	d, taps := desk(t)
-	x := begin(t, d)
-	n := 0
-	offer := func(p trace.Packet) { n++; (*taps)[0].Offer(p) }
-	exchange(t, offer, mqtt.V311, "four", "10.0.0.4:4444")
-	exchange(t, offer, mqtt.V5, "five", "127.0.0.1:5555")
-	exchange(t, offer, mqtt.V5, "six", "[2001:db8::6]:6666")
-	exchange(t, offer, mqtt.V5, "late", "10.0.0.7:7777")
-	all(t, x, n)
-	name := filepath.Join(t.TempDir(), "trace.pcapng")
-	f, err := os.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(x.PCAP(f), f.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return name
 }
 
 // TestFiles: what was traced comes out as JSON and as a capture, without passwords.

@@ -3,10 +3,38 @@
 package capture_test
 
 import (
+	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/sapwood-mqtt/sapwood/broker/trace"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
+
+// traced writes the exchange of four clients as a capture file and returns its name.
+func traced(t testing.TB) string {
+	d, taps := desk(t)
+	x := begin(t, d)
+	n := 0
+	offer := func(p trace.Packet) { n++; (*taps)[0].Offer(p) }
+	exchange(t, offer, mqtt.V311, "four", "10.0.0.4:4444")
+	exchange(t, offer, mqtt.V5, "five", "127.0.0.1:5555")
+	exchange(t, offer, mqtt.V5, "six", "[2001:db8::6]:6666")
+	exchange(t, offer, mqtt.V5, "late", "10.0.0.7:7777")
+	all(t, x, n)
+	name := filepath.Join(t.TempDir(), "trace.pcapng")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(x.PCAP(f), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
 
 // TestTshark: Wireshark reads what was traced as MQTT, finds every packet, its topic and its client id, and nothing wrong with it.
 // It needs tshark: apt-get install -y tshark.
