@@ -264,6 +264,7 @@ func TestToldOfSession(t *testing.T) {
 		p.subscribe("t qos=1")
 		p.leave(s, 0)
 		ctl.Publish(ctx, mqtt.Message{Topic: []byte("t"), QoS: 1})
+		s.until("it waits", func(st broker.Stats) bool { return st.QueuedBytes > 0 })
 		c.do()
 		if !reached(func() bool { return len(told[broker.SessionEnded](x)) > n }) {
 			t.Fatalf("%v: it stays", c.why)
@@ -550,7 +551,7 @@ func TestToldOfStall(t *testing.T) {
 	pub := s.client("id=pub")
 	s.until("it is subscribed", func(st broker.Stats) bool { return st.Subscriptions == 1 })
 	payload := strings.Repeat("x", 32<<10)
-	for range 400 { // more than sockets hold
+	for s.stats().Dropped[session.SlowConsumer] == 0 { // until the sockets hold no more
 		pub.send(`PUBLISH topic=t "` + payload + `"`)
 	}
 	if e := await(t, x, any1[broker.Stalled]); e.ClientID != "lazy" || e.Pending < 64<<10 {
