@@ -551,9 +551,10 @@ func TestToldOfStall(t *testing.T) {
 	pub := s.client("id=pub")
 	s.until("it is subscribed", func(st broker.Stats) bool { return st.Subscriptions == 1 })
 	payload := strings.Repeat("x", 32<<10)
-	for s.stats().Dropped[session.SlowConsumer] == 0 { // until the sockets hold no more
+	reached(func() bool { // the sockets hold more and more
 		pub.send(`PUBLISH topic=t "` + payload + `"`)
-	}
+		return len(told[broker.Stalled](x)) > 0
+	})
 	if e := await(t, x, any1[broker.Stalled]); e.ClientID != "lazy" || e.Pending < 64<<10 {
 		t.Errorf("%+v", e)
 	}
