@@ -119,6 +119,9 @@ func TestToldOfConnection(t *testing.T) {
 			c.Software != "meterd 2.1" || string(c.Will.Topic) != "w" || c.WillDelay != 7*time.Second {
 			t.Errorf("%+v", c)
 		}
+		if d, err := s.Control().Client(t.Context(), "a"); err != nil || d.Software != "meterd 2.1" || d.TLS != nil {
+			t.Errorf("%+v, %v", d, err)
+		}
 		pub := s.client("id=pub clean")
 		pub.send(`PUBLISH qos=1 id=1 topic=t "1"`)
 		pub.expect("PUBACK id=1")
@@ -417,18 +420,18 @@ func TestToldOfLosses(t *testing.T) {
 			here.send(fmt.Sprintf(`PUBLISH topic=a/b/c/d%d "12345"`, i), "PUBLISH topic=a", "PUBLISH qos=1 id=1 topic=no/b/c/d", "PUBLISH topic=$SYS/x", "PUBLISH topic=deaf/x")
 			here.expect("PUBACK id=1 0x87")
 		}
-		st := s.stats()
 		var dropped [session.Whys]uint64
+		var st broker.Stats
 		var denied uint64
 		if !reached(func() bool {
-			dropped, denied = [session.Whys]uint64{}, 0
+			st, dropped, denied = s.stats(), [session.Whys]uint64{}, 0
 			for _, e := range told[broker.Dropped](x) {
 				dropped[e.Why] += e.Count
 			}
 			for _, e := range told[broker.Denied](x) {
 				denied += e.Count
 			}
-			return dropped == st.Dropped && denied == st.Denied
+			return dropped[session.Offline] == 2*n && dropped == st.Dropped && denied == st.Denied
 		}) {
 			t.Errorf("told %v and %d; counted %v and %d", dropped, denied, st.Dropped, st.Denied)
 		}
