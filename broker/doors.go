@@ -32,6 +32,8 @@ type Client struct {
 	Expiry     time.Duration // of the session; negative = never
 	Queued     int           // QoS 1 and 2 messages waiting or in flight
 	QueueBytes int64
+	Software   string   // what a connected client says of itself
+	TLS        *TLS     // of its connection; nil = none of ours
 	Filters    []string // subscriptions
 	Resting    []string // those of them that it may not have at present
 }
@@ -44,6 +46,9 @@ func (sh *shard) describe(c *client) Client {
 	}
 	if x := c.s.Expiry(); x != session.Never {
 		d.Expiry = time.Duration(x) * time.Second
+	}
+	if l := c.told.life; l != nil && l.about != nil {
+		d.Software, d.TLS = l.about.software, l.about.tls
 	}
 	for _, s := range c.s.Subscriptions() {
 		d.Filters = append(d.Filters, s.Filter)

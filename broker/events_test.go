@@ -119,6 +119,9 @@ func TestToldOfConnection(t *testing.T) {
 			c.Software != "meterd 2.1" || string(c.Will.Topic) != "w" || c.WillDelay != 7*time.Second {
 			t.Errorf("%+v", c)
 		}
+		if d, err := s.Control().Client(t.Context(), "a"); err != nil || d.Software != "meterd 2.1" || d.TLS != nil {
+			t.Errorf("%+v, %v", d, err)
+		}
 		pub := s.client("id=pub clean")
 		pub.send(`PUBLISH qos=1 id=1 topic=t "1"`)
 		pub.expect("PUBACK id=1")
@@ -264,6 +267,7 @@ func TestToldOfSession(t *testing.T) {
 		p.subscribe("t qos=1")
 		p.leave(s, 0)
 		ctl.Publish(ctx, mqtt.Message{Topic: []byte("t"), QoS: 1})
+		s.until("it waits", func(st broker.Stats) bool { return st.QueuedBytes > 0 })
 		c.do()
 		if !reached(func() bool { return len(told[broker.SessionEnded](x)) > n }) {
 			t.Fatalf("%v: it stays", c.why)
@@ -416,18 +420,18 @@ func TestToldOfLosses(t *testing.T) {
 			here.send(fmt.Sprintf(`PUBLISH topic=a/b/c/d%d "12345"`, i), "PUBLISH topic=a", "PUBLISH qos=1 id=1 topic=no/b/c/d", "PUBLISH topic=$SYS/x", "PUBLISH topic=deaf/x")
 			here.expect("PUBACK id=1 0x87")
 		}
-		st := s.stats()
 		var dropped [session.Whys]uint64
+		var st broker.Stats
 		var denied uint64
 		if !reached(func() bool {
-			dropped, denied = [session.Whys]uint64{}, 0
+			st, dropped, denied = s.stats(), [session.Whys]uint64{}, 0
 			for _, e := range told[broker.Dropped](x) {
 				dropped[e.Why] += e.Count
 			}
 			for _, e := range told[broker.Denied](x) {
 				denied += e.Count
 			}
-			return dropped == st.Dropped && denied == st.Denied
+			return dropped[session.Offline] == 2*n && dropped == st.Dropped && denied == st.Denied
 		}) {
 			t.Errorf("told %v and %d; counted %v and %d", dropped, denied, st.Dropped, st.Denied)
 		}
@@ -550,9 +554,10 @@ func TestToldOfStall(t *testing.T) {
 	pub := s.client("id=pub")
 	s.until("it is subscribed", func(st broker.Stats) bool { return st.Subscriptions == 1 })
 	payload := strings.Repeat("x", 32<<10)
-	for range 400 { // more than sockets hold
+	reached(func() bool { // the sockets hold more and more
 		pub.send(`PUBLISH topic=t "` + payload + `"`)
-	}
+		return len(told[broker.Stalled](x)) > 0
+	})
 	if e := await(t, x, any1[broker.Stalled]); e.ClientID != "lazy" || e.Pending < 64<<10 {
 		t.Errorf("%+v", e)
 	}

@@ -49,6 +49,8 @@ type loss struct {
 	count       uint64
 	size        uint64
 	first, last int64 // ms
+	key         lossKey
+	gone        bool  // from the table
 	next        int64 // when to tell it, ms
 	pause       int64 // between next and the time before, ms
 }
@@ -81,6 +83,9 @@ func (l *losses) dropped(c *client, clientID string, m *mqtt.Message, why sessio
 			k.incoming = m.Publisher == clientID
 		}
 	}
+	if c != nil && c.shard == l.sh && l.again(c.told.lost, &k, name, size) {
+		return
+	}
 	x := l.add(&k, name, size)
 	if x == nil {
 		return
@@ -89,7 +94,7 @@ func (l *losses) dropped(c *client, clientID string, m *mqtt.Message, why sessio
 		c = l.sh.byID[clientID] // only its own are in there: a publisher always is
 	}
 	if c != nil && k.client != "" {
-		c.noteLoss(l.sh)
+		c.noteLoss(l.sh, x)
 		x.Party, x.connected = c.party(), c.online.Load()
 		if why == session.Denied && m != nil {
 			x.Decision = l.whyNot(c, m)
@@ -120,7 +125,7 @@ func (l *losses) denied(who *auth.Principal, m *mqtt.Message, from Denial, reaso
 	}
 	x.Party = partyOf(who)
 	if c := l.sh.byID[who.ClientID]; c != nil {
-		c.noteLoss(l.sh)
+		c.noteLoss(l.sh, nil)
 	}
 	switch from {
 	case DeniedByRule:
@@ -135,10 +140,28 @@ func (l *losses) denied(who *auth.Principal, m *mqtt.Message, from Denial, reaso
 }
 
 // noteLoss notes that its losses are to be told before it leaves.
-func (c *client) noteLoss(sh *shard) {
+func (c *client) noteLoss(sh *shard, last *loss) {
 	if c.shard == sh {
 		c.told.lossy = true
+		if last != nil {
+			c.told.lost = last
+		}
 	}
+}
+
+// again counts a loss that is like the client's last one, which is the common case and spares the table.
+func (l *losses) again(x *loss, k *lossKey, name []byte, size int) bool {
+	if x == nil || x.gone || x.count == 0 || x.key.why != k.why || x.key.incoming != k.incoming {
+		return false
+	}
+	branch, deeper := l.cut(name)
+	if deeper != x.key.deeper || string(branch) != x.key.branch {
+		return false
+	}
+	x.count++
+	x.size += uint64(size)
+	x.last = l.sh.now
+	return true
 }
 
 // add counts a loss. It returns its entry if that is to be described, else nil. When the table is full, it is counted as nobody's.
@@ -166,35 +189,39 @@ func (l *losses) enter(k *lossKey, branch string, deeper bool) *loss {
 			return x
 		}
 	}
-	x := &loss{pause: time.Second.Milliseconds()}
-	x.next = l.sh.now // with the next check
+	x := &loss{key: *k, pause: time.Second.Milliseconds(), next: l.sh.now} // with the next check
 	l.table[*k] = x
 	return x
 }
 
 // check tells what is due, and forgets what does not go on.
 func (l *losses) check() {
-	for k, x := range l.table {
+	for _, x := range l.table {
 		switch {
 		case x.count > 0 && x.next <= l.sh.now:
-			l.tell(&k, x)
+			l.tell(x)
 			x.count, x.size = 0, 0
 			x.pause = min(2*x.pause, l.how.Longest.Milliseconds())
 			x.next = l.sh.now + x.pause
 		case x.count == 0 && x.next <= l.sh.now:
-			delete(l.table, k)
+			l.forget(x)
 		}
 	}
 }
 
+func (l *losses) forget(x *loss) {
+	x.gone = true
+	delete(l.table, x.key)
+}
+
 // flush tells all that was lost.
 func (l *losses) flush() {
-	for k, x := range l.table {
+	for _, x := range l.table {
 		if x.count > 0 {
-			l.tell(&k, x)
+			l.tell(x)
 		}
+		l.forget(x)
 	}
-	clear(l.table)
 }
 
 // flushOf tells what a client has lost.
@@ -204,13 +231,14 @@ func (l *losses) flushOf(clientID string) {
 			continue
 		}
 		if x.count > 0 {
-			l.tell(&k, x)
+			l.tell(x)
 		}
-		delete(l.table, k)
+		l.forget(x)
 	}
 }
 
-func (l *losses) tell(k *lossKey, x *loss) {
+func (l *losses) tell(x *loss) {
+	k := &x.key
 	sum := Sum{Branch: k.branch, Topic: x.topic, Count: x.count, Bytes: x.size, First: time.UnixMilli(x.first), Last: time.UnixMilli(x.last)}
 	if k.deeper {
 		sum.Branch += "/#"

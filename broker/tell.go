@@ -38,6 +38,7 @@ type told struct {
 	since   int64    // when it connected, or, without a connection, when it lost it; ms
 	ends    Ending   // what the session ends for, if it does
 	lossy   bool     // some of its losses are in its shard's table
+	lost    *loss    // the last of them
 	traffic *Traffic // of the door that it came by last
 }
 
@@ -208,7 +209,7 @@ func (x *teller) left(c *client) {
 			Received: t.received, Sent: t.sent, Queued: n, QueueBytes: size, Resumed: t.resumed,
 		})
 	}
-	t.life, t.since = nil, x.sh.now
+	t.life, t.since, t.lost = nil, x.sh.now, nil
 	if c.s.Expiry() == 0 && t.ends == EndExpired {
 		t.ends = EndDisconnected
 	}
