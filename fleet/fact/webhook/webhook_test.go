@@ -1,0 +1,197 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/fleet/fact"
+)
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func some(n int) []fact.Fact {
+	all := make([]fact.Fact, n)
+	for i := range all {
+		all[i] = fact.Fact{ID: uint64(i + 1), Kind: fact.Dropped, Client: "a\r\nX-Evil: 1", Text: "line\r\nfeed"}
+	}
+	return all
+}
+
+// transport answers in the place of a server.
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func says(code int) *http.Response {
+	return &http.Response{StatusCode: code, Body: io.NopCloser(strings.NewReader("")), Header: http.Header{}}
+}
+
+func config(url string) Config {
+	c := DefaultConfig()
+	c.URL = url
+	return c
+}
+
+// What arrives is signed, in batches, and nothing that a client is called gets out of its JSON (F197).
+func TestDelivery(t *testing.T) {
+	var got []fact.Fact
+	var lost uint64
+	requests := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		at, sum, _ := strings.Cut(strings.TrimPrefix(r.Header.Get(SignatureHeader), "t="), ",")
+		seconds, err := strconv.ParseInt(at, 10, 64)
+		if err != nil || Sign("secret", time.Unix(seconds, 0), text) != "t="+at+","+sum || Sign("other", time.Unix(seconds, 0), text) == "t="+at+","+sum {
+			t.Errorf("signature %q, %v", r.Header.Get(SignatureHeader), err)
+		}
+		if r.Header.Get("Authorization") != "Bearer token" || r.Header.Get("X-Evil") != "" || r.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%v", r.Header)
+		}
+		var b body
+		if err := json.Unmarshal(text, &b); err != nil {
+			t.Error(err)
+		}
+		got, lost = append(got, b.Events...), lost+b.Lost
+		requests++
+	}))
+	defer s.Close()
+	c := config(s.URL)
+	c.Secret, c.Bearer = "secret", "token"
+	w := New(c, quiet())
+	w.Send(t.Context(), some(250), 7)
+	if len(got) != 250 || requests != 3 || lost != 7 || w.Sent() != 250 || w.Dead() != 7 || got[249].Text != "line\r\nfeed" {
+		t.Errorf("%d events in %d requests, %d lost; sent %d, dead %d", len(got), requests, lost, w.Sent(), w.Dead())
+	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// F196: a server that fails is tried again with growing pauses, then left alone for a while, then asked by one request; what
+// it did not take is counted.
+func TestFailingServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := New(config("https://example.com/x"), quiet())
+		asked, code := 0, 500
+		w.client.Transport = transport(func(*http.Request) (*http.Response, error) {
+			asked++
+			return says(code), nil
+		})
+		began := time.Now()
+		w.Send(t.Context(), some(10), 0)
+		if took := time.Since(began); asked != 5 || took < 7*time.Second || took > 16*time.Second || w.Dead() != 10 {
+			t.Errorf("asked %d times in %v, %d dead", asked, took, w.Dead())
+		}
+		for range 20 {
+			w.Send(t.Context(), some(10), 0)
+			time.Sleep(time.Second)
+		}
+		if asked != 5 || w.Dead() != 210 {
+			t.Errorf("asked %d times in the pause, %d dead", asked, w.Dead())
+		}
+		time.Sleep(pause)
+		w.Send(t.Context(), some(10), 0)
+		if asked != 6 {
+			t.Errorf("asked %d times after the pause", asked)
+		}
+		time.Sleep(2 * pause)
+		code = 200
+		w.Send(t.Context(), some(10), 0)
+		w.Send(t.Context(), some(10), 0)
+		if asked != 8 || w.Sent() != 20 || w.Dead() != 220 {
+			t.Errorf("asked %d times, sent %d, dead %d", asked, w.Sent(), w.Dead())
+		}
+		code = 400 // trying again is no use
+		w.Send(t.Context(), some(10), 0)
+		if asked != 9 || w.Dead() != 230 {
+			t.Errorf("asked %d times, dead %d", asked, w.Dead())
+		}
+		code = 302 // who is asked is for the configuration to say
+		w.Send(t.Context(), some(1), 0)
+		if asked != 10 || w.Dead() != 231 {
+			t.Errorf("asked %d times, dead %d", asked, w.Dead())
+		}
+	})
+}
+
+// F196: a server that takes its time, or answers without end, is not waited for.
+func TestEndlessAnswer(t *testing.T) {
+	var asked atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // or the server would not see that the client leaves
+		if asked.Add(1) == 1 {
+			<-r.Context().Done() // silent
+			return
+		}
+		for r.Context().Err() == nil {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+				return
+			}
+		}
+	}))
+	defer s.Close()
+	c := config(s.URL)
+	c.Timeout = 200 * time.Millisecond
+	w := New(c, quiet())
+	began := time.Now()
+	w.Send(t.Context(), some(1), 0)
+	if took := time.Since(began); asked.Load() != 2 || w.Sent() != 1 || took > 5*time.Second {
+		t.Errorf("asked %d times, sent %d, in %v", asked.Load(), w.Sent(), took)
+	}
+}
+
+// The stop does not wait for a server that does not answer.
+func TestStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := New(config("https://example.com/x"), quiet())
+		w.client.Transport = transport(func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		w.Send(ctx, some(300), 0)
+		if took := time.Since(began); took > 2*time.Second || w.Dead() != 300 {
+			t.Errorf("%v, %d dead", took, w.Dead())
+		}
+	})
+}
+
+func TestCheck(t *testing.T) {
+	f := func(want string, change func(*Config)) {
+		t.Helper()
+		c := config("https://example.com/x")
+		change(&c)
+		got := ""
+		c.Check(func(key, message, _ string) { got += key + " " + message })
+		if want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	f("", func(*Config) {})
+	f("", func(c *Config) { c.URL = "" })
+	f("", func(c *Config) { c.URL = "http://127.0.0.1:9/x" })
+	f("", func(c *Config) { c.URL = "http://localhost/x" })
+	f("plaintext", func(c *Config) { c.URL = "http://example.com/x" })
+	f("", func(c *Config) { c.URL, c.Plaintext = "http://example.com/x", true })
+	f("password", func(c *Config) { c.URL = "https://a:b@example.com/x" })
+	f("https", func(c *Config) { c.URL = "ftp://example.com/x" })
+	f("URL", func(c *Config) { c.URL = "https://" })
+	f("kind", func(c *Config) { c.Kinds = []string{"nonsense"} })
+	f("bearer", func(c *Config) { c.Bearer = "a\r\nX-Evil: 1" }) // F197
+	f("timeout", func(c *Config) { c.Timeout = 0 })
+}
