@@ -54,7 +54,7 @@ func (s *Session) Withdrawn(seq uint64) bool {
 func (s *Session) Holds(seq uint64, released bool) bool {
 	o := s.out
 	if o == nil {
-		return !released
+		return s.cold != nil && !released
 	}
 	if sl := o.slot(seq); sl != nil {
 		return sl.state == waiting || sl.state == sent
