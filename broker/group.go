@@ -187,7 +187,7 @@ func (sh *shard) redistribute(c *client) {
 			return false
 		}
 		for _, it := range r.items {
-			if g := it.Delivery.Group; g != "" && !it.Released && !c.s.Withdrawn(it.Seq) && sh.b.groups.has(g, c, isOnline) {
+			if g := it.Delivery.Group; g != "" && !it.Released && c.s.Rests(it.Seq) && sh.b.groups.has(g, c, isOnline) {
 				if sh.router.requeue(again{msg: it.Message, from: c, group: g, seq: it.Seq}) {
 					c.s.Withdraw(it.Seq, it.Message)
 				}

@@ -40,13 +40,14 @@ func (s *Session) Left() int {
 	return s.out.count - s.out.released
 }
 
-// Withdrawn tells that a position of the offline session's queue was withdrawn, or dropped, with the store about to know.
-func (s *Session) Withdrawn(seq uint64) bool {
-	if s.out == nil {
-		return false
+// Rests tells whether a message found in the offline session's queue still waits there, never sent. The others were sent
+// meanwhile, or withdrawn or dropped with the store about to know.
+func (s *Session) Rests(seq uint64) bool {
+	if s.cold != nil {
+		return seq >= s.cold.unsent() && seq < s.cold.next
 	}
-	w := s.out.weight(seq)
-	return w != nil && *w == gone
+	o := s.out
+	return o != nil && s.durable && o.slot(seq) == nil && seq >= o.unsent() && o.wants(seq)
 }
 
 // Holds tells, after the end of a session in the store, whether a message found in its queue was one that it held. The

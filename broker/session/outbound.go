@@ -25,9 +25,10 @@ func packetID(seq uint64) uint16 { return uint16((seq-1)%idSpan) + 1 }
 // are in flight, and those above wait in front and rest.
 type outbound struct {
 	window
-	tail  uint64 // the highest position known
-	doubt uint64 // positions below it may have been sent before a crash
-	known uint64 // positions below it were in the store at a restart: they have no weights
+	tail  uint64              // the highest position known
+	doubt uint64              // positions below it may have been sent before a crash
+	known uint64              // positions below it were in the store at a restart: they have no weights
+	taken map[uint64]struct{} // of those, the ones that were withdrawn
 
 	front []queued // read from the store; goes first
 	rest  []queued // everything behind, in order

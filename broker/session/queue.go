@@ -127,7 +127,8 @@ func (o *outbound) wants(seq uint64) bool {
 		return !o.isDone(seq)
 	}
 	w := o.weight(seq)
-	return w != nil && *w != gone || w == nil && seq < o.known
+	_, taken := o.taken[seq]
+	return w != nil && *w != gone || w == nil && seq < o.known && !taken
 }
 
 // doubtful tells that a position of a range sent before was, or may have been, sent itself.
@@ -267,6 +268,10 @@ func (s *Session) Withdraw(seq uint64, m *mqtt.Message) {
 		}
 		s.out.leave(w)
 	} else { // in the totals alone since a restart
+		if s.out.taken == nil {
+			s.out.taken = make(map[uint64]struct{})
+		}
+		s.out.taken[seq] = struct{}{}
 		s.out.count--
 		s.out.bytes -= int64(m.Bytes())
 	}
