@@ -159,7 +159,7 @@ func (k *Control) TopicView(ctx context.Context) (*TopicView, error) {
 		}
 	}
 	for w := range heavy {
-		v.Heavy[w] = tally.Heaviest(heavy[w])
+		v.Heavy[w], v.Misses[w] = tally.Heaviest(heavy[w])
 	}
 	v.Branches = v.View.Branches()
 	t.view, t.at = weak.Make(v), time.Now()

@@ -82,10 +82,9 @@ func (t *Topics) Heavy(by Weight) []Heavy {
 }
 
 // Heaviest merges what several loops found, the heaviest first. A name that a full sketch does not have may weigh there as much
-// as its lightest: that much is added to the error.
-func Heaviest(lists [][]Heavy) []Heavy {
+// as its lightest: that much is added to the error. misses is how heavy a name may be that no list has.
+func Heaviest(lists [][]Heavy) (all []Heavy, misses uint64) {
 	at := make(map[string]int)
-	var all []Heavy
 	seen := make(map[string]uint64) // the sum of the lightest of the lists that have the name
 	lightestOf := func(l []Heavy) uint64 {
 		if len(l) < sketchSize {
@@ -115,7 +114,7 @@ func Heaviest(lists [][]Heavy) []Heavy {
 		all[i].Error += missing
 	}
 	slices.SortFunc(all, func(a, b Heavy) int { return cmp.Or(cmp.Compare(b.Weight, a.Weight), cmp.Compare(a.Name, b.Name)) })
-	return all
+	return all, total
 }
 
 // lightest is a heap of names, the lightest first.

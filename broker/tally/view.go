@@ -40,6 +40,8 @@ type View struct {
 	Own   []Sum // by Topic: of the name itself
 	Slot  uint32
 	Heavy [Weights][]Heavy
+	// Misses is how heavy a name may be, at most, that has no number of its own and is not in Heavy.
+	Misses [Weights]uint64
 }
 
 // NewView returns an empty view of what there is in the five seconds slot.
@@ -182,4 +184,9 @@ func (t *Topics) Detail(topic Topic, p *Publishers, d *Detail) {
 			Kept: append([]byte(nil), t.payloads.place(int(r.payload - 1))[:h.kept]...),
 		}
 	}
+}
+
+// By is the sum's weight.
+func (s *Sum) By(w Weight) uint64 {
+	return [Weights]uint64{s.Messages, s.Bytes, s.Copies, s.Dropped}[w]
 }
