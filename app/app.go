@@ -16,6 +16,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/fleet/ledger"
 )
 
 // App is one Sapwood process. Start it once, then Stop it once; Failed and Bound may be asked from
@@ -35,6 +36,7 @@ type App struct {
 	rules  *rules
 	people *people
 	broker Broker
+	ledger *ledger.Ledger
 	doors  *doors
 	site   *site
 	reload *reloader // nil = there is nothing to read again

@@ -8,9 +8,9 @@ import (
 
 // Bookkeeping is how much the books may hold.
 type Bookkeeping struct {
-	Topics        int // names and branches with counts of their own, at most; what is beyond is counted with its branch
-	PayloadBytes  int // of the last message of each topic, at most 32,768; 0 = none is kept
-	TotalPayloads int // bytes of all of them
+	Topics        int `yaml:"topics" unit:"topics" reload:"restart" doc:"Topics and branches that are counted each by itself, at about 300 bytes." exceeded:"what is beyond is counted with its branch, and a sketch finds the heaviest there"`
+	PayloadBytes  int `yaml:"payload_bytes" unit:"bytes" reload:"restart" doc:"How much of the last message of each topic is kept to be shown, at most 32768; 0 = nothing."`
+	TotalPayloads int `yaml:"total_payload_bytes" unit:"bytes" reload:"restart" doc:"How much of last messages is kept altogether." exceeded:"those of the topics that got theirs first are forgotten"`
 }
 
 // DefaultBookkeeping returns the defaults.

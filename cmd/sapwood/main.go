@@ -34,6 +34,7 @@ type commands struct {
 	Clients    manage.ClientsCmd    `cmd:"" group:"live" help:"Act on clients."`
 	Ban        manage.BanCmd        `cmd:"" group:"live" help:"Keep clients out."`
 	Unban      manage.UnbanCmd      `cmd:"" group:"live" help:"Let clients in again."`
+	Books      manage.BooksCmd      `cmd:"" group:"live" help:"Show what became of all messages, and whether it adds up."`
 	Bans       manage.BansCmd       `cmd:"" group:"live" help:"List who is kept out, or in quarantine."`
 	Quarantine manage.QuarantineCmd `cmd:"" group:"live" help:"Keep clients apart."`
 	Config     configCmd            `cmd:"" group:"settings" help:"Check, describe and explain the configuration."`

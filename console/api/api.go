@@ -45,6 +45,7 @@ type Options[S, R, C any] struct {
 	Config Configuration   // nil = there is none to show
 	Logger *slog.Logger
 
+	Books    Books
 	Accounts Accounts // nil = nothing of them is stored
 	Policy   Policy
 }
@@ -88,6 +89,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 		Summary: "What the process is, what it promises and how it is", Errors: refusals(),
 	}, func(context.Context, *struct{}) (*answer[Overview], error) { return &answer[Overview]{o.Status()}, nil })
 	registerDoors(h, o.Doors)
+	registerBooks(h, o.Books)
 	registerStore(a, h, o.Engine)
 	registerConfig(h, o.Config)
 	registerAccounts(a, h, o.Accounts)
