@@ -36,9 +36,6 @@ type heavy struct {
 	at     int
 }
 
-// on tells that there is anything in the sketch.
-func (s *sketch) on() bool { return s.by != nil }
-
 func (s *sketch) add(name []byte, weight uint64) {
 	if weight == 0 {
 		return

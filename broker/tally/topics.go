@@ -54,6 +54,7 @@ type Topics struct {
 	counted  []counted
 	payloads payloads
 	heavy    [Weights]sketch // below rests
+	beyond   bool            // there is a rest
 }
 
 // NewTopics returns the counts of one loop. payload is how many bytes of the last message of each topic are kept, total how
@@ -83,6 +84,7 @@ func (t *Topics) Tag(name []byte) (Tag, Topic) {
 		t.n++
 		tag = Tag(t.n)
 		t.row(tag).topic = topic
+		t.beyond = t.beyond || t.names.IsRest(topic)
 		p[topic&(pageSize-1)] = tag
 	}
 	return tag, topic
@@ -123,7 +125,7 @@ func (t *Topics) Published(tag Tag, now int64, slot uint32, m *Message) {
 	if t.payloads.wants(r, now) {
 		t.keep(tag, r, now, m)
 	}
-	if t.heavy[ByMessages].on() {
+	if t.beyond {
 		t.weigh(r, m)
 	}
 }
