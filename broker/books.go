@@ -25,6 +25,7 @@ type books struct {
 	tally.Lines
 	topics     *tally.Topics
 	publishers tally.Publishers
+	slot       uint32 // the five seconds of now, for rates
 }
 
 // denial tells by the answer to its publisher who denied a message.
@@ -58,7 +59,7 @@ func (k *books) received(c *client, m *mqtt.Message) {
 	t := k.of(c)
 	t.In[m.QoS]++
 	t.InBytes += uint64(len(m.Payload))
-	t.InRate.Count(tally.Slot(k.sh.now))
+	t.InRate.Count(k.slot)
 }
 
 // ended: a message is routed to nobody, as it is not to be. from is nil for the server's own and those of its API.
@@ -109,7 +110,7 @@ func (k *books) routed(from *client, m *mqtt.Message, row tally.Tag, before uint
 		t.Publisher = k.publishers.Number(from.id, t.Publisher)
 		x.Publisher = t.Publisher
 	}
-	k.topics.Published(row, k.sh.now, tally.Slot(k.sh.now), &x)
+	k.topics.Published(row, k.sh.now, k.slot, &x)
 }
 
 // meant: a copy came for a client. Of a client of another shard that is told with what became of it.
@@ -126,7 +127,7 @@ func (k *books) sent(c *client, e *session.Effect) {
 	t := k.of(c)
 	t.Out[e.QoS]++
 	t.OutBytes += size
-	t.OutRate.Count(tally.Slot(k.sh.now))
+	t.OutRate.Count(k.slot)
 	if e.QoS == 0 {
 		k.Sent0++
 	}
@@ -187,16 +188,16 @@ func (k *books) read(notes []note) {
 }
 
 // miss drops a copy for a receiver that was found and at once found not to get it.
-func (sh *shard) miss(c *client, m *mqtt.Message, why session.Why) {
-	sh.books.Copies++
-	sh.books.meant(c)
-	sh.drop(c, m, why)
+func (k *books) miss(c *client, m *mqtt.Message, why session.Why) {
+	k.Copies++
+	k.meant(c)
+	k.sh.drop(c, m, why)
 }
 
 // measure asks a client's session what it holds and what was acknowledged.
 func (k *books) measure(c *client) {
-	k.hold(c, int32(c.s.Held()))
-	a, some := c.s.Account()
+	k.hold(c, int32(c.s.Queue().Held()))
+	a, some := c.s.Queue().Account()
 	if !some {
 		return
 	}
@@ -235,12 +236,12 @@ func (k *books) gone(c *client) { k.hold(c, 0) }
 
 // left: nothing of an ended session's queue in the store goes to anybody; dropped is how much of it was told.
 func (k *books) left(c *client, dropped uint64) {
-	k.unacknowledged(c, uint64(c.s.Left())-dropped)
+	k.unacknowledged(c, uint64(c.s.Queue().Left())-dropped)
 }
 
 // ending: an ended session's queue in the store is looked through now.
 func (k *books) ending(c *client) int64 {
-	n := int64(c.s.Left())
+	n := int64(c.s.Queue().Left())
 	k.Ending += n
 	return n
 }
@@ -276,7 +277,7 @@ func (k *books) heldBack(a *again) {
 // lost drops what nobody takes. If it had left its queue it counts as one copy more that was meant for whom it came from.
 func (r *router) lost(a *again, why session.Why) {
 	if a.left {
-		r.sh.miss(a.from, a.msg, why)
+		r.sh.books.miss(a.from, a.msg, why)
 		return
 	}
 	r.sh.drop(a.from, a.msg, why)

@@ -75,7 +75,7 @@ func (k *Control) within(ctx context.Context, sh *shard, do func()) error {
 // Tally is what a client id sent and got; the zero one if nothing ever did.
 func (k *Control) Tally(ctx context.Context, id string) (ClientTally, error) {
 	var t ClientTally
-	err := k.on(ctx, id, func(sh *shard, c *client) { t = sh.tallyOf(c) })
+	err := k.on(ctx, id, func(sh *shard, c *client) { t = tallyOf(sh, c) })
 	return t, err
 }
 
@@ -85,7 +85,7 @@ type ClientTally struct {
 	In, Out tally.Rates
 }
 
-func (sh *shard) tallyOf(c *client) ClientTally {
+func tallyOf(sh *shard, c *client) ClientTally {
 	if c.tally == nil {
 		return ClientTally{}
 	}

@@ -67,8 +67,7 @@ type Broker struct {
 	shards   []*shard
 	seed     maphash.Seed
 
-	started     time.Time
-	epoch       int64 // steady clock: Unix milliseconds at start
+	era
 	nextSession atomic.Uint64
 	connected   atomic.Int64
 	sessions    atomic.Int64 // known, connected or not
@@ -91,6 +90,12 @@ type Broker struct {
 	running   sync.WaitGroup
 }
 
+// era is when the broker began.
+type era struct {
+	started time.Time
+	epoch   int64 // steady clock: Unix milliseconds at start
+}
+
 // ErrClosed is returned by Serve after Close.
 var ErrClosed = errors.New("broker: closed")
 
@@ -102,7 +107,7 @@ func New(o Options) (*Broker, error) {
 	b := &Broker{
 		opts: o, log: o.Logger, store: o.Store,
 		index: topic.NewIndex(), seed: maphash.MakeSeed(), listeners: make(map[net.Listener]struct{}),
-		started: time.Now(), stopping: make(chan struct{}), closed: make(chan struct{}), strangers: newQuiet(time.Second),
+		era: era{started: time.Now()}, stopping: make(chan struct{}), closed: make(chan struct{}), strangers: newQuiet(time.Second),
 		unjudged: newQuiet(time.Second),
 		entrance: entrance{faults: newQuiet(time.Second), turns: loop.NewTurns()},
 	}

@@ -41,8 +41,7 @@ type client struct {
 	published uint64          // the batch that its last message became part of
 	replayed  uint64          // the batch that its last retained message became part of
 	waiting   uint64          // the batch in whose list of waiters it stands
-	unsent    int             // messages that may wait in the output: see outgoing
-	unsentB   int             // bytes of those
+	written                   // that may wait in the output
 	queued    int64           // its share of Broker.queuedBytes
 	replaying bool            // stands in shard.replaying
 	known     bool            // the store has kept it once
@@ -51,6 +50,12 @@ type client struct {
 	will      *mqtt.Message   // came due, but the store did not take it
 	cause     string          // why its connection is being closed
 	tally     *tally.Client   // nil = nothing came from it or for it
+}
+
+// written are messages in the output: see outgoing.
+type written struct {
+	unsent  int
+	unsentB int // their bytes
 }
 
 // pending is a connection that has no client yet.

@@ -185,7 +185,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 			continue
 		}
 		if c.barred.Load() || asks && group == "" && !r.receives(c) {
-			r.sh.miss(c, m, session.Denied)
+			r.sh.books.miss(c, m, session.Denied)
 			continue
 		}
 		r.find(c, m, options, group, merge && group == "")
@@ -235,7 +235,7 @@ func (r *router) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
 	for _, to := range r.found {
 		if to.d.QoS > 0 {
 			if why := r.refuses(to.client, m); why != 0 {
-				r.sh.miss(to.client, m, why)
+				r.sh.books.miss(to.client, m, why)
 				continue
 			}
 			if to.client.stored != 0 {

@@ -61,7 +61,7 @@ func (r *router) endStored(c *client, unsent, lost uint64) {
 	ending := r.sh.books.ending(c)
 	r.sh.readQueue(c, 1, ^uint64(0)-1, func(block readResult) bool {
 		for _, it := range block.items {
-			if !c.s.Holds(it.Seq, it.Released) {
+			if !c.s.Queue().Holds(it.Seq, it.Released) {
 				continue
 			}
 			ending--

@@ -141,7 +141,7 @@ func (p *replays) deliver(c *client, s *session.Subscription, m *mqtt.Message) {
 		return
 	}
 	if !p.sh.router.mayReceive(c, m) {
-		p.sh.miss(c, m, session.Denied)
+		p.sh.books.miss(c, m, session.Denied)
 		return
 	}
 	d := mqtt.Delivery{QoS: min(m.QoS, s.Options.QoS()), Retain: true}

@@ -8,6 +8,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -118,7 +119,10 @@ func (sh *shard) Turn(now time.Time) {
 }
 
 // tick sets the shard's clock; everything in a turn happens at one time.
-func (sh *shard) tick(now time.Time) { sh.now = sh.b.clock(now) }
+func (sh *shard) tick(now time.Time) {
+	sh.now = sh.b.clock(now)
+	sh.books.slot = tally.Slot(sh.now)
+}
 
 // take and give lend out lists of effects: performing one may need another.
 func (sh *shard) take() []session.Effect {
@@ -161,7 +165,7 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 			sh.commits.keep(nil, store.Record{Op: store.EndSession, Session: m.ID})
 			return
 		}
-		sh.end(other, true, 0, uint64(other.s.Left()))
+		sh.end(other, true, 0, uint64(other.s.Queue().Left()))
 	}
 	c := sh.newClient(m.ClientID, &auth.Principal{Identity: identityNamed(m.Owner), ClientID: m.ClientID, Restored: true})
 	c.s = *session.Restore(sh.b.laws.now.Load().rules, q)

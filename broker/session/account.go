@@ -7,8 +7,15 @@ type Account struct {
 	Unacknowledged uint32 // sent, and the session, which was not in the store, ended before the acknowledgement
 }
 
+// Queue is what a session holds for its client, for those who keep account of it.
+type Queue struct{ s *Session }
+
+// Queue returns the session's queue.
+func (s *Session) Queue() Queue { return Queue{s} }
+
 // Account returns what happened since it was last called.
-func (s *Session) Account() (a Account, some bool) {
+func (q Queue) Account() (a Account, some bool) {
+	s := q.s
 	if s.out == nil || s.out.account == (Account{}) {
 		return a, false
 	}
@@ -19,7 +26,8 @@ func (s *Session) Account() (a Account, some bool) {
 // Held is how many copies the session holds: QoS 1 and 2 that wait or are in flight, without those for which PUBREC came,
 // and QoS 0 that waits between them. Each came by Deliver or was there at Restore, and none is left out that did not go
 // by an effect (SendPublish of QoS 0, Drop, Requeue), by Withdraw, by End or as Account says.
-func (s *Session) Held() int {
+func (q Queue) Held() int {
+	s := q.s
 	switch {
 	case s.cold != nil:
 		return int(s.cold.count)
@@ -30,7 +38,8 @@ func (s *Session) Held() int {
 }
 
 // Left is how many QoS 1 and 2 messages a session in the store held as it ended, or holds.
-func (s *Session) Left() int {
+func (q Queue) Left() int {
+	s := q.s
 	switch {
 	case s.cold != nil:
 		return int(s.cold.count)
@@ -42,7 +51,8 @@ func (s *Session) Left() int {
 
 // Rests tells whether a message found in the offline session's queue still waits there, never sent. The others were sent
 // meanwhile, or withdrawn or dropped with the store about to know.
-func (s *Session) Rests(seq uint64) bool {
+func (q Queue) Rests(seq uint64) bool {
+	s := q.s
 	if s.cold != nil {
 		return seq >= s.cold.unsent() && seq < s.cold.next
 	}
@@ -52,7 +62,8 @@ func (s *Session) Rests(seq uint64) bool {
 
 // Holds tells, after the end of a session in the store, whether a message found in its queue was one that it held. The
 // others are acknowledged or gone, with the store about to know, or still on their way here.
-func (s *Session) Holds(seq uint64, released bool) bool {
+func (q Queue) Holds(seq uint64, released bool) bool {
+	s := q.s
 	o := s.out
 	if o == nil {
 		return s.cold != nil && !released

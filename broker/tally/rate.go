@@ -40,7 +40,7 @@ func (r *Rate) fold(slot uint32) {
 	}
 	now := float64(r.n) * 1000 / slotTime
 	for i := range r.average {
-		keep := math.Exp(-slotTime / 60_000 / minutes[i])
+		keep := math.Exp(-slotTime / 60_000.0 / minutes[i])
 		a := now + keep*(float64(r.average[i])-now)
 		if gone > 1 {
 			a *= math.Pow(keep, float64(gone-1))

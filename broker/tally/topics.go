@@ -120,9 +120,10 @@ func (t *Topics) Published(tag Tag, now int64, slot uint32, m *Message) {
 		r.largest = uint32(size)
 	}
 	r.sizes[sizeClass(size)]++
-	r.last = now
 	r.rate.Count(slot)
-	if t.payloads.wants(r, now) {
+	before := r.last
+	r.last = now
+	if (r.rate.n <= eachOf || now != before) && t.payloads.wants(r, now) {
 		t.keep(tag, r, now, m)
 	}
 	if t.beyond {
