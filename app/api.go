@@ -56,6 +56,7 @@ func (a *App) openAPI(context.Context) error {
 		o.Config = configAPI{a.reload}
 	}
 	control := a.broker.Control()
+	o.Books = apiBooks{a.ledger, control}
 	o.Policy = api.Policy{Authorizer: a.rules.policy, Clients: apiClients{control}, Bans: apiBans{control}, Flush: a.doors.flush}
 	o.Facts = apiFacts{a.facts}
 	o.Tracer = apiTracer{control}

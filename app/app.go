@@ -20,6 +20,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 	figures "github.com/sapwood-mqtt/sapwood/fleet/history"
 	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
+	"github.com/sapwood-mqtt/sapwood/fleet/ledger"
 )
 
 // App is one Sapwood process. Start it once, then Stop it once; Failed and Bound may be asked from
@@ -40,6 +41,7 @@ type App struct {
 	rules  *rules
 	people *people
 	broker Broker
+	ledger *ledger.Ledger
 	doors  *doors
 	canary *canary.Canary // nil = none
 	vitals *vitals.Vitals

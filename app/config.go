@@ -27,28 +27,29 @@ import (
 // Config is everything that can be set: one tree of everybody's sections. A section lives with the
 // package it belongs to; its tags say all that the file, the schema and `config explain` show.
 type Config struct {
-	Data           string          `yaml:"data" reload:"restart" doc:"Directory for everything that outlives the process. Created when first needed; with durability memory it never is."`
-	Durability     Durability      `yaml:"durability" reload:"restart" enum:"fsync,process,memory"`
-	Storage        disk.Config     `yaml:"storage" reload:"restart" doc:"How the disk is used, with durability fsync and process."`
-	Listeners      []Listener      `yaml:"listeners" doc:"Where MQTT clients connect."`
-	HTTP           HTTP            `yaml:"http" reload:"restart" doc:"The HTTP side: /healthz and /readyz for everybody, the console, and the API under /api/v1 for operators and keys."`
-	ACME           acme.Config     `yaml:"acme" reload:"restart" doc:"Certificates from an authority such as Let's Encrypt, for those that say tls.acme."`
-	Authentication Authentication  `yaml:"authentication" doc:"Who may connect."`
-	Authorization  acl.Config      `yaml:"authorization" doc:"What clients may do. Rules that are stored by the API hold beside these."`
-	Log            Log             `yaml:"log" doc:"What the process writes to standard error."`
-	Limits         broker.Limits   `yaml:"limits" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
-	Delivery       broker.Delivery `yaml:"delivery" doc:"How messages reach their receivers."`
-	Rates          limit.Rates     `yaml:"rates" doc:"How fast clients may publish, get and connect. 0 limits nothing."`
-	Flapping       flapping.Config `yaml:"flapping" doc:"Clients that connect again and again."`
-	Overload       overload.Config `yaml:"overload" doc:"What is shed before the machine is exhausted."`
-	Canaries       canary.Config   `yaml:"canaries" doc:"Messages that the broker sends to itself all the time, to see that it delivers."`
-	Events         Events          `yaml:"events" doc:"What happened, kept for questions afterwards: who connected, was refused, was disconnected and why, what was dropped, changed, went wrong. See docs/events.md."`
-	Trace          trace.Config    `yaml:"trace" doc:"What is kept of each client's last packets, to look back at."`
-	History        figures.Config  `yaml:"history" doc:"The figures of the process, kept for 30 days at falling resolution for charts."`
-	Metrics        metrics.Config  `yaml:"metrics" doc:"The figures for Prometheus on the path /metrics of the HTTP side."`
-	Sys            Sys             `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
-	Watch          time.Duration   `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
-	StopTime       time.Duration   `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
+	Data           string             `yaml:"data" reload:"restart" doc:"Directory for everything that outlives the process. Created when first needed; with durability memory it never is."`
+	Durability     Durability         `yaml:"durability" reload:"restart" enum:"fsync,process,memory"`
+	Storage        disk.Config        `yaml:"storage" reload:"restart" doc:"How the disk is used, with durability fsync and process."`
+	Listeners      []Listener         `yaml:"listeners" doc:"Where MQTT clients connect."`
+	HTTP           HTTP               `yaml:"http" reload:"restart" doc:"The HTTP side: /healthz and /readyz for everybody, the console, and the API under /api/v1 for operators and keys."`
+	ACME           acme.Config        `yaml:"acme" reload:"restart" doc:"Certificates from an authority such as Let's Encrypt, for those that say tls.acme."`
+	Authentication Authentication     `yaml:"authentication" doc:"Who may connect."`
+	Authorization  acl.Config         `yaml:"authorization" doc:"What clients may do. Rules that are stored by the API hold beside these."`
+	Log            Log                `yaml:"log" doc:"What the process writes to standard error."`
+	Limits         broker.Limits      `yaml:"limits" doc:"What clients may ask of the broker. What exceeds a limit gets the reason code named here and is counted."`
+	Delivery       broker.Delivery    `yaml:"delivery" doc:"How messages reach their receivers."`
+	Rates          limit.Rates        `yaml:"rates" doc:"How fast clients may publish, get and connect. 0 limits nothing."`
+	Flapping       flapping.Config    `yaml:"flapping" doc:"Clients that connect again and again."`
+	Overload       overload.Config    `yaml:"overload" doc:"What is shed before the machine is exhausted."`
+	Canaries       canary.Config      `yaml:"canaries" doc:"Messages that the broker sends to itself all the time, to see that it delivers."`
+	Books          broker.Bookkeeping `yaml:"books" reload:"restart" doc:"What is counted of messages: for all, by client and by topic."`
+	Events         Events             `yaml:"events" doc:"What happened, kept for questions afterwards: who connected, was refused, was disconnected and why, what was dropped, changed, went wrong. See docs/events.md."`
+	Trace          trace.Config       `yaml:"trace" doc:"What is kept of each client's last packets, to look back at."`
+	History        figures.Config     `yaml:"history" doc:"The figures of the process, kept for 30 days at falling resolution for charts."`
+	Metrics        metrics.Config     `yaml:"metrics" doc:"The figures for Prometheus on the path /metrics of the HTTP side."`
+	Sys            Sys                `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
+	Watch          time.Duration      `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
+	StopTime       time.Duration      `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
 }
 
 // Listener is one address that speaks MQTT. The zero value lacks its address.
@@ -168,6 +169,7 @@ func DefaultConfig() Config {
 		Flapping:       flapping.Defaults(),
 		Overload:       overload.Defaults(),
 		Canaries:       canary.DefaultConfig(),
+		Books:          broker.DefaultBookkeeping(),
 		Events:         defaultEvents(),
 		Trace:          trace.Defaults(),
 		History:        figures.DefaultConfig(),

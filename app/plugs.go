@@ -58,6 +58,7 @@ func (a *App) openBroker(ctx context.Context) error {
 		Flapping: &cfg.Flapping,
 		Overload: &cfg.Overload,
 		Trace:    &cfg.Trace,
+		Books:    &cfg.Books,
 		Bans:     a.people.bans,
 		Authz:    a.rules.policy,
 		Events:   observe.Watch(a.facts, nil),
@@ -69,6 +70,7 @@ func (a *App) openBroker(ctx context.Context) error {
 		return fmt.Errorf("open the broker: %w", err)
 	}
 	a.broker = b
+	a.openLedger(ctx) // it closes when the broker is closed
 	a.open.add("broker", b.Close)
 	a.count() // now that everything was read, what is damaged does not count
 	return b.Control().DisconnectDenied(ctx, cfg.Authorization.DeniedPublish == "disconnect")

@@ -52,6 +52,7 @@ type Options struct {
 	Overload *overload.Config           // nil = nothing is shed
 	Trace    *trace.Config              // nil = trace.Defaults
 	Memory   func() (used, limit int64) // in bytes, for Overload; nil = of this process
+	Books    *Bookkeeping               // nil = DefaultBookkeeping
 	Now      func() time.Time           // the wall clock, read once by New; nil = time.Now
 }
 
@@ -69,8 +70,7 @@ type Broker struct {
 	shards   []*shard
 	seed     maphash.Seed
 
-	started     time.Time
-	epoch       int64 // steady clock: Unix milliseconds at start
+	era
 	nextSession atomic.Uint64
 	connected   atomic.Int64
 	sessions    atomic.Int64 // known, connected or not
@@ -83,6 +83,7 @@ type Broker struct {
 	mounted     atomic.Bool // a client has had a mount point
 	entrance    entrance
 	burden      burden
+	topics      topicBooks
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -90,6 +91,12 @@ type Broker struct {
 	stopping  chan struct{} // closed when Close has closed the listeners
 	closed    chan struct{} // no loop runs any more
 	running   sync.WaitGroup
+}
+
+// era is when the broker began.
+type era struct {
+	started time.Time
+	epoch   int64 // steady clock: Unix milliseconds at start
 }
 
 // ErrClosed is returned by Serve after Close.
@@ -103,7 +110,7 @@ func New(o Options) (*Broker, error) {
 	b := &Broker{
 		opts: o, log: o.Logger, store: o.Store,
 		index: topic.NewIndex(), seed: maphash.MakeSeed(), listeners: make(map[net.Listener]struct{}),
-		started: time.Now(), stopping: make(chan struct{}), closed: make(chan struct{}), strangers: newQuiet(time.Second),
+		era: era{started: time.Now()}, stopping: make(chan struct{}), closed: make(chan struct{}), strangers: newQuiet(time.Second),
 		unjudged: newQuiet(time.Second),
 		entrance: entrance{faults: newQuiet(time.Second), turns: loop.NewTurns()},
 	}
@@ -119,6 +126,7 @@ func New(o Options) (*Broker, error) {
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
+	b.openBooks(n)
 	for i := range n {
 		sh, err := newShard(b, i)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -49,14 +50,20 @@ type client struct {
 	moving    int32           // messages of the ended session on their way to other members' queues
 	will      *mqtt.Message   // came due, but the store did not take it
 	told      told            // what events need
+	tally     *tally.Client   // nil = nothing came from it or for it
 	backlog
 }
 
 // backlog is what waits for a client.
 type backlog struct {
-	unsent  int   // messages that may wait in the output: see outgoing
-	unsentB int   // bytes of those
+	written       // that may wait in the output
 	queued  int64 // its share of Broker.queuedBytes
+}
+
+// written are messages in the output: see outgoing.
+type written struct {
+	unsent  int
+	unsentB int // their bytes
 }
 
 // pending is a connection that has no client yet.

@@ -6,6 +6,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/limit"
 	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
@@ -190,17 +191,20 @@ func (x *paces) turnDown(c *client, p *mqtt.Publish, do []session.Effect) []sess
 	m := x.sh.router.viewOf(c, p)
 	if b := x.sh.wards.clients[c]; b != nil {
 		reason := x.sh.router.quarantined(c.who.Load(), m)
+		x.sh.books.ended(c, m, tally.DeniedByWard)
 		if c.s.Version() < mqtt.V5 && !x.sh.router.strict { // it stays connected, and cannot be told
 			return c.s.Routed(x.sh.turn(), p, reason, 0, do)
 		}
 		return c.s.Refused(p, reason, b.Text(), do)
 	}
-	text, from := "more is published than allowed", DeniedByRate
+	text, from, end := "more is published than allowed", DeniedByRate, tally.RateLimited
 	if x.refused == session.Overloaded {
-		text, from = "the server is overloaded", DeniedByOverload
+		text, from, end = "the server is overloaded", DeniedByOverload, tally.Overloaded
 	}
+	x.sh.books.ended(c, m, end)
 	if p.QoS == 0 {
-		x.sh.drop(c, m, x.refused)
+		x.sh.traces.dropped(c, m, x.refused)
+		x.sh.dropFor(c, c.id, m, x.refused)
 		return do
 	}
 	x.sh.tell.denied(c.who.Load(), m, from, mqtt.QuotaExceeded)

@@ -8,6 +8,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -42,6 +43,7 @@ type shard struct {
 	asked   auth.Question      // what the authorizer is asked
 	effects [][]session.Effect // spare lists
 	count   Counters
+	books   books // what becomes of messages
 
 	reading  int // queues being read for readQueue
 	stopping bool
@@ -59,6 +61,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.lobby.sh, sh.out.sh, sh.mail.sh, sh.replay.sh, sh.agenda.sh = sh, sh, sh, sh, sh
 	sh.renewals = renewals{sh: sh, of: make(map[*client]*renewal)}
 	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 4096)}
+	sh.books = newBooks(sh)
 	sh.commits.sh, sh.commits.paused = sh, make(map[*client]struct{})
 	sh.health = health{sh: sh, back: make(map[*client]struct{})}
 	sh.paces.sh = sh
@@ -125,7 +128,10 @@ func (sh *shard) Turn(now time.Time) {
 }
 
 // tick sets the shard's clock; everything in a turn happens at one time.
-func (sh *shard) tick(now time.Time) { sh.now = sh.b.clock(now) }
+func (sh *shard) tick(now time.Time) {
+	sh.now = sh.b.clock(now)
+	sh.books.slot = tally.Slot(sh.now)
+}
 
 // take and give lend out lists of effects: performing one may need another.
 func (sh *shard) take() []session.Effect {
@@ -169,7 +175,7 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 			return
 		}
 		other.told.ends = EndReplaced
-		sh.end(other, true, 0, 0)
+		sh.end(other, true, 0, uint64(other.s.Queue().Left()))
 	}
 	c := sh.newClient(m.ClientID, &auth.Principal{Identity: identityNamed(m.Owner), ClientID: m.ClientID, Restored: true})
 	c.s = *session.Restore(sh.b.laws.now.Load().rules, q)
@@ -179,5 +185,6 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 		sh.router.subscribe(c, &c.s.Subscriptions()[i])
 	}
 	sh.measure(c)
+	sh.books.started(c)
 	sh.agenda.watch(c)
 }

@@ -41,6 +41,7 @@ const largePayload = 1024
 func (w *writer) deliver(c *client, e *session.Effect) {
 	conn := c.conn
 	if conn == nil {
+		w.sh.books.unsent(c, e)
 		return
 	}
 	m, v5 := e.Msg, c.s.Version() >= mqtt.V5
@@ -95,6 +96,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	c.told.traffic.Sent += uint64(size)
 	w.sh.count.PublishBytesSent += uint64(len(m.Payload))
 	w.sh.traces.delivered(c, m, p, size)
+	w.sh.books.sent(c, e)
 	if c.pace != nil {
 		w.sh.paces.sent(c, size)
 	}

@@ -40,6 +40,7 @@ type commands struct {
 	Route      ask.RouteCmd         `cmd:"" group:"live" help:"Tell who would receive a message."`
 	Ban        manage.BanCmd        `cmd:"" group:"live" help:"Keep clients out."`
 	Unban      manage.UnbanCmd      `cmd:"" group:"live" help:"Let clients in again."`
+	Books      manage.BooksCmd      `cmd:"" group:"live" help:"Show what became of all messages, and whether it adds up."`
 	Bans       manage.BansCmd       `cmd:"" group:"live" help:"List who is kept out, or in quarantine."`
 	Quarantine manage.QuarantineCmd `cmd:"" group:"live" help:"Keep clients apart."`
 	Trace      manage.TraceCmd      `cmd:"" group:"live" help:"Show packets of a client, a topic or an address, as they pass or passed."`

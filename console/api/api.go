@@ -44,6 +44,7 @@ type Options[S, R, C any] struct {
 	Logger *slog.Logger
 
 	Canaries func() canary.Report // nil = none
+	Books    Books
 
 	Reasons  Reasons // nil = nobody can tell
 	Version  string
@@ -100,6 +101,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerDoors(h, o.Doors)
 	registerCanaries(h, o.Canaries)
 	registerReasons(h, o.Reasons)
+	registerBooks(h, o.Books)
 	registerStore(a, h, o.Engine)
 	registerConfig(h, o.Config)
 	registerAccounts(a, h, o.Accounts)

@@ -1,0 +1,438 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/ban"
+	"github.com/sapwood-mqtt/sapwood/broker/limit"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
+)
+
+// said are the lines of books that are not zero, by a short name.
+func said(l *tally.Lines) map[string]int {
+	all := map[string]int{
+		"received": int(l.Received), "wills": int(l.Wills), "own": int(l.Own), "routed": int(l.Routed), "unheard": int(l.Unheard),
+		"start": int(l.Start), "found": int(l.Found), "copies": int(l.Copies), "sent": int(l.Sent0), "acked": int(l.Acknowledged),
+		"unacked": int(l.Unacknowledged), "requeued": int(l.Requeued), "taken back": int(l.TakenBack),
+		"queued": int(l.Queued), "waiting": int(l.Waiting), "ending": int(l.Ending), "travelling": int(l.Moving()),
+	}
+	for i, n := range l.Dropped {
+		if n > 0 {
+			all[session.Why(i).String()] = int(n)
+		}
+	}
+	for i, n := range l.Ended {
+		if n > 0 {
+			all["end: "+tally.End(i).String()] = int(n)
+		}
+	}
+	maps.DeleteFunc(all, func(_ string, n int) bool { return n == 0 })
+	return all
+}
+
+// books waits until the books are as the generator counted, every line of them.
+func (s *served) books(want map[string]int) {
+	s.t.Helper()
+	maps.DeleteFunc(want, func(_ string, n int) bool { return n == 0 })
+	var got map[string]int
+	if !reached(func() bool {
+		b, err := s.Control().Books(context.Background())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		got = said(&b.Total)
+		return maps.Equal(got, want)
+	}) {
+		s.t.Fatalf("the books say %v; the generator counted %v", got, want)
+	}
+}
+
+// messages are so many of a QoS to a topic, in one write.
+func messages(n, qos int, topic, more string) (lines []string) {
+	for i := range n {
+		if qos == 0 {
+			lines = append(lines, fmt.Sprintf(`PUBLISH topic=%s %s "%d"`, topic, more, i))
+		} else {
+			lines = append(lines, fmt.Sprintf(`PUBLISH qos=%d id=%d topic=%s %s "%d"`, qos, i+1, topic, more, i))
+		}
+	}
+	return lines
+}
+
+// give sends and takes the acknowledgements, of which so many say no.
+func (p *peer) give(n, qos int, topic, more string) (refused int) {
+	p.t.Helper()
+	p.send(messages(n, qos, topic, more)...)
+	for range n * min(qos, 1) {
+		got := p.next()
+		if !strings.HasPrefix(got, "PUB") {
+			p.t.Fatalf("got %s", got)
+		}
+		if strings.Contains(got, "0x8") || strings.Contains(got, "0x97") {
+			refused++
+		}
+		if qos == 2 && !strings.Contains(got, "0x") {
+			p.send(strings.Replace(strings.Fields(got)[0], "PUBREC", "PUBREL", 1) + " " + strings.Fields(got)[1])
+			p.expect("PUBCOMP")
+		}
+	}
+	if qos == 0 {
+		p.idle()
+	}
+	return refused
+}
+
+// TestLosses induces every way in which a message may get lost, so many times as chance wants it: each line of the books is what was
+// counted outside, and no other line moves.
+func TestLosses(t *testing.T) {
+	t.Parallel()
+	receive := auth.ActionsOf(auth.Receive)
+	for _, x := range []struct {
+		name string
+		o    func() broker.Options
+		run  func(t *testing.T, s *served, n int) map[string]int
+	}{
+		{name: "delivered", run: func(t *testing.T, s *served, n int) map[string]int {
+			a, b := s.client("id=a"), s.client("id=b")
+			a.subscribe("t qos=0")
+			b.subscribe("t qos=1")
+			pub := s.client("id=pub")
+			pub.give(n, 0, "t", "")
+			pub.give(n, 1, "t", "")
+			for i := range 2 * n {
+				a.expect("PUBLISH")
+				b.expect("PUBLISH")
+				if i >= n {
+					b.send(fmt.Sprintf("PUBACK id=%d", i-n+1))
+				}
+			}
+			return map[string]int{"received": 2 * n, "routed": 2 * n, "copies": 4 * n, "sent": 3 * n, "acked": n}
+		}},
+		{name: "no subscriber", run: func(t *testing.T, s *served, n int) map[string]int {
+			s.client("id=pub").give(n, 1, "t", "")
+			return map[string]int{"received": n, "unheard": n}
+		}},
+		{name: "QoS 0 offline", run: func(t *testing.T, s *served, n int) map[string]int {
+			s.away("id=a expiry=100", "t qos=1")
+			s.client("id=pub").give(n, 0, "t", "")
+			return map[string]int{"received": n, "routed": n, "copies": n, "offline": n}
+		}},
+		{name: "slow consumer", o: func() broker.Options {
+			return with(func(l *broker.Limits, _ *broker.Delivery) { l.MaxOutgoing = 50 })
+		}, run: func(t *testing.T, s *served, n int) map[string]int {
+			a := s.dialSlow("a", "t")
+			pub := s.client("id=pub")
+			more := strings.Repeat("x", 20_000)
+			for range 20 {
+				for i := range messages(n, 0, "t", "") {
+					pub.send(fmt.Sprintf(`PUBLISH topic=t "%d%s"`, i, more))
+				}
+				pub.idle()
+			}
+			got := a.drain(t, func() int { return int(s.stats().PublishSent) })
+			return map[string]int{"received": 20 * n, "routed": 20 * n, "copies": 20 * n, "sent": got, "slow_consumer": 20*n - got}
+		}},
+		{name: "queue full", o: func() broker.Options {
+			return with(func(l *broker.Limits, _ *broker.Delivery) { l.MaxQueuedMessages = 5 })
+		}, run: func(t *testing.T, s *served, n int) map[string]int {
+			s.away("id=a expiry=100", "t qos=1")
+			pub := s.client("id=pub")
+			for range n { // one by one: the queue is found full once it is
+				pub.give(1, 1, "t", "")
+			}
+			return map[string]int{"received": n, "routed": n, "copies": n, "queue_full": n - 5, "queued": 5}
+		}},
+		{name: "oldest dropped", o: func() broker.Options {
+			return with(func(l *broker.Limits, d *broker.Delivery) {
+				l.MaxQueuedMessages, d.Overflow = 5, broker.OverflowDropOldest
+			})
+		}, run: func(t *testing.T, s *served, n int) map[string]int {
+			s.away("id=a expiry=100", "t qos=1")
+			s.client("id=pub").give(n, 1, "t", "")
+			return map[string]int{"received": n, "routed": n, "copies": n, "queue_full": n - 5, "queued": 5}
+		}},
+		{name: "expired", run: func(t *testing.T, s *served, n int) map[string]int {
+			s.away("id=a expiry=100", "t qos=1")
+			pub := s.client("id=pub")
+			pub.give(n, 1, "t", "expiry=1")
+			pub.give(7, 1, "t", "")
+			until := time.Now().Add(1100 * time.Millisecond)
+			reached(func() bool { return time.Now().After(until) })
+			a := s.client("id=a expiry=100")
+			for range 7 {
+				a.expect("PUBLISH")
+			}
+			return map[string]int{"received": n + 7, "routed": n + 7, "copies": n + 7, "expired": n, "queued": 7}
+		}},
+		{name: "too large", run: func(t *testing.T, s *served, n int) map[string]int {
+			a := s.client("id=a max-packet=40")
+			a.subscribe("t qos=1")
+			pub := s.client("id=pub")
+			long := `"` + strings.Repeat("x", 50) + `" `
+			for range n {
+				pub.send(`PUBLISH topic=t ` + long)
+			}
+			pub.give(3, 0, "t", "")
+			return map[string]int{"received": n + 3, "routed": n + 3, "copies": n + 3, "too_large": n, "sent": 3}
+		}},
+		{name: "denied publish", o: func() broker.Options {
+			return broker.Options{Authz: policy(t, auth.Rule{Name: "all", Actions: everything, Topics: []string{"yes/#"}})}
+		}, run: func(t *testing.T, s *served, n int) map[string]int {
+			pub := s.client("id=pub")
+			if no := pub.give(n, 1, "no/t", ""); no != n {
+				t.Errorf("%d refused", no)
+			}
+			pub.give(n, 0, "no/t", "")
+			pub.give(2, 1, "yes/t", "")
+			return map[string]int{"received": 2*n + 2, "end: rule": 2 * n, "unheard": 2}
+		}},
+		{name: "denied receive", o: func() broker.Options {
+			return broker.Options{Authz: policy(t, auth.Rule{Name: "all", Actions: everything, Topics: []string{"#"}},
+				auth.Rule{Name: "not", Deny: true, Actions: receive, Topics: []string{"s/#"}})}
+		}, run: func(t *testing.T, s *served, n int) map[string]int {
+			s.client("id=a").subscribe("# qos=1")
+			pub := s.client("id=pub")
+			pub.give(n, 1, "s/t", "")
+			pub.give(n, 0, "s/t", "")
+			return map[string]int{"received": 2 * n, "routed": 2 * n, "copies": 2 * n, "denied": 2 * n}
+		}},
+		{name: "rate limited", o: func() broker.Options {
+			r := limit.DefaultRates()
+			r.Client.PublishMessages, r.Burst, r.Answer = 1, 10*time.Second, limit.Refuse
+			return broker.Options{Rates: &r}
+		}, run: func(t *testing.T, s *served, n int) map[string]int {
+			pub := s.client("id=pub")
+			begin := time.Now()
+			no := pub.give(10+n, 1, "t", "")
+			if no < n-1-int(time.Since(begin).Seconds()) || no > n {
+				t.Errorf("%d of %d were refused", no, 10+n)
+			}
+			return map[string]int{"received": 10 + n, "end: rate_limited": no, "unheard": 10 + n - no}
+		}},
+		{name: "quarantined", run: func(t *testing.T, s *served, n int) map[string]int {
+			pub := s.client("id=pub")
+			if _, err := s.Control().Ban(t.Context(), ban.Ban{Subject: ban.Client, Value: "pub", Quarantine: true}); err != nil {
+				t.Fatal(err)
+			}
+			pub.give(n, 0, "t", "")
+			return map[string]int{"received": n, "end: quarantine": n}
+		}},
+		{name: "session ended", run: func(t *testing.T, s *served, n int) map[string]int {
+			s.away("id=a expiry=100", "t qos=1")
+			b := s.client("id=b receive-max=3")
+			b.subscribe("t qos=1")
+			s.client("id=pub").give(n, 1, "t", "")
+			b.expect("PUBLISH", "PUBLISH", "PUBLISH")
+			if err := s.Control().EndSession(t.Context(), "a", "test"); err != nil {
+				t.Fatal(err)
+			}
+			b.leave(s, 1)
+			return map[string]int{"received": n, "routed": n, "copies": 2 * n, "session_ended": 2*n - 3, "unacked": 3}
+		}},
+		{name: "server full", o: func() broker.Options {
+			return with(func(l *broker.Limits, _ *broker.Delivery) { l.MaxTotalQueued = 1000 })
+		}, run: func(t *testing.T, s *served, n int) map[string]int {
+			s.away("id=a expiry=100", "t qos=1")
+			pub := s.client("id=pub")
+			no := 0
+			for range n + 10 {
+				no += pub.give(1, 1, "t", "")
+			}
+			if no < n {
+				t.Errorf("%d of %d were refused", no, n+10)
+			}
+			return map[string]int{"received": n + 10, "routed": n + 10, "copies": n + 10, "server_full": no, "queued": n + 10 - no}
+		}},
+		{name: "moved on", run: func(t *testing.T, s *served, n int) map[string]int {
+			a := s.client("id=a receive-max=65535")
+			a.subscribe("$share/g/t qos=1")
+			s.client("id=pub").give(n, 1, "t", "")
+			for range n {
+				a.expect("PUBLISH")
+			}
+			b := s.client("id=b")
+			b.subscribe("$share/g/t qos=1")
+			a.leave(s, 2)
+			for range n {
+				b.expect("PUBLISH")
+			}
+			return map[string]int{"received": n, "routed": n, "copies": 2 * n, "requeued": n, "queued": n}
+		}},
+	} {
+		each(t, func(t *testing.T, shards int) {
+			t.Run(x.name, func(t *testing.T) {
+				o := broker.Options{}
+				if x.o != nil {
+					o = x.o()
+				}
+				o.Shards = shards
+				s := serve(t, o)
+				s.books(x.run(t, s, 20+rand.IntN(80)))
+			})
+		})
+	}
+}
+
+// away makes a session with a subscription whose client is not connected.
+func (s *served) away(words, filters string) {
+	s.t.Helper()
+	c := s.client(words)
+	c.subscribe(filters)
+	c.leave(s, s.stats().Connected-1)
+}
+
+// slow is a connection that nobody reads from until drain.
+type slow struct{ wire }
+
+// dialSlow connects a client that subscribes and does not read.
+func (s *served) dialSlow(id, filter string) slow {
+	w := connect(s.t, s.addr, id)
+	w.subscribe(filter)
+	return slow{w}
+}
+
+// drain reads so many messages as the broker has sent by the end, and counts them.
+func (w slow) drain(t *testing.T, sent func() int) int {
+	t.Helper()
+	n := 0
+	for n < sent() {
+		head := make([]byte, 1)
+		if _, err := io.ReadFull(w, head); err != nil {
+			t.Fatal(err)
+		}
+		length, shift := 0, 0
+		for more := true; more; shift += 7 {
+			if _, err := io.ReadFull(w, head); err != nil {
+				t.Fatal(err)
+			}
+			length |= int(head[0]&0x7F) << shift
+			more = head[0]&0x80 != 0
+		}
+		if _, err := io.CopyN(io.Discard, w, int64(length)); err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+// TestBooksAfterRestart: what was queued is there again, and becomes of it what becomes of it.
+func TestBooksAfterRestart(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, shards int) {
+		st := mem.New()
+		s := serve(t, broker.Options{Shards: shards, Store: st})
+		s.away("id=a expiry=100", "t qos=2")
+		pub := s.client("id=pub")
+		pub.give(30, 1, "t", "")
+		pub.give(10, 0, "t", "")
+		s.books(map[string]int{"received": 40, "routed": 40, "copies": 40, "queued": 30, "offline": 10})
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+		s = serve(t, broker.Options{Shards: shards, Store: st})
+		s.books(map[string]int{"start": 30, "queued": 30})
+		a := s.client("id=a expiry=100")
+		for i := range 30 {
+			a.expect("PUBLISH")
+			a.send(fmt.Sprintf("PUBACK id=%d", i+1))
+		}
+		s.books(map[string]int{"start": 30, "acked": 30})
+	})
+}
+
+// TestTopicBooks: the tree, the list and the detail say what was published.
+func TestTopicBooks(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, shards int) {
+		s := serve(t, broker.Options{Shards: shards})
+		k := s.Control()
+		a := s.client("id=a")
+		a.subscribe("a/# qos=1, never/+ qos=0")
+		pub, other := s.client("id=pub"), s.client("id=other")
+		pub.give(5, 0, "a/b/c", "")
+		other.give(3, 1, "a/b/c", "retain")
+		other.give(2, 1, "a/d", "")
+		pub.give(4, 0, "x/y", "")
+		for range 10 {
+			a.expect("PUBLISH")
+		}
+		ctx := t.Context()
+		row := func(q broker.TopicQuery, topic string) (r broker.TopicRow) {
+			t.Helper()
+			reached(func() bool {
+				list, err := k.Topics(ctx, q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, r = range list.Rows {
+					if r.Topic == topic && r.Sent == r.Copies {
+						return true
+					}
+				}
+				return false
+			})
+			return r
+		}
+		if r := row(broker.TopicQuery{}, "a"); r.Messages != 10 || r.Copies != 10 || r.Sent != 10 || r.Topics != 2 || r.Children != 2 || !r.Branch || r.Unheard != 0 {
+			t.Errorf("a: %+v", r)
+		}
+		if r := row(broker.TopicQuery{Branch: "a/b"}, "a/b/c"); r.Messages != 8 || r.Bytes != 8 || r.Retained != 1 || r.Last == nil || r.Last.Publisher != "other" || r.Branch {
+			t.Errorf("a/b/c: %+v", r)
+		}
+		list, err := k.Topics(ctx, broker.TopicQuery{Flat: true, Order: tally.MostMessages, Limit: 2})
+		if err != nil || len(list.Rows) != 2 || list.Rows[0].Topic != "a/b/c" || list.Rows[1].Topic != "x/y" || list.Matched != 3 {
+			t.Errorf("%+v, %v", list, err)
+		}
+		if list, err = k.Unheard(ctx, broker.TopicQuery{}); err != nil || len(list.Rows) != 1 || list.Rows[0].Topic != "x/y" || list.Rows[0].Unheard != 4 {
+			t.Errorf("unheard: %+v, %v", list, err)
+		}
+		d, err := k.Topic(ctx, "a/b/c", 10)
+		if err != nil || d.QoS != [3]uint64{5, 3} || d.Payload == nil || string(d.Payload.Kept) != "2" || len(d.Subscribers) != 1 || d.Subscribers[0].Filter != "a/#" || d.Retained == nil {
+			t.Errorf("%+v, %v", d, err)
+		}
+		unfed, n, err := k.Unfed(ctx, 10)
+		if err != nil || n != 1 || unfed["never/+"] != 1 {
+			t.Errorf("unfed: %v %d %v", unfed, n, err)
+		}
+		top, misses, err := k.Top(ctx, tally.ByMessages, 1)
+		if err != nil || misses != 0 || len(top) != 1 || top[0] != (broker.TopTopic{Topic: "a/b/c", Weight: 8}) {
+			t.Errorf("top: %v %d %v", top, misses, err)
+		}
+		c, err := k.Tally(ctx, "other")
+		if err != nil || c.Client.In != [3]uint64{0, 5} {
+			t.Errorf("other: %+v, %v", c, err)
+		}
+	})
+}
+
+// TestManyTopics: beyond the bound messages are counted with their branch, and a sketch names the heaviest.
+func TestManyTopics(t *testing.T) {
+	t.Parallel()
+	s := serve(t, broker.Options{Shards: 1, Books: &broker.Bookkeeping{Topics: 100}})
+	k := s.Control()
+	pub := s.client("id=pub")
+	for i := range 300 {
+		pub.send(fmt.Sprintf(`PUBLISH topic=many/%d "x"`, i))
+	}
+	pub.give(200, 0, "many/heavy", "")
+	list, err := k.Topics(t.Context(), broker.TopicQuery{})
+	if err != nil || len(list.Rows) != 1 || list.Rows[0].Messages != 500 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	top, misses, err := k.Top(t.Context(), tally.ByMessages, 1)
+	if err != nil || misses != 0 || top[0] != (broker.TopTopic{Topic: "many/heavy", Weight: 200}) {
+		t.Errorf("%v %d %v", top, misses, err)
+	}
+}
