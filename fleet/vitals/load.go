@@ -15,12 +15,12 @@ import (
 type Load struct {
 	At time.Time `json:"at"`
 	load.Load
-	LoopLag   Lag        `json:"loop_lag_seconds" doc:"How long a turn of an event loop took: the longest that what happens meanwhile waits. Of the last second."`
+	LoopLag   Lag            `json:"loop_lag_seconds" doc:"How long a turn of an event loop took: the longest that what happens meanwhile waits. Of the last second."`
 	Loops     []LoopLoad     `json:"loops" doc:"Each event loop."`
-	Store     *StoreLoad `json:"store,omitempty" doc:"Absent with durability memory."`
-	Disk      *DiskLoad  `json:"disk,omitempty" doc:"Absent with durability memory."`
+	Store     *StoreLoad     `json:"store,omitempty" doc:"Absent with durability memory."`
+	Disk      *DiskLoad      `json:"disk,omitempty" doc:"Absent with durability memory."`
 	Listeners []ListenerLoad `json:"listeners"`
-	Headroom  Headroom   `json:"headroom"`
+	Headroom  Headroom       `json:"headroom"`
 }
 
 // Lag is how late event loops were.
