@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 // process is one whose figures a test sets.
 type process struct {
+	mu    sync.Mutex // guards stats
 	stats broker.Stats
 	state State
 	store *Store
@@ -26,7 +28,11 @@ type process struct {
 
 func (p *process) options(h *history.History) Options {
 	return Options{
-		Stats: func() (broker.Stats, bool) { return p.stats, true },
+		Stats: func() (broker.Stats, bool) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.stats, true
+		},
 		Loops: func() ([]broker.LoopFigures, bool) { return make([]broker.LoopFigures, 2), true },
 		Store: func() *Store { return p.store }, Queued: func() int { return 7 },
 		Doors: func() []Door { return p.doors }, Backends: func() []Backend { return p.back },
@@ -51,8 +57,10 @@ func TestRatesAndDrops(t *testing.T) {
 		synctest.Wait()
 		first := v.Latest()
 		for range 90 * 60 {
+			p.mu.Lock()
 			p.stats.PublishReceived += 100
 			p.stats.Connected = 42
+			p.mu.Unlock()
 			time.Sleep(time.Second)
 			synctest.Wait()
 		}
@@ -64,7 +72,9 @@ func TestRatesAndDrops(t *testing.T) {
 		if !n.OK || !strings.HasPrefix(n.Text, "All is well: 42 clients are connected") || len(n.Dropped) != 0 || n.Clients.Normal != nil {
 			t.Errorf("%+v", n)
 		}
+		p.mu.Lock()
 		p.stats.Dropped[session.QueueFull] = 5
+		p.mu.Unlock()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if n, _ = v.Now(); n.OK || n.Dropped["queue_full"] != 5 || n.Text != "5 messages were dropped in the last hour at a limit: 5 queue_full." {
