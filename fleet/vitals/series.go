@@ -145,7 +145,7 @@ func (l *list) broker(s *Snapshot) {
 	l.counter("panics_total", "Faults of the program that ended one connection.", b.Panics)
 	l.gauge("subscriptions", "Subscriptions, shared ones included.", float64(b.Subscriptions))
 	l.gauge("shared_subscriptions", "Shared subscriptions.", float64(b.Shared))
-	l.gauge("retained_messages", "Retained messages, without $SYS.", float64(b.Retained))
+	l.gauge("retained_messages", "Retained messages, those of $SYS included.", float64(b.Retained))
 	l.gauge("retained_bytes", "Bytes of retained messages.", float64(b.RetainedBytes))
 	l.gauge("queued_messages", "Messages kept for sessions that last; one that waits for many is counted once.", float64(s.Stats.Queued.Messages))
 	l.gauge("queued_bytes", "Bytes queued of all sessions, counted for each.", float64(b.QueuedBytes))

@@ -1,0 +1,117 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
+)
+
+// snapshot is one reading of a process with a listener, a backend and a store.
+func snapshot(t *testing.T) (s *vitals.Snapshot) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		stats := broker.Stats{Connected: 3}
+		stats.Dropped[session.QueueFull] = 5
+		figures := broker.LoopFigures{}
+		figures.Delays.Buckets[20], figures.Delays.Sum = 4, time.Millisecond
+		v := vitals.New(vitals.Options{
+			Version: `1"2\`,
+			Stats:   func() (broker.Stats, bool) { return stats, true }, Loops: func() ([]broker.LoopFigures, bool) { return []broker.LoopFigures{figures}, true },
+			Queued: func() int { return 0 }, State: func() vitals.State { return vitals.State{} }, Logins: func() uint64 { return 0 },
+			Store:    func() *vitals.Store { return &vitals.Store{Health: "ok"} },
+			Doors:    func() []vitals.Door { return []vitals.Door{{Name: "tls\n", Expires: time.Now().Add(time.Hour)}} },
+			Backends: func() []vitals.Backend { return []vitals.Backend{{Name: "password"}} },
+		})
+		ctx, end := context.WithCancel(t.Context())
+		go v.Run(ctx)
+		synctest.Wait()
+		s = v.Latest()
+		end()
+	})
+	return s
+}
+
+// TestMetrics: names and help pass promlint, labels are escaped, and their number does not depend on clients.
+func TestMetrics(t *testing.T) {
+	s := snapshot(t)
+	h := New(Options{Latest: func() *vitals.Snapshot { return s }, Local: true})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	body := w.Body.String()
+	if w.Code != 200 {
+		t.Fatal(w.Code, body)
+	}
+	problems, err := promlint.New(strings.NewReader(body)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	for _, line := range []string{
+		`sapwood_clients_connected 3`, `sapwood_messages_dropped_total{reason="queue_full"} 5`, `sapwood_messages_dropped_total{reason="expired"} 0`,
+		`sapwood_info{version="1\"2\\"} 1`, `sapwood_listener_connections{listener="tls\n"} 0`, `sapwood_loop_turn_seconds_count 4`,
+		`sapwood_authentications_total{backend="password",result="failed"} 0`, `sapwood_ready 1`,
+	} {
+		if !strings.Contains(body, line+"\n") {
+			t.Errorf("there is no %s", line)
+		}
+	}
+	series := 0
+	for line := range strings.Lines(body) {
+		if !strings.HasPrefix(line, "#") {
+			series++
+			if !strings.HasPrefix(line, prefix) {
+				t.Errorf("a name of somebody else: %s", line)
+			}
+		}
+	}
+	if series < 130 || series > 300 {
+		t.Errorf("%d series", series)
+	}
+}
+
+// F202: who reaches the process from elsewhere needs credentials, unless the configuration says otherwise.
+func TestWhoMayRead(t *testing.T) {
+	s := snapshot(t)
+	check := func(authorization, address string) error {
+		if authorization == "Bearer good" && address == "192.0.2.1" {
+			return nil
+		}
+		return errors.New("no")
+	}
+	f := func(open, local bool, want int, headers ...string) {
+		t.Helper()
+		r := httptest.NewRequest("GET", "/metrics", nil)
+		for i := 0; i+1 < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+		w := httptest.NewRecorder()
+		New(Options{Latest: func() *vitals.Snapshot { return s }, Open: open, Local: local, Check: check}).ServeHTTP(w, r)
+		if w.Code != want || want != 200 && strings.Contains(w.Body.String(), prefix) {
+			t.Errorf("open %v, local %v, %v: %d", open, local, headers, w.Code)
+		}
+	}
+	f(false, false, 401)
+	f(true, false, 200)
+	f(false, true, 200)
+	f(false, true, 401, "X-Forwarded-For", "10.0.0.1")
+	f(true, true, 200, "X-Forwarded-For", "10.0.0.1")
+	f(false, false, 200, "Authorization", "Bearer good")
+	f(true, true, 401, "Authorization", "Bearer bad")
+	w := httptest.NewRecorder()
+	New(Options{Latest: func() *vitals.Snapshot { return nil }, Open: true}).ServeHTTP(w, httptest.NewRequest("POST", "/metrics", nil))
+	if w.Code != 405 {
+		t.Error(w.Code)
+	}
+}
