@@ -40,15 +40,21 @@ type client struct {
 	published uint64          // the batch that its last message became part of
 	replayed  uint64          // the batch that its last retained message became part of
 	waiting   uint64          // the batch in whose list of waiters it stands
-	unsent    int             // messages that may wait in the output: see outgoing
-	unsentB   int             // bytes of those
-	queued    int64           // its share of Broker.queuedBytes
-	replaying bool            // stands in shard.replaying
-	known     bool            // the store has kept it once
-	leaving   bool            // ended; to leave the store once nothing of it moves any more
-	moving    int32           // messages of the ended session on their way to other members' queues
-	will      *mqtt.Message   // came due, but the store did not take it
-	cause     string          // why its connection is being closed
+	written
+	queued    int64         // its share of Broker.queuedBytes
+	replaying bool          // stands in shard.replaying
+	known     bool          // the store has kept it once
+	leaving   bool          // ended; to leave the store once nothing of it moves any more
+	moving    int32         // messages of the ended session on their way to other members' queues
+	will      *mqtt.Message // came due, but the store did not take it
+	cause     string        // why its connection is being closed
+	stay
+}
+
+// written is about what was written and may wait in the output: see outgoing.
+type written struct {
+	unsent  int // messages
+	unsentB int // bytes of those
 }
 
 // pending is a connection that has no client yet.

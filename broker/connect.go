@@ -68,7 +68,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	}
 	p.conn, p.request = nil, nil
 	p.settle()
-	c.conn, c.cause = conn, ""
+	c.conn, c.cause, c.stay = conn, "", stay{since: sh.now, clean: req.CleanStart}
 	c.identify(who)
 	sh.router.reauthorize(c)
 	conn.State = c
@@ -135,7 +135,7 @@ func (sh *shard) detach(c *client) {
 	delete(sh.commits.paused, c)
 	sh.paces.release(c)
 	c.online.Store(false)
-	c.unsent, c.unsentB = 0, 0
+	c.unsent, c.unsentB, c.since = 0, 0, sh.now
 	sh.b.connected.Add(-1)
 	sh.count.Disconnects++
 	durable := c.s.Expiry() != 0

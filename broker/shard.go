@@ -163,7 +163,7 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 	}
 	c := sh.newClient(m.ClientID, &auth.Principal{Identity: identityNamed(m.Owner), ClientID: m.ClientID, Restored: true})
 	c.s = *session.Restore(sh.b.laws.now.Load().rules, q)
-	c.stored, c.known = m.ID, true
+	c.stored, c.known, c.since = m.ID, true, m.Disconnected
 	for i := range c.s.Subscriptions() {
 		sh.router.subscribe(c, &c.s.Subscriptions()[i])
 	}

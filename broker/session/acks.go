@@ -49,7 +49,7 @@ func (o *outbound) pubrec(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
 	case sl.state == sent && p.Reason.Failed():
 		return o.finish(l, t, seq, do) // [MQTT-4.4.0-2]
 	}
-	sl.state = released
+	sl.state, sl.at = released, t.Now
 	if !l.durable {
 		return l.reply(0, rel, do)
 	}

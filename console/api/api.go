@@ -47,6 +47,12 @@ type Options[S, R, C any] struct {
 
 	Accounts Accounts // nil = nothing of them is stored
 	Policy   Policy
+	Live     Live
+}
+
+// Live is what the broker holds at present, and what can be done to it. What is nil is not there.
+type Live struct {
+	Clients Inspector
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -92,6 +98,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerConfig(h, o.Config)
 	registerAccounts(a, h, o.Accounts)
 	registerPolicy(h, o.Policy)
+	registerClients(h, o.Live.Clients)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})
