@@ -3,7 +3,10 @@ package app
 import (
 	"fmt"
 	"net/url"
+	"reflect"
 	"testing"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
 // items are those of a list.
@@ -53,5 +56,50 @@ func TestClientsAPI(t *testing.T) {
 	b.ask("DELETE", "/sessions/"+url.PathEscape("press/0"), nil)
 	if got := items(b.ask("GET", "/sessions", nil)); len(got) != 2 {
 		t.Error(got)
+	}
+}
+
+// TestRetainedAPI deletes retained messages by preview and confirmation, and puts them back byte by byte.
+func TestRetainedAPI(t *testing.T) {
+	b := openBureau(t)
+	for i := range 5 {
+		p := &mqtt.Publish{Topic: fmt.Appendf(nil, "free/r/%d", i), Payload: []byte{byte(i), 0xff, '{'}, QoS: 1, Retain: true}
+		if _, err := b.boss.Publish(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := func() []map[string]any {
+		return items(b.ask("GET", "/retained?filter=free/r/%23&sort=-topic&publisher=boss", nil))
+	}
+	was := list()
+	if len(was) != 5 || was[0]["topic"] != "free/r/4" || was[0]["at"] == nil || was[0]["payload"].(map[string]any)["encoding"] != "hex" {
+		t.Fatal(was)
+	}
+	if got := items(b.ask("GET", "/retained?older_than=1h", nil)); len(got) != 0 {
+		t.Error(got)
+	}
+	if got := items(b.ask("GET", "/retained?payload=%03%ff", nil)); len(got) != 1 {
+		t.Error(got)
+	}
+	what := map[string]any{"filter": "free/r/#", "preview": true}
+	if d := b.ask("POST", "/retained/delete", what); d["matched"] != 5.0 || d["bytes"] != 15.0 || d["deleted"] != 0.0 || len(list()) != 5 {
+		t.Error(d)
+	}
+	d := b.ask("POST", "/retained/delete", map[string]any{"filter": "free/r/#", "confirm": 5})
+	if d["deleted"] != 5.0 || len(list()) != 0 {
+		t.Fatal(d)
+	}
+	if got := items(b.ask("GET", "/retained/snapshots", nil)); len(got) != 1 || got[0]["filter"] != "free/r/#" || got[0]["messages"] != 5.0 {
+		t.Error(got)
+	}
+	id := d["snapshot"].(map[string]any)["id"].(string)
+	if r := b.ask("POST", "/retained/snapshots/"+id+"/restore", nil); r["restored"] != 5.0 {
+		t.Error(r)
+	}
+	if now := list(); !reflect.DeepEqual(was, now) {
+		t.Errorf("%v, not %v", now, was)
+	}
+	if r := b.ask("POST", "/retained/snapshots/"+id+"/restore", nil); r["newer"] != 5.0 {
+		t.Error(r)
 	}
 }

@@ -52,7 +52,8 @@ type Options[S, R, C any] struct {
 
 // Live is what the broker holds at present, and what can be done to it. What is nil is not there.
 type Live struct {
-	Clients Inspector
+	Clients  Inspector
+	Retained Retained
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -99,6 +100,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerAccounts(a, h, o.Accounts)
 	registerPolicy(h, o.Policy)
 	registerClients(h, o.Live.Clients)
+	registerRetained(h, o.Live.Retained)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})
