@@ -49,6 +49,7 @@ type Options struct {
 	Flapping *flapping.Config           // nil = nobody looks
 	Overload *overload.Config           // nil = nothing is shed
 	Memory   func() (used, limit int64) // in bytes, for Overload; nil = of this process
+	Books    *Bookkeeping               // nil = DefaultBookkeeping
 	Now      func() time.Time           // the wall clock, read once by New; nil = time.Now
 }
 
@@ -80,6 +81,7 @@ type Broker struct {
 	mounted     atomic.Bool // a client has had a mount point
 	entrance    entrance
 	burden      burden
+	topics      topicBooks
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -116,6 +118,7 @@ func New(o Options) (*Broker, error) {
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
+	b.openBooks(n)
 	for i := range n {
 		sh, err := newShard(b, i)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
@@ -48,6 +49,7 @@ type client struct {
 	moving    int32         // messages of the ended session on their way to other members' queues
 	will      *mqtt.Message // came due, but the store did not take it
 	cause     string        // why its connection is being closed
+	tally     *tally.Client // nil = nothing came from it or for it
 	stay
 }
 

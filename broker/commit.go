@@ -188,6 +188,7 @@ func (k *commits) carryOut(b *batch) {
 		r := &b.routed[i]
 		if b.err != nil && (r.record >= 0 || r.again) {
 			k.holes(b, r)
+			k.sh.books.withdrawn(r)
 			for j := r.from; j < r.end && !r.again; j++ {
 				k.lose(b.to[j].client, r.msg, session.StoreFailed)
 			}
@@ -196,6 +197,7 @@ func (k *commits) carryOut(b *batch) {
 		k.sh.out.nextMessage()
 		for j := r.from; j < r.end; j++ {
 			to := &b.to[j]
+			k.sh.books.Waiting--
 			seq := uint64(0)
 			if to.target > 0 {
 				if seq = b.Records[r.record].Targets[to.target-1].Seq; seq == 0 {
@@ -241,6 +243,7 @@ func (k *commits) recycle(b *batch) {
 // lose counts a message that a receiver does not get because of what the store did.
 func (k *commits) lose(c *client, m *mqtt.Message, why session.Why) {
 	defer k.sh.rescue(c)
+	k.sh.books.meant(c)
 	k.sh.drop(c, m, why)
 	if c.shard == k.sh {
 		k.sh.replay.later(c) // it may have waited for this batch to go on

@@ -163,6 +163,7 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	c.online.Store(false)
 	sh.b.queuedBytes.Add(-c.queued)
 	c.queued = 0
+	sh.books.gone(c)
 	if sh.byID[c.id] == c {
 		delete(sh.byID, c.id)
 	}

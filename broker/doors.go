@@ -278,6 +278,8 @@ func (k *Control) publish(ctx context.Context, who *auth.Principal, m mqtt.Messa
 			reason = mqtt.UnspecifiedError
 			if who != nil {
 				if reason = sh.router.admits(who, kept); reason != mqtt.Success {
+					sh.books.Own++
+					sh.books.ended(nil, kept, denial(reason))
 					return
 				}
 				reason = mqtt.UnspecifiedError

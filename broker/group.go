@@ -165,7 +165,7 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 	}
 	if best = cmp.Or(best, full, offline); best == nil {
 		if denied != nil && not == nil {
-			r.sh.drop(denied.client, m, session.Denied)
+			r.sh.miss(denied.client, m, session.Denied)
 		}
 		return nil, 0
 	}
@@ -187,7 +187,7 @@ func (sh *shard) redistribute(c *client) {
 			return false
 		}
 		for _, it := range r.items {
-			if g := it.Delivery.Group; g != "" && !it.Released && sh.b.groups.has(g, c, isOnline) {
+			if g := it.Delivery.Group; g != "" && !it.Released && c.s.Rests(it.Seq) && sh.b.groups.has(g, c, isOnline) {
 				if sh.router.requeue(again{msg: it.Message, from: c, group: g, seq: it.Seq}) {
 					c.s.Withdraw(it.Seq, it.Message)
 				}

@@ -34,6 +34,7 @@ type again struct {
 	seq   uint64        // the position that it leaves in from's queue, 0 = none
 	why   session.Why   // it is dropped if nobody takes it; nothing where it stays then
 	tell  bool          // of a will: also to be delivered, not only retained
+	left  bool          // the books have it that it left from's queue
 }
 
 // owed is a change that frees something and whose batch failed.
@@ -161,10 +162,15 @@ func (h *health) waits(c *client) bool {
 func (h *health) hold(a again) {
 	size := int64(a.msg.Bytes())
 	if len(h.held) >= maxHeld || h.bytes+size > maxHeldBytes {
-		h.sh.drop(a.from, a.msg, session.StoreUnwell)
+		if a.group != "" {
+			h.sh.router.lost(&a, session.StoreUnwell)
+		} else {
+			h.sh.dropFor(a.from.id, a.msg, session.StoreUnwell)
+		}
 		h.sh.router.moved(&a)
 		return
 	}
+	h.sh.books.heldBack(&a)
 	if a.group == "" {
 		a.from.will = a.msg // a restart is to know of it
 	}

@@ -15,6 +15,7 @@ type mail struct {
 	bytes []byte
 	msgs  []mqtt.Message // views of bytes, or kept messages
 	items []letter
+	notes []note
 	last  uint64 // shard.message of the message added last
 }
 
@@ -46,6 +47,7 @@ func (x *mailbox) deliver(r *receiver, m *mqtt.Message, seq uint64) {
 		x.sh.hand(r.client, m, &r.d, seq)
 		return
 	}
+	x.sh.books.Mailed++
 	x.outgoing(r.client.shard).add(x.sh.out.message, m, r, seq)
 }
 
@@ -67,7 +69,12 @@ func (sh *shard) handHole(c *client, seq uint64) {
 
 // hand gives a message to a client of this shard.
 func (sh *shard) hand(c *client, m *mqtt.Message, d *mqtt.Delivery, seq uint64) {
+	sh.books.of(c).Meant++
 	if c.s.Ended() {
+		if seq != 0 && d.Group != "" { // endStored did not know it yet
+			sh.router.moveOn(c, d.Group, m, session.SessionEnded)
+			return
+		}
 		sh.drop(c, m, session.SessionEnded)
 		return
 	}
@@ -116,7 +123,7 @@ func (ml *mail) copyOf(m *mqtt.Message) mqtt.Message {
 	if m.Kept() {
 		return *m
 	}
-	v := mqtt.Message{Publisher: m.Publisher, Expires: m.Expires, QoS: m.QoS, Retain: m.Retain}
+	v := mqtt.Message{Publisher: m.Publisher, Expires: m.Expires, QoS: m.QoS, Retain: m.Retain, Label: m.Label}
 	put := func(b []byte) []byte {
 		from := len(ml.bytes)
 		ml.bytes = append(ml.bytes, b...)
@@ -157,9 +164,12 @@ func (x *mailbox) collect() {
 		for i := 0; i < len(ml.items); {
 			i = x.open(ml, i)
 		}
+		x.sh.books.read(ml.notes)
 		from := &ml.from.mail
 		clear(ml.items)
 		clear(ml.msgs)
+		clear(ml.notes)
+		ml.notes = ml.notes[:0]
 		ml.items, ml.msgs, ml.bytes, ml.last = ml.items[:0], ml.msgs[:0], ml.bytes[:0], 0
 		from.mu.Lock()
 		if len(from.free) < 8 && cap(ml.bytes) <= mailBytes && max(cap(ml.items), cap(ml.msgs)) <= mailLetters {
@@ -192,6 +202,7 @@ func (x *mailbox) open(ml *mail, i int) (next int) {
 			at = l.msg
 			x.sh.out.nextMessage()
 		}
+		x.sh.books.Got++
 		x.sh.hand(l.client, &ml.msgs[l.msg], &l.d, l.seq)
 	}
 	return next

@@ -6,6 +6,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/limit"
 	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
@@ -192,17 +193,19 @@ func (x *paces) turnDown(c *client, p *mqtt.Publish, do []session.Effect) []sess
 	m := x.sh.router.viewOf(c, p)
 	if b := x.sh.wards.clients[c]; b != nil {
 		reason := x.sh.router.quarantined(c.who.Load(), m)
+		x.sh.books.ended(c, m, tally.DeniedByWard)
 		if c.s.Version() < mqtt.V5 && !x.sh.router.strict { // it stays connected, and cannot be told
 			return c.s.Routed(x.sh.turn(), p, reason, 0, do)
 		}
 		return c.s.Refused(p, reason, b.Text(), do)
 	}
-	text := "more is published than allowed"
+	text, end := "more is published than allowed", tally.RateLimited
 	if x.refused == session.Overloaded {
-		text = "the server is overloaded"
+		text, end = "the server is overloaded", tally.Overloaded
 	}
+	x.sh.books.ended(c, m, end)
 	if p.QoS == 0 {
-		x.sh.drop(c, m, x.refused)
+		x.sh.dropFor(c.id, m, x.refused)
 		return do
 	}
 	return c.s.Refused(p, mqtt.QuotaExceeded, text, do)

@@ -480,6 +480,7 @@ var ways = map[string]string{
 	"router.repeat sendWill":        "will",
 	"shard.performRare moveOn":      "requeue between members; waiting for quota, shared",
 	"router.endStored moveOn":       "requeue of an ended session",
+	"shard.hand moveOn":             "requeue of an ended session",
 	"router.moveOn requeue":         "-",
 	"router.repeat requeue":         "-",
 	"shard.redistribute requeue":    "redistribution of what waits",

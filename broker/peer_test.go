@@ -68,6 +68,13 @@ func serveAt(t testing.TB, o broker.Options, door broker.Listener) *served {
 	s := &served{Broker: b, t: t, addr: ln.Addr().String(), end: make(chan error, 1)}
 	go func() { s.end <- b.ServeDoor(ln, broker.NewDoor(door)) }()
 	t.Cleanup(func() {
+		if st, ok := s.Stats(); ok && st.Panics == 0 { // what a panic leaves undone is missing
+			defer s.audit()
+		}
+		bad, _, err := s.Control().Unbalanced(context.Background(), 10)
+		if len(bad) > 0 || err != nil && !errors.Is(err, broker.ErrClosed) {
+			t.Errorf("the books of clients do not balance: %v, %v", bad, err)
+		}
 		if err := s.close(); err != nil && !errors.Is(err, broker.ErrClosed) {
 			t.Errorf("close the broker: %v", err)
 		}
@@ -76,6 +83,19 @@ func serveAt(t testing.TB, o broker.Options, door broker.Listener) *served {
 		}
 	})
 	return s
+}
+
+// audit checks that the books of a broker that is closed balance, whatever the test did to it.
+func (s *served) audit() {
+	books, err := s.Control().Books(context.Background())
+	if err != nil {
+		s.t.Errorf("books: %v", err)
+	}
+	for i := range books.Shards {
+		if l := &books.Shards[i]; l.Difference() != 0 || l.Messages() != 0 {
+			s.t.Errorf("the books of shard %d do not balance by %d messages and %d copies: %+v", i, l.Messages(), l.Difference(), *l)
+		}
+	}
 }
 
 func (s *served) close() error {

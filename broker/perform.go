@@ -105,6 +105,7 @@ func (sh *shard) performRare(c *client, p *mqtt.Packet, e *session.Effect) {
 // measure shows other shards how loaded a client is.
 func (sh *shard) measure(c *client) {
 	sh.capOutput(c)
+	sh.books.measure(c)
 	n, bytes := c.s.Queued()
 	if int32(n) != c.load.Load() {
 		c.load.Store(int32(n))
@@ -208,7 +209,10 @@ func (b *Broker) read(id store.SessionID, from, to uint64) (items []store.Queued
 }
 
 // drop counts a message that did not reach a client, with the reason.
-func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) { sh.dropFor(c.id, m, why) }
+func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) {
+	sh.books.dropped(c, m, why)
+	sh.dropFor(c.id, m, why)
+}
 
 func (sh *shard) dropFor(clientID string, m *mqtt.Message, why session.Why) {
 	sh.count.Dropped[why]++

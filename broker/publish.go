@@ -6,6 +6,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -39,6 +40,7 @@ func (r *router) viewOf(c *client, p *mqtt.Publish) *mqtt.Message {
 	}
 	r.sh.count.PublishReceived++
 	r.sh.count.PublishBytesReceived += uint64(len(p.Payload))
+	r.sh.books.received(c, &r.view)
 	return &r.view
 }
 
@@ -56,12 +58,16 @@ var errDenied = errors.New("not authorised to publish this")
 // publish is the walk of one message through the broker: authorise, ask the gates, retain, match, store,
 // deliver. from is nil for the server's own messages. m may be a view.
 func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
-	if from != nil {
+	if from == nil {
+		r.sh.books.Own++
+	} else {
 		if from.barred.Load() { // its will
 			v.reason = r.quarantined(from.who.Load(), m)
+			r.sh.books.ended(from, m, tally.DeniedByWard)
 			return v
 		}
 		if v.reason = r.admits(from.who.Load(), m); v.reason != mqtt.Success {
+			r.sh.books.ended(from, m, denial(v.reason))
 			if r.strict && v.reason == mqtt.NotAuthorized && from.s.Version() < mqtt.V5 {
 				v.why = errDenied
 			}
@@ -74,6 +80,7 @@ func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 			if r.refusable(from, m) && r.grows(from, m) {
 				v.reason, v.why = refusal(err), err
 				r.sh.count.NotStored[v.reason]++
+				r.sh.books.ended(from, m, tally.StoreUnwell)
 				return v
 			}
 			retain = retain && !r.forgoesRetain(from, m)
@@ -82,11 +89,15 @@ func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 	unretained := false
 	before := len(r.sh.commits.batch.Records)
 	if retain {
+		r.sh.books.label(m) // before it is kept
 		unretained = !r.retain(m)
 	}
 	r.found, r.ids = r.found[:0], nil
+	copies := r.sh.books.Copies
 	r.match(from, m)
+	row := r.sh.books.row(r.matches.Note(), m)
 	reason, record := r.enqueue(m)
+	r.sh.books.routed(from, m, row, copies, len(r.found))
 	if record >= 0 || len(r.sh.commits.batch.Records) > before || from != nil && from.published > r.sh.commits.done {
 		v.batch = r.sh.commits.batch.number
 		r.deliverLater(m, record)
@@ -174,7 +185,7 @@ func (r *router) match(from *client, m *mqtt.Message) {
 			continue
 		}
 		if c.barred.Load() || asks && group == "" && !r.receives(c) {
-			r.sh.drop(c, m, session.Denied)
+			r.sh.miss(c, m, session.Denied)
 			continue
 		}
 		r.find(c, m, options, group, merge && group == "")
@@ -224,7 +235,7 @@ func (r *router) enqueue(m *mqtt.Message) (reason mqtt.ReasonCode, record int) {
 	for _, to := range r.found {
 		if to.d.QoS > 0 {
 			if why := r.refuses(to.client, m); why != 0 {
-				r.sh.drop(to.client, m, why)
+				r.sh.miss(to.client, m, why)
 				continue
 			}
 			if to.client.stored != 0 {
@@ -267,6 +278,7 @@ func (r *router) deliverLater(m *mqtt.Message, record int) {
 	b.to = append(b.to, r.found...)
 	b.routed = append(b.routed, routed{msg: m.Keep(), record: record, from: from, end: len(b.to)})
 	b.bytes += int64(m.Bytes())
+	r.sh.books.Waiting += int64(len(r.found))
 }
 
 // requeue gives a message of a shared subscription to another member than the one that has it now, and tells whether it did.
@@ -274,8 +286,11 @@ func (r *router) requeue(a again) bool {
 	if r.requeued(&a) {
 		return true
 	}
-	if a.seq == 0 { // else it stays where it is
-		r.sh.drop(a.from, a.msg, a.why)
+	if a.seq == 0 || a.left { // else it stays where it is
+		r.lost(&a, a.why)
+	}
+	if a.seq != 0 && a.left {
+		r.sh.commits.keep(a.from, store.Record{Op: store.Settle, Session: a.from.stored, Seq: a.seq})
 	}
 	r.moved(&a)
 	return false
@@ -299,6 +314,7 @@ func (r *router) requeued(a *again) bool {
 		return true
 	}
 	_, record := r.enqueue(a.msg)
+	r.sh.books.requeued(a, len(r.found))
 	if len(r.found) > 0 {
 		r.deliverLater(a.msg, record)
 	}
@@ -326,7 +342,10 @@ func (r *router) repeat(a again) {
 		if a.from.stored != 0 && !a.from.s.Ended() {
 			r.sh.keepChange(a.from, &session.Effect{Change: session.PutSession})
 		}
-	case a.seq != 0 && a.from.s.Ended(): // its queue was looked through as it ended
+	case a.seq != 0 && a.from.s.Ended(): // its queue is gone
+		a.seq, a.why = 0, session.SessionEnded
+		a.from.moving++
+		r.requeue(a)
 	default:
 		r.requeue(a)
 	}
@@ -353,6 +372,7 @@ func (r *router) sendWill(a *again) {
 	if (m.QoS > 0 || m.Retain) && r.sh.health.why() != nil && r.grows(c, &m) {
 		if m.QoS == 0 && a.tell {
 			a.tell = false
+			r.sh.books.Wills++
 			r.publish(c, &m)
 		}
 		r.sh.health.hold(*a)
@@ -367,6 +387,7 @@ func (r *router) sendWill(a *again) {
 		}
 		return
 	}
+	r.sh.books.Wills++
 	v := r.publish(c, &m)
 	if v.reason.Failed() {
 		r.sh.b.log.Warn("a will was not published", "client", c.id, "topic", string(m.Topic), "reason", v.reason.String())

@@ -53,25 +53,34 @@ func (r *router) endStored(c *client, unsent, lost uint64) {
 		for range lost {
 			r.sh.drop(c, nil, session.SessionEnded)
 		}
+		r.sh.books.left(c, lost)
 		c.leaving = true
 		r.leave(c)
 		return
 	}
+	ending := r.sh.books.ending(c)
 	r.sh.readQueue(c, 1, ^uint64(0)-1, func(block readResult) bool {
 		for _, it := range block.items {
+			if !c.s.Holds(it.Seq, it.Released) {
+				continue
+			}
+			ending--
+			r.sh.books.Ending--
 			// QoS 2 that was sent goes to nobody else [MQTT-4.8.2-5].
 			switch g := it.Delivery.Group; {
-			case it.Released:
 			case g != "" && (it.Delivery.QoS == 1 || it.Seq >= unsent):
 				r.moveOn(c, g, it.Message, session.SessionEnded)
 			case it.Seq >= unsent:
 				r.sh.drop(c, it.Message, session.SessionEnded)
+			default:
+				r.sh.books.unacknowledged(c, 1)
 			}
 		}
 		if block.err != nil {
 			r.sh.b.log.Error("an ended session's queue cannot be read", "client", c.id, "error", block.err)
 		}
 		if block.done {
+			r.sh.books.Ending -= ending // what is missing is missing in the books too
 			c.leaving = true
 			r.leave(c)
 		}

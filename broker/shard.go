@@ -39,6 +39,7 @@ type shard struct {
 	asked   auth.Question      // what the authorizer is asked
 	effects [][]session.Effect // spare lists
 	count   Counters
+	books   books // what becomes of messages
 
 	reading  int // queues being read for readQueue
 	stopping bool
@@ -56,6 +57,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.lobby.sh, sh.out.sh, sh.mail.sh, sh.replay.sh, sh.agenda.sh = sh, sh, sh, sh, sh
 	sh.renewals = renewals{sh: sh, of: make(map[*client]*renewal)}
 	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 4096)}
+	sh.books = newBooks(sh)
 	sh.commits.sh, sh.commits.paused = sh, make(map[*client]struct{})
 	sh.health = health{sh: sh, back: make(map[*client]struct{})}
 	sh.paces.sh = sh
@@ -159,7 +161,7 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 			sh.commits.keep(nil, store.Record{Op: store.EndSession, Session: m.ID})
 			return
 		}
-		sh.end(other, true, 0, 0)
+		sh.end(other, true, 0, uint64(other.s.Left()))
 	}
 	c := sh.newClient(m.ClientID, &auth.Principal{Identity: identityNamed(m.Owner), ClientID: m.ClientID, Restored: true})
 	c.s = *session.Restore(sh.b.laws.now.Load().rules, q)
@@ -168,5 +170,6 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 		sh.router.subscribe(c, &c.s.Subscriptions()[i])
 	}
 	sh.measure(c)
+	sh.books.started(c)
 	sh.agenda.watch(c)
 }

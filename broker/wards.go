@@ -93,6 +93,10 @@ func (w *wards) tell(c *client) {
 		if own := reasonTopic(c); topic.Match(s.Filter, own) {
 			m := &mqtt.Message{Topic: []byte(own), Payload: []byte(b.Text())}
 			w.sh.out.nextMessage()
+			w.sh.books.Own++
+			w.sh.books.Routed++
+			w.sh.books.Copies++
+			w.sh.books.meant(c)
 			w.sh.out.deliver(c, &session.Effect{Kind: session.SendPublish, Msg: m})
 			return
 		}

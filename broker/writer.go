@@ -41,6 +41,7 @@ const largePayload = 1024
 func (w *writer) deliver(c *client, e *session.Effect) {
 	conn := c.conn
 	if conn == nil {
+		w.sh.books.unsent(c, e)
 		return
 	}
 	m, v5 := e.Msg, c.s.Version() >= mqtt.V5
@@ -92,6 +93,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	w.sh.count.PublishSent++
 	w.sh.count.BytesSent += uint64(size)
 	w.sh.count.PublishBytesSent += uint64(len(m.Payload))
+	w.sh.books.sent(c, e)
 	if c.pace != nil {
 		w.sh.paces.sent(c, size)
 	}

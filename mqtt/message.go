@@ -19,6 +19,8 @@ type Message struct {
 	At     int64
 	QoS    QoS
 	Retain bool // as published
+	// Label is a note of whoever routes the message, such as its topic's number; it is neither sent nor stored. 0 = none.
+	Label uint32
 
 	kept *Message // the copy that Keep made; the message itself once it is one
 }

@@ -12,7 +12,11 @@ func (o *outbound) inFlight(id uint16) uint64 {
 
 // finish ends a position in flight and sends what it made room for.
 func (o *outbound) finish(l *Line, t Turn, seq uint64, do []Effect) []Effect {
-	o.free(o.slot(seq))
+	sl := o.slot(seq)
+	if sl.state != released {
+		o.account.Acknowledged++
+	}
+	o.free(sl)
 	o.advance()
 	do = l.settle(seq, do)
 	if o.waits() {
@@ -49,13 +53,23 @@ func (o *outbound) pubrec(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
 	case sl.state == sent && p.Reason.Failed():
 		return o.finish(l, t, seq, do) // [MQTT-4.4.0-2]
 	}
-	sl.state, sl.at = released, t.Now
+	o.release(sl)
+	sl.at = t.Now
 	if !l.durable {
 		return l.reply(0, rel, do)
 	}
 	// Also when it comes again: the batch of the first may have failed.
 	do = append(do, Effect{Kind: Keep, Change: Release, Seq: seq})
 	return l.reply(t.Batch, rel, do)
+}
+
+// release notes that the client has a message: what follows is only about its packet identifier.
+func (o *outbound) release(sl *slot) {
+	if sl.state != released {
+		o.account.Acknowledged++
+		o.released++
+	}
+	sl.state = released
 }
 
 func (o *outbound) pubcomp(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {

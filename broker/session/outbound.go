@@ -25,9 +25,10 @@ func packetID(seq uint64) uint16 { return uint16((seq-1)%idSpan) + 1 }
 // are in flight, and those above wait in front and rest.
 type outbound struct {
 	window
-	tail  uint64 // the highest position known
-	doubt uint64 // positions below it may have been sent before a crash
-	known uint64 // positions below it were in the store at a restart: they have no weights
+	tail  uint64              // the highest position known
+	doubt uint64              // positions below it may have been sent before a crash
+	known uint64              // positions below it were in the store at a restart: they have no weights
+	taken map[uint64]struct{} // of those, the ones that were withdrawn
 
 	front []queued // read from the store; goes first
 	rest  []queued // everything behind, in order
@@ -38,8 +39,12 @@ type outbound struct {
 	quota    uint16 // PUBLISH packets that may be sent (MQTT5 4.9): recvMax less the slots charged
 	epoch    uint16 // tells a Fetch of this connection from one of an earlier one
 	fetching bool
-	count    int   // QoS 1 and 2 messages queued or in flight
-	bytes    int64 // of those messages, and of the QoS 0 ones between them
+	count    int // QoS 1 and 2 messages queued or in flight
+	released int // of those, the ones the client has: only PUBCOMP is awaited
+	zeros    int // QoS 0 messages that wait
+
+	account Account // since it was last asked for
+	bytes   int64   // of those messages, and of the QoS 0 ones between them
 }
 
 // queued is a message that waits, or (msg nil) the positions seq to `to` of the store's queue.
@@ -116,6 +121,7 @@ func (o *outbound) deliverStored(l *Line, t Turn, m *mqtt.Message, d *mqtt.Deliv
 		o.count++
 		o.bytes += int64(size)
 	} else if !o.arrive(seq, size) {
+		o.account.Found--
 		return do // read from the store and sent already
 	}
 	if !o.waits() && o.maySend(l, seq) {
@@ -187,6 +193,7 @@ func (o *outbound) deliver0(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, 
 		return append(do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
 	}
 	o.bytes += int64(m.Bytes())
+	o.zeros++
 	o.rest = append(o.rest, queued{msg: m.Keep(), d: *d})
 	return do
 }
@@ -215,6 +222,7 @@ func (o *outbound) send(l *Line, t Turn, q *queued, do []Effect) []Effect {
 		e.ID = packetID(q.seq)
 		sl := o.open(q.seq)
 		if sl.state == absent {
+			o.account.Found++
 			o.count++
 			o.bytes += int64(m.Bytes())
 		}
@@ -249,8 +257,11 @@ func (o *outbound) skip(l *Line, q *queued, why Why, do []Effect) []Effect {
 		return do
 	}
 	sl := o.open(q.seq)
-	if sl.state == done { // it had a weight, which open has forgotten
+	switch sl.state {
+	case done: // it had a weight, which open has forgotten
 		*sl = slot{state: waiting, size: uint32(q.msg.Bytes())}
+	case absent:
+		o.account.Found++
 	}
 	o.free(sl)
 	o.advance()
@@ -328,6 +339,9 @@ func (o *outbound) free(sl *slot) {
 	if sl.charged {
 		o.quota++
 	}
+	if sl.state == released {
+		o.released--
+	}
 	*sl = slot{}
 }
 
@@ -368,7 +382,7 @@ func (s *Session) Queued() (messages int, bytes int64) {
 	switch {
 	case s.cold != nil:
 		return int(s.cold.count), s.cold.bytes
-	case s.out == nil:
+	case s.out == nil || s.ended:
 		return 0, 0
 	}
 	return s.out.count, s.out.bytes

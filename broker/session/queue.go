@@ -37,6 +37,7 @@ func (o *outbound) pump(l *Line, t Turn, do []Effect) []Effect {
 		}
 		if next.seq == 0 {
 			o.bytes -= int64(next.msg.Bytes())
+			o.zeros--
 		}
 		bytes += next.msg.Bytes()
 		if t.Receiver != nil && !t.Receiver.MayReceive(next.msg) {
@@ -79,9 +80,14 @@ func (o *outbound) releaseAhead(l *Line, do []Effect) []Effect {
 // resendRelease sends PUBREL for a message that the client has already [MQTT-4.3.3-6].
 func (o *outbound) resendRelease(l *Line, q *queued, do []Effect) []Effect {
 	sl := o.slot(q.seq)
-	if sl == nil {
+	switch {
+	case sl == nil:
 		o.count++ // what the store has counted at Restore does not include it
+		o.released++
 		sl = o.open(q.seq)
+		sl.state = released
+	case sl.state == sent:
+		o.release(sl)
 	}
 	sl.state, sl.qos = released, 2
 	return l.answer(&Effect{Kind: Send, Type: mqtt.PUBREL, ID: packetID(q.seq)}, do)
@@ -95,7 +101,9 @@ func (s *Session) Fetched(t Turn, epoch uint16, items []Fetched, next uint64, do
 	}
 	o.fetching = false
 	h := &o.rest[0]
-	o.reckon(h.seq, min(next, h.to+1), items)
+	for range o.reckon(h.seq, min(next, h.to+1), items) {
+		do = append(do, Effect{Kind: Drop, Why: StoreFailed})
+	}
 	for i := range items {
 		it := &items[i]
 		if it.Seq < h.seq || it.Seq > h.to || !o.wants(it.Seq) {
@@ -119,15 +127,16 @@ func (o *outbound) wants(seq uint64) bool {
 		return !o.isDone(seq)
 	}
 	w := o.weight(seq)
-	return w != nil && *w != gone || w == nil && seq < o.known
+	_, taken := o.taken[seq]
+	return w != nil && *w != gone || w == nil && seq < o.known && !taken
 }
 
 // doubtful tells that a position of a range sent before was, or may have been, sent itself.
 func (o *outbound) doubtful(seq uint64) bool { return o.slot(seq) == nil || o.wasSent(seq) }
 
 // reckon sets the accounts right with what the store really has at the positions from to to-1. What
-// it does not have (any more) is done, so that the window cannot hang on it.
-func (o *outbound) reckon(from, to uint64, items []Fetched) {
+// it does not have (any more) is done, so that the window cannot hang on it. missing are those of them that were counted.
+func (o *outbound) reckon(from, to uint64, items []Fetched) (missing int) {
 	i := 0
 	read := func(seq uint64) *Fetched {
 		for i < len(items) && items[i].Seq < seq {
@@ -140,6 +149,9 @@ func (o *outbound) reckon(from, to uint64, items []Fetched) {
 	}
 	for seq := max(from, o.base); seq < min(to, o.base+uint64(len(o.slots))); seq++ {
 		if sl := o.slot(seq); read(seq) == nil && sl.state != done {
+			if sl.state == waiting || sl.state == sent {
+				missing++
+			}
 			o.free(sl)
 		}
 	}
@@ -147,12 +159,17 @@ func (o *outbound) reckon(from, to uint64, items []Fetched) {
 		it, w := read(seq), o.weight(seq)
 		switch {
 		case it == nil:
+			if *w != 0 && *w != gone {
+				missing++
+			}
 			o.leave(w)
 		case *w == 0: // read before its publisher's loop told us
+			o.account.Found++
 			o.enter(w, uint32(it.Msg.Bytes()))
 		}
 	}
 	o.advance()
+	return missing
 }
 
 // FetchFailed tells that the store could not read: the connection ends, the queue stays.
@@ -174,6 +191,7 @@ func (o *outbound) freeze(do []Effect) []Effect {
 		for i := range list {
 			if list[i].seq == 0 && list[i].msg != nil {
 				o.bytes -= int64(list[i].msg.Bytes())
+				o.zeros--
 				do = append(do, Effect{Kind: Drop, Why: Offline, Msg: list[i].msg})
 			}
 		}
@@ -245,8 +263,15 @@ func (s *Session) Unsent() (from, to uint64) {
 func (s *Session) Withdraw(seq uint64, m *mqtt.Message) {
 	s.thaw()
 	if w := s.out.weight(seq); w != nil {
+		if *w == 0 { // read before its publisher's loop told us
+			s.out.account.Found++
+		}
 		s.out.leave(w)
 	} else { // in the totals alone since a restart
+		if s.out.taken == nil {
+			s.out.taken = make(map[uint64]struct{})
+		}
+		s.out.taken[seq] = struct{}{}
 		s.out.count--
 		s.out.bytes -= int64(m.Bytes())
 	}
@@ -302,8 +327,13 @@ func (o *outbound) abandon(l *Line, do []Effect) []Effect {
 		return do
 	}
 	for i := range o.slots {
-		if q := o.slots[i].shared; q != nil && o.slots[i].state == sent {
+		if o.slots[i].state != sent {
+			continue
+		}
+		if q := o.slots[i].shared; q != nil {
 			do = append(do, Effect{Kind: Requeue, Why: SessionEnded, Msg: q.msg, QoS: q.d.QoS, Text: q.d.Group})
+		} else if !l.durable {
+			o.account.Unacknowledged++
 		}
 	}
 	for _, list := range [][]queued{o.front, o.rest} {

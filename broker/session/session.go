@@ -172,7 +172,7 @@ func (s *Session) End(_ Turn, do []Effect) []Effect {
 	unsent, lost := s.out.unsent(), s.lost()
 	do = s.out.abandon(&s.Line, do)
 	s.ended, s.connected, s.greeted = true, false, false
-	s.in, s.out = nil, nil
+	s.in = nil // out stays, for Account and Holds
 	return append(do, Effect{Kind: End, Flag: s.durable, Seq: unsent, To: lost})
 }
 

@@ -20,6 +20,7 @@ type Cache struct {
 	slots   []cached
 	mask    uint64
 	scratch []Entry
+	last    *cached // the slot of the last Match, nil if its result is not kept
 }
 
 // cached is the result for one name, and the versions of the index that were current before it was looked up.
@@ -28,6 +29,16 @@ type cached struct {
 	name              []byte
 	entries           []Entry
 	recent            bool // used after its neighbour
+	note              uint32
+}
+
+// Note is a place for a note of the caller's about the name of the last Match, for as long as it is remembered: 0 until the
+// caller writes to it, nil if the name is not kept. It is valid until the next Match.
+func (c *Cache) Note() *uint32 {
+	if c.last == nil {
+		return nil
+	}
+	return &c.last.note
 }
 
 // NewCache returns an empty cache of the index. The number of slots is rounded up to a power of two, at least 2.
@@ -56,6 +67,7 @@ func (c *Cache) Match(name []byte) []Entry {
 		if !s.recent {
 			s.recent, pair[1-i].recent = true, false
 		}
+		c.last = s
 		if s.exact != exact || s.wild != wild {
 			return c.fill(s, hash, exact, wild, name)
 		}
@@ -66,13 +78,18 @@ func (c *Cache) Match(name []byte) []Entry {
 		i = 1
 	}
 	pair[i].recent, pair[1-i].recent = true, false
+	c.last = nil
 	return c.fill(&pair[i], hash, exact, wild, name)
 }
 
 func (c *Cache) fill(s *cached, hash, exact, wild uint64, name []byte) []Entry {
 	c.scratch = c.index.match(hash, name, c.scratch[:0])
 	if len(name) > cacheName || len(c.scratch) > cacheEntries {
+		c.last = nil
 		return c.scratch
+	}
+	if c.last != s { // the slot is another name's from now on
+		c.last, s.note = s, 0
 	}
 	s.hash, s.exact, s.wild = hash, exact, wild
 	s.name = append(s.name[:0], name...)

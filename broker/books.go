@@ -1,0 +1,292 @@
+package broker
+
+import (
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// Bookkeeping is how much the books may hold.
+type Bookkeeping struct {
+	Topics        int // names and branches with counts of their own, at most; what is beyond is counted with its branch
+	PayloadBytes  int // of the last message of each topic, at most 32,768; 0 = none is kept
+	TotalPayloads int // bytes of all of them
+}
+
+// DefaultBookkeeping returns the defaults.
+func DefaultBookkeeping() Bookkeeping {
+	return Bookkeeping{Topics: 1_000_000, PayloadBytes: 256, TotalPayloads: 32 << 20}
+}
+
+// books are a shard's part of the books: package tally says by which law. The functions here are called where the thing
+// happens, and nowhere else.
+type books struct {
+	sh *shard
+	tally.Lines
+	topics     *tally.Topics
+	publishers tally.Publishers
+}
+
+// denial tells by the answer to its publisher who denied a message.
+func denial(r mqtt.ReasonCode) tally.End {
+	if r == mqtt.NotAuthorized {
+		return tally.DeniedByRule
+	}
+	return tally.DeniedByGate
+}
+
+// What a shard remembers of reasons has to fit.
+var _ [tally.Reasons - session.Whys]struct{}
+
+func newBooks(sh *shard) books {
+	o := sh.b.topics.options
+	return books{sh: sh, topics: tally.NewTopics(sh.b.topics.names, o.PayloadBytes, o.TotalPayloads)}
+}
+
+// of is a client's own page. Who only waits has none.
+func (k *books) of(c *client) *tally.Client {
+	if c.tally == nil {
+		c.tally = new(tally.Client)
+	}
+	return c.tally
+}
+
+// received: a PUBLISH of a client is to be routed.
+func (k *books) received(c *client, m *mqtt.Message) {
+	k.Received++
+	k.BytesIn += uint64(len(m.Payload))
+	t := k.of(c)
+	t.In[m.QoS]++
+	t.InBytes += uint64(len(m.Payload))
+	t.InRate.Count(tally.Slot(k.sh.now))
+}
+
+// ended: a message is routed to nobody, as it is not to be. from is nil for the server's own and those of its API.
+func (k *books) ended(from *client, m *mqtt.Message, e tally.End) {
+	k.Ended[e]++
+	k.topics.Ended(m.Topic, e)
+	if from != nil {
+		k.of(from).Seldom().Ended[e]++
+	}
+}
+
+// label gives a message the number of its topic.
+func (k *books) label(m *mqtt.Message) {
+	_, topic := k.topics.Tag(m.Topic)
+	m.Label = uint32(topic)
+}
+
+// row finds the place of a message's topic, by the note that stands beside its receivers if there is one.
+func (k *books) row(note *uint32, m *mqtt.Message) tally.Tag {
+	var tag tally.Tag
+	var topic tally.Topic
+	if note != nil && *note != 0 {
+		tag = tally.Tag(*note)
+		topic = k.topics.Topic(tag)
+	} else {
+		tag, topic = k.topics.Tag(m.Topic)
+		if note != nil {
+			*note = uint32(tag)
+		}
+	}
+	if m.Label != uint32(topic) { // else it may be shared already
+		m.Label = uint32(topic)
+	}
+	return tag
+}
+
+// routed: a message went its way to some receivers, besides those that were missed since Copies was before.
+func (k *books) routed(from *client, m *mqtt.Message, row tally.Tag, before uint64, receivers int) {
+	k.Copies += uint64(receivers)
+	x := tally.Message{Name: m.Topic, Payload: m.Payload, QoS: uint8(m.QoS), Retain: m.Retain, Copies: k.Copies - before}
+	if x.Copies == 0 {
+		k.Unheard++
+	} else {
+		k.Routed++
+	}
+	if from != nil {
+		t := k.of(from)
+		t.Publisher = k.publishers.Number(from.id, t.Publisher)
+		x.Publisher = t.Publisher
+	}
+	k.topics.Published(row, k.sh.now, tally.Slot(k.sh.now), &x)
+}
+
+// meant: a copy came for a client. Of a client of another shard that is told with what became of it.
+func (k *books) meant(c *client) {
+	if c.shard == k.sh {
+		k.of(c).Meant++
+	}
+}
+
+// sent: a PUBLISH was written.
+func (k *books) sent(c *client, e *session.Effect) {
+	size := uint64(len(e.Msg.Payload))
+	k.BytesOut += size
+	t := k.of(c)
+	t.Out[e.QoS]++
+	t.OutBytes += size
+	t.OutRate.Count(tally.Slot(k.sh.now))
+	if e.QoS == 0 {
+		k.Sent0++
+	}
+	if e.Dup {
+		t.Resent++
+		k.Resent++
+		return
+	}
+	k.topics.Sent(k.topicOf(e.Msg))
+}
+
+// topicOf is the number of a message's topic. What was read from the store has none with it.
+func (k *books) topicOf(m *mqtt.Message) tally.Topic {
+	if m.Label != 0 {
+		return tally.Topic(m.Label)
+	}
+	return k.topics.Number(m.Topic)
+}
+
+// unsent: a PUBLISH should have been written to a client that is not connected any more. Of QoS 1 and 2 it stays in flight.
+func (k *books) unsent(c *client, e *session.Effect) {
+	if e.QoS == 0 {
+		k.sh.drop(c, e.Msg, session.Offline)
+	}
+}
+
+// dropped: a copy does not reach its receiver.
+func (k *books) dropped(c *client, m *mqtt.Message, why session.Why) {
+	k.Dropped[why]++
+	if m != nil {
+		k.topics.Dropped(k.topicOf(m), m.Topic, uint8(why), 1)
+	}
+	if c.shard == k.sh {
+		k.of(c).Seldom().Dropped[why]++
+		return
+	}
+	ml := k.sh.mail.outgoing(c.shard)
+	if n := len(ml.notes); n > 0 && ml.notes[n-1].client == c && ml.notes[n-1].why == why {
+		ml.notes[n-1].n++
+		return
+	}
+	ml.notes = append(ml.notes, note{client: c, why: why, n: 1})
+}
+
+// note tells another shard what did not reach a client of it.
+type note struct {
+	client *client
+	why    session.Why
+	n      uint64
+}
+
+func (k *books) read(notes []note) {
+	for _, n := range notes {
+		t := k.of(n.client)
+		t.Meant += n.n
+		t.Seldom().Dropped[n.why] += n.n
+	}
+}
+
+// miss drops a copy for a receiver that was found and at once found not to get it.
+func (sh *shard) miss(c *client, m *mqtt.Message, why session.Why) {
+	sh.books.Copies++
+	sh.books.meant(c)
+	sh.drop(c, m, why)
+}
+
+// measure asks a client's session what it holds and what was acknowledged.
+func (k *books) measure(c *client) {
+	k.hold(c, int32(c.s.Held()))
+	a, some := c.s.Account()
+	if !some {
+		return
+	}
+	t := k.of(c)
+	t.Acknowledged += uint64(a.Acknowledged)
+	t.Found += a.Found
+	k.Acknowledged += uint64(a.Acknowledged)
+	k.Found += int64(a.Found)
+	k.unacknowledged(c, uint64(a.Unacknowledged))
+}
+
+func (k *books) hold(c *client, held int32) {
+	t := c.tally
+	switch {
+	case t == nil && held == 0:
+		return
+	case t == nil:
+		t = k.of(c)
+	case t.Queued == held:
+		return
+	}
+	k.Queued += int64(held - t.Queued)
+	t.Queued = held
+}
+
+// started: a session was there as the broker started.
+func (k *books) started(c *client) {
+	if t := c.tally; t != nil {
+		t.Start = uint64(t.Queued)
+		k.Start += t.Start
+	}
+}
+
+// gone: a client is, with all that its session holds; what becomes of that is told by left, ending and the session's effects.
+func (k *books) gone(c *client) { k.hold(c, 0) }
+
+// left: nothing of an ended session's queue in the store goes to anybody; dropped is how much of it was told.
+func (k *books) left(c *client, dropped uint64) {
+	k.unacknowledged(c, uint64(c.s.Left())-dropped)
+}
+
+// ending: an ended session's queue in the store is looked through now.
+func (k *books) ending(c *client) int64 {
+	n := int64(c.s.Left())
+	k.Ending += n
+	return n
+}
+
+func (k *books) unacknowledged(c *client, n uint64) {
+	if n != 0 {
+		k.Unacknowledged += n
+		k.of(c).Seldom().Unacknowledged += n
+	}
+}
+
+// requeued: a copy left a's queue, and so many new ones go on.
+func (k *books) requeued(a *again, n int) {
+	k.Copies += uint64(n)
+	k.leave(a)
+}
+
+func (k *books) leave(a *again) {
+	if !a.left {
+		a.left = true
+		k.Requeued++
+		k.of(a.from).Requeued++
+	}
+}
+
+// heldBack: a copy left its queue and waits until it can go on.
+func (k *books) heldBack(a *again) {
+	if a.group != "" {
+		k.leave(a)
+	}
+}
+
+// lost drops what nobody takes. If it had left its queue it counts as one copy more that was meant for whom it came from.
+func (r *router) lost(a *again, why session.Why) {
+	if a.left {
+		r.sh.miss(a.from, a.msg, why)
+		return
+	}
+	r.sh.drop(a.from, a.msg, why)
+}
+
+// withdrawn: the store did not keep a message that was to be delivered. If it is tried again its copies begin anew.
+func (k *books) withdrawn(r *routed) {
+	n := r.end - r.from
+	k.Waiting -= int64(n)
+	if r.again {
+		k.TakenBack += uint64(n)
+	}
+}

@@ -1,0 +1,213 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"time"
+	"weak"
+
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// topicBooks are what the shards' books of topics share.
+type topicBooks struct {
+	options Bookkeeping // TotalPayloads is that of one shard
+	names   *tally.Names
+
+	mu   sync.Mutex // held while a view is made: others wait for it and share it
+	at   time.Time
+	view weak.Pointer[TopicView] // gone when nobody looks at it any more
+}
+
+func (b *Broker) openBooks(shards int) {
+	b.topics.options = DefaultBookkeeping()
+	if o := b.opts.Books; o != nil {
+		b.topics.options = *o
+	}
+	b.topics.options.TotalPayloads /= shards
+	b.topics.names = tally.NewNames(b.topics.options.Topics)
+}
+
+// Books are the lines of all shards and those of each. Each shard's are of one moment, but not all of the same: in the sum
+// Mailed and Got may differ for that alone.
+type Books struct {
+	At     time.Time
+	Since  time.Time
+	Total  tally.Lines
+	Shards []tally.Lines
+}
+
+// Balanced tells that the law holds in every shard.
+func (b *Books) Balanced() bool {
+	for i := range b.Shards {
+		if s := &b.Shards[i]; s.Difference() != 0 || s.Messages() != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Books returns the books as they are. After Close they are those at the end.
+func (k *Control) Books(ctx context.Context) (Books, error) {
+	all := Books{At: time.Now(), Since: k.b.started}
+	for _, sh := range k.b.shards {
+		var lines tally.Lines
+		if err := k.within(ctx, sh, func() { lines = sh.books.Lines }); err != nil {
+			return Books{}, err
+		}
+		all.Shards = append(all.Shards, lines)
+		all.Total.Add(&lines)
+	}
+	return all, nil
+}
+
+// within runs do on a shard's loop, or here when no loop runs any more.
+func (k *Control) within(ctx context.Context, sh *shard, do func()) error {
+	err := k.in(ctx, sh, do)
+	if err == ErrClosed {
+		do()
+		return nil
+	}
+	return err
+}
+
+// Tally is what a client id sent and got; the zero one if nothing ever did.
+func (k *Control) Tally(ctx context.Context, id string) (ClientTally, error) {
+	var t ClientTally
+	err := k.on(ctx, id, func(sh *shard, c *client) { t = sh.tallyOf(c) })
+	return t, err
+}
+
+// ClientTally is a client's page of the books, with its rates as they are.
+type ClientTally struct {
+	tally.Client
+	In, Out tally.Rates
+}
+
+func (sh *shard) tallyOf(c *client) ClientTally {
+	if c.tally == nil {
+		return ClientTally{}
+	}
+	t := ClientTally{Client: c.tally.Copy()}
+	slot := tally.Slot(sh.now)
+	t.In, t.Out = t.InRate.At(slot), t.OutRate.At(slot)
+	return t
+}
+
+// Unbalanced are the clients whose own law does not hold, at most some, and how many were looked at.
+func (k *Control) Unbalanced(ctx context.Context, most int) (bad map[string]int64, looked int, err error) {
+	bad = make(map[string]int64)
+	looked, err = k.onAll(ctx, nil, func(_ *shard, c *client) bool {
+		if c.tally == nil {
+			return false
+		}
+		if d := c.tally.Difference(); d != 0 && len(bad) < most {
+			bad[c.id] = d
+		}
+		return true
+	})
+	return bad, looked, err
+}
+
+// TopicView is what all shards have counted by topic, read within a second. It does not change.
+type TopicView struct {
+	*tally.View
+	At       time.Time
+	Branches []tally.Sum // by Topic: each with what is below it
+}
+
+// Time is a moment of the steady clock, as topics remember them; zero for 0.
+func (v *TopicView) Time(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+// TopicViewAge is how old a view may be that is shared.
+const TopicViewAge = time.Second
+
+// topicRows is how many rows are read before a loop goes on with its work.
+const topicRows = 4096
+
+// TopicView reads what was counted by topic, or returns what was read within the last second. It costs about 100 bytes a topic
+// while somebody holds it, and the loops some milliseconds per million topics, in slices.
+func (k *Control) TopicView(ctx context.Context) (*TopicView, error) {
+	t := &k.b.topics
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if v := t.view.Value(); v != nil && time.Since(t.at) < TopicViewAge {
+		return v, nil
+	}
+	v := &TopicView{At: time.Now()}
+	v.View = tally.NewView(t.names, tally.Slot(k.b.clock(time.Now())))
+	var heavy [tally.Weights][][]tally.Heavy
+	for _, sh := range k.b.shards {
+		for next, first := 0, true; first || next != 0; first = false {
+			err := k.in(ctx, sh, func() {
+				if first {
+					for w := range heavy {
+						heavy[w] = append(heavy[w], sh.books.topics.Heavy(tally.Weight(w)))
+					}
+				}
+				next = sh.books.topics.Read(v.View, next, topicRows)
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	for w := range heavy {
+		v.Heavy[w] = tally.Heaviest(heavy[w])
+	}
+	v.Branches = v.View.Branches()
+	t.view, t.at = weak.Make(v), time.Now()
+	return v, nil
+}
+
+// TopicDetail is what is known of one topic.
+type TopicDetail struct {
+	Topic string
+	Sum   tally.Sum
+	tally.Detail
+	Retained    *mqtt.Message // nil = none; not to be changed
+	Subscribers []TopicSubscriber
+	More        bool // there are more subscribers than are listed
+}
+
+// ErrNoTopic says that nothing is known of a topic.
+var ErrNoTopic = errNoTopic{}
+
+type errNoTopic struct{}
+
+// Error implements error.
+func (errNoTopic) Error() string { return "nothing was published to the topic" }
+
+// Topic tells about one topic, with at most so many subscribers. It is ErrNoTopic when nothing was published to it and nothing is retained.
+func (k *Control) Topic(ctx context.Context, name string, subscribers int) (TopicDetail, error) {
+	d := TopicDetail{Topic: name}
+	d.Retained, _ = k.b.retained.tree.Get([]byte(name))
+	n := k.b.topics.names.Find([]byte(name))
+	if n == 0 && d.Retained == nil {
+		return d, ErrNoTopic
+	}
+	if n != 0 {
+		v, err := k.TopicView(ctx)
+		if err != nil {
+			return d, err
+		}
+		if int(n) < len(v.Own) {
+			d.Sum = v.Own[n]
+		}
+		for _, sh := range k.b.shards {
+			err := k.in(ctx, sh, func() { sh.books.topics.Detail(n, &sh.books.publishers, &d.Detail) })
+			if err != nil {
+				return d, err
+			}
+		}
+	}
+	var err error
+	d.Subscribers, d.More, err = k.subscribers(ctx, name, subscribers)
+	return d, err
+}

@@ -1,0 +1,68 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
+)
+
+// TopicSubscriber is a subscription that gets what is published to a topic.
+type TopicSubscriber struct {
+	Client  string
+	Filter  string // of a shared subscription with "$share/group/"
+	Group   string // its group; "" = not shared
+	QoS     mqtt.QoS
+	NoLocal bool
+}
+
+// subscribers are the subscriptions that match a name, as far as they belong to most clients; more tells that there are others.
+func (k *Control) subscribers(ctx context.Context, name string, most int) (list []TopicSubscriber, more bool, err error) {
+	byShard := make([][]*client, len(k.b.shards))
+	seen := make(map[*client]bool)
+	add := func(c *client) {
+		switch {
+		case c == nil || seen[c]:
+		case len(seen) == most:
+			more = true
+		default:
+			seen[c] = true
+			byShard[c.shard.index] = append(byShard[c.shard.index], c)
+		}
+	}
+	for _, e := range k.b.index.Match([]byte(name), nil) {
+		if e.ID&groupBit == 0 {
+			add(k.b.clients.Get(e.ID))
+		} else if g := k.b.groups.get(e.ID); g != nil {
+			for _, m := range *g.members.Load() {
+				add(m.client)
+			}
+		}
+	}
+	for i, clients := range byShard {
+		for len(clients) > 0 && err == nil {
+			part := clients[:min(len(clients), slice)]
+			clients = clients[len(part):]
+			err = k.in(ctx, k.b.shards[i], func() {
+				for _, c := range part {
+					list = c.matching(name, list)
+				}
+			})
+		}
+	}
+	return list, more, err
+}
+
+// matching appends a client's subscriptions that match a name and do not rest.
+func (c *client) matching(name string, list []TopicSubscriber) []TopicSubscriber {
+	for _, s := range c.s.Subscriptions() {
+		group, inner, shared, err := topic.ParseShared(s.Filter)
+		if !shared {
+			inner = s.Filter
+		}
+		if err == nil && !c.resting[s.Filter] && topic.Match(inner, name) {
+			list = append(list, TopicSubscriber{Client: c.id, Filter: s.Filter, Group: group, QoS: s.Options.QoS(), NoLocal: s.Options.NoLocal()})
+		}
+	}
+	return list
+}

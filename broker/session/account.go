@@ -1,0 +1,67 @@
+package session
+
+// Account is what happened to copies of messages meant for the client beside what the effects tell.
+type Account struct {
+	Acknowledged   uint32 // PUBACK came, or PUBREC
+	Found          int32  // read from the store before Deliver told of them, less those of which it has told since
+	Unacknowledged uint32 // sent, and the session, which was not in the store, ended before the acknowledgement
+}
+
+// Account returns what happened since it was last called.
+func (s *Session) Account() (a Account, some bool) {
+	if s.out == nil || s.out.account == (Account{}) {
+		return a, false
+	}
+	a, s.out.account = s.out.account, a
+	return a, true
+}
+
+// Held is how many copies the session holds: QoS 1 and 2 that wait or are in flight, without those for which PUBREC came,
+// and QoS 0 that waits between them. Each came by Deliver or was there at Restore, and none is left out that did not go
+// by an effect (SendPublish of QoS 0, Drop, Requeue), by Withdraw, by End or as Account says.
+func (s *Session) Held() int {
+	switch {
+	case s.cold != nil:
+		return int(s.cold.count)
+	case s.out == nil || s.ended:
+		return 0
+	}
+	return s.out.count - s.out.released + s.out.zeros
+}
+
+// Left is how many QoS 1 and 2 messages a session in the store held as it ended, or holds.
+func (s *Session) Left() int {
+	switch {
+	case s.cold != nil:
+		return int(s.cold.count)
+	case s.out == nil || !s.durable:
+		return 0
+	}
+	return s.out.count - s.out.released
+}
+
+// Rests tells whether a message found in the offline session's queue still waits there, never sent. The others were sent
+// meanwhile, or withdrawn or dropped with the store about to know.
+func (s *Session) Rests(seq uint64) bool {
+	if s.cold != nil {
+		return seq >= s.cold.unsent() && seq < s.cold.next
+	}
+	o := s.out
+	return o != nil && s.durable && o.slot(seq) == nil && seq >= o.unsent() && o.wants(seq)
+}
+
+// Holds tells, after the end of a session in the store, whether a message found in its queue was one that it held. The
+// others are acknowledged or gone, with the store about to know, or still on their way here.
+func (s *Session) Holds(seq uint64, released bool) bool {
+	o := s.out
+	if o == nil {
+		return s.cold != nil && !released
+	}
+	if sl := o.slot(seq); sl != nil {
+		return sl.state == waiting || sl.state == sent
+	}
+	if w := o.weight(seq); w != nil && *w == 0 {
+		return false
+	}
+	return !released && o.wants(seq)
+}

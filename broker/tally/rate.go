@@ -1,0 +1,74 @@
+package tally
+
+import "math"
+
+// slotTime is how long a rate is counted before it is folded into its averages, ms.
+const slotTime = 5000
+
+// Rate is how many messages come per second: in the last whole five seconds, and as averages over 1, 5 and 15 minutes
+// like those of a load. The zero Rate is ready. Nobody sweeps it: it is folded as the first message of another five
+// seconds comes, and as it is read.
+type Rate struct {
+	slot    uint32 // of n
+	n       uint32
+	last    float32
+	average [3]float32
+}
+
+// minutes of the averages.
+var minutes = [3]float64{1, 5, 15}
+
+// Slot is the five seconds in which a moment of the steady clock (ms) lies.
+func Slot(now int64) uint32 { return uint32(now / slotTime) }
+
+// Count counts one message.
+func (r *Rate) Count(slot uint32) {
+	if r.slot != slot {
+		r.fold(slot)
+	}
+	r.n++
+}
+
+func (r *Rate) fold(slot uint32) {
+	if r.slot == 0 {
+		r.slot = slot
+		return
+	}
+	gone := slot - r.slot
+	if int32(gone) <= 0 {
+		return
+	}
+	now := float64(r.n) * 1000 / slotTime
+	for i := range r.average {
+		keep := math.Exp(-slotTime / 60_000 / minutes[i])
+		a := now + keep*(float64(r.average[i])-now)
+		if gone > 1 {
+			a *= math.Pow(keep, float64(gone-1))
+		}
+		r.average[i] = float32(a)
+	}
+	r.last = float32(now)
+	if gone > 1 {
+		r.last = 0
+	}
+	r.slot, r.n = slot, 0
+}
+
+// Rates are messages per second.
+type Rates struct {
+	Now     float32    // the last whole five seconds
+	Average [3]float32 // over 1, 5 and 15 minutes
+}
+
+// At reads the rate as it is now.
+func (r Rate) At(slot uint32) Rates {
+	r.fold(slot)
+	return Rates{r.last, r.average}
+}
+
+func (r *Rates) add(o Rates) {
+	r.Now += o.Now
+	for i, a := range o.Average {
+		r.Average[i] += a
+	}
+}

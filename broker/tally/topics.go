@@ -1,0 +1,196 @@
+package tally
+
+import "math/bits"
+
+// Sizes is the number of size classes of payloads: up to 64, 256, 1 Ki, 4 Ki, 16 Ki, 64 Ki, 1 Mi bytes, and more.
+const Sizes = 8
+
+// SizeLimits are the upper bounds of the size classes but the last.
+func SizeLimits() [Sizes - 1]int {
+	return [...]int{64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20}
+}
+
+// row is what one event loop has received on one topic. It has no pointer: a million of them cost the garbage
+// collector nothing.
+type row struct {
+	messages  [3]uint64 // by QoS
+	bytes     uint64
+	copies    uint64
+	unheard   uint64
+	last      int64 // ms, steady clock
+	rate      Rate
+	topic     Topic
+	publisher Publisher
+	largest   uint32
+	payload   uint32 // 1 + its place in Payloads
+	sizes     [Sizes]uint32
+}
+
+const rowPage = 1 << 8
+
+// rare is what seldom happens on a topic.
+type rare struct {
+	topic Topic
+	what  uint8 // a reason, or 128 + an End
+}
+
+// counted is how often it did.
+type counted struct {
+	rare
+	n uint64
+}
+
+// Tag is what the owner keeps beside a topic name it looked up, so that it is not looked up again. 0 = nothing.
+type Tag uint32
+
+// Topics are the counts of one event loop by topic.
+type Topics struct {
+	names    *Names
+	at       []*[pageSize]Tag // by Topic
+	rows     []*[rowPage]row
+	n        int
+	sent     []*[pageSize]uint64 // by Topic: also of those that other loops received
+	rare     map[rare]int        // place in counted
+	counted  []counted
+	payloads payloads
+	heavy    [Weights]sketch // below rests
+}
+
+// NewTopics returns the counts of one loop. payload is how many bytes of the last message of each topic are kept, total how
+// many of all topics; 0 = none.
+func NewTopics(n *Names, payload, total int) *Topics {
+	t := &Topics{names: n, rare: make(map[rare]int), payloads: newPayloads(payload, total)}
+	t.at = make([]*[pageSize]Tag, len(n.pages))
+	t.sent = make([]*[pageSize]uint64, len(n.pages))
+	return t
+}
+
+func (t *Topics) row(tag Tag) *row { return &t.rows[(tag-1)/rowPage][(tag-1)%rowPage] }
+
+// Tag returns the tag of a topic name and its number.
+func (t *Topics) Tag(name []byte) (Tag, Topic) {
+	topic := t.names.Number(name)
+	p := t.at[topic>>pageBits]
+	if p == nil {
+		p = new([pageSize]Tag)
+		t.at[topic>>pageBits] = p
+	}
+	tag := p[topic&(pageSize-1)]
+	if tag == 0 {
+		if t.n%rowPage == 0 {
+			t.rows = append(t.rows, new([rowPage]row))
+		}
+		t.n++
+		tag = Tag(t.n)
+		t.row(tag).topic = topic
+		p[topic&(pageSize-1)] = tag
+	}
+	return tag, topic
+}
+
+// Topic is the number of the topic of a tag.
+func (t *Topics) Topic(tag Tag) Topic { return t.row(tag).topic }
+
+// Message is one that was routed.
+type Message struct {
+	Name      []byte
+	Payload   []byte
+	Publisher Publisher
+	QoS       uint8
+	Retain    bool
+	Copies    uint64
+}
+
+// Published counts a message that was routed to its receivers, if any.
+func (t *Topics) Published(tag Tag, now int64, slot uint32, m *Message) {
+	r := t.row(tag)
+	size := len(m.Payload)
+	r.messages[m.QoS]++
+	r.bytes += uint64(size)
+	r.copies += m.Copies
+	if m.Copies == 0 {
+		r.unheard++
+	}
+	if r.publisher != m.Publisher {
+		r.publisher = m.Publisher
+	}
+	if uint32(size) > r.largest {
+		r.largest = uint32(size)
+	}
+	r.sizes[sizeClass(size)]++
+	r.last = now
+	r.rate.Count(slot)
+	if t.payloads.wants(r, now) {
+		t.keep(tag, r, now, m)
+	}
+	if t.heavy[ByMessages].on() {
+		t.weigh(r, m)
+	}
+}
+
+// sizeClass is a payload's class: each is four times as large as the one before, but the last but one.
+func sizeClass(n int) int {
+	switch {
+	case n <= 64:
+		return 0
+	case n <= 64<<10:
+		return (bits.Len(uint(n-1)) - 5) / 2
+	case n <= 1<<20:
+		return 6
+	}
+	return 7
+}
+
+// Sent counts a copy that was written for the first time. A name without a number is looked up.
+func (t *Topics) Sent(topic Topic) {
+	p := t.sent[topic>>pageBits]
+	if p == nil {
+		p = new([pageSize]uint64)
+		t.sent[topic>>pageBits] = p
+	}
+	p[topic&(pageSize-1)]++
+}
+
+// Number is the topic of a name for Sent and Dropped, its own or that of the rest.
+func (t *Topics) Number(name []byte) Topic { return t.names.Number(name) }
+
+// Dropped counts copies that did not reach a receiver.
+func (t *Topics) Dropped(topic Topic, name []byte, reason uint8, n uint64) {
+	t.count(rare{topic, reason}, n)
+	if t.names.IsRest(topic) {
+		t.heavy[ByDrops].add(name, n)
+	}
+}
+
+// Ended counts a message that was denied or refused. It makes no topic: whoever may not publish must not fill the table. A name
+// that is not known counts for its branch.
+func (t *Topics) Ended(name []byte, e End) {
+	t.count(rare{t.names.Nearest(name), 128 + uint8(e)}, 1)
+}
+
+func (t *Topics) count(what rare, n uint64) {
+	i, ok := t.rare[what]
+	if !ok {
+		i = len(t.counted)
+		t.rare[what] = i
+		t.counted = append(t.counted, counted{rare: what})
+	}
+	t.counted[i].n += n
+}
+
+// seldom is how often it happened.
+func (t *Topics) seldom(what rare) uint64 {
+	if i, ok := t.rare[what]; ok {
+		return t.counted[i].n
+	}
+	return 0
+}
+
+func (t *Topics) weigh(r *row, m *Message) {
+	if !t.names.IsRest(r.topic) {
+		return
+	}
+	t.heavy[ByMessages].add(m.Name, 1)
+	t.heavy[ByBytes].add(m.Name, uint64(len(m.Payload)))
+	t.heavy[ByCopies].add(m.Name, m.Copies)
+}
