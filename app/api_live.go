@@ -7,6 +7,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 )
 
@@ -21,12 +22,33 @@ func known(err error) (bool, error) {
 	return err == nil, err
 }
 
+// clientOf is one client as the API has it.
+func clientOf(r *broker.Row) api.Client {
+	return api.Client{
+		ID: r.ID, Who: r.Who, Version: r.Version, Connected: r.Connected, CleanStart: r.CleanStart, Durable: r.Durable, Quarantined: r.Quarantined,
+		Since: r.Since, Seen: r.Seen, KeepAlive: r.KeepAlive, Expiry: r.Expiry, Subscriptions: r.Subscriptions, Resting: r.Resting,
+		Inflight: r.Inflight, Queued: r.Queued, QueueBytes: r.QueueBytes, Pending: r.Pending,
+		Traffic: api.Traffic{In: api.Flow(r.In), Out: api.Flow(r.Out), Dropped: r.Dropped, Denied: r.Denied},
+	}
+}
+
+// byReason names what was counted by reason.
+func byReason(counts [tally.Reasons]uint64) map[string]uint64 {
+	named := map[string]uint64{}
+	for why, n := range counts {
+		if n > 0 && why < session.Whys {
+			named[session.Why(why).String()] = n
+		}
+	}
+	return named
+}
+
 // Rows implements api.Inspector.
 func (i inspector) Rows(ctx context.Context) ([]api.Client, error) {
 	rows, err := i.control.Rows(ctx)
 	list := make([]api.Client, len(rows))
 	for n := range rows {
-		list[n] = api.Client(rows[n])
+		list[n] = clientOf(&rows[n])
 	}
 	return list, err
 }
@@ -35,7 +57,11 @@ func (i inspector) Rows(ctx context.Context) ([]api.Client, error) {
 func (i inspector) Inspect(ctx context.Context, id string) (api.Inspected, bool, error) {
 	x, err := i.control.Inspect(ctx, id)
 	ok, err := known(err)
-	all := api.Inspected{Client: api.Client(x.Row), Subs: x.Subs, Resting: x.Resting, Will: x.Will, Negotiated: api.Negotiated(x.Negotiated)}
+	all := api.Inspected{Client: clientOf(&x.Row), Subs: x.Subs, Resting: x.Resting, Will: x.Will, Negotiated: api.Negotiated(x.Negotiated)}
+	all.QoSIn, all.QoSOut, all.DroppedBy = x.Tally.Client.In, x.Tally.Client.Out, map[string]uint64{}
+	if r := x.Tally.Rare; r != nil {
+		all.DroppedBy = byReason(r.Dropped)
+	}
 	for _, u := range x.Limits {
 		all.Limits = append(all.Limits, api.LimitUse(u))
 	}

@@ -103,3 +103,38 @@ func TestRetainedAPI(t *testing.T) {
 		t.Error(r)
 	}
 }
+
+// TestTopicsAPI shows what was counted by topic.
+func TestTopicsAPI(t *testing.T) {
+	b := openBureau(t)
+	c := b.client("reader", "boss", 0, nil)
+	b.subscribe(c, "free/a/+")
+	b.subscribe(c, "nobody/#")
+	for range 3 {
+		b.say("free/a/x")
+	}
+	b.say("free/b")
+	tree := items(b.ask("GET", "/topics/tree?branch=free&sort=topic", nil))
+	if len(tree) != 2 || tree[0]["topic"] != "free/a" || tree[0]["branch"] != true || tree[0]["messages"] != 3.0 || tree[1]["name"] != "b" || tree[1]["unheard"] != 1.0 {
+		t.Fatal(tree)
+	}
+	if got := items(b.ask("GET", "/topics?filter="+url.QueryEscape("messages>1 free"), nil)); len(got) != 1 || got[0]["topic"] != "free/a/x" {
+		t.Error(got)
+	}
+	if got := items(b.ask("GET", "/topics/unheard", nil)); len(got) != 1 || got[0]["topic"] != "free/b" {
+		t.Error(got)
+	}
+	if got := items(b.ask("GET", "/topics/unfed", nil)); len(got) != 1 || got[0]["filter"] != "nobody/#" {
+		t.Error(got)
+	}
+	if top := b.ask("GET", "/topics/top?limit=1", nil); top["exact"] != true || items(top)[0]["topic"] != "free/a/x" || items(top)[0]["weight"] != 3.0 {
+		t.Error(top)
+	}
+	d := b.ask("GET", "/topics/detail?topic=free/a/x", nil)
+	if d["messages"] != 3.0 || d["last"].(map[string]any)["publisher"] != "boss" || d["subscribers"].([]any)[0].(map[string]any)["filter"] != "free/a/+" {
+		t.Error(d)
+	}
+	if row := b.ask("GET", "/clients/boss", nil); row["in"].(map[string]any)["messages"] != 4.0 {
+		t.Error(row)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
@@ -38,6 +39,44 @@ type Row struct {
 	Queued        int // those that wait
 	QueueBytes    int64
 	Pending       int // bytes written that its connection has not taken
+	Traffic
+}
+
+// Traffic is what a client sent and got, since it is known to the broker.
+type Traffic struct {
+	In, Out Flow
+	Dropped uint64 // copies meant for it
+	Denied  uint64 // of its own messages
+}
+
+// Flow is one direction of a client's traffic.
+type Flow struct {
+	Messages, Bytes uint64  // payloads
+	Rate            float32 // messages per second, of the last whole five seconds
+}
+
+func trafficOf(c *client) (t Traffic) {
+	if c.tally == nil {
+		return t
+	}
+	slot := tally.Slot(c.shard.now)
+	for i := range c.tally.In {
+		t.In.Messages += c.tally.In[i]
+		t.Out.Messages += c.tally.Out[i]
+	}
+	t.In.Bytes, t.Out.Bytes = c.tally.InBytes, c.tally.OutBytes
+	t.In.Rate, t.Out.Rate = c.tally.InRate.At(slot).Now, c.tally.OutRate.At(slot).Now
+	if r := c.tally.Rare; r != nil {
+		for _, n := range r.Dropped {
+			t.Dropped += n
+		}
+		for e, n := range r.Ended {
+			if tally.End(e).Denied() {
+				t.Denied += n
+			}
+		}
+	}
+	return t
 }
 
 // rowSlice is how many clients a loop tells of before it goes on with its work: about 0.2 ms.
@@ -91,7 +130,7 @@ func rowOf(c *client) Row {
 	n, bytes := c.s.Queued()
 	inflight := session.Inflight(&c.s)
 	r := Row{
-		ID: c.id, Who: c.who.Load(), Version: c.s.Version(), Connected: c.s.Connected(), CleanStart: c.clean, Durable: c.stored != 0,
+		Traffic: trafficOf(c), ID: c.id, Who: c.who.Load(), Version: c.s.Version(), Connected: c.s.Connected(), CleanStart: c.clean, Durable: c.stored != 0,
 		Quarantined: c.barred.Load(), Since: moment(c.since), Seen: moment(session.Seen(&c.s)), KeepAlive: time.Duration(c.s.KeepAlive()) * time.Second,
 		Expiry: -1, Subscriptions: len(c.s.Subscriptions()), Resting: len(c.resting), Inflight: inflight, Queued: max(n-inflight, 0), QueueBytes: bytes,
 	}
@@ -113,6 +152,7 @@ type Inspection struct {
 	Will    *session.Will // not to be changed; nil = none
 	// Negotiated is what the CONNECT settled on.
 	Negotiated Negotiated
+	Tally      ClientTally
 }
 
 // Negotiated is what client and broker have agreed on.
@@ -137,6 +177,7 @@ func (k *Control) Inspect(ctx context.Context, id string) (x Inspection, err err
 		x = Inspection{
 			Row: rowOf(c), Subs: slices.Clone(c.s.Subscriptions()), Resting: maps.Clone(c.resting), Will: c.s.Will(),
 		}
+		x.Tally = sh.tallyOf(c)
 		limits, rules := sh.b.limits(), session.InForce(&c.s)
 		heard, sent, most := session.Aliases(&c.s)
 		x.Negotiated = Negotiated{

@@ -54,6 +54,7 @@ type Options[S, R, C any] struct {
 type Live struct {
 	Clients  Inspector
 	Retained Retained
+	Topics   Topics
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -101,6 +102,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerPolicy(h, o.Policy)
 	registerClients(h, o.Live.Clients)
 	registerRetained(h, o.Live.Retained)
+	registerTopics(h, o.Live.Topics, o.Live.Clients)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})

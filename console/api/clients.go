@@ -36,6 +36,20 @@ type Client struct {
 	Queued        int
 	QueueBytes    int64
 	Pending       int
+	Traffic
+}
+
+// Traffic is what a client sent and got.
+type Traffic struct {
+	In, Out         Flow
+	Dropped, Denied uint64
+}
+
+// Flow is one direction of a client's traffic.
+type Flow struct {
+	Messages uint64  `json:"messages"`
+	Bytes    uint64  `json:"bytes" doc:"Payloads."`
+	Rate     float32 `json:"rate" doc:"Messages per second."`
 }
 
 // Inspected is all about one client.
@@ -46,6 +60,9 @@ type Inspected struct {
 	Limits     []LimitUse
 	Will       *session.Will
 	Negotiated Negotiated
+	QoSIn      [3]uint64
+	QoSOut     [3]uint64
+	DroppedBy  map[string]uint64
 }
 
 // LimitUse is how much of a limit a client has used.
@@ -108,6 +125,10 @@ type ClientRow struct {
 	Inflight      int        `json:"inflight" doc:"QoS 1 and 2 messages sent and not settled."`
 	Queued        int        `json:"queued" doc:"QoS 1 and 2 messages that wait."`
 	QueueBytes    int64      `json:"queue_bytes"`
+	In            Flow       `json:"in" doc:"From the client."`
+	Out           Flow       `json:"out" doc:"To the client."`
+	Dropped       uint64     `json:"dropped" doc:"Copies of messages meant for it."`
+	Denied        uint64     `json:"denied" doc:"Messages of its own."`
 	Quarantined   bool       `json:"quarantined"`
 	Pending       int        `json:"pending_bytes" doc:"Written, and not taken by its connection yet."`
 }
@@ -119,6 +140,15 @@ type ClientDetail struct {
 	Limits     []LimitUse  `json:"limits" doc:"How close it is to each."`
 	Will       *WillRow    `json:"will,omitempty"`
 	Negotiated Negotiated  `json:"negotiated"`
+	QoS        QoSMix      `json:"qos"`
+	// DroppedBy is by reason.
+	DroppedBy map[string]uint64 `json:"dropped_by"`
+}
+
+// QoSMix are messages by QoS.
+type QoSMix struct {
+	In  [3]uint64 `json:"in"`
+	Out [3]uint64 `json:"out"`
 }
 
 // FilterRow is one subscription of a client.
@@ -236,6 +266,14 @@ func clientSchema() *filter.Schema[Client] {
 		number("inflight", func(c *Client) float64 { return float64(c.Inflight) }),
 		number("queued", func(c *Client) float64 { return float64(c.Queued) }),
 		number("queue_bytes", func(c *Client) float64 { return float64(c.QueueBytes) }),
+		number("in", func(c *Client) float64 { return float64(c.In.Messages) }),
+		number("in_bytes", func(c *Client) float64 { return float64(c.In.Bytes) }),
+		number("in_rate", func(c *Client) float64 { return float64(c.In.Rate) }),
+		number("out", func(c *Client) float64 { return float64(c.Out.Messages) }),
+		number("out_bytes", func(c *Client) float64 { return float64(c.Out.Bytes) }),
+		number("out_rate", func(c *Client) float64 { return float64(c.Out.Rate) }),
+		number("dropped", func(c *Client) float64 { return float64(c.Dropped) }),
+		number("denied", func(c *Client) float64 { return float64(c.Denied) }),
 		yes("quarantined", func(c *Client) bool { return c.Quarantined }),
 		number("pending_bytes", func(c *Client) float64 { return float64(c.Pending) }),
 	)
@@ -253,7 +291,7 @@ func clientRow(c *Client) ClientRow {
 		ID: c.ID, User: c.Who.Name, Groups: c.Who.Groups, Address: addressOf(c), Listener: c.Who.Peer.Listener, Protocol: c.Version.String(),
 		TLS: c.Who.Peer.TLS, Connected: c.Connected, Since: since(c.Since), Seen: since(c.Seen), KeepAlive: c.KeepAlive.Seconds(), Expiry: expiry(c),
 		CleanStart: c.CleanStart, Subscriptions: c.Subscriptions, Resting: c.Resting, Inflight: c.Inflight, Queued: c.Queued, QueueBytes: c.QueueBytes,
-		Quarantined: c.Quarantined, Pending: c.Pending,
+		In: c.In, Out: c.Out, Dropped: c.Dropped, Denied: c.Denied, Quarantined: c.Quarantined, Pending: c.Pending,
 	}
 }
 
@@ -349,7 +387,7 @@ func (o *clientsOf) registerOne(h huma.API) {
 			if err := foundClient(in.ID, ok, err); err != nil {
 				return nil, err
 			}
-			d := ClientDetail{ClientRow: clientRow(&x.Client), Filters: []FilterRow{}, Limits: x.Limits, Negotiated: x.Negotiated}
+			d := ClientDetail{ClientRow: clientRow(&x.Client), Filters: []FilterRow{}, Limits: x.Limits, Negotiated: x.Negotiated, QoS: QoSMix{x.QoSIn, x.QoSOut}, DroppedBy: x.DroppedBy}
 			for i := range x.Subs {
 				d.Filters = append(d.Filters, filterRow(&x.Subs[i], x.Resting[x.Subs[i].Filter]))
 			}
