@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/live"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/manage"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
@@ -31,7 +32,11 @@ type commands struct {
 	Rules      manage.RulesCmd      `cmd:"" group:"who" help:"List and change the rules that are stored."`
 	ACL        aclCmd               `cmd:"" group:"who" name:"acl" help:"Check and explain what clients may do."`
 	Listeners  manage.ListenersCmd  `cmd:"" group:"live" help:"List where clients connect, with figures and certificates."`
-	Clients    manage.ClientsCmd    `cmd:"" group:"live" help:"Act on clients."`
+	Top        live.TopCmd          `cmd:"" group:"live" help:"Watch clients, topics, rates and drops, full screen."`
+	Clients    live.ClientsCmd      `cmd:"" group:"live" help:"List, show and disconnect clients."`
+	Sessions   live.SessionsCmd     `cmd:"" group:"live" help:"List and end sessions."`
+	Topics     live.TopicsCmd       `cmd:"" group:"live" help:"Look at topics and what is published to them."`
+	Retained   live.RetainedCmd     `cmd:"" group:"live" help:"List, delete and restore retained messages."`
 	Ban        manage.BanCmd        `cmd:"" group:"live" help:"Keep clients out."`
 	Unban      manage.UnbanCmd      `cmd:"" group:"live" help:"Let clients in again."`
 	Bans       manage.BansCmd       `cmd:"" group:"live" help:"List who is kept out, or in quarantine."`
