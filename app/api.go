@@ -43,7 +43,7 @@ func (a *App) openAPI(context.Context) error {
 	}
 	control := a.broker.Control()
 	o.Policy = api.Policy{Authorizer: a.rules.policy, Clients: apiClients{control}, Bans: apiBans{control}, Flush: a.doors.flush}
-	o.Live = api.Live{Clients: inspector{control}, Retained: apiRetained{control, a.shelf()}, Topics: apiTopics{control}}
+	o.Live = api.Live{Clients: inspector{control}, Retained: apiRetained{control, a.shelf()}, Topics: apiTopics{control}, Publish: control}
 	served := api.New(o)
 	s.api.Store(served)
 	a.open.add("api", func(ctx context.Context) error {

@@ -138,3 +138,25 @@ func TestTopicsAPI(t *testing.T) {
 		t.Error(row)
 	}
 }
+
+// TestPublishAPI publishes as a client would, rules and all.
+func TestPublishAPI(t *testing.T) {
+	b := openBureau(t)
+	got := make(chan string, 10)
+	c := b.client("reader", "boss", 0, got)
+	b.subscribe(c, "free/#")
+	r := b.ask("POST", "/publish", map[string]any{"topic": "free/p", "payload": "AP8=", "encoding": "base64", "qos": 1, "retain": true, "expiry_seconds": 60, "user_properties": []any{map[string]any{"name": "a", "value": "b"}}})
+	if r["code"] != 0.0 {
+		t.Error(r)
+	}
+	if topic := <-got; topic != "free/p" {
+		t.Error(topic)
+	}
+	m := b.ask("GET", "/retained/message?topic=free/p", nil)
+	if m["size"] != 2.0 || m["publisher"] != "api:admin" || m["expires"] == nil {
+		t.Error(m)
+	}
+	if r := b.ask("POST", "/publish", map[string]any{"topic": "free", "qos": 1}); r["code"] != 16.0 && r["code"] != 0.0 {
+		t.Error(r)
+	}
+}

@@ -44,8 +44,6 @@ type client struct {
 	written
 	queued    int64         // its share of Broker.queuedBytes
 	replaying bool          // stands in shard.replaying
-	known     bool          // the store has kept it once
-	leaving   bool          // ended; to leave the store once nothing of it moves any more
 	moving    int32         // messages of the ended session on their way to other members' queues
 	will      *mqtt.Message // came due, but the store did not take it
 	cause     string        // why its connection is being closed

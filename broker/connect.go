@@ -68,7 +68,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	}
 	p.conn, p.request = nil, nil
 	p.settle()
-	c.conn, c.cause, c.stay = conn, "", stay{since: sh.now, clean: req.CleanStart}
+	c.conn, c.cause, c.since, c.clean = conn, "", sh.now, req.CleanStart
 	c.identify(who)
 	sh.router.reauthorize(c)
 	conn.State = c

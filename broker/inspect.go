@@ -14,10 +14,12 @@ import (
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
-// stay is what a client keeps of when it came or went, for people.
+// stay is what a client keeps of its being here.
 type stay struct {
-	since int64 // steady ms: connected, or away, since then; 0 = not known
-	clean bool  // the connection began with Clean Start
+	known   bool  // the store has kept it once
+	leaving bool  // ended; to leave the store once nothing of it moves any more
+	since   int64 // steady ms: connected, or away, since then; 0 = not known
+	clean   bool  // the connection began with Clean Start
 }
 
 // Row is one client in a list: what is cheap to tell of it. It is a copy.

@@ -55,6 +55,7 @@ type Live struct {
 	Clients  Inspector
 	Retained Retained
 	Topics   Topics
+	Publish  Publisher
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -103,6 +104,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerClients(h, o.Live.Clients)
 	registerRetained(h, o.Live.Retained)
 	registerTopics(h, o.Live.Topics, o.Live.Clients)
+	registerPublish(h, o.Live.Publish)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})

@@ -341,7 +341,7 @@ func (o *topicsOf) top(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, failure(err)
 	}
-	p, err := o.schema.Page(all, filter.Query{Filter: in.By + ">0", Sort: "-" + in.By, Limit: in.Limit}, time.Now())
+	p, err := o.schema.Page(all, filter.Query{Filter: in.By + ">0 !topic:$SYS/*", Sort: "-" + in.By, Limit: in.Limit}, time.Now())
 	if err != nil {
 		return nil, failure(err)
 	}

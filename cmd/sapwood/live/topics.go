@@ -56,7 +56,7 @@ Examples:
 
 // Run lists topics.
 func (c *topicsListCmd) Run(ctx context.Context, std *screen.Streams) error {
-	return show(ctx, &c.Listed, std, "/topics", query("filter", strings.Join(c.Filter, " "), "payload", c.Payload), topicHeads(), topicCells)
+	return show(ctx, &c.Listed, std, "/topics", query("filter", withoutSys(c.Filter), "payload", c.Payload), topicHeads(), topicCells)
 }
 
 // topicsTreeCmd is `sapwood topics tree`.
@@ -198,4 +198,13 @@ func (c *topicsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 		}
 	}
 	return nil
+}
+
+// withoutSys leaves the broker's own topics out, unless they are asked for.
+func withoutSys(terms []string) string {
+	expr := strings.Join(terms, " ")
+	if strings.Contains(expr, "$SYS") {
+		return expr
+	}
+	return strings.TrimSpace(expr + " !topic:$SYS/*")
 }
