@@ -34,6 +34,13 @@ func TestInspect(t *testing.T) {
 		kept.send("PUBLISH qos=2 id=77 topic=none")
 		kept.expect("PUBREC id=77")
 
+		queued := func(id string) int {
+			x, _ := ctl.Inspect(ctx, id)
+			return x.Queued
+		}
+		if !reached(func() bool { return queued("brief") == 4 && queued("kept") == 3 }) { // from other shards they come a turn later
+			t.Fatal(queued("brief"), queued("kept"))
+		}
 		rows, err := ctl.Rows(ctx)
 		slices.SortFunc(rows, func(a, b broker.Row) int { return len(b.ID) - len(a.ID) })
 		if err != nil || len(rows) != 2 {
