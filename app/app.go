@@ -19,8 +19,8 @@ import (
 	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 	figures "github.com/sapwood-mqtt/sapwood/fleet/history"
-	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
 	"github.com/sapwood-mqtt/sapwood/fleet/ledger"
+	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
 )
 
 // App is one Sapwood process. Start it once, then Stop it once; Failed and Bound may be asked from

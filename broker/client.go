@@ -44,13 +44,11 @@ type client struct {
 	waiting   uint64          // the batch in whose list of waiters it stands
 	trace     trace.Log       // its last packets
 	replaying bool            // stands in shard.replaying
-	known     bool            // the store has kept it once
-	leaving   bool            // ended; to leave the store once nothing of it moves any more
-	own       bool            // see Listener.Own
 	moving    int32           // messages of the ended session on their way to other members' queues
 	will      *mqtt.Message   // came due, but the store did not take it
 	told      told            // what events need
 	tally     *tally.Client   // nil = nothing came from it or for it
+	stay
 	backlog
 }
 

@@ -79,7 +79,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	sh.traces.admitted(c, p, req.Version)
 	p.conn, p.request = nil, nil
 	p.settle()
-	c.conn = conn
+	c.conn, c.clean = conn, req.CleanStart
 	c.identify(who)
 	sh.tell.begin(c, p, req, fresh)
 	sh.router.reauthorize(c)

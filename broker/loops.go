@@ -12,11 +12,11 @@ type LoopFigures struct {
 	Sockets  int         // open connections
 	Delays   loop.Delays // its turns since the start
 	Awaiting int         // changes that wait for the store
-	Doors    map[*Door]Traffic
+	Doors    map[*Door]DoorTraffic
 }
 
-// Traffic is what went through since the start, in bytes of MQTT: without TLS and WebSocket frames.
-type Traffic struct{ Received, Sent uint64 }
+// DoorTraffic is what went through since the start, in bytes of MQTT: without TLS and WebSocket frames.
+type DoorTraffic struct{ Received, Sent uint64 }
 
 // Loops returns the present figures of all event loops, false when the broker is closed. It asks every loop, and so waits for the
 // one that is latest.
@@ -29,7 +29,7 @@ func (k *Control) Loops() ([]LoopFigures, bool) {
 	for i, sh := range b.shards {
 		sh.loop.Post(func() {
 			f := LoopFigures{
-				Sockets: sh.loop.Conns(), Delays: *sh.loop.Delays(), Awaiting: sh.commits.records, Doors: make(map[*Door]Traffic, len(sh.traffic)),
+				Sockets: sh.loop.Conns(), Delays: *sh.loop.Delays(), Awaiting: sh.commits.records, Doors: make(map[*Door]DoorTraffic, len(sh.traffic)),
 			}
 			for door, t := range sh.traffic {
 				f.Doors[door] = *t
@@ -55,13 +55,13 @@ func (k *Control) Late() time.Duration {
 }
 
 // traffics are a shard's bytes by door.
-type traffics map[*Door]*Traffic
+type traffics map[*Door]*DoorTraffic
 
 // of is where a door's bytes are counted.
-func (t traffics) of(d *Door) *Traffic {
+func (t traffics) of(d *Door) *DoorTraffic {
 	x := t[d]
 	if x == nil {
-		x = new(Traffic)
+		x = new(DoorTraffic)
 		t[d] = x
 	}
 	return x

@@ -277,6 +277,9 @@ func (r *router) retain(m *mqtt.Message) bool {
 		r.sh.dropFor(nil, m.Publisher, m, session.RetainedFull)
 		return false
 	}
+	if m.At == 0 {
+		m.At = r.sh.now
+	}
 	switch {
 	case isStored(m.Topic): // a removal also if there is none: the batch that was to remove it may have failed
 		kept := m.Keep()

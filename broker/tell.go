@@ -34,12 +34,12 @@ func (b *Broker) tell(e Event) {
 
 // told is what events tell of a client beside its session.
 type told struct {
-	*life            // of its connection, nil without one
-	since   int64    // when it connected, or, without a connection, when it lost it; ms
-	ends    Ending   // what the session ends for, if it does
-	lossy   bool     // some of its losses are in its shard's table
-	lost    *loss    // the last of them
-	traffic *Traffic // of the door that it came by last
+	*life                // of its connection, nil without one
+	since   int64        // when it connected, or, without a connection, when it lost it; ms
+	ends    Ending       // what the session ends for, if it does
+	lossy   bool         // some of its losses are in its shard's table
+	lost    *loss        // the last of them
+	traffic *DoorTraffic // of the door that it came by last
 }
 
 // life is one connection of a client.

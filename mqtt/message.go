@@ -15,8 +15,10 @@ type Message struct {
 	// Expires is when the message expires, in milliseconds of the server's steady
 	// clock; 0 = never.
 	Expires int64
-	QoS     QoS
-	Retain  bool // as published
+	// At is when it was retained, in milliseconds of the server's steady clock; 0 = it was not, or nobody knows.
+	At     int64
+	QoS    QoS
+	Retain bool // as published
 	// Label is a note of whoever routes the message, such as its topic's number; it is neither sent nor stored. 0 = none.
 	Label uint32
 

@@ -3,6 +3,7 @@
 package handle
 
 import (
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,4 +69,22 @@ func (t *Table[T]) Remove(handle uint32) {
 	t.mu.Lock()
 	t.free = append(t.free, freed{handle, time.Now()})
 	t.mu.Unlock()
+}
+
+// All are the values that have a handle: those that have one from before All is called until it has returned, and some of those that come or go
+// meanwhile. It takes no lock.
+func (t *Table[T]) All() iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		p := t.chunks.Load()
+		if p == nil {
+			return
+		}
+		for _, c := range *p {
+			for i := range c {
+				if v := c[i].Load(); v != nil && !yield(v) {
+					return
+				}
+			}
+		}
+	}
 }

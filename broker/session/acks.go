@@ -54,6 +54,7 @@ func (o *outbound) pubrec(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
 		return o.finish(l, t, seq, do) // [MQTT-4.4.0-2]
 	}
 	o.release(sl)
+	sl.at = t.Now
 	if !l.durable {
 		return l.reply(0, rel, do)
 	}

@@ -79,7 +79,7 @@ func TestCostOfIdle(t *testing.T) {
 	most("subscribed at QoS 0, with its subscription", session, 160)
 	most("a subscriber that had QoS 1 messages one by one", session+unsafe.Sizeof(outbound{})+unsafe.Sizeof(slot{}), 400)
 	most("a stored session's answers, once they are given", unsafe.Sizeof(inbound{})+4*unsafe.Sizeof(reply{}), 160)
-	most("a QoS 1 message in flight", unsafe.Sizeof(slot{}), 16)
+	most("a QoS 1 message in flight", unsafe.Sizeof(slot{}), 24)
 	most("an acknowledgement that waits for the store", unsafe.Sizeof(reply{}), 24)
 	most("an effect", unsafe.Sizeof(Effect{}), 128)
 }

@@ -101,6 +101,7 @@ const (
 	StoreUnwell                 // the store takes nothing new: not retained, or not held until it does
 	RateLimited                 // QoS 0, beyond what its publisher may send or its receiver may get in the time
 	Overloaded                  // QoS 0, and the broker is overloaded
+	Removed                     // an operator took it out of the queue
 	whyEnd
 )
 
@@ -112,7 +113,7 @@ func (w Why) String() string {
 	return [Whys]string{
 		"", "expired", "too_large", "queue_full", "slow_consumer", "offline",
 		"session_ended", "server_full", "denied", "store_failed", "retained_full", "store_unwell",
-		"rate_limited", "overloaded",
+		"rate_limited", "overloaded", "removed",
 	}[w]
 }
 

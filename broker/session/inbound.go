@@ -25,6 +25,7 @@ type inbound struct {
 type receipt struct {
 	batch   uint64 // the store batch it became part of, 0 = none
 	counted bool   // in outstanding
+	at      int64  // ms, when it came; 0 = before a restart
 }
 
 // reply is an answer that waits. Most are acknowledgements and there may be many, so it is small.
@@ -269,7 +270,8 @@ func (l *Line) publishAgain(id uint16, had receipt, do []Effect) []Effect {
 	in := l.in
 	if !had.counted {
 		in.outstanding++
-		in.receive(id, receipt{had.batch, true})
+		had.counted = true
+		in.receive(id, had)
 	}
 	if l.owes(mqtt.PUBREC, id) {
 		return do
@@ -337,7 +339,7 @@ func (l *Line) Routed(t Turn, p *mqtt.Publish, reason mqtt.ReasonCode, batch uin
 			do = append(do, Effect{Kind: Keep, Change: Receive, ID: p.ID})
 			batch = t.Batch
 		}
-		l.in.receive(p.ID, receipt{batch, true})
+		l.in.receive(p.ID, receipt{batch, true, t.Now})
 		return l.reply(batch, &Effect{Kind: Send, Type: mqtt.PUBREC, ID: p.ID, Reason: reason}, do)
 	}
 	return do

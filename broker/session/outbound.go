@@ -226,7 +226,7 @@ func (o *outbound) send(l *Line, t Turn, q *queued, do []Effect) []Effect {
 			o.count++
 			o.bytes += int64(m.Bytes())
 		}
-		*sl = slot{state: sent, qos: q.d.QoS, charged: true, size: uint32(m.Bytes())}
+		*sl = slot{state: sent, qos: q.d.QoS, charged: true, size: uint32(m.Bytes()), at: t.Now}
 		if q.d.Group != "" && q.d.QoS == 1 && !l.durable {
 			held := *q
 			held.msg = m.Keep()

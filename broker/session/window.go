@@ -20,6 +20,7 @@ type slot struct {
 	qos     mqtt.QoS
 	charged bool // it has spent quota on this connection
 	size    uint32
+	at      int64 // ms, when it was last sent, or PUBREC came
 	// shared is the message, held only where it may have to go to another member.
 	shared *queued
 }

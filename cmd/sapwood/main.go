@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/ask"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/live"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/manage"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
@@ -32,12 +33,16 @@ type commands struct {
 	Rules      manage.RulesCmd      `cmd:"" group:"who" help:"List and change the rules that are stored."`
 	ACL        aclCmd               `cmd:"" group:"who" name:"acl" help:"Check and explain what clients may do."`
 	Listeners  manage.ListenersCmd  `cmd:"" group:"live" help:"List where clients connect, with figures and certificates."`
-	Canaries   canariesCmd          `cmd:"" group:"live" help:"Show whether and how soon the broker delivers its own test messages."`
-	Events     manage.EventsCmd     `cmd:"" group:"live" help:"Show what happened, and what happens."`
-	Clients    manage.ClientsCmd    `cmd:"" group:"live" help:"Act on clients."`
+	Top        live.TopCmd          `cmd:"" group:"live" help:"Watch clients, topics, rates and drops, full screen."`
 	Why        ask.WhyCmd           `cmd:"" group:"live" help:"Tell why a client is disconnected, silent or slow."`
 	WhyNot     ask.WhyNotCmd        `cmd:"" group:"live" help:"Tell why a client did not get a message."`
 	Route      ask.RouteCmd         `cmd:"" group:"live" help:"Tell who would receive a message."`
+	Clients    live.ClientsCmd      `cmd:"" group:"live" help:"List, show and disconnect clients."`
+	Sessions   live.SessionsCmd     `cmd:"" group:"live" help:"List and end sessions."`
+	Topics     live.TopicsCmd       `cmd:"" group:"live" help:"Look at topics and what is published to them."`
+	Retained   live.RetainedCmd     `cmd:"" group:"live" help:"List, delete and restore retained messages."`
+	Events     manage.EventsCmd     `cmd:"" group:"live" help:"Show what happened, and what happens."`
+	Canaries   canariesCmd          `cmd:"" group:"live" help:"Show whether and how soon the broker delivers its own test messages."`
 	Ban        manage.BanCmd        `cmd:"" group:"live" help:"Keep clients out."`
 	Unban      manage.UnbanCmd      `cmd:"" group:"live" help:"Let clients in again."`
 	Books      manage.BooksCmd      `cmd:"" group:"live" help:"Show what became of all messages, and whether it adds up."`

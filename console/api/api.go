@@ -53,10 +53,19 @@ type Options[S, R, C any] struct {
 	Accounts Accounts      // nil = nothing of them is stored
 	Policy   Policy
 
-	Facts  Facts               // what happened; nil = nobody records it
-	Live   map[string]Producer // what pages can watch beside events, by the name of the event: stats, load
-	Tracer Tracer              // nil = there is no broker
-	Vitals Vitals              // the present figures and their history; nil = nobody takes them
+	Facts   Facts               // what happened; nil = nobody records it
+	Live    map[string]Producer // what pages can watch beside events, by the name of the event: stats, load
+	Tracer  Tracer              // nil = there is no broker
+	Vitals  Vitals              // the present figures and their history; nil = nobody takes them
+	Present Present
+}
+
+// Present is what the broker holds at present, and what can be done to it. What is nil is not there.
+type Present struct {
+	Clients  Inspector
+	Retained Retained
+	Topics   Topics
+	Publish  Publisher
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -111,6 +120,10 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerLive(a, h, o.Live, o.Facts)
 	registerTraces(a, h, o.Tracer)
 	registerAccess(a, h, o.Access, o.Version)
+	registerClients(h, o.Present.Clients)
+	registerRetained(h, o.Present.Retained)
+	registerTopics(h, o.Present.Topics, o.Present.Clients)
+	registerPublish(h, o.Present.Publish)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})

@@ -2,7 +2,7 @@ package metrics
 
 import (
 	"context"
-	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -84,11 +84,14 @@ func TestMetrics(t *testing.T) {
 // F202: who reaches the process from elsewhere needs credentials, unless the configuration says otherwise.
 func TestWhoMayRead(t *testing.T) {
 	s := snapshot(t)
-	check := func(authorization, address string) error {
-		if authorization == "Bearer good" && address == "192.0.2.1" {
-			return nil
-		}
-		return errors.New("no")
+	protect := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != "Bearer good" {
+				http.Error(w, "no", http.StatusUnauthorized)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
 	}
 	f := func(open, local bool, want int, headers ...string) {
 		t.Helper()
@@ -97,7 +100,7 @@ func TestWhoMayRead(t *testing.T) {
 			r.Header.Set(headers[i], headers[i+1])
 		}
 		w := httptest.NewRecorder()
-		New(Options{Latest: func() *vitals.Snapshot { return s }, Open: open, Local: local, Check: check}).ServeHTTP(w, r)
+		New(Options{Latest: func() *vitals.Snapshot { return s }, Open: open, Local: local, Protect: protect}).ServeHTTP(w, r)
 		if w.Code != want || want != 200 && strings.Contains(w.Body.String(), prefix) {
 			t.Errorf("open %v, local %v, %v: %d", open, local, headers, w.Code)
 		}
@@ -110,7 +113,7 @@ func TestWhoMayRead(t *testing.T) {
 	f(false, false, 200, "Authorization", "Bearer good")
 	f(true, true, 401, "Authorization", "Bearer bad")
 	w := httptest.NewRecorder()
-	New(Options{Latest: func() *vitals.Snapshot { return nil }, Open: true}).ServeHTTP(w, httptest.NewRequest("POST", "/metrics", nil))
+	New(Options{Latest: func() *vitals.Snapshot { return nil }, Open: true, Protect: protect}).ServeHTTP(w, httptest.NewRequest("POST", "/metrics", nil))
 	if w.Code != 405 {
 		t.Error(w.Code)
 	}

@@ -90,7 +90,7 @@ func (v *Vitals) measure(s *Snapshot, l load.Load, loops []broker.LoopFigures) {
 	}
 	var all loop.Delays
 	queue := 0
-	traffic := map[*broker.Door]broker.Traffic{}
+	traffic := map[*broker.Door]broker.DoorTraffic{}
 	known := len(v.delays) == len(loops)
 	if !known {
 		v.delays = make([]loop.Delays, len(loops))
@@ -107,7 +107,7 @@ func (v *Vitals) measure(s *Snapshot, l load.Load, loops []broker.LoopFigures) {
 		queue += f.Awaiting
 		for door, t := range f.Doors {
 			sum := traffic[door]
-			traffic[door] = broker.Traffic{Received: sum.Received + t.Received, Sent: sum.Sent + t.Sent}
+			traffic[door] = broker.DoorTraffic{Received: sum.Received + t.Received, Sent: sum.Sent + t.Sent}
 		}
 	}
 	s.Load.LoopLag = Lag{all.Quantile(0.5).Seconds(), all.Quantile(0.99).Seconds()}

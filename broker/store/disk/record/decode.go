@@ -155,12 +155,12 @@ func readSession(d *Reader, s *store.Session) {
 // readMessage makes m a view into what d reads.
 func readMessage(d *Reader, m *mqtt.Message) {
 	flags := d.Byte()
-	if flags >= messageExpires<<1 || flags&3 == 3 {
+	if flags >= messageAt<<1 || flags&3 == 3 {
 		d.Fail()
 	}
 	topic, payload := d.Uvarint(), d.Uvarint()
 	var forward, publisher uint64
-	var expires int64
+	var expires, at int64
 	if flags&messageForward != 0 {
 		forward = d.Uvarint()
 	}
@@ -170,9 +170,12 @@ func readMessage(d *Reader, m *mqtt.Message) {
 	if flags&messageExpires != 0 {
 		expires = d.Varint()
 	}
+	if flags&messageAt != 0 {
+		at = d.Varint()
+	}
 	*m = mqtt.Message{
 		Topic: d.Take(topic), Forward: d.Take(forward), Payload: d.Take(payload), Publisher: view(d.Take(publisher)),
-		Expires: expires, QoS: mqtt.QoS(flags & 3), Retain: flags&messageRetain != 0,
+		Expires: expires, At: at, QoS: mqtt.QoS(flags & 3), Retain: flags&messageRetain != 0,
 	}
 }
 

@@ -24,6 +24,7 @@ const (
 	messageForward   = 1 << 3
 	messagePublisher = 1 << 4
 	messageExpires   = 1 << 5
+	messageAt        = 1 << 6
 )
 
 // Bits of a target's first byte; 0 and 1 are the QoS of its delivery.
@@ -175,6 +176,9 @@ func appendMessage(dst []byte, m *mqtt.Message) []byte {
 	if m.Expires != 0 {
 		flags |= messageExpires
 	}
+	if m.At != 0 {
+		flags |= messageAt
+	}
 	dst = append(dst, flags)
 	dst = binary.AppendUvarint(dst, uint64(len(m.Topic)))
 	dst = binary.AppendUvarint(dst, uint64(len(m.Payload)))
@@ -186,6 +190,9 @@ func appendMessage(dst []byte, m *mqtt.Message) []byte {
 	}
 	if flags&messageExpires != 0 {
 		dst = binary.AppendVarint(dst, m.Expires)
+	}
+	if flags&messageAt != 0 {
+		dst = binary.AppendVarint(dst, m.At)
 	}
 	dst = append(dst, m.Topic...)
 	dst = append(dst, m.Forward...)

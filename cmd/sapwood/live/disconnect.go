@@ -1,4 +1,4 @@
-package manage
+package live
 
 import (
 	"context"
@@ -9,11 +9,6 @@ import (
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
-
-// ClientsCmd is `sapwood clients`.
-type ClientsCmd struct {
-	Disconnect clientsDisconnectCmd `cmd:"" help:"Close a client's connection."`
-}
 
 // clientsDisconnectCmd is `sapwood clients disconnect`.
 type clientsDisconnectCmd struct {

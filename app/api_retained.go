@@ -1,0 +1,77 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/fleet/snapshot"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// shelf is where what is deleted of the retained messages is kept; nil where nothing is on disk.
+func (a *App) shelf() *snapshot.Shelf {
+	if a.disk == nil {
+		return nil
+	}
+	return snapshot.Open(filepath.Join(a.cfg.Data, "snapshots"), snapshot.Defaults())
+}
+
+// apiRetained are the broker's retained messages as the API shows and changes them.
+type apiRetained struct {
+	control *broker.Control
+	shelf   *snapshot.Shelf
+}
+
+// Scan implements api.Retained.
+func (r apiRetained) Scan(ctx context.Context, filter string, each func(*mqtt.Message) bool) error {
+	return r.control.Retained(ctx, filter, each)
+}
+
+// Get implements api.Retained.
+func (r apiRetained) Get(name string) *mqtt.Message { return r.control.RetainedMessage(name) }
+
+// Delete implements api.Retained.
+func (r apiRetained) Delete(ctx context.Context, list []*mqtt.Message) (int, error) {
+	return r.control.DeleteRetained(ctx, list, nil)
+}
+
+// Snapshots implements api.Retained.
+func (r apiRetained) Snapshots() api.Snapshots {
+	if r.shelf == nil {
+		return nil
+	}
+	return r
+}
+
+// Keep implements api.Snapshots.
+func (r apiRetained) Keep(by, filter string, list []*mqtt.Message) (api.Snapshot, error) {
+	a, err := r.shelf.Keep(snapshot.About{At: time.Now(), By: by, Filter: filter}, list)
+	return api.Snapshot(a), err
+}
+
+// List implements api.Snapshots.
+func (r apiRetained) List() ([]api.Snapshot, error) {
+	all, err := r.shelf.List()
+	list := make([]api.Snapshot, len(all))
+	for i, a := range all {
+		list[i] = api.Snapshot(a)
+	}
+	return list, err
+}
+
+// Restore implements api.Snapshots.
+func (r apiRetained) Restore(ctx context.Context, id string) (api.Restoration, bool, error) {
+	_, list, err := r.shelf.Get(id)
+	if errors.Is(err, snapshot.ErrUnknown) {
+		return api.Restoration{}, false, nil
+	}
+	if err != nil {
+		return api.Restoration{}, false, err
+	}
+	done, err := r.control.RestoreRetained(ctx, list, nil)
+	return api.Restoration(done), true, err
+}

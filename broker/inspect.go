@@ -1,0 +1,330 @@
+package broker
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/store"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// stay is what a client keeps of its being here.
+type stay struct {
+	known   bool // the store has kept it once
+	leaving bool // ended; to leave the store once nothing of it moves any more
+	own     bool // see Listener.Own
+	clean   bool // the connection began with Clean Start
+}
+
+// Row is one client in a list: what is cheap to tell of it. It is a copy.
+type Row struct {
+	ID            string
+	Who           *auth.Principal // never changed
+	Version       mqtt.Version
+	Connected     bool
+	CleanStart    bool
+	Durable       bool // the session outlives its connection
+	Quarantined   bool
+	Since         time.Time     // connected, or away, since then; zero = not known
+	Seen          time.Time     // last heard; zero = not since the broker started
+	KeepAlive     time.Duration // in force
+	Expiry        time.Duration // of the session; negative = never
+	Subscriptions int
+	Resting       int // those of them that it may not have at present
+	Inflight      int // QoS 1 and 2 messages sent and not settled
+	Queued        int // those that wait
+	QueueBytes    int64
+	Pending       int // bytes written that its connection has not taken
+	Traffic
+}
+
+// Traffic is what a client sent and got, since it is known to the broker.
+type Traffic struct {
+	In, Out Flow
+	Dropped uint64 // copies meant for it
+	Denied  uint64 // of its own messages
+}
+
+// Flow is one direction of a client's traffic.
+type Flow struct {
+	Messages, Bytes uint64  // payloads
+	Rate            float32 // messages per second, of the last whole five seconds
+}
+
+func trafficOf(c *client) (t Traffic) {
+	if c.tally == nil {
+		return t
+	}
+	slot := tally.Slot(c.shard.now)
+	for i := range c.tally.In {
+		t.In.Messages += c.tally.In[i]
+		t.Out.Messages += c.tally.Out[i]
+	}
+	t.In.Bytes, t.Out.Bytes = c.tally.InBytes, c.tally.OutBytes
+	t.In.Rate, t.Out.Rate = c.tally.InRate.At(slot).Now, c.tally.OutRate.At(slot).Now
+	if r := c.tally.Rare; r != nil {
+		for _, n := range r.Dropped {
+			t.Dropped += n
+		}
+		for e, n := range r.Ended {
+			if tally.End(e).Denied() {
+				t.Denied += n
+			}
+		}
+	}
+	return t
+}
+
+// rowSlice is how many clients a loop tells of before it goes on with its work: about 0.2 ms.
+const rowSlice = 500
+
+// Rows are all clients, connected or not, in no order. The loops are asked in slices; a client that comes or goes meanwhile may be missing.
+func (k *Control) Rows(ctx context.Context) ([]Row, error) {
+	byShard := make([][]*client, len(k.b.shards))
+	for c := range k.b.clients.All() {
+		byShard[c.shard.index] = append(byShard[c.shard.index], c)
+	}
+	parts := make([][]Row, len(k.b.shards))
+	errs := make([]error, len(k.b.shards))
+	var all sync.WaitGroup
+	for i, sh := range k.b.shards {
+		all.Go(func() {
+			parts[i] = make([]Row, 0, len(byShard[i]))
+			for some := range slices.Chunk(byShard[i], rowSlice) {
+				rows := parts[i]
+				if errs[i] = k.in(ctx, sh, func() {
+					for _, c := range some {
+						if !c.s.Ended() {
+							rows = append(rows, rowOfClient(c))
+						}
+					}
+				}); errs[i] != nil {
+					return
+				}
+				parts[i] = rows
+			}
+		})
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return slices.Concat(parts...), nil
+}
+
+// moment is a time of the steady clock.
+func moment(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+func rowOfClient(c *client) Row {
+	n, bytes := c.s.Queued()
+	inflight := session.Inflight(&c.s)
+	r := Row{
+		Traffic: trafficOf(c), ID: c.id, Who: c.who.Load(), Version: c.s.Version(), Connected: c.s.Connected(), CleanStart: c.clean, Durable: c.stored != 0,
+		Quarantined: c.barred.Load(), Since: moment(c.told.since), Seen: moment(session.Seen(&c.s)), KeepAlive: time.Duration(c.s.KeepAlive()) * time.Second,
+		Expiry: -1, Subscriptions: len(c.s.Subscriptions()), Resting: len(c.resting), Inflight: inflight, Queued: max(n-inflight, 0), QueueBytes: bytes,
+	}
+	if x := c.s.Expiry(); x != session.Never {
+		r.Expiry = time.Duration(x) * time.Second
+	}
+	if c.conn != nil {
+		r.Pending = c.conn.Pending()
+	}
+	return r
+}
+
+// Inspection is all about one client. It is a copy.
+type Inspection struct {
+	Row
+	Subs    []session.Subscription
+	Resting map[string]bool // by filter: those that it may not have at present
+	Limits  []Use
+	Will    *session.Will // not to be changed; nil = none
+	// Negotiated is what the CONNECT settled on.
+	Negotiated Negotiated
+	Tally      ClientTally
+}
+
+// Negotiated is what client and broker have agreed on.
+type Negotiated struct {
+	ReceiveMaximum       int
+	MaximumPacketSize    int
+	TopicAliasMaximum    int
+	ServerReceiveMaximum int
+	ServerTopicAliases   int
+}
+
+// Use is how much of a limit a client has used.
+type Use struct {
+	Name  string
+	Used  int64
+	Limit int64
+}
+
+// Inspect tells all about one client.
+func (k *Control) Inspect(ctx context.Context, id string) (x Inspection, err error) {
+	err = k.on(ctx, id, func(sh *shard, c *client) {
+		x = Inspection{
+			Row: rowOfClient(c), Subs: slices.Clone(c.s.Subscriptions()), Resting: maps.Clone(c.resting), Will: c.s.Will(),
+		}
+		x.Tally = tallyOf(sh, c)
+		limits, rules := sh.b.limits(), session.InForce(&c.s)
+		heard, sent, most := session.Aliases(&c.s)
+		x.Negotiated = Negotiated{
+			ReceiveMaximum: int(session.ReceiveMaximum(&c.s)), MaximumPacketSize: int(c.s.MaximumPacketSize()), TopicAliasMaximum: most,
+			ServerReceiveMaximum: int(rules.ReceiveMaximum), ServerTopicAliases: int(rules.TopicAliases),
+		}
+		n, bytes := c.s.Queued()
+		x.Limits = []Use{
+			{"max_queued_messages", int64(n), int64(rules.QueuedMessages)},
+			{"max_queued_bytes", bytes, rules.QueuedBytes},
+			{"max_subscriptions", int64(x.Subscriptions), int64(rules.Subscriptions)},
+			{"max_inflight", int64(x.Inflight), int64(x.Negotiated.ReceiveMaximum)},
+			{"receive_maximum", int64(session.Outstanding(&c.s)), int64(rules.ReceiveMaximum)},
+			{"max_outgoing_bytes", int64(x.Pending), int64(limits.MaxOutgoingBytes)},
+			{"max_topic_aliases", int64(heard), int64(rules.TopicAliases)},
+			{"max_send_aliases", int64(sent), int64(most)},
+		}
+		x.Limits = slices.DeleteFunc(x.Limits, func(u Use) bool { return u.Limit == 0 })
+	})
+	return x, err
+}
+
+// Flights are the QoS 1 and 2 messages under way between a client and the broker. Topics are read from the store where they are not at hand.
+func (k *Control) Flights(ctx context.Context, id string) ([]session.Flight, time.Time, error) {
+	var list []session.Flight
+	var stored store.SessionID
+	var now int64
+	err := k.on(ctx, id, func(sh *shard, c *client) { list, stored, now = session.Flights(&c.s), c.stored, sh.now })
+	if err != nil || stored == 0 {
+		return list, moment(now), err
+	}
+	for i := range list {
+		f := &list[i]
+		if !f.Out || f.State == "awaits PUBCOMP" || f.Topic != "" || i >= flightTopics {
+			continue
+		}
+		items, _, err := k.b.read(stored, f.Seq, f.Seq)
+		if err != nil {
+			return nil, moment(now), err
+		}
+		if len(items) > 0 && items[0].Message != nil {
+			f.Topic = string(items[0].Message.Topic)
+		}
+	}
+	return list, moment(now), nil
+}
+
+// flightTopics is of how many messages under way the store is asked.
+const flightTopics = 1000
+
+// Waiting is one message in a client's queue.
+type Waiting struct {
+	Position uint64 // 0 = QoS 0, which cannot be named
+	Message  *mqtt.Message
+	Delivery mqtt.Delivery
+}
+
+// Queue looks at what waits for a client behind a position of its queue, at most most messages: in the store, off the loops, or in memory for a session
+// that ends with its connection. more tells that there is more behind the last.
+func (k *Control) Queue(ctx context.Context, id string, after uint64, most int) (list []Waiting, more bool, err error) {
+	var stored store.SessionID
+	var from, to uint64
+	var sent []uint64
+	var held []session.Held
+	err = k.on(ctx, id, func(_ *shard, c *client) {
+		if stored = c.stored; stored == 0 {
+			held = session.Waiting(&c.s, after, most+1)
+			return
+		}
+		from, to, sent = session.Stretch(&c.s)
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	for _, h := range held {
+		if len(list) == most {
+			return list, true, nil
+		}
+		list = append(list, Waiting{h.Seq, h.Msg, h.Delivery})
+	}
+	if stored == 0 {
+		return list, false, nil
+	}
+	for from = max(from, after+1); from <= to; {
+		items, next, err := k.b.read(stored, from, to)
+		if err != nil {
+			return list, false, err
+		}
+		for _, it := range items {
+			if _, under := slices.BinarySearch(sent, it.Seq); under || it.Released {
+				continue
+			}
+			if len(list) == most {
+				return list, true, nil
+			}
+			list = append(list, Waiting{it.Seq, it.Message, it.Delivery})
+		}
+		if from = next; ctx.Err() != nil {
+			return list, false, ctx.Err()
+		}
+	}
+	return list, false, nil
+}
+
+// Subscriber is one subscription of one client.
+type Subscriber struct {
+	Client string
+	User   string
+	session.Subscription
+	Resting bool
+}
+
+// subsSlice is how many subscriptions a loop copies at most, but for those of one client, before it goes on with its work.
+const subsSlice = 10_000
+
+// Subscriptions gives all subscriptions of all clients to each, in the caller's goroutine, as many as are copied at a time.
+func (k *Control) Subscriptions(ctx context.Context, each func([]Subscriber)) error {
+	byShard := make([][]*client, len(k.b.shards))
+	for c := range k.b.clients.All() {
+		byShard[c.shard.index] = append(byShard[c.shard.index], c)
+	}
+	for i, sh := range k.b.shards {
+		for clients := byShard[i]; len(clients) > 0; {
+			var some []Subscriber
+			if err := k.in(ctx, sh, func() {
+				for n := 0; n < rowSlice && len(some) < subsSlice && len(clients) > 0; n++ {
+					some = appendSubscribers(some, clients[0])
+					clients = clients[1:]
+				}
+			}); err != nil {
+				return err
+			}
+			each(some)
+		}
+	}
+	return nil
+}
+
+func appendSubscribers(list []Subscriber, c *client) []Subscriber {
+	if c.s.Ended() {
+		return list
+	}
+	user := c.who.Load().Name
+	for _, s := range c.s.Subscriptions() {
+		list = append(list, Subscriber{c.id, user, s, c.resting[s.Filter]})
+	}
+	return list
+}

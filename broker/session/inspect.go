@@ -1,0 +1,183 @@
+package session
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+)
+
+// Flight is one QoS 1 or 2 message that is under way between a client and us.
+type Flight struct {
+	Out   bool // to the client
+	ID    uint16
+	QoS   mqtt.QoS
+	State string // what is awaited
+	Seq   uint64 // its position in the queue, 0 = it came in
+	Size  int    // its weight, 0 = not known
+	At    int64  // ms, when the last packet about it went or came; 0 = not known
+	Topic string // where the message is at hand
+}
+
+// Flights are the messages under way, those that came in first, by position or identifier.
+func Flights(s *Session) []Flight {
+	var list []Flight
+	if in := s.in; in != nil {
+		for _, r := range in.waiting {
+			if r.typ == mqtt.PUBACK {
+				list = append(list, Flight{ID: r.id, QoS: 1, State: "awaits the store"})
+			}
+		}
+		for id, r := range in.received {
+			f := Flight{ID: id, QoS: 2, State: "awaits PUBREL", At: r.at}
+			if s.owes(mqtt.PUBREC, id) {
+				f.State = "awaits the store"
+			}
+			list = append(list, f)
+		}
+		slices.SortFunc(list, func(a, b Flight) int { return cmp.Compare(a.ID, b.ID) })
+	}
+	if s.out == nil {
+		return list
+	}
+	for i := range s.out.slots {
+		sl := &s.out.slots[i]
+		if sl.state < sent || !s.connected {
+			continue
+		}
+		seq := s.out.base + uint64(i)
+		if sl.state == sent && !sl.charged { // of an earlier connection: it waits to be sent again
+			continue
+		}
+		f := Flight{Out: true, ID: packetID(seq), QoS: sl.qos, State: "awaits PUBACK", Seq: seq, Size: int(sl.size), At: sl.at}
+		switch {
+		case sl.state == released:
+			f.State = "awaits PUBCOMP"
+		case sl.qos == 2:
+			f.State = "awaits PUBREC"
+		}
+		if sl.shared != nil {
+			f.Topic = string(sl.shared.msg.Topic)
+		}
+		list = append(list, f)
+	}
+	return list
+}
+
+// Inflight is how many messages were sent on this connection and are not settled: what its quota has spent.
+func Inflight(s *Session) int {
+	if s.out == nil || !s.connected {
+		return 0
+	}
+	return int(s.recvMax) - int(s.out.quota)
+}
+
+// ReceiveMaximum is how many QoS 1 and 2 messages the client takes at a time.
+func ReceiveMaximum(l *Session) uint16 { return l.recvMax }
+
+// Outstanding is how many QoS 1 and 2 messages of the client are not acknowledged.
+func Outstanding(l *Session) int {
+	if l.in == nil {
+		return 0
+	}
+	return l.in.outstanding
+}
+
+// Aliases are how many topic aliases either side has set, and how many we may.
+func Aliases(l *Session) (heard, sent, most int) {
+	if l.alias == nil {
+		return 0, 0, 0
+	}
+	return len(l.alias.heard), len(l.alias.sent), int(l.alias.sendMax)
+}
+
+// Seen is when the client was last heard, in ms; 0 = not since the session was restored.
+func Seen(l *Session) int64 { return l.seen }
+
+// Held is a message that waits in memory.
+type Held struct {
+	Seq      uint64 // 0 = QoS 0
+	Msg      *mqtt.Message
+	Delivery mqtt.Delivery
+}
+
+// Waiting are the first messages that wait in memory behind position after, at most most of them; those that the store keeps are not among
+// them.
+func Waiting(s *Session, after uint64, most int) []Held {
+	var list []Held
+	if s.out == nil {
+		return nil
+	}
+	for _, part := range [][]queued{s.out.front, s.out.rest} {
+		for i := range part {
+			q := &part[i]
+			if q.msg == nil || s.durable && q.seq != 0 || q.seq != 0 && q.seq <= after || q.seq == 0 && after != 0 {
+				continue
+			}
+			if len(list) == most {
+				return list
+			}
+			list = append(list, Held{q.seq, q.msg, q.d})
+		}
+	}
+	return list
+}
+
+// Stretch is where in the store's queue what waits may lie: from the oldest position that is not settled to the newest, and which of them
+// were sent on this connection.
+func Stretch(s *Session) (from, to uint64, sent []uint64) {
+	switch {
+	case !s.durable:
+		return 1, 0, nil
+	case s.cold != nil:
+		return s.cold.first, s.cold.next - 1, nil
+	case s.out == nil:
+		return 1, 0, nil
+	}
+	for _, f := range Flights(s) {
+		if f.Out {
+			sent = append(sent, f.Seq)
+		}
+	}
+	return s.out.base, s.out.tail, sent
+}
+
+// Remove takes a message out of the queue that was not sent, and tells whether it did. Its owner settles it in the store, where it is there. Of
+// a queue that was found at a restart it can tell only while the client is away.
+func Remove(s *Session, seq uint64, m *mqtt.Message, do []Effect) ([]Effect, bool) {
+	s.thaw()
+	o := s.out
+	if o == nil || seq == 0 || o.isDone(seq) || s.connected && o.wasSent(seq) {
+		return do, false
+	}
+	at := func(q queued) bool { return q.seq == seq && q.msg != nil }
+	if !s.durable {
+		i := slices.IndexFunc(o.rest, at)
+		if i < 0 {
+			return do, false
+		}
+		held := o.rest[i].msg
+		o.count--
+		o.bytes -= int64(held.Bytes())
+		o.rest = slices.Delete(o.rest, i, i+1)
+		return append(do, Effect{Kind: Drop, Why: Removed, Msg: held}), true
+	}
+	switch w, sl := o.weight(seq), o.slot(seq); {
+	case sl != nil:
+		o.free(sl)
+		o.advance()
+	case w != nil && *w == gone:
+		return do, false
+	case w != nil:
+		o.leave(w)
+	case s.connected:
+		return do, false
+	default: // in the totals alone since a restart
+		o.count--
+		o.bytes -= int64(m.Bytes())
+	}
+	if i := slices.IndexFunc(o.front, at); i >= 0 {
+		o.front = slices.Delete(o.front, i, i+1)
+	}
+	return append(s.settle(seq, do), Effect{Kind: Drop, Why: Removed, Msg: m}), true
+}

@@ -1,0 +1,181 @@
+package live
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
+	"github.com/sapwood-mqtt/sapwood/console/api"
+)
+
+// ClientsCmd is `sapwood clients`.
+type ClientsCmd struct {
+	List       clientsListCmd       `cmd:"" default:"withargs" help:"List clients: sapwood clients [FILTER ...]."`
+	Show       clientsShowCmd       `cmd:"" help:"Show one client with its subscriptions and limits."`
+	Disconnect clientsDisconnectCmd `cmd:"" help:"Close a client's connection."`
+}
+
+// clientsListCmd is `sapwood clients list`.
+type clientsListCmd struct {
+	Listed
+	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
+}
+
+// Help is the long part of the help page.
+func (*clientsListCmd) Help() string {
+	return reach.Through + filterHelp + `
+Examples:
+
+    sapwood clients
+    sapwood clients press "queued>100" --sort=-queue_bytes
+    sapwood clients "seen>5m" connected:true --json`
+}
+
+// Run lists clients.
+func (c *clientsListCmd) Run(ctx context.Context, std *screen.Streams) error {
+	return show(ctx, &c.Listed, std, "/clients", query("filter", strings.Join(c.Filter, " ")),
+		[]string{"CLIENT", "STATE", "SINCE", "IN/S", "OUT/S", "QUEUED", "DROPPED", "MQTT", "USER", "ADDRESS"},
+		func(r *api.ClientRow) []string {
+			return []string{
+				r.ID, clientState(r), ago(r.Since), count(r.In.Rate), count(r.Out.Rate), count(r.Queued), count(r.Dropped), r.Protocol, r.User, r.Address,
+			}
+		})
+}
+
+func clientState(r *api.ClientRow) string {
+	switch {
+	case r.Quarantined:
+		return "quarantine"
+	case r.Connected:
+		return "connected"
+	}
+	return "away"
+}
+
+// clientsShowCmd is `sapwood clients show`.
+type clientsShowCmd struct {
+	reach.Flags
+	ID   string `arg:"" help:"The client id."`
+	JSON bool   `help:"Print it as JSON."`
+}
+
+// Help is the long part of the help page.
+func (*clientsShowCmd) Help() string {
+	return reach.Through + `
+Examples:
+
+    sapwood clients show press-07`
+}
+
+// Run shows a client.
+func (c *clientsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
+	if err != nil {
+		return err
+	}
+	var d api.ClientDetail
+	if err := r.Call(ctx, http.MethodGet, "/clients/"+url.PathEscape(c.ID), nil, &d); err != nil {
+		return err
+	}
+	if c.JSON {
+		return screen.JSON(std.Out, d)
+	}
+	w := std.Out
+	screen.Fact(w, "client", d.ID)
+	screen.Fact(w, "user", d.User)
+	screen.Fact(w, "groups", strings.Join(d.Groups, ","))
+	screen.Fact(w, "state", clientState(&d.ClientRow)+" for "+ago(d.Since))
+	screen.Fact(w, "from", strings.TrimSpace(d.Address+" "+d.Listener))
+	screen.Fact(w, "mqtt", d.Protocol)
+	expiry := fmt.Sprintf("%gs", d.Expiry)
+	if d.Expiry < 0 {
+		expiry = "never"
+	}
+	screen.Fact(w, "session", fmt.Sprintf("expires after %s, keep-alive %gs", expiry, d.KeepAlive))
+	screen.Fact(w, "in", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.In.Messages, d.In.Bytes, d.In.Rate))
+	screen.Fact(w, "out", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.Out.Messages, d.Out.Bytes, d.Out.Rate))
+	screen.Fact(w, "waiting", fmt.Sprintf("%d in flight, %d queued, %d bytes", d.Inflight, d.Queued, d.QueueBytes))
+	for why, n := range d.DroppedBy {
+		screen.Fact(w, "dropped", fmt.Sprintf("%d %s", n, why))
+	}
+	if d.Will != nil {
+		screen.Fact(w, "will", fmt.Sprintf("%s, QoS %d, %d bytes", d.Will.Topic, d.Will.QoS, d.Will.Size))
+	}
+	t := screen.NewTable(w, "SUBSCRIPTION", "QOS", "RESTS")
+	for _, f := range d.Filters {
+		rests := ""
+		if f.Resting {
+			rests = "yes"
+		}
+		t.Row(f.Filter, strconv.Itoa(f.QoS), rests)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	t = screen.NewTable(w, "LIMIT", "USED", "OF")
+	for _, l := range d.Limits {
+		t.Row(l.Name, count(l.Used), count(l.Limit))
+	}
+	return t.Flush()
+}
+
+// SessionsCmd is `sapwood sessions`.
+type SessionsCmd struct {
+	List sessionsListCmd `cmd:"" default:"withargs" help:"List sessions: sapwood sessions [FILTER ...]."`
+	End  sessionsEndCmd  `cmd:"" help:"End a session with all that waits in it."`
+}
+
+// sessionsListCmd is `sapwood sessions list`.
+type sessionsListCmd struct {
+	Listed
+	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
+}
+
+// Help is the long part of the help page.
+func (*sessionsListCmd) Help() string {
+	return `Sessions that outlive their connection, with what waits in them. ` + reach.Through + filterHelp + `
+Examples:
+
+    sapwood sessions "since>7d" connected:false --sort=-queue_bytes`
+}
+
+// Run lists sessions.
+func (c *sessionsListCmd) Run(ctx context.Context, std *screen.Streams) error {
+	return show(ctx, &c.Listed, std, "/sessions", query("filter", strings.Join(c.Filter, " ")),
+		[]string{"CLIENT", "STATE", "SINCE", "QUEUED", "BYTES", "FILTERS", "USER"},
+		func(r *api.ClientRow) []string {
+			return []string{r.ID, clientState(r), ago(r.Since), count(r.Queued), count(r.QueueBytes), strconv.Itoa(r.Subscriptions), r.User}
+		})
+}
+
+// sessionsEndCmd is `sapwood sessions end`.
+type sessionsEndCmd struct {
+	reach.Flags
+	ID string `arg:"" help:"The client id."`
+}
+
+// Help is the long part of the help page.
+func (*sessionsEndCmd) Help() string {
+	return `Its client is disconnected, what waits for it is dropped and counted. ` + reach.Through + `
+Examples:
+
+    sapwood sessions end press-07`
+}
+
+// Run ends a session.
+func (c *sessionsEndCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
+	if err != nil {
+		return err
+	}
+	if err := r.Call(ctx, http.MethodDelete, "/sessions/"+url.PathEscape(c.ID), nil, nil); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(std.Out, "session %s ended\n", screen.Printable(c.ID))
+	return err
+}

@@ -1,0 +1,333 @@
+package filter
+
+import (
+	"cmp"
+	"container/heap"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The bounds of a page.
+const (
+	MaxLimit     = 1000
+	DefaultLimit = 100
+	maxSorts     = 4
+	maxCursor    = 8 << 10
+	// cutKey is how many bytes of a text count for the order, so that a cursor holds no more; keys that are longer are told apart by a hash.
+	cutKey = 512
+)
+
+// Query is what of a list is asked for.
+type Query struct {
+	Filter string
+	Sort   string // fields, separated by commas; "-" before one = the greatest first
+	Cursor string // Page.Next of the page before; "" = from the beginning
+	Limit  int    // 0 = DefaultLimit
+}
+
+// Page is a part of a list.
+type Page[T any] struct {
+	Items   []*T
+	Total   int    // of the whole list
+	Matched int    // that pass the filter
+	Next    string // cursor of what follows, "" = nothing does
+}
+
+// sorting is one field to sort by.
+type sorting[T any] struct {
+	field *Field[T]
+	down  bool
+}
+
+// place is where an item stands in an order: what a cursor holds of it.
+type place struct {
+	Numbers []float64 `json:"n,omitempty"` // of the fields to sort by: the numbers and the texts among them
+	Texts   []string  `json:"t,omitempty"`
+	Key     string    `json:"k"`
+	Hash    uint64    `json:"h,omitempty"` // of the key, where it was cut
+}
+
+// cursor is a place in the order of one query.
+type cursor struct {
+	Of    uint32 `json:"q"` // sum of the filter and the sorting that it belongs to
+	Place place  `json:"p"`
+}
+
+// Page returns what of the items is asked for. A cursor names the place of an item, not its number: what is added and what
+// goes meanwhile neither repeats nor hides what stays in its place. The error is for who asked.
+func (s *Schema[T]) Page(items []T, q Query, now time.Time) (Page[T], error) {
+	p := Page[T]{Items: []*T{}, Total: len(items)}
+	match, err := s.Parse(q.Filter, now)
+	if err != nil {
+		return p, err
+	}
+	order, err := s.order(q.Sort)
+	if err != nil {
+		return p, err
+	}
+	of := sum(q.Filter, q.Sort)
+	after, err := openCursor(q.Cursor, of, order)
+	if err != nil {
+		return p, err
+	}
+	limit := q.Limit
+	if limit <= 0 {
+		limit = DefaultLimit
+	}
+	limit = min(limit, MaxLimit)
+	best := &selection[T]{s: s, order: order}
+	more := false
+	for i := range items {
+		v := &items[i]
+		if !match(v) {
+			continue
+		}
+		p.Matched++
+		if after != nil && s.against(order, v, after) <= 0 {
+			continue
+		}
+		if len(best.items) < limit {
+			heap.Push(best, v)
+			continue
+		}
+		more = true
+		if s.compare(order, v, best.items[0]) < 0 {
+			best.items[0] = v
+			heap.Fix(best, 0)
+		}
+	}
+	slices.SortFunc(best.items, func(a, b *T) int { return s.compare(order, a, b) })
+	p.Items = append(p.Items, best.items...)
+	if more {
+		p.Next, err = writeCursor(cursor{of, s.placeOf(order, p.Items[len(p.Items)-1])})
+	}
+	return p, err
+}
+
+// Select returns all items that pass, in the order of the list.
+func (s *Schema[T]) Select(items []T, expr string, now time.Time) ([]*T, error) {
+	match, err := s.Parse(expr, now)
+	if err != nil {
+		return nil, err
+	}
+	var found []*T
+	for i := range items {
+		if match(&items[i]) {
+			found = append(found, &items[i])
+		}
+	}
+	return found, nil
+}
+
+// order reads what to sort by.
+func (s *Schema[T]) order(spec string) ([]sorting[T], error) {
+	if spec == "" {
+		return nil, nil
+	}
+	names := strings.Split(spec, ",")
+	if len(names) > maxSorts {
+		return nil, fmt.Errorf("sort: more than %d fields", maxSorts)
+	}
+	order := make([]sorting[T], 0, len(names))
+	for _, name := range names {
+		name, down := strings.CutPrefix(strings.TrimSpace(name), "-")
+		f := s.field(name)
+		if f == nil {
+			return nil, fmt.Errorf("sort: there is no field %q; there are %s", name, strings.Join(s.Names(), ", "))
+		}
+		order = append(order, sorting[T]{f, down})
+	}
+	return order, nil
+}
+
+// compare orders two items.
+func (s *Schema[T]) compare(order []sorting[T], a, b *T) int {
+	for i := range order {
+		o := &order[i]
+		var c int
+		if o.ofText() {
+			c = strings.Compare(cut(o.text(a)), cut(o.text(b)))
+		} else {
+			c = cmp.Compare(o.field.Number(a), o.field.Number(b))
+		}
+		if o.down {
+			c = -c
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	x, y := s.key(a), s.key(b)
+	if c := strings.Compare(cut(x), cut(y)); c != 0 || len(x) <= cutKey && len(y) <= cutKey {
+		return c
+	}
+	return cmp.Compare(hashOf(x), hashOf(y))
+}
+
+// against orders an item and a place.
+func (s *Schema[T]) against(order []sorting[T], v *T, p *place) int {
+	numbers, texts := 0, 0
+	for i := range order {
+		o := &order[i]
+		var c int
+		if o.ofText() {
+			c = strings.Compare(cut(o.text(v)), p.Texts[texts])
+			texts++
+		} else {
+			c = cmp.Compare(o.field.Number(v), p.Numbers[numbers])
+			numbers++
+		}
+		if o.down {
+			c = -c
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	key := s.key(v)
+	if c := strings.Compare(cut(key), p.Key); c != 0 || len(key) <= cutKey && p.Hash == 0 {
+		return c
+	}
+	return cmp.Compare(hashOf(key), p.Hash)
+}
+
+func (o *sorting[T]) ofText() bool { return o.field.Kind == Text || o.field.Kind == Texts }
+
+func (o *sorting[T]) text(v *T) string {
+	if o.field.Kind == Text {
+		return o.field.Text(v)
+	}
+	return strings.Join(o.field.Texts(v), "\x00")
+}
+
+func (s *Schema[T]) placeOf(order []sorting[T], v *T) place {
+	p := place{Key: cut(s.key(v))}
+	if p.Key != s.key(v) {
+		p.Hash = hashOf(s.key(v))
+	}
+	for i := range order {
+		o := &order[i]
+		if o.ofText() {
+			p.Texts = append(p.Texts, cut(o.text(v)))
+			continue
+		}
+		n := o.field.Number(v)
+		if math.IsNaN(n) || math.IsInf(n, 0) { // JSON has none
+			n = 0
+		}
+		p.Numbers = append(p.Numbers, n)
+	}
+	return p
+}
+
+func cut(s string) string {
+	if len(s) > cutKey {
+		return s[:cutKey]
+	}
+	return s
+}
+
+func hashOf(s string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(s))
+	return h.Sum64() | 1
+}
+
+func sum(parts ...string) uint32 {
+	h := fnv.New32a()
+	for _, p := range parts {
+		h.Write([]byte(p))
+		h.Write([]byte{0})
+	}
+	return h.Sum32()
+}
+
+func writeCursor(c cursor) (string, error) {
+	// Texts that are no UTF-8 have to come back as they were.
+	for i, t := range c.Place.Texts {
+		c.Place.Texts[i] = base64.RawStdEncoding.EncodeToString([]byte(t))
+	}
+	c.Place.Key = base64.RawStdEncoding.EncodeToString([]byte(c.Place.Key))
+	text, err := json.Marshal(c)
+	if err != nil {
+		return "", fmt.Errorf("write cursor: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(text), nil
+}
+
+// openCursor reads a cursor back; nil for none.
+func openCursor[T any](text string, of uint32, order []sorting[T]) (*place, error) {
+	if text == "" {
+		return nil, nil
+	}
+	bad := fmt.Errorf("the cursor is not one that this list gave")
+	if len(text) > maxCursor {
+		return nil, bad
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil {
+		return nil, bad
+	}
+	var c cursor
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return nil, bad
+	}
+	if c.Of != of {
+		return nil, fmt.Errorf("the cursor belongs to another filter or another order; begin again without it")
+	}
+	texts := 0
+	for i := range order {
+		if order[i].ofText() {
+			texts++
+		}
+	}
+	if len(c.Place.Texts) != texts || len(c.Place.Numbers) != len(order)-texts {
+		return nil, bad
+	}
+	for i := range c.Place.Texts {
+		if c.Place.Texts[i], err = decode(c.Place.Texts[i]); err != nil {
+			return nil, bad
+		}
+	}
+	if c.Place.Key, err = decode(c.Place.Key); err != nil {
+		return nil, bad
+	}
+	return &c.Place, nil
+}
+
+func decode(s string) (string, error) {
+	b, err := base64.RawStdEncoding.DecodeString(s)
+	return string(b), err
+}
+
+// selection is a heap of the first items in an order, the last of them on top.
+type selection[T any] struct {
+	s     *Schema[T]
+	order []sorting[T]
+	items []*T
+}
+
+// Len implements heap.Interface.
+func (x *selection[T]) Len() int { return len(x.items) }
+
+// Less implements heap.Interface.
+func (x *selection[T]) Less(i, j int) bool { return x.s.compare(x.order, x.items[i], x.items[j]) > 0 }
+
+// Swap implements heap.Interface.
+func (x *selection[T]) Swap(i, j int) { x.items[i], x.items[j] = x.items[j], x.items[i] }
+
+// Push implements heap.Interface.
+func (x *selection[T]) Push(v any) { x.items = append(x.items, v.(*T)) }
+
+// Pop implements heap.Interface.
+func (x *selection[T]) Pop() any {
+	v := x.items[len(x.items)-1]
+	x.items = x.items[:len(x.items)-1]
+	return v
+}

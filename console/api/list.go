@@ -1,0 +1,75 @@
+package api
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sapwood-mqtt/sapwood/console/api/filter"
+)
+
+// ListQuery is what every list takes.
+type ListQuery struct {
+	Filter string `query:"filter" maxLength:"4096" doc:"Terms separated by spaces, all of which must hold: field:value (* stands for any characters), field>n, <, >=, <=, !term; a bare word is looked for. docs/api.md has it all." example:"press queued>100 !user:test*"`
+	Sort   string `query:"sort" maxLength:"256" doc:"Fields, separated by commas; - before one = the greatest first." example:"-queue_bytes"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+	Cursor string `query:"cursor" maxLength:"8192" doc:"next of the page before."`
+}
+
+// List is a page of a list.
+type List[T any] struct {
+	Items   []T    `json:"items"`
+	Total   int    `json:"total" doc:"In the whole list."`
+	Matched int    `json:"matched" doc:"That pass the filter."`
+	Next    string `json:"next,omitempty" doc:"Give it as cursor to go on; absent at the end."`
+}
+
+// page answers a query about items, which are shown by show.
+func page[T, V any](s *filter.Schema[T], items []T, q *ListQuery, show func(*T) V) (*answer[List[V]], error) {
+	p, err := s.Page(items, filter.Query{Filter: q.Filter, Sort: q.Sort, Cursor: q.Cursor, Limit: q.Limit}, time.Now())
+	if err != nil {
+		return nil, huma.Error422UnprocessableEntity(err.Error())
+	}
+	l := List[V]{Items: make([]V, len(p.Items)), Total: p.Total, Matched: p.Matched, Next: p.Next}
+	for i, v := range p.Items {
+		l.Items[i] = show(v)
+	}
+	return &answer[List[V]]{l}, nil
+}
+
+// fresh is how old what viewers share may be.
+const fresh = time.Second
+
+// snapshot is a value that costs something to make: those who ask at about the same time get the same one, which nobody changes.
+type snapshot[T any] struct {
+	make func(context.Context) (T, error)
+
+	mu    sync.Mutex
+	at    time.Time
+	value T
+}
+
+// get is the value, at most as old as fresh says.
+func (s *snapshot[T]) get(ctx context.Context) (T, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.at.IsZero() && time.Since(s.at) < fresh {
+		return s.value, nil
+	}
+	began := time.Now()
+	v, err := s.make(ctx)
+	if err == nil {
+		s.value, s.at = v, began
+	}
+	return v, err
+}
+
+// forget has the next one who asks get a new value.
+func (s *snapshot[T]) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var none T
+	s.value, s.at = none, time.Time{}
+}
