@@ -133,7 +133,7 @@ export function fact(at = Date.now()) {
   const f = telling[hash(i) % telling.length](c)
   return { id: i, at: iso(at), client: c.id, user: c.user, address: c.address, listener: c.listener, ...f }
 }
-for (let i = 600; i > 0; i--) made.unshift(fact(Date.now() - i * 6000))
+for (let i = 600; i > 0; i--) made.push(fact(Date.now() - i * 6000))
 export const factsMade = made
 
 export function line(at = Date.now(), id) {

@@ -8,6 +8,7 @@ import { pages } from './pages'
 import { go, route, to } from './route'
 import { nextTheme, theme } from './theme'
 import { Badge, Button, cx, Empty, Loading, Note } from './ui/basics'
+import { ChangePassword } from './ui/account'
 import { Asked, Dialog, Toasts } from './ui/dialog'
 import { Icon, Logo } from './ui/icons'
 import { Login } from './ui/login'
@@ -48,6 +49,7 @@ function useKeys(help: () => void) {
 function Frame() {
   const [help, setHelp] = useState(false)
   const [menu, setMenu] = useState(false)
+  const [password, setPassword] = useState(false)
   useKeys(() => setHelp(true))
   useEffect(() => { live.start(); return live.end }, [me.value?.user])
   const { page } = route.value
@@ -73,7 +75,7 @@ function Frame() {
           <button class="nav-item" onClick={nextTheme} title={`Colours: ${theme.value}`}><Icon name={theme.value === 'auto' ? 'auto' : theme.value === 'dark' ? 'moon' : 'sun'} size={19} /><span>{theme.value === 'auto' ? 'System colours' : theme.value === 'dark' ? 'Dark' : 'Light'}</span></button>
           <button class="nav-item" onClick={() => setHelp(true)} title="Keyboard (?)"><Icon name="help" size={19} /><span>Keyboard</span></button>
           <div class="who">
-            <Icon name="user" size={19} />
+            <button class="plain-button who-button" disabled={me.value?.kind !== undefined && me.value.kind !== 'operator'} onClick={() => setPassword(true)} title="Change the password" aria-label="Change the password"><Icon name="user" size={19} /></button>
             <span class="who-name"><span>{me.value?.user || 'local'}</span><span class="faint">{me.value?.role}</span></span>
             {me.value?.user && <Button kind="ghost" small icon="arrow" aria-label="Log out" title="Log out" onClick={() => void logout()} />}
           </div>
@@ -86,9 +88,11 @@ function Frame() {
           <Pulse />
         </div>
         <Lost />
+        {me.value?.password_change_needed && <div class="lost warn" role="status"><Icon name="warn" size={16} /><span>Somebody else knows your password.</span><button class="link" onClick={() => setPassword(true)}>Change it</button></div>}
         <main id="main" tabIndex={-1} class="main"><Guard key={page}>{entry ? <Lazy key={page} load={entry.load} /> : <Empty icon="help" title="There is no such page"><a href={to('now')}>To the first page</a></Empty>}</Guard></main>
       </div>
       {searching.value && <Search />}
+      {password && <ChangePassword forced={me.value?.password_change_needed ?? false} close={() => setPassword(false)} />}
       {help && <Help close={() => setHelp(false)} />}
     </div>
   )

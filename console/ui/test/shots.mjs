@@ -5,7 +5,7 @@ import { mock } from '../dev/mock.mjs'
 import { browser, visit } from './browser.mjs'
 
 const places = {
-  now: '#/now', clients: '#/clients', client: '#/clients/gateway-000125', queue: '#/clients/gateway-000125/queue', timeline: '#/clients/gateway-000125/events', lookback: '#/clients/gateway-000125/trace', subscriptions: '#/clients/gateway-000125/subscriptions',
+  now: '#/now', clients: '#/clients', client: '#/clients/controller-000010', queue: '#/clients/controller-000078/queue', timeline: '#/clients/controller-000078/events', lookback: '#/clients/controller-000078/trace', subscriptions: '#/clients/controller-000078/subscriptions',
   topics: '#/topics?topic=shop/012/line/l01/dev03/temperature', top: '#/topics/top', unheard: '#/topics/unheard', unfed: '#/topics/unfed', found: '#/topics/search?filter=l01',
   retained: '#/retained', snapshots: '#/retained/snapshots', events: '#/events', trace: '#/trace', tracing: '#/trace/t1',
   load: '#/broker/load', listeners: '#/broker/listeners', store: '#/broker/store', config: '#/broker/config', books: '#/broker/books',

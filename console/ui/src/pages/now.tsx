@@ -48,8 +48,9 @@ function Verdict({ report, failed, missing, status }: { report: NowReport | unde
   const fine = report ? report.ok : (status?.ready ?? true) && status?.overload.shed !== 'publishes'
   const text = report?.text ?? (status ? (status.ready ? 'The broker is ready.' : `The broker is not ready: ${status.reason}`) : 'Looking …')
   const problems = report?.problems ?? (status?.warnings ?? []).map((w) => ({ severity: 'warning', text: w, link: undefined as string | undefined }))
+  const grave = !problems.length || problems.some((p) => p.severity === 'critical' || p.severity === 'error')
   return (
-    <section class={cx('verdict', !report && !status ? 'calm' : fine ? 'ok' : 'bad')} aria-label="How it is">
+    <section class={cx('verdict', !report && !status ? 'calm' : fine ? 'ok' : grave ? 'bad' : 'warn')} aria-label="How it is">
       <Icon name={fine ? 'ok' : 'warn'} size={26} />
       <div>
         <p class="verdict-text">{text}</p>

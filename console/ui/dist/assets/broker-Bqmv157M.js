@@ -1,1 +1,0 @@
-import{C as e,c as t}from"./index-Ce_PbA5a.js";function n(){return e(t,{title:`Not yet`})}export{n as default};
