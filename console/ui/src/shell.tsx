@@ -77,7 +77,7 @@ function Frame() {
           <div class="who">
             <button class="plain-button who-button" disabled={me.value?.kind !== undefined && me.value.kind !== 'operator'} onClick={() => setPassword(true)} title="Change the password" aria-label="Change the password"><Icon name="user" size={19} /></button>
             <span class="who-name"><span>{me.value?.user || 'local'}</span><span class="faint">{me.value?.role}</span></span>
-            {me.value?.user && <Button kind="ghost" small icon="arrow" aria-label="Log out" title="Log out" onClick={() => void logout()} />}
+            {me.value?.user && <Button kind="ghost" small icon="out" aria-label="Log out" title="Log out" onClick={() => void logout()} />}
           </div>
         </div>
       </nav>

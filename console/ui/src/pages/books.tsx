@@ -13,7 +13,7 @@ export function Books() {
       const max = reasons[0]?.[1] ?? 1
       return (
         <>
-          <Note tone={b.balanced ? 'ok' : 'bad'}>{b.balanced ? 'The books balance: every copy of every message is accounted for.' : `The books do not balance: ${full(b.imbalance)} copies are unaccounted for. This is an error of the broker; please report it.`} Checked <Ago at={b.checked} />{b.since && <>, counted for <Ago at={b.since} /></>}.</Note>
+          <Note tone={b.balanced ? 'ok' : 'bad'}>{b.balanced ? 'The books balance: every copy of every message is accounted for.' : `The books do not balance: ${full(b.imbalance)} copies are unaccounted for. This is an error of the broker; please report it.`} Checked <Ago at={b.checked} past />{b.since && <>, counted for <Ago at={b.since} /></>}.</Note>
           <div class="columns">
             <Card title="Where messages ended">
               <table class="table plain"><caption class="sr">Lines of the books</caption><tbody>{(b.lines ?? []).map((l) => <tr key={l.name}><th scope="row">{words(l.name)}{l.text && <div class="faint wrap" style={{ fontWeight: 400, whiteSpace: 'normal' }}>{l.text}</div>}</th><td class="right"><b title={full(l.count)}>{full(l.count)}</b></td></tr>)}</tbody></table>

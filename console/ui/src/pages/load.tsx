@@ -71,7 +71,7 @@ export function LoadCharts() {
       {!data && history.error ? <Failure error={history.error} what="the history of its load" retry={history.reload} /> : !data ? <Loading rows={8} /> : (
         <div class="charts">{charts.map((c) => {
           const lines: Series[] = c.lines.flatMap((l) => { const m = pick(l); const p = m ? by.get(m) : undefined; return p?.length ? [{ name: l[0], points: p }] : [] })
-          return lines.length ? <Card key={c.title} title={c.title}><Chart label={c.title} series={lines} format={c.format} from={from} to={until} choose={choose} /></Card> : null
+          return lines.length ? <Card key={c.title} title={c.title}><Chart label={c.title} series={lines} format={c.format} binary={c.format === bytes || c.format === perSecondBytes} from={from} to={until} choose={choose} /></Card> : null
         })}</div>
       )}
       {data && !by.size && <Empty icon="broker" title="Nothing is kept of that time" />}

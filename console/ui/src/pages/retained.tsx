@@ -59,7 +59,7 @@ function One({ topic, changed }: { topic: string; changed: () => void }) {
         <Read from={message} what="this message">{(m) => (
           <div class="form">
             <PayloadView payload={m.payload} />
-            <Facts rows={[['Published', <><Ago at={m.at} /> ago</>], ['By', m.publisher ? <a href={to('clients', [m.publisher])}>{m.publisher}</a> : 'not known'], ['QoS', m.qos], ['Size', bytes(m.size)], ['Expires', m.expires ? m.expires : 'never']]} />
+            <Facts rows={[['Published', <Ago at={m.at} past />], ['By', m.publisher ? <a href={to('clients', [m.publisher])}>{m.publisher}</a> : 'not known'], ['QoS', m.qos], ['Size', bytes(m.size)], ['Expires', m.expires ? m.expires : 'never']]} />
             <div class="form-foot"><a class="button" href={to('topics', [], { topic })}>Show in topics</a><Act kind="danger" icon="trash" onClick={() => void remove({ filter: topic, older: '', publisher: '' }, changed)}>Delete…</Act></div>
           </div>
         )}</Read>
@@ -100,7 +100,7 @@ function Snapshots() {
         <div class="table-scroll" tabIndex={0} role="region" aria-label="Snapshots"><table class="table plain">
           <caption class="sr">Snapshots taken before deletions</caption>
           <thead><tr><th scope="col">Taken</th><th scope="col">Filter</th><th scope="col">By</th><th scope="col" class="right">Messages</th><th scope="col" class="right">Size</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
-          <tbody>{items.map((s) => <tr key={s.id}><td><Ago at={s.at} /> ago</td><td class="mono wrap">{s.filter ?? ''}</td><td>{s.by ?? <Badge>unknown</Badge>}</td><td class="right">{num(s.messages ?? s.matched)}</td><td class="right">{bytes(s.bytes)}</td><td class="right">{can('operator') && <Button small icon="undo" onClick={() => restore(s)}>Restore…</Button>}</td></tr>)}</tbody>
+          <tbody>{items.map((s) => <tr key={s.id}><td><Ago at={s.at} past /></td><td class="mono wrap">{s.filter ?? ''}</td><td>{s.by ?? <Badge>unknown</Badge>}</td><td class="right">{num(s.messages ?? s.matched)}</td><td class="right">{bytes(s.bytes)}</td><td class="right">{can('operator') && <Button small icon="undo" onClick={() => restore(s)}>Restore…</Button>}</td></tr>)}</tbody>
         </table></div>
       ) : <Empty icon="undo" title="Nothing was deleted">Each deletion keeps a snapshot here, from which it can be undone.</Empty>
     }}</Read>

@@ -46,7 +46,10 @@ function TreeView({ picked, pick }: { picked: string | null; pick: (t: string) =
   useEffect(() => {
     // The tree opens where the page was linked to.
     if (!picked) return
-    const stop = tree.version.subscribe(() => { if (tree.rows().length && !tree.loading) queueMicrotask(() => { stop(); void tree.reveal(picked) }) })
+    const stop = tree.version.subscribe(() => { if (tree.rows().length && !tree.loading) queueMicrotask(() => { stop(); void tree.reveal(picked).then(() => {
+      const i = tree.rows().findIndex((r) => r.key === picked)
+      if (i >= 0) requestAnimationFrame(() => { if (box.current) box.current.scrollTop = Math.max(0, i * height - box.current.clientHeight / 3) })
+    }) }) })
     return () => stop()
   }, [tree])
   useLayoutEffect(() => {

@@ -23,8 +23,8 @@ function join(series: Series[]): (number | null)[][] {
   })]
 }
 
-export function Chart({ series, format, from, to, choose, label, sync = 'charts', max, height = 180 }: {
-  series: Series[]; format: (v: number) => string; from: number; to: number; choose: (from: number, to: number) => void; label: string; sync?: string; max?: number | undefined; height?: number
+export function Chart({ series, format, from, to, choose, label, sync = 'charts', max, height = 180, binary }: {
+  series: Series[]; format: (v: number) => string; from: number; to: number; choose: (from: number, to: number) => void; label: string; sync?: string; max?: number | undefined; height?: number; binary?: boolean | undefined
 }) {
   const box = useRef<HTMLDivElement>(null)
   const chart = useRef<uPlotType | undefined>(undefined)
@@ -42,11 +42,11 @@ export function Chart({ series, format, from, to, choose, label, sync = 'charts'
       const grid = getComputedStyle(document.documentElement).getPropertyValue('--line').trim()
       const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: '11px system-ui, sans-serif' }
       const u = new U({
-        width: box.current.clientWidth, height, legend: { show: false }, padding: [8, 6, 0, 0],
+        width: box.current.clientWidth, height, legend: { show: false }, padding: [8, 18, 0, 0],
         cursor: { sync: { key: sync }, drag: { x: true, y: false, setScale: false }, points: { size: 6 }, y: false },
         scales: { x: { time: true, range: () => [live.current.from, live.current.to] }, y: { range: (_u, _lo, hi) => [0, max ?? (hi > 0 ? hi * 1.08 : 1)] } },
         axes: [{ ...axis, space: 70, size: 26, values: [[86400, '{MM}-{DD}', null, null, null, null, null, null, 1], [3600, '{HH}:{mm}', '\n{MM}-{DD}', null, null, null, null, null, 1], [60, '{HH}:{mm}', null, null, null, null, null, null, 1], [1, '{HH}:{mm}:{ss}', null, null, null, null, null, null, 1]] as never },
-          { ...axis, size: 62, space: 34, values: (_u, v) => v.map((x) => (x === null ? '' : format(x))) }],
+          { ...axis, size: 62, space: 34, ...(binary ? { incrs: Array.from({ length: 50 }, (_, i) => 2 ** i) } : {}), values: (_u, v) => v.map((x) => (x === null ? '' : format(x))) }],
         series: [{}, ...live.current.series.map((s, i) => ({ label: s.name, stroke: color(s.color ?? i), width: 1.5, points: { show: false }, ...(s.area !== false && live.current.series.length === 1 ? { fill: color(s.color ?? i) + '1f' } : {}) }))],
         hooks: {
           setCursor: [(u) => setAt(u.cursor.idx ?? null)],

@@ -34,6 +34,7 @@ const paths = {
   filter: 'M4 5h16l-6 8v6l-4-2v-4z',
   plus: 'M12 5v14M5 12h14',
   bolt: 'M13 2 5 14h6l-1 8 8-12h-6z',
+  out: 'M14 4h5v16h-5M4 12h11m0 0-4-4m4 4-4 4',
   undo: 'M8 5 4 9l4 4M4 9h10a6 6 0 0 1 0 12h-3',
 }
 
