@@ -5,6 +5,8 @@ import type { Page } from './types'
 
 export const pageSize = 200
 const keep = 8
+/** Pages in a long step; the API gives 1,000 rows at most. */
+const stride = 5
 
 export class Pager<T> {
   /** Grows with every change; what renders rows reads it. */
@@ -63,12 +65,11 @@ export class Pager<T> {
     try {
       let p: number | undefined
       while (!this.abort.signal.aborted && (p = this.missing()) !== undefined) {
-        // Cursors only lead on: what lies far ahead is reached page by page.
+        // Cursors only lead on: what lies far ahead is reached by long steps.
         let at = p
         while (at > 0 && this.cursors[at] === undefined) at--
         this.seeking = at < p - 1
-        if (!(await this.read(at))) break
-        if (at < p && this.cursors[at + 1] === undefined) break
+        if (!(await this.read(at, p - at >= stride ? stride : 1))) break
       }
     } finally {
       this.busy = false
@@ -77,17 +78,19 @@ export class Pager<T> {
     }
   }
 
-  private async read(p: number): Promise<boolean> {
+  private async read(p: number, pages = 1): Promise<boolean> {
     try {
-      const page = await get<Page<T>>(path(this.base, { ...this.query, limit: pageSize, cursor: this.cursors[p] }), { signal: this.abort.signal })
+      const page = await get<Page<T>>(path(this.base, { ...this.query, limit: pageSize * pages, cursor: this.cursors[p] }), { signal: this.abort.signal })
       const rows = page.items ?? []
       this.error = undefined
       this.total = page.total ?? this.total
       this.matched = page.matched ?? this.matched ?? page.total
-      this.pages.set(p, { rows, used: ++this.clock })
-      if (page.next) this.cursors[p + 1] = page.next
+      for (let i = 0; i < pages; i++) {
+        if (pages === 1 || (p + i >= this.want[0] && p + i <= this.want[1])) this.pages.set(p + i, { rows: rows.slice(i * pageSize, (i + 1) * pageSize), used: ++this.clock })
+      }
+      if (page.next) this.cursors[p + pages] = page.next
       else { this.cursors.length = p + 1; this.ended = true; this.known = p * pageSize + rows.length }
-      if (page.next) { this.ended = false; this.known = Math.max(this.known, (p + 1) * pageSize + (this.matched === undefined ? 1 : 0)) }
+      if (page.next) { this.ended = false; this.known = Math.max(this.known, (p + pages) * pageSize + (this.matched === undefined ? 1 : 0)) }
       this.forget()
       this.version.value++
       return true
@@ -114,6 +117,7 @@ export class Pager<T> {
         if (this.cursors[p] === undefined || !(await this.read(p))) break
       }
     } finally { this.busy = false; this.version.value++ }
+    void this.fill()
   }
 
   close() { this.abort.abort() }

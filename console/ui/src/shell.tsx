@@ -82,11 +82,11 @@ function Frame() {
         </div>
       </nav>
       <div class="body">
-        <div class="topbar">
+        <header class="topbar">
           <button class="searchbar" onClick={openSearch}><Icon name="search" size={16} /><span>Search clients, topics, pages</span><kbd>/</kbd></button>
           <span class="grow" />
           <Pulse />
-        </div>
+        </header>
         <Lost />
         {me.value?.password_change_needed && <div class="lost warn" role="status"><Icon name="warn" size={16} /><span>Somebody else knows your password.</span><button class="link" onClick={() => setPassword(true)}>Change it</button></div>}
         <main id="main" tabIndex={-1} class="main"><Guard key={page}>{entry ? <Lazy key={page} load={entry.load} /> : <Empty icon="help" title="There is no such page"><a href={to('now')}>To the first page</a></Empty>}</Guard></main>

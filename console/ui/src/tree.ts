@@ -110,6 +110,7 @@ export class Tree {
         out.push({ kind: 'topic', key: child, depth, topic, open })
         if (open) walk(child, depth + 1)
       }
+      if (key === root && this.error && n === 0) return
       if (b.next !== undefined || b.loading) out.push({ kind: 'more', key: key + '\u0001', depth, parent: key, left: b.matched === undefined ? undefined : b.matched - n, full: n >= most, ...(b.error ? { error: b.error } : {}) })
     }
     walk(root, 0)

@@ -149,7 +149,7 @@ export function Audit() {
     { id: 'what', title: 'What', width: '22%', render: (e) => <span class="strong">{e.operation ?? e.action ?? e.what}</span> },
     { id: 'object', title: 'Of what', from: 560, render: (e) => <span class="mono" title={e.target ?? e.object}>{e.target ?? e.object}</span> },
     { id: 'from', title: 'From', width: '140px', from: 760, render: (e) => <span class="mono">{e.from ?? e.address}</span> },
-    { id: 'status', title: '', width: '96px', right: true, render: (e) => { const ok = e.outcome ? e.outcome === 'done' : (e.status ?? 200) < 400; return <Badge tone={ok ? 'ok' : 'bad'}>{e.outcome ?? e.status}</Badge> } },
+    { id: 'status', title: 'Outcome', width: '96px', right: true, render: (e) => { const ok = e.outcome ? e.outcome === 'done' : (e.status ?? 200) < 400; return <Badge tone={ok ? 'ok' : 'bad'}>{e.outcome ?? e.status}</Badge> } },
   ]
   return (
     <div class={cx('audit')}>

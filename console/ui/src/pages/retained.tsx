@@ -28,8 +28,8 @@ function Messages() {
   const pager = usePager<Message>('/retained', { filter, older_than: older ? older + 's' : '', publisher, sort }, 10_000)
   const columns: Column<Message>[] = [
     { id: 'topic', title: 'Topic', sort: 'topic', width: '38%', render: (m) => <span class="clip" title={m.topic}>{m.topic}</span> },
-    { id: 'payload', title: 'Payload', render: (m) => <PayloadView payload={m.payload} compact /> },
-    { id: 'size', title: 'Size', sort: 'size', right: true, width: '84px', render: (m) => bytes(m.size) },
+    { id: 'payload', title: 'Payload', from: 560, render: (m) => <PayloadView payload={m.payload} compact /> },
+    { id: 'size', title: 'Size', sort: 'size', right: true, width: '84px', from: 420, render: (m) => bytes(m.size) },
     { id: 'at', title: 'Age', sort: 'at', width: '100px', render: (m) => <Ago at={m.at} /> },
     { id: 'publisher', title: 'Publisher', sort: 'publisher', width: '16%', from: 820, render: (m) => m.publisher ? <a class="clip" href={to('clients', [m.publisher])}>{m.publisher}</a> : '–' },
     { id: 'expires', title: 'Expires', width: '100px', from: 980, render: (m) => m.expires ? <>in {span(Math.max(0, (Date.parse(m.expires) - Date.now()) / 1000))}</> : <span class="faint">never</span> },

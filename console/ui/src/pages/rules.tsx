@@ -97,7 +97,7 @@ export function Explain() {
     <div class="columns">
       <Card title="May it?">
         <form class="form" onSubmit={submit}>
-          <div class="form-row"><Field label="Client id">{input('client')}</Field><Field label="User" hint="Empty for a client that the broker knows">{input('user')}</Field></div>
+          <div class="form-row"><Field label="Client id">{input('client')}</Field><Field label="User">{input('user', { placeholder: 'as the broker knows it' })}</Field></div>
           <div class="form-row"><Field label="Groups">{input('groups')}</Field><Field label="Address">{input('address')}</Field></div>
           <div class="form-row"><Field label="Action"><select value={f.action} onChange={(e) => set({ ...f, action: e.currentTarget.value })}>{actions.map((a) => <option key={a} value={a}>{a === 'retain' ? 'publish retained' : a}</option>)}</select></Field><Field label="Topic">{input('topic', { required: true, placeholder: 'shop/012/state' })}</Field></div>
           <div class="form-foot"><Button type="submit" kind="primary">Explain</Button></div>

@@ -33,7 +33,7 @@ export function TopicView({ topic, close }: { topic: string; close: () => void }
           <div class="form">
             {shown ? <>
               <div class="toolbar">
-                <span class="grow"><Ago at={shown.at} past /> {shown.publisher && <>by <a href={to('clients', [shown.publisher])}>{shown.publisher}</a></>} {d.last && index === 0 && <Badge>QoS {d.last.qos ?? 0}</Badge>} {d.last?.retain && index === 0 && <Badge tone="accent">retained</Badge>}</span>
+                <p class="grow"><Ago at={shown.at} past /> {shown.publisher && <>by <a href={to('clients', [shown.publisher])}>{shown.publisher}</a></>} {d.last && index === 0 && <Badge>QoS {d.last.qos ?? 0}</Badge>} {d.last?.retain && index === 0 && <Badge tone="accent">retained</Badge>}</p>
                 {before && <label class="check"><input type="checkbox" checked={against} onChange={(e) => setAgainst(e.currentTarget.checked)} /> what changed</label>}
               </div>
               {against && before ? <Diff from={before.payload} to={shown.payload} /> : <PayloadView payload={shown.payload} />}

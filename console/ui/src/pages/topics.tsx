@@ -144,7 +144,7 @@ function TreeRow({ row, top, tree, picked, cursor, pick }: { row: Row; top: numb
 const columns: Column<Topic>[] = [
   { id: 'topic', title: 'Topic', sort: 'topic', render: (t) => <span class="clip" title={t.topic}>{t.topic}{t.retained ? <> <Badge>R</Badge></> : null}</span> },
   { id: 'rate', title: 'Rate/s', sort: 'rate', right: true, width: '80px', render: (t) => rate(t.rate) },
-  { id: 'messages', title: 'Messages', sort: 'messages', right: true, width: '100px', render: (t) => num(t.messages) },
+  { id: 'messages', title: 'Messages', sort: 'messages', right: true, width: '116px', from: 440, render: (t) => num(t.messages) },
   { id: 'bytes', title: 'Bytes', sort: 'bytes', right: true, width: '90px', from: 620, render: (t) => bytes(t.bytes) },
   { id: 'copies', title: 'Copies', sort: 'copies', right: true, width: '94px', from: 760, hint: 'Made of them for subscribers', render: (t) => num(t.copies) },
   { id: 'dropped', title: 'Dropped', sort: 'dropped', right: true, width: '90px', from: 860, render: (t) => t.dropped ? <span class="bad-text">{num(t.dropped)}</span> : <span class="faint">0</span> },
@@ -180,7 +180,7 @@ function Top({ pick, picked }: Picking) {
       </div>
       <Read from={top} what="the heaviest topics">{(p) => {
         const items = p.items ?? [], max = Math.max(1, ...items.map(value))
-        return items.length ? <ul class="bars">{items.map((t) => <li key={t.topic}><a href={to('topics', ['top'], { topic: t.topic, by })} aria-current={picked === t.topic ? 'true' : undefined} onClick={(e) => { e.preventDefault(); pick(t.topic) }}><span class="wrap">{t.topic}</span><b>{by === 'bytes' ? bytes(value(t)) : num(value(t))}</b><i style={{ width: `${Math.max(0.5, (value(t) / max) * 100)}%` }} /></a></li>)}</ul> : <Empty title="Nothing was counted yet" />
+        return items.length ? <ul class="card bars even">{items.map((t) => <li key={t.topic}><a href={to('topics', ['top'], { topic: t.topic, by })} aria-current={picked === t.topic ? 'true' : undefined} onClick={(e) => { e.preventDefault(); pick(t.topic) }}><span class="wrap">{t.topic}</span><b>{by === 'bytes' ? bytes(value(t)) : num(value(t))}</b><i style={{ width: `${Math.max(0.5, (value(t) / max) * 100)}%` }} /></a></li>)}</ul> : <Empty title="Nothing was counted yet" />
       }}</Read>
     </div>
   )

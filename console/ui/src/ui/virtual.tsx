@@ -12,6 +12,8 @@ export interface Column<T> {
   id: string; title: string; width?: string; right?: boolean; sort?: string; render: (row: T) => ComponentChildren
   /** Left out when the table is narrower than so many pixels. */
   from?: number; hint?: string
+  /** Its title is for screen readers alone. */
+  bare?: boolean
 }
 
 /** A window of a list. It is read anew when the query changes, and what is in sight every so often. */
@@ -78,7 +80,7 @@ export function VirtualTable<T>({ pager, columns, label, rowKey, what, rowHeight
       <div class="vtable-box" ref={box} tabIndex={0} role="region" aria-label={label}>
         <table class="table" aria-rowcount={length + 1} style={{ '--row': `${rowHeight}px` } as never}>
           <caption class="sr">{label}</caption>
-          <colgroup>{shown.map((c) => <col key={c.id} style={c.width ? { width: c.width } : {}} />)}</colgroup>
+          <colgroup>{shown.map((c) => <col key={c.id} style={c.width && !(view.width < 700 && c.width.endsWith('%')) ? { width: c.width } : {}} />)}</colgroup>
           <thead><tr aria-rowindex={1}>{shown.map((c) => {
             const active = c.sort !== undefined && c.sort === by
             const dir = active ? (sort!.startsWith('-') ? 'descending' : 'ascending') : undefined
@@ -86,7 +88,7 @@ export function VirtualTable<T>({ pager, columns, label, rowKey, what, rowHeight
               <th key={c.id} scope="col" class={c.right ? 'right' : undefined} aria-sort={dir} title={c.hint}>
                 {c.sort && onSort
                   ? <button class={cx('sort', active && 'active')} onClick={() => onSort(active ? (sort!.startsWith('-') ? c.sort! : '-' + c.sort) : (c.right ? '-' : '') + c.sort)}>{c.title}{active && <Icon name={dir === 'descending' ? 'down' : 'up'} size={12} />}</button>
-                  : c.title}
+                  : c.bare ? <span class="sr">{c.title}</span> : c.title}
               </th>
             )
           })}</tr></thead>
