@@ -53,7 +53,7 @@ describe('clients', () => {
       assert.ok(await page.locator('.vtable tbody tr').count() < 120, 'only rows in sight exist')
       await page.locator('.vtable-box').evaluate((e) => { e.scrollTop = e.scrollHeight })
       await page.getByRole('link', { name: 'émoji 🌳 client' }).waitFor({ timeout: 20_000 })
-      await page.getByRole('button', { name: 'Queue' }).click()
+      await page.getByRole('button', { name: 'Queue', exact: true }).click()
       await page.waitForURL(/sort=-queued/)
       await page.getByLabel('Filter clients').fill('controller connected:false')
       await page.getByText(/of 20,000 clients/).waitFor()
