@@ -23,7 +23,7 @@ const settings = [
   ['sys.interval', '5s', '10s', 'SAPWOOD_SYS_INTERVAL', 'Time between two publications of the $SYS topics.', { restart: true, pending: '10s', type: 'duration' }],
 ].map(([key, value, def, from, doc, extra]) => ({ key, value, default: def, from, doc, env: 'SAPWOOD_' + key.toUpperCase().replace(/\W+/g, '_'), since: iso(now - 3e8), by: 'start', ...extra }))
 
-let traces = [{ id: 't1', client: 'sensor-000017', started: iso(now - 6e4), until: iso(now + 5e5), payload_bytes: 256, by: 'anna', lines: 240 }]
+let traces = [{ id: 't1', client: 'sensor-000017', began: iso(now - 6e4), ends: iso(now + 5e5), running: true, payload_bytes: 256, by: 'anna', packets: 240 }]
 const wave = (t, salt, base) => base * (1 + 0.2 * Math.sin(t / 900 + salt) + 0.05 * Math.sin(t / 37 + salt * 3))
 
 export function more({ m, path, q, body, answer, fail, res, line, page, payload, someTopics, log }) {
@@ -32,7 +32,7 @@ export function more({ m, path, q, body, answer, fail, res, line, page, payload,
   if (path === '/history/metrics') return answer(200, { items: [] })
   if (path === '/history') {
     const from = Number(q.get('from')), until = Number(q.get('to')), step = Number(q.get('step') ?? 15) || 15
-    const bases = { clients: 93000, in_messages: 12400, out_messages: 30100, in_bytes: 1.5e6, out_bytes: 3.4e6, drops: 2, cpu: 0.62, memory_rss: 6e8, memory_heap: 4e8, loop_lag_p99: 0.0018, commit_p99: 0.004, fds: 93120, disk: 3.1e9, queued_messages: 18000, connects: 4, gc_pause_p99: 0.0004, gc_cpu: 0.012 }
+    const bases = { clients_connected: 93000, messages_received_total: 12400, messages_sent_total: 30100, received_bytes_total: 1.5e6, sent_bytes_total: 3.4e6, messages_dropped_total: 2, cpu_cores: 0.62, memory_resident_bytes: 6e8, memory_heap_bytes: 4e8, loop_lag_p99_seconds: 0.0018, loop_lag_p50_seconds: 0.0002, store_commit_p99_seconds: 0.004, store_commit_p50_seconds: 0.001, descriptors_open: 93120, queued_messages: 18000, connects_total: 4, connects_refused_total: 0.5, gc_pause_p99_seconds: 0.0004 }
     return answer(200, { step_seconds: step, series: (q.get('metric') ?? '').split(',').filter((x) => x in bases).map((metric, k) => ({ metric, labels: {}, points: Array.from({ length: Math.min(2000, Math.floor((until - from) / step)) }, (_, i) => [from + i * step, wave(from + i * step, k, bases[metric])]) })) })
   }
   if (path === '/status') return answer(200, { version: '0.4.0-dev', started: iso(now - 3e8), uptime_seconds: 345678, ready: true, durability: 'fsync', promise: 'What is acknowledged is on the disk.', counts: {}, overload: { shed: 'normal' }, warnings: [], store: { bytes: 3.1e9, live_bytes: 2.2e9, free_bytes: 41e9, health: 'ok', dir: '/var/lib/sapwood', damaged: 0 } })
@@ -52,7 +52,7 @@ export function more({ m, path, q, body, answer, fail, res, line, page, payload,
   if (path === '/retained/snapshots') return answer(200, { items: snapshots })
   if (path === '/subscriptions') return answer(200, { items: [{ client: 'gateway-000001', filter: 'shop/#', qos: 1 }] })
   if (is('GET', '/traces')) return answer(200, { items: traces })
-  if (is('POST', '/traces')) { const t = { id: 't' + (traces.length + 1), ...body, started: iso(Date.now()), until: iso(Date.now() + (body.seconds ?? 600) * 1000), by: 'admin' }; traces = [t, ...traces]; return answer(201, t) }
+  if (is('POST', '/traces')) { const t = { id: 't' + (traces.length + 1), ...body, began: iso(Date.now()), running: true, packets: 0, ends: iso(Date.now() + (body.seconds ?? 600) * 1000), by: 'admin' }; traces = [t, ...traces]; return answer(201, t) }
   if (m === 'DELETE' && path.startsWith('/traces/')) { traces = traces.filter((t) => '/traces/' + t.id !== path); return answer(204) }
   if (is('GET', '/users')) { const p = q.get('prefix') ?? '', after = q.get('after') ?? '', limit = Number(q.get('limit') ?? 100); const l = users.filter((u) => u.name.startsWith(p) && u.name > after && (!q.get('group') || u.groups.includes(q.get('group')))).sort((a, b) => (a.name < b.name ? -1 : 1)); return answer(200, { users: l.slice(0, limit), ...(l.length > limit ? { next: l[limit - 1].name } : {}) }) }
   if (is('POST', '/users')) { const u = { ...body, kind: body.kind ?? 'device', has_password: true, revision: 1 }; users.push(u); return answer(201, { ...u, ...(body.generate ? { secret: 'kT7w-mQ2p-Zx81-dUe4' } : {}) }) }

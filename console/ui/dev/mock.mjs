@@ -82,7 +82,7 @@ export function mock(options = {}) {
       return answer(res, 200, page(factsMade.filter(test).reverse(), q))
     }
     if (path === '/events/stream') return sse(res, (w) => { const f = fact(); factsMade.push(f); w('fact', f) })
-    if (/^\/traces\/[^/]+\/stream$/.test(path)) return sse(res, (w) => { for (let i = 0; i < 3; i++) w('line', line()) })
+    if (/^\/traces\/[^/]+\/stream$/.test(path)) return sse(res, (w) => { for (let i = 0; i < 3; i++) w('packet', line()) })
     return more({ m, path, q, body, answer: (s, b) => answer(res, s, b), fail: (s, d) => fail(res, s, d), res, line, page, payload, someTopics, tick, log })
   }
 

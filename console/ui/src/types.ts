@@ -63,8 +63,8 @@ export interface Fact {
 export interface Why { verdict: string; text: string; since?: string; evidence?: Fact[] | null; suggestions?: string[] | null }
 
 export interface Trace {
-  id: string; client?: string; topic?: string; address?: string; since?: string; started?: string; until?: string; payload_bytes?: number; by?: string
-  lines?: number; seconds?: number
+  id: string; client?: string; topic?: string; address?: string; began?: string; ends?: string; running?: boolean; payload_bytes?: number; by?: string
+  packets?: number; kept?: number; missed?: number
 }
 
 export interface TraceLine {

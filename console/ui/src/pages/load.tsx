@@ -8,25 +8,25 @@ import type { History, Page } from '../types'
 import { Button, Card, Empty, Failure, Figure, Loading } from '../ui/basics'
 import { Chart, type Series } from '../ui/chart'
 
-interface ChartSpec { title: string; format: (v: number) => string; lines: [name: string, ...metrics: string[]][]; max?: () => number | undefined }
+interface ChartSpec { title: string; format: (v: number) => string; lines: [name: string, metric: string][]; max?: () => number | undefined }
 
 const perSecond = (v: number) => rate(v)
 const perSecondBytes = (v: number) => bytes(v)
 
-/** Each line names the metrics that it may be called by; the first that the server has is drawn. */
+/** Each line names its metric; those of a counter are per second, and what has labels is summed up. */
 const charts: ChartSpec[] = [
-  { title: 'Messages per second', format: perSecond, lines: [['in', 'in_messages', 'messages_in'], ['out', 'out_messages', 'messages_out']] },
-  { title: 'Clients connected', format: num, lines: [['connected', 'clients', 'connected', 'clients_connected']] },
-  { title: 'Bytes per second', format: perSecondBytes, lines: [['in', 'in_bytes', 'bytes_in'], ['out', 'out_bytes', 'bytes_out']] },
-  { title: 'Dropped per second', format: perSecond, lines: [['dropped', 'drops', 'dropped']] },
-  { title: 'Processor, cores', format: (v) => rate(v), lines: [['used', 'cpu']] },
-  { title: 'Memory', format: bytes, lines: [['resident', 'memory_rss', 'rss'], ['heap', 'memory_heap', 'heap']] },
-  { title: 'Event loops, time of a turn', format: span, lines: [['99 of 100', 'loop_lag_p99', 'loop_lag', 'loop_lag_p99_seconds'], ['half', 'loop_lag_p50', 'loop_lag_p50_seconds']] },
-  { title: 'Store, time of a commit', format: span, lines: [['99 of 100', 'commit_p99', 'store_commit_p99', 'store_commit_p99_seconds']] },
-  { title: 'Waiting in queues', format: num, lines: [['messages', 'queued_messages', 'queued']] },
-  { title: 'Connects per second', format: perSecond, lines: [['connects', 'connects']] },
-  { title: 'Garbage collection, longest stop', format: span, lines: [['99 of 100', 'gc_pause_p99', 'gc_pause', 'gc_pause_p99_seconds']] },
-  { title: 'Open files and sockets', format: num, lines: [['open', 'fds', 'fds_open']] },
+  { title: 'Messages per second', format: perSecond, lines: [['in', 'messages_received_total'], ['out', 'messages_sent_total']] },
+  { title: 'Clients connected', format: num, lines: [['connected', 'clients_connected']] },
+  { title: 'Bytes per second', format: perSecondBytes, lines: [['in', 'received_bytes_total'], ['out', 'sent_bytes_total']] },
+  { title: 'Dropped per second', format: perSecond, lines: [['dropped', 'messages_dropped_total']] },
+  { title: 'Processor, cores', format: (v) => rate(v), lines: [['used', 'cpu_cores']] },
+  { title: 'Memory', format: bytes, lines: [['resident', 'memory_resident_bytes'], ['heap', 'memory_heap_bytes']] },
+  { title: 'Event loops, time of a turn', format: span, lines: [['99 of 100', 'loop_lag_p99_seconds'], ['half', 'loop_lag_p50_seconds']] },
+  { title: 'Store, time of a commit', format: span, lines: [['99 of 100', 'store_commit_p99_seconds'], ['half', 'store_commit_p50_seconds']] },
+  { title: 'Waiting in queues', format: num, lines: [['messages', 'queued_messages']] },
+  { title: 'Connects per second', format: perSecond, lines: [['connects', 'connects_total'], ['refused', 'connects_refused_total']] },
+  { title: 'Garbage collection, longest stop', format: span, lines: [['99 of 100', 'gc_pause_p99_seconds']] },
+  { title: 'Open files and sockets', format: num, lines: [['open', 'descriptors_open']] },
 ]
 
 const ranges: [string, number][] = [['15 min', 900], ['1 h', 3600], ['6 h', 21600], ['1 day', 86400], ['7 days', 604800], ['30 days', 2592000]]
@@ -36,6 +36,17 @@ function names(list: Page<string | { metric?: string; name?: string }> | (string
   const items = Array.isArray(list) ? list : list?.items
   if (!items?.length) return undefined
   return new Set(items.map((m) => (typeof m === 'string' ? m : (m.metric ?? m.name ?? ''))))
+}
+
+/** The points of each metric, over all its labels. */
+export function summed(h: History | undefined): Map<string, [number, number | null][]> {
+  const out = new Map<string, Map<number, number | null>>()
+  for (const s of h?.series ?? []) {
+    const all = out.get(s.metric) ?? new Map<number, number | null>()
+    for (const [t, v] of s.points ?? []) all.set(t, v === null ? (all.get(t) ?? null) : (all.get(t) ?? 0) + v)
+    out.set(s.metric, all)
+  }
+  return new Map([...out].map(([m, points]) => [m, [...points].sort((a, b) => a[0] - b[0])]))
 }
 
 export function LoadCharts() {
@@ -52,13 +63,13 @@ export function LoadCharts() {
   }, [length, !!fixed])
   const [from, until] = fixed ?? [now - length, now]
   const known = names(useLoad<Page<string>>('/history/metrics').data)
-  const pick = (l: string[]) => l.slice(1).find((m) => known?.has(m)) ?? (known ? undefined : l[1])
+  const pick = (l: [string, string]) => (!known || known.has(l[1]) ? l[1] : undefined)
   const wanted = [...new Set(charts.flatMap((c) => c.lines.map(pick)).filter(Boolean))].join(',')
   const history = useLoad<History>(path('/history', { metric: wanted, from, to: until, step: Math.max(1, Math.ceil((until - from) / 300)) }))
   const [last, setLast] = useState<History | undefined>(undefined)
   useEffect(() => { if (history.data) setLast(history.data) }, [history.data])
   const data = history.data ?? last
-  const by = useMemo(() => new Map((data?.series ?? []).map((s) => [s.metric, s.points ?? []])), [data])
+  const by = useMemo(() => summed(data), [data])
   const choose = (a: number, b: number) => requery({ from: String(a), to: String(Math.max(b, a + 10)), span: undefined })
   return (
     <>

@@ -76,7 +76,7 @@ function useHour(metric: string): number[] {
 
 function Figures({ s, n }: { s: Stats | undefined; n: NowReport | undefined }) {
   const ring = live.ring.value
-  const hourIn = useHour('in_messages'), hourOut = useHour('out_messages'), hourClients = useHour('clients')
+  const hourIn = useHour('messages_received_total'), hourOut = useHour('messages_sent_total'), hourClients = useHour('clients_connected')
   const tail = (hour: number[], pick: (p: live.Point) => number) => (hour.length > 1 ? [...hour, ...(ring.length ? [pick(ring.at(-1)!)] : [])] : ring.map(pick))
   const clients = s?.clients ?? n?.clients
   const normal = n?.clients?.normal
@@ -139,7 +139,7 @@ function rooms(headroom: Headroom | undefined, load: Load | undefined): RoomRow[
 function Room({ headroom, load }: { headroom: Headroom | undefined; load: Load | undefined }) {
   const rows = rooms(headroom, load)
   const more = typeof headroom?.['clients'] === 'number' && headroom['clients'] > 1 ? headroom['clients'] : undefined
-  const told = typeof headroom?.['text'] === 'string' ? headroom['text'] : undefined
+  const told = typeof headroom?.['text'] === 'string' && headroom['text'] !== '' ? headroom['text'] : undefined
   return (
     <Card title="Headroom" extra={<a href={to('broker', ['load'])}>Load</a>}>
       {rows.length ? <ul class="rooms">{rows.map((r) => <li key={r.name}><a href={r.href}><span>{r.name}</span><span class="faint">{r.text}</span><Meter share={r.share} label={r.name} /></a></li>)}</ul> : <Loading rows={3} />}

@@ -46,7 +46,7 @@ function Start() {
           <div class="form-row">
             <Field label="Of"><select value={what} onChange={(e) => setWhat(e.currentTarget.value)}><option value="client">a client</option><option value="topic">a topic filter</option><option value="address">an address</option></select></Field>
             <Field label={what === 'client' ? 'Client id' : what === 'topic' ? 'Topic filter' : 'Address or network'}><input required value={value} onInput={(e) => setValue(e.currentTarget.value)} spellcheck={false} placeholder={what === 'topic' ? 'shop/012/#' : what === 'address' ? '10.1.0.0/16' : ''} /></Field>
-            <Field label="For"><select value={String(seconds)} onChange={(e) => setSeconds(Number(e.currentTarget.value))}>{[60, 600, 3600, 86400].map((s) => <option key={s} value={String(s)}>{span(s)}</option>)}</select></Field>
+            <Field label="For"><select value={String(seconds)} onChange={(e) => setSeconds(Number(e.currentTarget.value))}>{[60, 600, 3600].map((s) => <option key={s} value={String(s)}>{span(s)}</option>)}</select></Field>
             <Field label="Payload"><select value={String(bytes)} onChange={(e) => setBytes(Number(e.currentTarget.value))}>{[[0, 'none'], [256, 'first 256 bytes'], [4096, 'first 4 KiB']].map(([b, t]) => <option key={b} value={String(b)}>{t}</option>)}</select></Field>
             <Button type="submit" kind="primary" icon="play" busy={busy}>Start</Button>
           </div>
@@ -59,7 +59,7 @@ function Start() {
           <div class="table-scroll" tabIndex={0} role="region" aria-label="Traces"><table class="table plain">
             <caption class="sr">Traces</caption>
             <thead><tr><th scope="col">Of</th><th scope="col">Since</th><th scope="col">Until</th><th scope="col">By</th><th scope="col" class="right">Packets</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
-            <tbody>{items.map((t) => { const [kind, v] = subject(t); return <tr key={t.id}><td class="wrap"><Badge>{kind}</Badge> <a href={to('trace', [t.id])}>{v}</a></td><td><Ago at={t.started ?? t.since} /></td><td>{t.until ? `in ${span(Math.max(0, (Date.parse(t.until) - Date.now()) / 1000))}` : '–'}</td><td>{t.by ?? '–'}</td><td class="right">{num(t.lines)}</td><td class="right"><Act small onClick={() => end(t)}>End…</Act></td></tr> })}</tbody>
+            <tbody>{items.map((t) => { const [kind, v] = subject(t); return <tr key={t.id}><td class="wrap"><Badge>{kind}</Badge> <a href={to('trace', [t.id])}>{v}</a></td><td><Ago at={t.began} /></td><td>{t.running === false ? <Badge>ended</Badge> : t.ends ? `in ${span(Math.max(0, (Date.parse(t.ends) - Date.now()) / 1000))}` : '–'}</td><td>{t.by ?? '–'}</td><td class="right">{num(t.packets)}</td><td class="right"><Act small onClick={() => end(t)}>End…</Act></td></tr> })}</tbody>
           </table></div>
         ) : <Empty icon="trace" title="No trace runs" />}</Read>
       </Card>
