@@ -1,11 +1,13 @@
-// Package console is the HTTP side of Sapwood: health checks here, the API in package api. What it answers itself
-// shows nothing about clients, topics or the process: these two paths need no authentication.
+// Package console is the HTTP side of Sapwood: health checks here, the API in package api, the pages in package ui. What
+// it answers itself shows nothing about clients, topics or the process: these paths need no authentication.
 package console
 
 import (
 	"encoding/json"
 	"io"
 	"net/http"
+
+	"github.com/sapwood-mqtt/sapwood/console/ui"
 )
 
 // problem is an RFC 9457 problem detail.
@@ -18,7 +20,7 @@ type problem struct {
 
 // Handler answers /healthz with 200 while the process lives, and /readyz with 200 while ready
 // returns nil, else with 503 and the error's text. What is under /api/ it passes on to the handler that api returns,
-// with 503 while that is nil. Everything else is a problem that says what there is. ready and api are called
+// with 503 while that is nil. The console's pages are at /. Everything else is a problem that says what there is. ready and api are called
 // from many goroutines at once.
 func Handler(ready func() error, api func() http.Handler) http.Handler {
 	mux := http.NewServeMux()
@@ -43,9 +45,9 @@ func Handler(ready func() error, api func() http.Handler) http.Handler {
 		}
 		fail(w, http.StatusServiceUnavailable, "the API is there from the end of the start until the stop")
 	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, "there are /healthz, /readyz and /api/v1 here")
-	})
+	mux.Handle("/", ui.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fail(w, http.StatusNotFound, "there are the console at /, /healthz, /readyz and /api/v1 here")
+	})))
 	return secured(mux)
 }
 

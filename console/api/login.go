@@ -169,19 +169,11 @@ func notIn(err error) error {
 	return failure(err)
 }
 
-// page is a part of a list.
-type page[T any] struct {
-	Items   []T    `json:"items"`
-	Total   int    `json:"total"`
-	Matched int    `json:"matched"`
-	Next    string `json:"next,omitempty"`
-}
-
-func pageOf[T any](all []T) *answer[page[T]] {
+func pageOf[T any](all []T) *answer[List[T]] {
 	if all == nil {
 		all = []T{}
 	}
-	return &answer[page[T]]{page[T]{Items: all, Total: len(all), Matched: len(all)}}
+	return &answer[List[T]]{List[T]{Items: all, Total: len(all), Matched: len(all)}}
 }
 
 // conditionOf is the condition of a request that changes what is there.

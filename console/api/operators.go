@@ -37,7 +37,7 @@ func (o *accessOf) shown(op access.Operator) Operator { return Operator{op, o.Se
 
 func (o *accessOf) registerOperators(h huma.API) {
 	huma.Register(h, operation("operators", http.MethodGet, "/operators", "access", "Who may use the API and the console"),
-		func(context.Context, *struct{}) (*answer[page[Operator]], error) {
+		func(context.Context, *struct{}) (*answer[List[Operator]], error) {
 			var all []Operator
 			for _, op := range o.Operators() {
 				all = append(all, o.shown(op))
@@ -130,7 +130,7 @@ func (f *KeyFields) change() (access.KeyChange, error) {
 
 func (o *accessOf) registerKeys(h huma.API) {
 	huma.Register(h, operation("keys", http.MethodGet, "/keys", "access", "Keys by which programs use the API"),
-		func(context.Context, *struct{}) (*answer[page[access.APIKey]], error) { return pageOf(o.Keys()), nil })
+		func(context.Context, *struct{}) (*answer[List[access.APIKey]], error) { return pageOf(o.Keys()), nil })
 	create := operation("key-create", http.MethodPost, "/keys", "access", "Create a key", http.StatusConflict)
 	create.DefaultStatus = http.StatusCreated
 	huma.Register(h, create, func(ctx context.Context, in *struct {

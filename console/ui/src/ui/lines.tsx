@@ -1,0 +1,56 @@
+// Lines of a trace: packets as they came and went.
+import { useState } from 'preact/hooks'
+import { bytes } from '../format'
+import { to } from '../route'
+import type { TraceLine } from '../types'
+import { At, Badge, cx, Facts } from './basics'
+import { PayloadView } from './payload'
+
+export function summary(l: TraceLine): string {
+  if (l.text) return l.text
+  const parts: string[] = []
+  if (l.id) parts.push(`#${l.id}`)
+  if (l.qos !== undefined && /PUBLISH|SUB/.test(l.type)) parts.push(`QoS ${l.qos}`)
+  if (l.dup) parts.push('dup')
+  if (l.retain) parts.push('retain')
+  if (l.code) parts.push(`0x${l.code.toString(16).padStart(2, '0')}`)
+  if (l.reason) parts.push(l.reason)
+  return parts.join(' ')
+}
+
+export function Lines({ lines, without }: { lines: TraceLine[]; without?: 'client' }) {
+  const [open, setOpen] = useState<string | null>(null)
+  return (
+    <div class="table-scroll lines" tabIndex={0} role="region" aria-label="Packets">
+      <table class="table plain dense">
+        <caption class="sr">Packets</caption>
+        <thead><tr><th scope="col">Time</th>{!without && <th scope="col">Client</th>}<th scope="col">Packet</th><th scope="col">Topic</th><th scope="col">About it</th><th scope="col" class="right">Size</th></tr></thead>
+        <tbody>{lines.map((l, i) => {
+          const key = l.at + i
+          const on = open === key
+          return [
+            <tr key={key} class={cx('pickable', on && 'picked')} onClick={(e) => { if (!(e.target as Element).closest('a,button')) setOpen(on ? null : key) }}>
+              <td><button class="plain-button" aria-expanded={on} onClick={() => setOpen(on ? null : key)}><At at={l.at} ms /></button></td>
+              {!without && <td>{l.client ? <a class="clip" href={to('clients', [l.client])}>{l.client}</a> : <span class="mono">{l.address}</span>}</td>}
+              <td><span class={cx('packet', l.direction)}><span aria-label={l.direction === 'in' ? 'from the client' : l.direction === 'out' ? 'to the client' : undefined}>{l.direction === 'in' ? '→' : l.direction === 'out' ? '←' : '·'}</span> {l.type}</span>{(l.count ?? 0) > 1 && <Badge title={l.until ? `until ${l.until}` : ''}>{l.count}×</Badge>}</td>
+              <td class="wrap">{l.topic && <a href={to('topics', [], { topic: l.topic })}>{l.topic}</a>}</td>
+              <td class="wrap">{summary(l)}</td>
+              <td class="right">{l.size !== undefined && bytes(l.size)}</td>
+            </tr>,
+            on && <tr key={key + '+'}><td colSpan={without ? 5 : 6}><Detail line={l} /></td></tr>,
+          ]
+        })}</tbody>
+      </table>
+    </div>
+  )
+}
+
+function Detail({ line: l }: { line: TraceLine }) {
+  const payload = typeof l.payload === 'string' ? { size: l.payload.length, encoding: 'text', text: l.payload } : l.payload
+  return (
+    <div class="line-detail">
+      <Facts rows={Object.entries(l).filter(([k, v]) => k !== 'payload' && v !== undefined && v !== '').map(([k, v]) => [k, String(v)] as const)} />
+      {payload && <PayloadView payload={payload} />}
+    </div>
+  )
+}

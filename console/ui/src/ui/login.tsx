@@ -1,0 +1,37 @@
+import { useState } from 'preact/hooks'
+import { login, Problem } from '../api'
+import { Button, Field, Note } from './basics'
+import { Logo } from './icons'
+
+export function Login() {
+  const [user, setUser] = useState('')
+  const [password, setPassword] = useState('')
+  const [busy, setBusy] = useState(false)
+  const [error, setError] = useState('')
+  const submit = async (e: Event) => {
+    e.preventDefault()
+    setBusy(true)
+    setError('')
+    try {
+      await login(user, password)
+    } catch (e) {
+      const p = e as Problem
+      setError(p.status === 401 ? 'The name or the password is wrong.' : p.status === 429 ? 'Too many attempts. Wait a moment.' : p.missing ? 'This server offers no login.' : p.message)
+      setPassword('')
+    } finally {
+      setBusy(false)
+    }
+  }
+  return (
+    <main class="login">
+      <form onSubmit={submit} class="login-box">
+        <div class="login-brand"><Logo size={40} /><h1>Sapwood</h1></div>
+        <Field label="Name"><input name="user" autocomplete="username" autocapitalize="none" spellcheck={false} required autofocus value={user} onInput={(e) => setUser(e.currentTarget.value)} /></Field>
+        <Field label="Password"><input name="password" type="password" autocomplete="current-password" required value={password} onInput={(e) => setPassword(e.currentTarget.value)} /></Field>
+        {error && <Note tone="bad">{error}</Note>}
+        <Button type="submit" kind="primary" busy={busy}>Log in</Button>
+        <details class="faint"><summary>No password yet?</summary><p>The first start writes that of <code>admin</code> to <code>admin.password</code> in the data directory; <code>sapwood status</code> says where that is.</p></details>
+      </form>
+    </main>
+  )
+}

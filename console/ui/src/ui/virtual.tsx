@@ -1,0 +1,112 @@
+// A real table of which only the rows in sight exist, above a window of the server's list.
+import type { ComponentChildren } from 'preact'
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
+import type { Query } from '../api'
+import { full } from '../format'
+import { go } from '../route'
+import { Pager } from '../pager'
+import { cx, Empty, Failure } from './basics'
+import { Icon } from './icons'
+
+export interface Column<T> {
+  id: string; title: string; width?: string; right?: boolean; sort?: string; render: (row: T) => ComponentChildren
+  /** Left out when the table is narrower than so many pixels. */
+  from?: number; hint?: string
+  /** Its title is for screen readers alone. */
+  bare?: boolean
+}
+
+/** A window of a list. It is read anew when the query changes, and what is in sight every so often. */
+export function usePager<T>(base: string, query: Query, every = 0): Pager<T> {
+  const key = JSON.stringify([base, query])
+  const pager = useMemo(() => new Pager<T>(base, query), [key])
+  useEffect(() => {
+    pager.show(0, 0)
+    const timer = every > 0 ? window.setInterval(() => { if (!document.hidden && !pager.error?.missing) void pager.refresh() }, every) : 0
+    return () => { clearInterval(timer); pager.close() }
+  }, [pager, every])
+  return pager
+}
+
+const over = 12
+
+interface TableProps<T> {
+  pager: Pager<T>; columns: Column<T>[]; label: string; rowKey: (row: T) => string; what: string; rowHeight?: number
+  href?: (row: T) => string; onPick?: (row: T) => void; picked?: string | undefined
+  sort?: string | undefined; onSort?: (sort: string) => void; empty?: ComponentChildren
+}
+
+export function VirtualTable<T>({ pager, columns, label, rowKey, what, rowHeight = 34, href, onPick, picked, sort, onSort, empty }: TableProps<T>) {
+  const box = useRef<HTMLDivElement>(null)
+  const [view, setView] = useState({ top: 0, height: 600, width: 1200 })
+  useLayoutEffect(() => {
+    const el = box.current!
+    const read = () => setView({ top: el.scrollTop, height: el.clientHeight, width: el.clientWidth })
+    let frame = 0
+    const soon = () => { if (!frame) frame = requestAnimationFrame(() => { frame = 0; read() }) }
+    const ro = new ResizeObserver(soon)
+    ro.observe(el)
+    el.addEventListener('scroll', soon, { passive: true })
+    read()
+    return () => { ro.disconnect(); el.removeEventListener('scroll', soon); cancelAnimationFrame(frame) }
+  }, [])
+  useEffect(() => { if (box.current) box.current.scrollTop = 0 }, [pager])
+  void pager.version.value
+  const length = pager.length
+  const first = Math.max(0, Math.min(Math.floor(view.top / rowHeight), length - 1) - over)
+  const last = Math.min(length, Math.ceil((view.top + view.height) / rowHeight) + over)
+  useEffect(() => {
+    // While somebody drags the bar over many rows, nothing is asked for.
+    const t = setTimeout(() => pager.show(first, Math.max(first, last - 1)), 60)
+    return () => clearTimeout(t)
+  }, [pager, first, last])
+  const shown = columns.filter((c) => !c.from || view.width >= c.from)
+  const by = sort?.replace(/^-/, '')
+  const rows = []
+  for (let i = first; i < last; i++) {
+    const row = pager.row(i)
+    rows.push(row === undefined
+      ? <tr key={'?' + i} aria-hidden="true" class="ghost"><td colSpan={shown.length}><div class="bone" /></td></tr>
+      : <tr key={rowKey(row)} aria-rowindex={i + 2} class={cx((href || onPick) && 'pickable', picked === rowKey(row) && 'picked')}
+          onClick={(e) => {
+            if ((e.target as Element).closest('a,button,input') || getSelection()?.toString()) return
+            if (onPick) onPick(row); else if (href) go(href(row))
+          }}>
+          {shown.map((c) => <td key={c.id} class={c.right ? 'right' : undefined}>{c.render(row)}</td>)}
+        </tr>)
+  }
+  return (
+    <div class="vtable">
+      <div class="vtable-box" ref={box} tabIndex={0} role="region" aria-label={label}>
+        <table class="table" aria-rowcount={length + 1} style={{ '--row': `${rowHeight}px` } as never}>
+          <caption class="sr">{label}</caption>
+          <colgroup>{shown.map((c) => <col key={c.id} style={c.width && !(view.width < 700 && c.width.endsWith('%')) ? { width: c.width } : {}} />)}</colgroup>
+          <thead><tr aria-rowindex={1}>{shown.map((c) => {
+            const active = c.sort !== undefined && c.sort === by
+            const dir = active ? (sort!.startsWith('-') ? 'descending' : 'ascending') : undefined
+            return (
+              <th key={c.id} scope="col" class={c.right ? 'right' : undefined} aria-sort={dir} title={c.hint}>
+                {c.sort && onSort
+                  ? <button class={cx('sort', active && 'active')} onClick={() => onSort(active ? (sort!.startsWith('-') ? c.sort! : '-' + c.sort) : (c.right ? '-' : '') + c.sort)}>{c.title}{active && <Icon name={dir === 'descending' ? 'down' : 'up'} size={12} />}</button>
+                  : c.bare ? <span class="sr">{c.title}</span> : c.title}
+              </th>
+            )
+          })}</tr></thead>
+          <tbody>
+            {first > 0 && <tr aria-hidden="true" class="space" style={{ height: `${first * rowHeight}px` }}><td colSpan={shown.length} /></tr>}
+            {rows}
+            {last < length && <tr aria-hidden="true" class="space" style={{ height: `${(length - last) * rowHeight}px` }}><td colSpan={shown.length} /></tr>}
+          </tbody>
+        </table>
+        {length === 0 && (pager.error ? <Failure error={pager.error} what={what} retry={() => pager.show(0, 0)} />
+          : pager.ended ? (empty ?? <Empty title={`There are no ${what}`} />) : <div class="loading">{Array.from({ length: 8 }, (_, i) => <div key={i} class="bone" />)}</div>)}
+      </div>
+      <div class="vtable-foot" aria-live="polite">
+        {length > 0 && pager.error ? <span class="bad-text">{pager.error.message}</span>
+          : pager.seeking ? <span>Reading on to row {full(first + 1)} …</span>
+          : pager.matched !== undefined ? <span>{full(pager.matched)}{pager.total !== undefined && pager.total !== pager.matched ? ` of ${full(pager.total)}` : ''} {what}</span>
+          : pager.ended ? <span>{full(length)} {what}</span> : null}
+      </div>
+    </div>
+  )
+}
