@@ -81,8 +81,7 @@ func tallyOf(sh *shard, c *client) ClientTally {
 		return ClientTally{}
 	}
 	t := ClientTally{Client: c.tally.Copy()}
-	slot := tally.Slot(sh.now)
-	t.In, t.Out = t.InRate.At(slot), t.OutRate.At(slot)
+	t.In, t.Out = t.Rates(tally.Slot(sh.now))
 	return t
 }
 

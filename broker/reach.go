@@ -92,6 +92,7 @@ func (r reach) wait(ctx context.Context, done <-chan error) error {
 func (r reach) within(ctx context.Context, sh *shard, do func()) error {
 	err := r.in(ctx, sh, do)
 	if err == ErrClosed {
+		sh.books.settle()
 		do()
 		return nil
 	}
