@@ -66,6 +66,7 @@ func (k *Control) Books(ctx context.Context) (Books, error) {
 func (k *Control) within(ctx context.Context, sh *shard, do func()) error {
 	err := k.in(ctx, sh, do)
 	if err == ErrClosed {
+		sh.books.settle()
 		do()
 		return nil
 	}
@@ -90,8 +91,7 @@ func tallyOf(sh *shard, c *client) ClientTally {
 		return ClientTally{}
 	}
 	t := ClientTally{Client: c.tally.Copy()}
-	slot := tally.Slot(sh.now)
-	t.In, t.Out = t.InRate.At(slot), t.OutRate.At(slot)
+	t.In, t.Out = t.Rates(tally.Slot(sh.now))
 	return t
 }
 

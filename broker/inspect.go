@@ -62,12 +62,10 @@ func trafficOf(c *client) (t Traffic) {
 		return t
 	}
 	slot := tally.Slot(c.shard.now)
-	for i := range c.tally.In {
-		t.In.Messages += c.tally.In[i]
-		t.Out.Messages += c.tally.Out[i]
-	}
+	t.In.Messages, t.Out.Messages = c.tally.Received(), c.tally.Sent()
 	t.In.Bytes, t.Out.Bytes = c.tally.InBytes, c.tally.OutBytes
-	t.In.Rate, t.Out.Rate = c.tally.InRate.At(slot).Now, c.tally.OutRate.At(slot).Now
+	in, out := c.tally.Rates(slot)
+	t.In.Rate, t.Out.Rate = in.Now, out.Now
 	if r := c.tally.Rare; r != nil {
 		for _, n := range r.Dropped {
 			t.Dropped += n
