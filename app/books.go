@@ -65,6 +65,11 @@ func (b apiBooks) Books(ctx context.Context) (api.Balance, error) {
 		api.Line{Name: "lost at a stop", Side: "out", Of: "copies", Count: r.Stopped, Text: "the same of clean stops"},
 		api.Line{Name: "sent again", Side: "beside", Of: "copies", Count: int64(l.Resent), Text: "QoS 1 and 2, to a client that came back"},
 	)
+	for i, n := range l.NotKept {
+		if n > 0 {
+			x.Lines = append(x.Lines, api.Line{Name: "not retained: " + session.Why(i).String(), Side: "beside", Of: "messages", Count: int64(n), Text: "delivered and not kept as the retained message, or kept until it expired"})
+		}
+	}
 	reasons(l.Dropped[:], l.Ended[:], x.ByReason)
 	return x, nil
 }

@@ -193,6 +193,8 @@ func (k *books) dropped(c *client, m *mqtt.Message, why session.Why) {
 	k.Dropped[why]++
 	if m != nil {
 		k.topics.Dropped(k.topicOf(m), m.Topic, uint8(why), 1)
+	} else {
+		k.topics.Unknown(uint8(why), 1)
 	}
 	if c.shard == k.sh {
 		k.of(c).Seldom().Dropped[why]++
@@ -289,7 +291,7 @@ func (k *books) unacknowledged(c *client, n uint64) {
 
 // requeued: a copy left a's queue, and so many new ones go on.
 func (k *books) requeued(a *again, n int) {
-	k.Copies += uint64(n)
+	k.anew(a.msg, n)
 	k.leave(a)
 }
 
@@ -311,7 +313,7 @@ func (k *books) heldBack(a *again) {
 // lost drops what nobody takes. If it had left its queue it counts as one copy more that was meant for whom it came from.
 func (r *router) lost(a *again, why session.Why) {
 	if a.left {
-		r.sh.books.miss(a.from, a.msg, why)
+		r.sh.books.missAnew(a.from, a.msg, why)
 		return
 	}
 	r.sh.drop(a.from, a.msg, why)
@@ -323,5 +325,6 @@ func (k *books) withdrawn(r *routed) {
 	k.Waiting -= int64(n)
 	if r.again {
 		k.TakenBack += uint64(n)
+		k.topics.Anew(k.topicOf(r.msg), -int(n))
 	}
 }

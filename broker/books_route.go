@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 
+	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -65,4 +66,18 @@ func (c *client) matching(name string, list []TopicSubscriber) []TopicSubscriber
 		}
 	}
 	return list
+}
+
+// anew: a message that was published before is meant for so many more receivers.
+func (k *books) anew(m *mqtt.Message, n int) {
+	if n > 0 {
+		k.Copies += uint64(n)
+		k.topics.Anew(k.topicOf(m), n)
+	}
+}
+
+// missAnew is miss for a message that was published before.
+func (k *books) missAnew(c *client, m *mqtt.Message, why session.Why) {
+	k.topics.Anew(k.topicOf(m), 1)
+	k.miss(c, m, why)
 }

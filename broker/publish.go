@@ -127,6 +127,7 @@ func (r *router) forgoesRetain(from *client, m *mqtt.Message) bool {
 	if m.QoS > 0 || len(m.Payload) == 0 || !isStored(m.Topic) {
 		return false
 	}
+	r.sh.books.NotKept[session.StoreUnwell]++
 	r.sh.dropFor(from, m.Publisher, m, session.StoreUnwell)
 	return true
 }

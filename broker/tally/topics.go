@@ -50,6 +50,8 @@ type Topics struct {
 	rows     []*[rowPage]row
 	n        int
 	sent     []*[pageSize]uint64 // by Topic: also of those that other loops received
+	anew     []*[pageSize]uint32 // by Topic: copies of what was published before
+	unknown  Topic               // of UnknownName; 0 = it was not needed
 	rare     map[rare]int        // place in counted
 	counted  []counted
 	payloads payloads
@@ -64,6 +66,7 @@ func NewTopics(n *Names, payload, total int) *Topics {
 	t := &Topics{names: n, rare: make(map[rare]int), payloads: newPayloads(payload, total)}
 	t.at = make([]*[pageSize]Tag, len(n.pages))
 	t.sent = make([]*[pageSize]uint64, len(n.pages))
+	t.anew = make([]*[pageSize]uint32, len(n.pages))
 	return t
 }
 
@@ -176,9 +179,13 @@ func (t *Topics) Dropped(topic Topic, name []byte, reason uint8, n uint64) {
 }
 
 // Ended counts a message that was denied or refused. It makes no topic: whoever may not publish must not fill the table. A name
-// that is not known counts for its branch.
+// that is not known counts for its branch, without one for UnknownName.
 func (t *Topics) Ended(name []byte, e End) {
-	t.count(rare{t.names.Nearest(name), 128 + uint8(e)}, 1)
+	topic := t.names.Nearest(name)
+	if topic == Root {
+		topic = t.unknownTopic()
+	}
+	t.count(rare{topic, 128 + uint8(e)}, 1)
 }
 
 func (t *Topics) count(what rare, n uint64) {

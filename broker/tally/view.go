@@ -62,6 +62,7 @@ func (t *Topics) Read(v *View, from, n int) (next int) {
 	if at := from - t.n; at < len(t.sent) {
 		for end := min(at+max(n/pageSize, 1), len(t.sent)); at < end; at++ {
 			t.readSent(v, at)
+			t.readAnew(v, at)
 		}
 		return t.n + at
 	}
