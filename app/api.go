@@ -61,7 +61,7 @@ func (a *App) openAPI(context.Context) error {
 	o.Facts = apiFacts{a.facts}
 	o.Tracer = apiTracer{control}
 	o.Vitals, o.Live = apiVitals(a)
-	o.Present = api.Present{Clients: inspector{control}, Retained: apiRetained{control, a.shelf()}, Topics: apiTopics{control}, Publish: control}
+	o.Present = api.Present{Clients: inspector{control}, Retained: apiRetained{control, a.shelf()}, Topics: apiTopics{control}, Publish: control, Request: a.requests}
 	served := api.New(o)
 	openMetrics(a, served)
 	s.api.Store(served)

@@ -66,6 +66,7 @@ type Present struct {
 	Retained Retained
 	Topics   Topics
 	Publish  Publisher
+	Request  Requester
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -124,6 +125,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerRetained(h, o.Present.Retained)
 	registerTopics(h, o.Present.Topics, o.Present.Clients)
 	registerPublish(h, o.Present.Publish)
+	registerRequest(h, o.Present.Request)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})
