@@ -60,6 +60,7 @@ func (a *App) openAPI(context.Context) error {
 	o.Policy = api.Policy{Authorizer: a.rules.policy, Clients: apiClients{control}, Bans: apiBans{control}, Flush: a.doors.flush}
 	o.Facts = apiFacts{a.facts}
 	o.Tracer = apiTracer{control}
+	o.Reasons = a.reasons()
 	o.Vitals, o.Live = apiVitals(a)
 	o.Present = api.Present{Clients: inspector{control}, Retained: apiRetained{control, a.shelf()}, Topics: apiTopics{control}, Publish: control, Request: a.requests}
 	served := api.New(o)

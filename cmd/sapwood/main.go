@@ -85,8 +85,12 @@ type exited int
 // run runs one command line and returns the exit code.
 func run(ctx context.Context, args []string, std *streams) (code int) {
 	defer func() {
-		if e, ok := recover().(exited); ok {
+		switch e := recover().(type) {
+		case nil:
+		case exited:
 			code = int(e)
+		default:
+			panic(e)
 		}
 	}()
 	parser := newParser(std)
