@@ -56,8 +56,8 @@ func (b *bureau) responder(version mqtt.Version, filter string, f func(*mqtt.Pub
 				if p == nil {
 					continue
 				}
-				if _, err := c.Publish(b.Context(), p); err != nil {
-					b.Error(err)
+				if reason, err := c.Publish(b.Context(), p); err != nil || reason != mqtt.Success && p.QoS > 0 {
+					b.Error(string(p.Topic), reason, err)
 				}
 			case <-c.Done():
 				return
@@ -93,7 +93,7 @@ func TestRequest(t *testing.T) {
 		answer.Props.Forward = mqtt.AppendUserProperty(mqtt.AppendCorrelationData(nil, correlation), "status", "ok")
 		return answer
 	})
-	code, got := b.status("POST", "/request", map[string]any{"topic": "free/five/x", "payload": "you"})
+	code, got := b.status("POST", "/request", map[string]any{"topic": "free/five/x", "payload": "you", "timeout_seconds": 1})
 	if code != 200 || got["payload"] != "heard you" || got["encoding"] != "text" || got["user_properties"] == nil {
 		t.Fatal(code, got)
 	}

@@ -28,7 +28,7 @@ type Request struct {
 	Topic         string     `json:"topic" minLength:"1" maxLength:"65535"`
 	Payload       string     `json:"payload,omitempty" maxLength:"1048576"`
 	Encoding      string     `json:"encoding,omitempty" enum:"text,base64" doc:"Of payload; text by default."`
-	QoS           int        `json:"qos,omitempty" minimum:"0" maximum:"2"`
+	QoS           int        `json:"qos,omitempty" minimum:"0" maximum:"2" default:"1"`
 	Timeout       float64    `json:"timeout_seconds,omitempty" minimum:"0.01" maximum:"60" default:"10" doc:"How long the response may take."`
 	ContentType   string     `json:"content_type,omitempty" maxLength:"65535"`
 	ResponseTopic string     `json:"response_topic,omitempty" maxLength:"65535" doc:"Where the responder answers, if it cannot read the response topic of a request (MQTT 3.1.1). Its first message after the request is the response. Absent: the request has a response topic of its own, and correlation data."`
