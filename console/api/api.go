@@ -111,7 +111,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerLive(a, h, o.Live, o.Facts)
 	registerTraces(a, h, o.Tracer)
 	registerAccess(a, h, o.Access, o.Version)
-	registerClients(h, o.Present.Clients)
+	registerClientsBulk(a, h, registerClients(h, o.Present.Clients), o.Policy)
 	registerRetained(h, o.Present.Retained)
 	registerTopics(h, o.Present.Topics, o.Present.Clients)
 	registerPublish(h, o.Present.Publish)
