@@ -89,3 +89,28 @@ func (q Queue) Withdraw(seq uint64, m *mqtt.Message) {
 func (o *outbound) inRest(seq uint64) int {
 	return slices.IndexFunc(o.rest, func(w queued) bool { return w.seq == seq })
 }
+
+// Unnumbered are the QoS 0 messages that wait.
+func Unnumbered(s *Session) (messages int, bytes int64) {
+	if s.out == nil {
+		return 0, 0
+	}
+	for i := range s.out.rest {
+		if q := &s.out.rest[i]; q.seq == 0 {
+			messages++
+			bytes += int64(q.msg.Bytes())
+		}
+	}
+	return messages, bytes
+}
+
+// Last is the newest position of the queue that is known.
+func Last(s *Session) uint64 {
+	switch {
+	case s.cold != nil:
+		return s.cold.next - 1
+	case s.out == nil:
+		return 0
+	}
+	return s.out.tail
+}
