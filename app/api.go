@@ -13,6 +13,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 )
 
@@ -57,7 +58,7 @@ func (a *App) openAPI(context.Context) error {
 	}
 	control, view := a.broker.Control(), a.broker.View()
 	o.Books = apiBooks{a.ledger, view}
-	o.Policy = api.Policy{Authorizer: a.rules.policy, Clients: apiClients{view, control}, Bans: apiBans{control}, Flush: a.doors.flush}
+	o.Policy = rights.Policy{Authorizer: a.rules.policy, Clients: apiClients{view, control}, Bans: apiBans{control}, Flush: a.doors.flush}
 	o.Facts = apiFacts{a.facts}
 	o.Tracer = apiTracer{view, control}
 	o.Reasons = a.reasons()

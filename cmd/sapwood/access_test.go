@@ -6,13 +6,13 @@ import (
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
-	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 )
 
 // Operators and keys are made, used, changed and revoked by commands, and the audit log tells so without a secret.
 func TestAccessCommands(t *testing.T) {
-	office(t, api.Policy{})
+	office(t, rights.Policy{})
 	words := strings.Fields
 	password := strings.TrimSpace(says(t, "", words("operators add anna --role operator --generate --note x")))
 	says(t, "a good password\n", words("operators add vera --password-stdin"), "operator vera: created")

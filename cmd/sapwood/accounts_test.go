@@ -16,10 +16,11 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 )
 
 // office is an API on accounts in memory, to which the commands of this test are sent.
-func office(t *testing.T, p api.Policy) *accounts.Accounts {
+func office(t *testing.T, p rights.Policy) *accounts.Accounts {
 	t.Helper()
 	who, err := access.Open(access.Options{Password: "office-password"})
 	if err != nil {
@@ -52,7 +53,7 @@ func says(t *testing.T, in string, args []string, want ...string) string {
 }
 
 func TestUsersCommands(t *testing.T) {
-	known := office(t, api.Policy{})
+	known := office(t, rights.Policy{})
 	words := strings.Fields
 	says(t, "", words("groups add line-a --note first"), "line-a is there")
 	says(t, "long enough\n", words("users add anna --person --group line-a --password-stdin --note x"), "user anna: created")
@@ -91,7 +92,7 @@ func TestUsersCommands(t *testing.T) {
 
 // Mosquitto's password files, CSV and lines of JSON come in; no password comes out (F158).
 func TestUsersImport(t *testing.T) {
-	known := office(t, api.Policy{})
+	known := office(t, rights.Policy{})
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -136,7 +137,7 @@ func TestUsersImport(t *testing.T) {
 }
 
 func TestDevicesCommands(t *testing.T) {
-	known := office(t, api.Policy{})
+	known := office(t, rights.Policy{})
 	out := filepath.Join(t.TempDir(), "secrets.csv")
 	says(t, "", []string{"devices", "create", "--prefix", "press-", "--count", "12", "--own-client-id", "-o", out}, "12 created, 0 changed, 0 deleted in")
 	f, err := os.Open(out)
@@ -156,14 +157,14 @@ func TestDevicesCommands(t *testing.T) {
 	if _, err := os.Stat(again); err == nil {
 		t.Error("a file without secrets stays behind")
 	}
-	if text := says(t, "", []string{"devices", "create", "x", "--json"}); json.Unmarshal([]byte(text), &api.Secret{}) != nil {
+	if text := says(t, "", []string{"devices", "create", "x", "--json"}); json.Unmarshal([]byte(text), &rights.Secret{}) != nil {
 		t.Error(text)
 	}
 	refuses(t, exitFailed, "--prefix and --count", "devices", "create")
 }
 
 func TestRulesCommands(t *testing.T) {
-	known := office(t, api.Policy{})
+	known := office(t, rights.Policy{})
 	says(t, "", []string{"rules", "add", "--allow", "publish,receive", "-t", "plant/{client}/#", "-g", "line-a", "--qos", "0,1", "--priority", "3"}, "rule ")
 	rules, err := known.Rules(t.Context())
 	if err != nil || len(rules) != 1 {
@@ -182,7 +183,7 @@ func TestRulesCommands(t *testing.T) {
 }
 
 // gatehouse allows publishing, knows the client press-1 and keeps bans.
-type gatehouse struct{ bans []api.Ban }
+type gatehouse struct{ bans []rights.Ban }
 
 func (gatehouse) Authorize(_ *auth.Principal, q *auth.Question) bool { return q.Action == auth.Publish }
 
@@ -198,16 +199,16 @@ func (gatehouse) Disconnect(_ context.Context, id, _ string) (bool, error) {
 	return id == "press-1", nil
 }
 
-func (g *gatehouse) List(context.Context) ([]api.Ban, error) { return g.bans, nil }
+func (g *gatehouse) List(context.Context) ([]rights.Ban, error) { return g.bans, nil }
 
-func (g *gatehouse) Add(_ context.Context, b api.Ban) (int, error) {
+func (g *gatehouse) Add(_ context.Context, b rights.Ban) (int, error) {
 	g.bans = append(g.bans, b)
 	return 1, nil
 }
 
 func (g *gatehouse) Remove(_ context.Context, _, value string) (bool, error) {
 	was := len(g.bans)
-	var left []api.Ban
+	var left []rights.Ban
 	for _, b := range g.bans {
 		if b.Value != value {
 			left = append(left, b)
@@ -219,7 +220,7 @@ func (g *gatehouse) Remove(_ context.Context, _, value string) (bool, error) {
 
 func TestBansAndExplanations(t *testing.T) {
 	g := &gatehouse{}
-	office(t, api.Policy{Authorizer: g, Clients: g, Bans: g})
+	office(t, rights.Policy{Authorizer: g, Clients: g, Bans: g})
 	says(t, "", []string{"acl", "explain", "press-1", "plant/x"}, "allowed: publish plant/x", "rule         rule 1", "user         anna")
 	code, out, _ := command(t, "", "acl", "explain", "press-1", "plant/#", "-a", "subscribe")
 	if code != exitDenied || !strings.Contains(out, "denied: subscribe plant/#") {

@@ -9,7 +9,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
-	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 )
 
 // exitDenied is the exit code of an explanation that says no.
@@ -65,7 +65,7 @@ func (c *aclExplainCmd) Run(ctx context.Context, std *streams) error {
 }
 
 // ask asks the broker, or the file.
-func (c *aclExplainCmd) ask(ctx context.Context) (*api.Explained, error) {
+func (c *aclExplainCmd) ask(ctx context.Context) (*rights.Explained, error) {
 	if c.Offline {
 		return c.askFile()
 	}
@@ -73,15 +73,15 @@ func (c *aclExplainCmd) ask(ctx context.Context) (*api.Explained, error) {
 	if err != nil {
 		return nil, err
 	}
-	question := api.Explain{
+	question := rights.Explain{
 		Client: c.Client, User: c.AsUser, Groups: c.Group, Listener: c.Listener, Address: c.Address, CN: c.CN, Claims: c.Claim,
 		Action: c.Action, Topic: c.Topic, QoS: c.QoS,
 	}
-	var said api.Explained
+	var said rights.Explained
 	return &said, r.Call(ctx, http.MethodPost, "/acl/explain", question, &said)
 }
 
-func (c *aclExplainCmd) askFile() (*api.Explained, error) {
+func (c *aclExplainCmd) askFile() (*rights.Explained, error) {
 	engine, err := rulesOf(c.Config)
 	if err != nil {
 		return nil, err
@@ -95,14 +95,14 @@ func (c *aclExplainCmd) askFile() (*api.Explained, error) {
 	if err != nil {
 		return nil, err
 	}
-	said := &api.Explained{Decision: engine.Explain(who, q)}
-	said.Client = api.Asked{
+	said := &rights.Explained{Decision: engine.Explain(who, q)}
+	said.Client = rights.Asked{
 		ClientID: c.Client, User: c.AsUser, Groups: c.Group, Listener: c.Listener, Address: c.Address, CN: c.CN, Claims: c.Claim,
 	}
 	return said, nil
 }
 
-func printExplained(std *streams, action, topic string, said *api.Explained) error {
+func printExplained(std *streams, action, topic string, said *rights.Explained) error {
 	verdict := "denied"
 	if said.Allowed {
 		verdict = "allowed"

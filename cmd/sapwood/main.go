@@ -22,43 +22,78 @@ import (
 // commands is the command line. A new command is a field here and a file of its own, with a
 // Run(ctx context.Context, std *streams) error and a Help() string that ends in an example.
 type commands struct {
-	Serve      serveCmd             `cmd:"" group:"use" help:"Run the broker."`
-	Pub        pubCmd               `cmd:"" group:"use" help:"Publish messages."`
-	Sub        subCmd               `cmd:"" group:"use" help:"Subscribe and print messages."`
-	Bench      benchCmd             `cmd:"" group:"use" help:"Put load on a broker and measure it."`
-	Cert       certCmd              `cmd:"" group:"who" help:"Make, revoke and show certificates."`
-	Users      manage.UsersCmd      `cmd:"" group:"who" help:"List and change users."`
-	Groups     manage.GroupsCmd     `cmd:"" group:"who" help:"List and change groups."`
-	Devices    manage.DevicesCmd    `cmd:"" group:"who" help:"Create devices with secrets."`
-	Rules      manage.RulesCmd      `cmd:"" group:"who" help:"List and change the rules that are stored."`
-	ACL        aclCmd               `cmd:"" group:"who" name:"acl" help:"Check and explain what clients may do."`
-	Listeners  manage.ListenersCmd  `cmd:"" group:"live" help:"List where clients connect, with figures and certificates."`
-	Top        live.TopCmd          `cmd:"" group:"live" help:"Watch clients, topics, rates and drops, full screen."`
-	Why        ask.WhyCmd           `cmd:"" group:"live" help:"Tell why a client is disconnected, silent or slow."`
-	WhyNot     ask.WhyNotCmd        `cmd:"" group:"live" help:"Tell why a client did not get a message."`
-	Route      ask.RouteCmd         `cmd:"" group:"live" help:"Tell who would receive a message."`
-	Clients    live.ClientsCmd      `cmd:"" group:"live" help:"List, show and disconnect clients."`
-	Sessions   live.SessionsCmd     `cmd:"" group:"live" help:"List and end sessions."`
-	Topics     live.TopicsCmd       `cmd:"" group:"live" help:"Look at topics and what is published to them."`
-	Retained   live.RetainedCmd     `cmd:"" group:"live" help:"List, delete and restore retained messages."`
-	Request    live.RequestCmd      `cmd:"" group:"live" help:"Send a request as a message, and print the response."`
-	Events     manage.EventsCmd     `cmd:"" group:"live" help:"Show what happened, and what happens."`
-	Canaries   canariesCmd          `cmd:"" group:"live" help:"Show whether and how soon the broker delivers its own test messages."`
-	Ban        manage.BanCmd        `cmd:"" group:"live" help:"Keep clients out."`
-	Unban      manage.UnbanCmd      `cmd:"" group:"live" help:"Let clients in again."`
-	Books      manage.BooksCmd      `cmd:"" group:"live" help:"Show what became of all messages, and whether it adds up."`
-	Bans       manage.BansCmd       `cmd:"" group:"live" help:"List who is kept out, or in quarantine."`
-	Quarantine manage.QuarantineCmd `cmd:"" group:"live" help:"Keep clients apart."`
-	Trace      manage.TraceCmd      `cmd:"" group:"live" help:"Show packets of a client, a topic or an address, as they pass or passed."`
-	Operators  manage.OperatorsCmd  `cmd:"" group:"api" help:"List and change who may use the API and the console."`
-	Keys       manage.KeysCmd       `cmd:"" group:"api" help:"List, create and revoke keys for programs."`
-	Audit      manage.AuditCmd      `cmd:"" group:"api" help:"Show who changed what by the API."`
-	Config     configCmd            `cmd:"" group:"settings" help:"Check, describe and explain the configuration."`
-	Import     importCmd            `cmd:"" group:"settings" help:"Turn the configuration of another broker into one of Sapwood."`
-	Store      storeCmd             `cmd:"" group:"data" help:"Check, measure, compact and export what is kept on disk."`
-	Backup     backupCmd            `cmd:"" group:"data" help:"Write a copy of what is kept, of a running broker too."`
-	Restore    restoreCmd           `cmd:"" group:"data" help:"Make a data directory from a backup."`
-	Version    versionCmd           `cmd:"" group:"more" help:"Print the version."`
+	useCommands      `embed:"" group:"use"`
+	whoCommands      `embed:"" group:"who"`
+	liveCommands     `embed:"" group:"live"`
+	apiCommands      `embed:"" group:"api"`
+	settingsCommands `embed:"" group:"settings"`
+	dataCommands     `embed:"" group:"data"`
+	moreCommands     `embed:"" group:"more"`
+}
+
+// useCommands are about the broker itself, and clients to try it.
+type useCommands struct {
+	Serve serveCmd `cmd:"" help:"Run the broker."`
+	Pub   pubCmd   `cmd:"" help:"Publish messages."`
+	Sub   subCmd   `cmd:"" help:"Subscribe and print messages."`
+	Bench benchCmd `cmd:"" help:"Put load on a broker and measure it."`
+}
+
+// whoCommands are about who clients are and what they may do.
+type whoCommands struct {
+	Cert    certCmd           `cmd:"" help:"Make, revoke and show certificates."`
+	Users   manage.UsersCmd   `cmd:"" help:"List and change users."`
+	Groups  manage.GroupsCmd  `cmd:"" help:"List and change groups."`
+	Devices manage.DevicesCmd `cmd:"" help:"Create devices with secrets."`
+	Rules   manage.RulesCmd   `cmd:"" help:"List and change the rules that are stored."`
+	ACL     aclCmd            `cmd:"" name:"acl" help:"Check and explain what clients may do."`
+}
+
+// liveCommands are about what the broker does at present, and did.
+type liveCommands struct {
+	Listeners  manage.ListenersCmd  `cmd:"" help:"List where clients connect, with figures and certificates."`
+	Top        live.TopCmd          `cmd:"" help:"Watch clients, topics, rates and drops, full screen."`
+	Why        ask.WhyCmd           `cmd:"" help:"Tell why a client is disconnected, silent or slow."`
+	WhyNot     ask.WhyNotCmd        `cmd:"" help:"Tell why a client did not get a message."`
+	Route      ask.RouteCmd         `cmd:"" help:"Tell who would receive a message."`
+	Clients    live.ClientsCmd      `cmd:"" help:"List, show and disconnect clients."`
+	Sessions   live.SessionsCmd     `cmd:"" help:"List and end sessions."`
+	Topics     live.TopicsCmd       `cmd:"" help:"Look at topics and what is published to them."`
+	Retained   live.RetainedCmd     `cmd:"" help:"List, delete and restore retained messages."`
+	Request    live.RequestCmd      `cmd:"" help:"Send a request as a message, and print the response."`
+	Events     manage.EventsCmd     `cmd:"" help:"Show what happened, and what happens."`
+	Canaries   canariesCmd          `cmd:"" help:"Show whether and how soon the broker delivers its own test messages."`
+	Ban        manage.BanCmd        `cmd:"" help:"Keep clients out."`
+	Unban      manage.UnbanCmd      `cmd:"" help:"Let clients in again."`
+	Books      manage.BooksCmd      `cmd:"" help:"Show what became of all messages, and whether it adds up."`
+	Bans       manage.BansCmd       `cmd:"" help:"List who is kept out, or in quarantine."`
+	Quarantine manage.QuarantineCmd `cmd:"" help:"Keep clients apart."`
+	Trace      manage.TraceCmd      `cmd:"" help:"Show packets of a client, a topic or an address, as they pass or passed."`
+}
+
+// apiCommands are about who may use the API.
+type apiCommands struct {
+	Operators manage.OperatorsCmd `cmd:"" help:"List and change who may use the API and the console."`
+	Keys      manage.KeysCmd      `cmd:"" help:"List, create and revoke keys for programs."`
+	Audit     manage.AuditCmd     `cmd:"" help:"Show who changed what by the API."`
+}
+
+// settingsCommands are about the configuration.
+type settingsCommands struct {
+	Config configCmd `cmd:"" help:"Check, describe and explain the configuration."`
+	Import importCmd `cmd:"" help:"Turn the configuration of another broker into one of Sapwood."`
+}
+
+// dataCommands are about what is kept on disk.
+type dataCommands struct {
+	Store   storeCmd   `cmd:"" help:"Check, measure, compact and export what is kept on disk."`
+	Backup  backupCmd  `cmd:"" help:"Write a copy of what is kept, of a running broker too."`
+	Restore restoreCmd `cmd:"" help:"Make a data directory from a backup."`
+}
+
+// moreCommands are about the rest.
+type moreCommands struct {
+	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
 // streams are the process's standard streams, so that a command can be tested without them.

@@ -16,6 +16,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/acl"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 )
 
 // desk is an API on accounts in memory, and what a test does with it.
@@ -25,7 +26,7 @@ type desk struct {
 	known *accounts.Accounts
 }
 
-func atDesk(t *testing.T, p Policy) *desk {
+func atDesk(t *testing.T, p rights.Policy) *desk {
 	t.Helper()
 	who, err := access.Open(access.Options{Password: right})
 	if err != nil {
@@ -80,7 +81,7 @@ func (d *desk) askIf(header map[string]string, method, path, body string, status
 }
 
 func TestUsers(t *testing.T) {
-	d := atDesk(t, Policy{})
+	d := atDesk(t, rights.Policy{})
 	d.ask("PUT", "/groups/line-a", `{"note":"the first line"}`, 200, `"name":"line-a"`)
 	resp, _ := d.ask("POST", "/users", `{"name":"anna","kind":"person","groups":["line-a"],"password":"long enough","expires":"2099-01-01T00:00:00Z"}`, 201,
 		`"name":"anna"`, `"kind":"person"`, `"has_password":true`, `"methods":["SCRAM-SHA-256"]`, `"expires":"2099-01-01T00:00:00Z"`)
@@ -117,7 +118,7 @@ func TestUsers(t *testing.T) {
 }
 
 func TestUserPages(t *testing.T) {
-	d := atDesk(t, Policy{})
+	d := atDesk(t, rights.Policy{})
 	d.ask("PUT", "/groups/odd", `{}`, 200)
 	for i := range 7 {
 		groups := ""
@@ -130,7 +131,7 @@ func TestUserPages(t *testing.T) {
 	f := func(query, want string) {
 		t.Helper()
 		_, text := d.ask("GET", "/users"+query, "", 200)
-		var page UserPage
+		var page rights.UserPage
 		if err := json.Unmarshal([]byte(text), &page); err != nil {
 			t.Fatal(err)
 		}
@@ -154,10 +155,10 @@ func TestUserPages(t *testing.T) {
 
 // TestSecrets: a secret is shown once, to who asked for it, and no hash ever (F158).
 func TestSecrets(t *testing.T) {
-	d := atDesk(t, Policy{})
+	d := atDesk(t, rights.Policy{})
 	const canary = "canary-7f3a-password"
 	_, made := d.ask("POST", "/users", `{"name":"press-1","generate":true}`, 201, `"secret":"`)
-	var u UserSecret
+	var u rights.UserSecret
 	if err := json.Unmarshal([]byte(made), &u); err != nil || len(u.Secret) < 16 {
 		t.Fatal(err, made)
 	}
@@ -176,7 +177,7 @@ func TestSecrets(t *testing.T) {
 }
 
 func TestBulk(t *testing.T) {
-	d := atDesk(t, Policy{})
+	d := atDesk(t, rights.Policy{})
 	d.ask("PUT", "/groups/g", `{}`, 200)
 	d.ask("PUT", "/users/old", `{"note":"stays","password":"long enough"}`, 200)
 	d.ask("PUT", "/users/gone", `{}`, 200)
@@ -210,7 +211,7 @@ func TestBulk(t *testing.T) {
 }
 
 func TestDevices(t *testing.T) {
-	d := atDesk(t, Policy{})
+	d := atDesk(t, rights.Policy{})
 	_, text := d.ask("POST", "/devices", `{"prefix":"press-","count":12,"own_client_id":true}`, 200,
 		`"secret":{"name":"press-01"`, `"secret":{"name":"press-12"`, `"created":12`)
 	if n := strings.Count(text, `"secret":{`); n != 12 {
@@ -225,13 +226,13 @@ func TestDevices(t *testing.T) {
 }
 
 func TestRules(t *testing.T) {
-	d := atDesk(t, Policy{})
+	d := atDesk(t, rights.Policy{})
 	d.ask("GET", "/rules", "", 200, "[]")
 	resp, text := d.ask("POST", "/rules", `{"allow":["publish","receive"],"topics":["a/{client}/#"],"groups":["line-a"],"addresses":["10.0.0.0/8"],"qos":[0,1],"retain":"never","priority":3}`, 201,
 		`"allow":["publish","receive"]`, `"retain":"never"`, `"qos":[0,1]`, `"addresses":["10.0.0.0/8"]`)
 	d.ask("POST", "/rules", `{"deny":["retain"],"topics":["#"]}`, 201, `"deny":["publish"]`, `"retain":"only"`) // the configuration's word for it
 	d.ask("POST", "/rules", `{"deny":["retain"],"topics":["#"],"retain":"never"}`, 422, "retain is never")
-	var r Rule
+	var r rights.Rule
 	if err := json.Unmarshal([]byte(text), &r); err != nil || r.ID == "" || resp.Header.Get("ETag") == "" {
 		t.Fatal(err, text)
 	}
@@ -261,7 +262,7 @@ func (judge) Explain(p *auth.Principal, q *auth.Question) auth.Decision {
 
 // floor is one client, press-1, and the bans that a test adds.
 type floor struct {
-	bans []Ban
+	bans []rights.Ban
 	told string
 }
 
@@ -277,9 +278,9 @@ func (f *floor) Disconnect(_ context.Context, id, why string) (bool, error) {
 	return id == "press-1", nil
 }
 
-func (f *floor) List(context.Context) ([]Ban, error) { return f.bans, nil }
+func (f *floor) List(context.Context) ([]rights.Ban, error) { return f.bans, nil }
 
-func (f *floor) Add(_ context.Context, b Ban) (int, error) {
+func (f *floor) Add(_ context.Context, b rights.Ban) (int, error) {
 	if b.Subject == "address" && strings.Contains(b.Value, "x") {
 		return 0, fmt.Errorf("%q is no address", b.Value)
 	}
@@ -299,7 +300,7 @@ func (f *floor) Remove(_ context.Context, subject, value string) (bool, error) {
 
 func TestExplain(t *testing.T) {
 	f := &floor{}
-	d := atDesk(t, Policy{Authorizer: judge{}, Clients: f})
+	d := atDesk(t, rights.Policy{Authorizer: judge{}, Clients: f})
 	d.ask("POST", "/acl/explain", `{"client":"press-1","action":"publish","topic":"press-1/x","qos":1}`, 200, `"allowed":true`, `"known":true`, `"user":"p"`, `publish false a local socket 1`)
 	d.ask("POST", "/acl/explain", `{"client":"press-1","action":"retain","topic":"other/x"}`, 200, `"allowed":false`, "publish true")
 	d.ask("POST", "/acl/explain", `{"client":"press-1","user":"somebody","action":"publish","topic":"press-1/x"}`, 200, `"allowed":false`, `"known":false`)
@@ -318,7 +319,7 @@ func TestExplain(t *testing.T) {
 
 func TestBans(t *testing.T) {
 	f := &floor{}
-	d := atDesk(t, Policy{Bans: f})
+	d := atDesk(t, rights.Policy{Bans: f})
 	d.ask("POST", "/bans", `{"subject":"address","value":"192.0.2.0/24","reason":"scanner","ttl_seconds":3600}`, 200, `"met":2`, `"until":"`, `"by":"API user admin"`)
 	if left := time.Until(f.bans[0].Until); left < 59*time.Minute || left > time.Hour {
 		t.Errorf("for %v", left)
@@ -335,7 +336,7 @@ func TestBans(t *testing.T) {
 
 // What a process does not have is said, and is no failure.
 func TestNoAccounts(t *testing.T) {
-	_, s := serve(t, nil)
+	_, s := serving(t, nil)
 	for path, status := range map[string]int{
 		"GET /users": 409, "GET /groups": 409, "GET /rules": 409, "GET /bans": 409, "GET /users/a": 409, "DELETE /users/a": 409,
 	} {
@@ -369,7 +370,7 @@ func TestExplainShared(t *testing.T) {
 	if err := e.Set("test", []auth.Rule{{Name: "r", Actions: auth.ActionsOf(auth.Subscribe), Topics: []string{"a/#"}}}); err != nil {
 		t.Fatal(err)
 	}
-	d := atDesk(t, Policy{Authorizer: e})
+	d := atDesk(t, rights.Policy{Authorizer: e})
 	d.ask("POST", "/acl/explain", `{"action":"subscribe","topic":"$share/g/a/+"}`, 200, `"allowed":true`)
 	d.ask("POST", "/acl/explain", `{"action":"subscribe","topic":"$share/g/b"}`, 200, `"allowed":false`)
 	d.ask("POST", "/acl/explain", `{"action":"subscribe","topic":"$share/g"}`, 422)
@@ -377,7 +378,7 @@ func TestExplainShared(t *testing.T) {
 
 // TestPutMeanwhile: a PUT without a condition never takes the password from a user that was made while it ran.
 func TestPutMeanwhile(t *testing.T) {
-	d := atDesk(t, Policy{})
+	d := atDesk(t, rights.Policy{})
 	u := accounts.User{Name: "ann"}
 	if _, err := d.known.Generate(&u); err != nil {
 		t.Fatal(err)
@@ -396,7 +397,7 @@ func TestPutMeanwhile(t *testing.T) {
 
 // TestRetainRule: what the description of the API offers as an action, it takes.
 func TestRetainRule(t *testing.T) {
-	d := atDesk(t, Policy{})
+	d := atDesk(t, rights.Policy{})
 	d.ask("POST", "/rules", `{"deny":["retain"],"topics":["#"]}`, 201, `"deny":["publish"]`, `"retain":"only"`)
 	d.ask("POST", "/rules", `{"deny":["publish","retain"],"topics":["#"]}`, 201, `"deny":["publish"]`)
 	d.ask("POST", "/rules", `{"allow":["retain"],"retain":"never","topics":["#"]}`, 422, "retain is never")

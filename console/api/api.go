@@ -1,6 +1,5 @@
 // Package api is Sapwood's public HTTP API under /api/v1: plain functions behind OpenAPI 3.1, errors as problem
-// details (RFC 9457). It authenticates every request, asks whether its caller may send it, writes down what changes, and
-// uses what it shows and does through the interfaces that it is handed: it knows no engine and no broker.
+// details (RFC 9457). // uses what it shows and does through the interfaces that it is handed: it knows no engine and no broker.
 package api
 
 import (
@@ -19,6 +18,8 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 )
 
@@ -49,10 +50,10 @@ type Options[S, R, C any] struct {
 
 	Reasons  Reasons // nil = nobody can tell
 	Version  string
-	Recorder Recorder      // is told what is done; nil = nobody
-	Proxies  proxy.Trusted // whose X-Forwarded-For is believed
-	Accounts Accounts      // nil = nothing of them is stored
-	Policy   Policy
+	Recorder serve.Recorder  // is told what is done; nil = nobody
+	Proxies  proxy.Trusted   // whose X-Forwarded-For is believed
+	Accounts rights.Accounts // nil = nothing of them is stored
+	Policy   rights.Policy
 
 	Facts   Facts               // what happened; nil = nobody records it
 	Live    map[string]Producer // what pages can watch beside events, by the name of the event: stats, load
@@ -72,9 +73,10 @@ type Present struct {
 
 // API is a running API. Its methods may be called from any goroutine.
 type API struct {
-	guard *guard
-	doc   *huma.OpenAPI
-	log   *slog.Logger
+	guard  *serve.Guard
+	routes []string // patterns of all that is served
+	doc    *huma.OpenAPI
+	log    *slog.Logger
 
 	mu      sync.Mutex
 	tasks   map[string]bool // the long ones that run, by name
@@ -91,12 +93,12 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 		a.log = slog.New(slog.DiscardHandler)
 	}
 	a.ending, a.end = context.WithCancel(context.Background())
-	mux := &router{ServeMux: http.NewServeMux()}
+	mux := serve.NewRouter()
 	h := humago.New(mux, config(schemaNames(reflect.TypeFor[S]().PkgPath())))
 	a.doc = h.OpenAPI()
 	huma.Register(h, huma.Operation{
-		OperationID: "status", Method: http.MethodGet, Path: prefix + "/status", Tags: []string{"process"},
-		Summary: "What the process is, what it promises and how it is", Errors: refusals(),
+		OperationID: "status", Method: http.MethodGet, Path: serve.Prefix + "/status", Tags: []string{"process"},
+		Summary: "What the process is, what it promises and how it is", Errors: serve.Refusals(),
 	}, func(context.Context, *struct{}) (*answer[Overview], error) { return &answer[Overview]{o.Status()}, nil })
 	registerDoors(h, o.Doors)
 	registerCanaries(h, o.Canaries)
@@ -104,27 +106,28 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerBooks(h, o.Books)
 	registerStore(a, h, o.Engine)
 	registerConfig(h, o.Config)
-	registerAccounts(a, h, o.Accounts)
-	registerPolicy(h, o.Policy)
 	registerVitals(h, o.Vitals)
 	registerEvents(a, h, o.Facts)
 	registerLive(a, h, o.Live, o.Facts)
 	registerTraces(a, h, o.Tracer)
-	registerAccess(a, h, o.Access, o.Version)
+	rights.Register(h, rights.Options{
+		Access: o.Access, Version: o.Version, Accounts: o.Accounts, Policy: o.Policy, Logger: a.log, Begin: a.begin,
+		Write: func(ctx context.Context, e *access.Entry) { a.guard.Write(ctx, e) },
+	})
 	registerClientsBulk(a, h, registerClients(h, o.Present.Clients), o.Policy)
 	registerRetained(h, o.Present.Retained)
 	registerTopics(h, o.Present.Topics, o.Present.Clients)
 	registerPublish(h, o.Present.Publish)
 	registerRequest(h, o.Present.Request)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
+		serve.Problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+serve.Prefix+"/openapi.json")
 	})
-	audit := &auditor{who: o.Access, mux: mux, ids: a.describe(), facts: o.Recorder, log: a.log, often: map[string]*recent{}}
-	a.guard = newGuard(o.Access, mux, o.Proxies, audit)
+	a.routes = mux.Patterns
+	a.guard = serve.NewGuard(serve.Options{
+		Access: o.Access, Router: mux, Operations: a.describe(), Proxies: o.Proxies, Recorder: o.Recorder, Logger: a.log,
+	})
 	return a
 }
-
-const prefix = "/api/v1"
 
 // answer is a body of JSON.
 type answer[T any] struct{ Body T }
@@ -132,21 +135,21 @@ type answer[T any] struct{ Body T }
 func config(namer func(reflect.Type, string) string) huma.Config {
 	c := huma.DefaultConfig("Sapwood", "1")
 	c.Info.Description = "The API of one Sapwood process. Errors are problem details (RFC 9457)."
-	c.OpenAPIPath, c.DocsPath, c.SchemasPath = prefix+"/openapi", "", ""
+	c.OpenAPIPath, c.DocsPath, c.SchemasPath = serve.Prefix+"/openapi", "", ""
 	c.CreateHooks = nil // no $schema in answers
 	c.Transformers = append(c.Transformers, withoutValues)
 	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", namer)
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"basic":   {Type: "http", Scheme: "basic", Description: "An operator, such as admin."},
-		"key":     {Type: "http", Scheme: "bearer", Description: "A key that was made by POST " + prefix + "/keys, or the one in local.key of the data directory."},
-		"session": {Type: "apiKey", In: "cookie", Name: "sapwood", Description: "The cookie of POST " + prefix + "/login; its name ends in the port, as in sapwood-8083."},
+		"key":     {Type: "http", Scheme: "bearer", Description: "A key that was made by POST " + serve.Prefix + "/keys, or the one in local.key of the data directory."},
+		"session": {Type: "apiKey", In: "cookie", Name: "sapwood", Description: "The cookie of POST " + serve.Prefix + "/login; its name ends in the port, as in sapwood-8083."},
 	}
 	c.Security = []map[string][]string{{"basic": {}}, {"key": {}}, {"session": {}}}
 	return c
 }
 
 // schemaNames is how schemas are called: as their types, those of other packages with the package before, as types of two packages may
-// have one name. engine is the package of the store's types.
+// have one name; rights and serve are parts of this one. engine is the package of the store's types.
 func schemaNames(engine string) func(reflect.Type, string) string {
 	ours := reflect.TypeFor[API]().PkgPath()
 	return func(t reflect.Type, hint string) string {
@@ -158,7 +161,7 @@ func schemaNames(engine string) func(reflect.Type, string) string {
 		switch {
 		case from == engine && from != "":
 			return "Store" + name
-		case from == ours || !strings.HasPrefix(from, strings.TrimSuffix(ours, "console/api")):
+		case from == ours, from == ours+"/rights", from == ours+"/serve", !strings.HasPrefix(from, strings.TrimSuffix(ours, "console/api")):
 			return name
 		}
 		own := path.Base(from)
@@ -181,7 +184,7 @@ func withoutValues(_ huma.Context, _ string, v any) (any, error) {
 
 // describe writes into the description of each operation what it needs, and returns the ids of operations by pattern.
 func (a *API) describe() map[string]string {
-	ids, needs := map[string]string{}, newPermits()
+	ids, needs := map[string]string{}, serve.NewPermits()
 	for path, item := range a.doc.Paths {
 		for method, op := range map[string]*huma.Operation{
 			http.MethodGet: item.Get, http.MethodPut: item.Put, http.MethodPost: item.Post, http.MethodDelete: item.Delete, http.MethodPatch: item.Patch,
@@ -190,7 +193,7 @@ func (a *API) describe() map[string]string {
 				continue
 			}
 			ids[method+" "+path] = op.OperationID
-			need := needs.of(method, strings.TrimPrefix(path, prefix))
+			need := needs.Of(method, strings.TrimPrefix(path, serve.Prefix))
 			if op.Extensions == nil {
 				op.Extensions = map[string]any{}
 			}
@@ -203,17 +206,12 @@ func (a *API) describe() map[string]string {
 	return ids
 }
 
-// refusals are what every operation may answer.
-func refusals() []int {
-	return []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable}
-}
-
 // ServeHTTP answers what is under /api.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.guard.ServeHTTP(w, r) }
 
 // Protect is next for those who may do something to a resource, as one of Permissions; it is for what is served beside the API.
 func (a *API) Protect(resource string, l access.Level, next http.Handler) http.Handler {
-	return a.guard.protect(Need{Resource: resource, Level: l, Declared: true}, next)
+	return a.guard.Protect(serve.Need{Resource: resource, Level: l, Declared: true}, next)
 }
 
 // OpenAPI is the description of the API, as /api/v1/openapi.json gives it.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // fake is an engine of a few words.
@@ -44,7 +45,7 @@ func (f *fake) Export(context.Context, io.Writer, Progress) error { return nil }
 
 const right = "right"
 
-func serve(t *testing.T, e Engine[state, found, found]) (*API, *httptest.Server) {
+func serving(t *testing.T, e Engine[state, found, found]) (*API, *httptest.Server) {
 	t.Helper()
 	return serveWithin(t, e, 0)
 }
@@ -95,7 +96,7 @@ func ask(t *testing.T, s *httptest.Server, method, path, password string, header
 }
 
 func TestAnswers(t *testing.T) {
-	_, s := serve(t, &fake{check: func(context.Context, Progress) (found, error) { return found{7}, nil }})
+	_, s := serving(t, &fake{check: func(context.Context, Progress) (found, error) { return found{7}, nil }})
 	f := func(method, path, password string, status int, kind, body string, header ...string) {
 		t.Helper()
 		resp, got, err := ask(t, s, method, path, password, header...)
@@ -126,11 +127,11 @@ func TestAnswers(t *testing.T) {
 
 // A process that keeps nothing on disk says so.
 func TestNoStore(t *testing.T) {
-	_, s := serve(t, nil)
+	_, s := serving(t, nil)
 	for path, method := range map[string]string{
 		"/store": "GET", "/store/check": "POST", "/store/compact": "POST", "/store/export": "GET", "/backup": "GET",
 	} {
-		resp, body, err := ask(t, s, method, prefix+path, right)
+		resp, body, err := ask(t, s, method, serve.Prefix+path, right)
 		if err != nil || resp.StatusCode != 409 || !strings.Contains(body, "durability is memory") {
 			t.Errorf("%s: %v %s", path, err, body)
 		}
@@ -165,7 +166,7 @@ func TestTask(t *testing.T) {
 	if err := api.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
-	var last line[found]
+	var last serve.Line[found]
 	for lines.Scan() {
 		if err := json.Unmarshal(lines.Bytes(), &last); err != nil {
 			t.Fatal(err)
@@ -182,7 +183,7 @@ func TestTask(t *testing.T) {
 // What breaks in the middle cannot be taken for the whole; what breaks before the first byte says why.
 func TestBackupErrors(t *testing.T) {
 	open := func(copy func(context.Context, io.Writer) error) *httptest.Server {
-		_, s := serve(t, &fake{copy: copy})
+		_, s := serving(t, &fake{copy: copy})
 		return s
 	}
 	s := open(func(_ context.Context, w io.Writer) error {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 )
 
@@ -107,7 +109,7 @@ func TestAuditPages(t *testing.T) {
 	}
 	g.send("DELETE", "/users/u3", "", 204, admin...)
 	g.send("GET", "/audit", "", 403, "Authorization", "Bearer "+g.key("reader", "read"))
-	get := func(query string) (p AuditPage) {
+	get := func(query string) (p rights.AuditPage) {
 		t.Helper()
 		_, text := g.send("GET", "/audit?"+query, "", 200, admin...)
 		if err := json.Unmarshal([]byte(text), &p); err != nil {
@@ -138,27 +140,6 @@ func TestAuditPages(t *testing.T) {
 	g.send("GET", "/audit?cursor=x", "", 422, admin...)
 }
 
-// What can be done many times a second does not push out the rest: one entry a minute says how many there were.
-func TestAuditSeldom(t *testing.T) {
-	g := atGate(t, access.Config{})
-	a := g.api.guard.audit
-	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	for i := range 100 {
-		a.write(t.Context(), &access.Entry{At: at.Add(time.Duration(i) * time.Second), Operation: "publish", By: "anna", Outcome: access.Done})
-		a.write(t.Context(), &access.Entry{At: at.Add(time.Duration(i) * time.Second), Operation: "login", Outcome: access.Refused})
-	}
-	got := g.entries()
-	if len(got) != 4 || got[0].More != 59 || got[1].More != 59 || got[2].More != 0 {
-		t.Errorf("%+v", got)
-	}
-	for i := range 5000 {
-		a.write(t.Context(), &access.Entry{At: at, Operation: "publish", By: fmt.Sprint(i)})
-	}
-	if len(a.often) > 1024 {
-		t.Errorf("%d are remembered", len(a.often))
-	}
-}
-
 // forgetful is a store that keeps nothing.
 type forgetful struct{ *access.Memory }
 
@@ -177,36 +158,25 @@ func TestAuditFailures(t *testing.T) {
 		t.Error(err)
 	}
 	g := atGate(t, access.Config{})
-	m := &router{ServeMux: http.NewServeMux()}
+	m := serve.NewRouter()
 	m.HandleFunc("POST /api/v1/x", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(200)
 		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	})
-	a := &auditor{who: g.who, mux: m, log: g.api.log, often: map[string]*recent{}}
+	guard := serve.NewGuard(serve.Options{Access: g.who, Router: m, Logger: g.api.log})
 	func() {
 		defer func() {
 			if recover() != http.ErrAbortHandler {
 				t.Error("nobody hears of it")
 			}
 		}()
-		a.serve(httptest.NewRecorder(), httptest.NewRequest("POST", "/api/v1/x", nil), "POST /api/v1/x")
+		r := httptest.NewRequest("POST", "/api/v1/x", nil)
+		r.SetBasicAuth("admin", right)
+		guard.ServeHTTP(httptest.NewRecorder(), r)
 	}()
 	if e := g.entries()[0]; e.Operation != "POST /api/v1/x" || e.Outcome != access.Done {
 		t.Errorf("%+v", e)
-	}
-}
-
-func TestRedacted(t *testing.T) {
-	for in, want := range map[string]string{
-		"": "", "  ": "", "x": `{"left_out":"1 bytes or more"}`, `"x"`: `"x"`,
-		`{"password":"x","a":[{"client_secret":"y","n":1}],"password_hash":"z","has_password":true,"Token":"t"}`: `{"Token":"***","a":[{"client_secret":"***","n":1}],"has_password":true,"password":"***","password_hash":"***"}`,
-		`{"payload":"12345","topic":"a"}`:        `{"payload":"5 bytes","topic":"a"}`,
-		`"` + strings.Repeat("x", maxSeen) + `"`: fmt.Sprintf(`{"left_out":"%d bytes or more"}`, maxSeen+2),
-	} {
-		if got := string(redacted([]byte(in))); got != want {
-			t.Errorf("%.100s: got %s, want %s", in, got, want)
-		}
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // Books is what becomes of messages: the broker's books as the ledger carries them over restarts.
@@ -70,17 +72,32 @@ type ClientFlow struct {
 	Rate15   float32   `json:"rate15"`
 }
 
-// registerBooks adds the books.
+// noBooks are those of a process that keeps none.
+type noBooks struct{}
+
+func (noBooks) Books(context.Context) (Balance, error) {
+	return Balance{}, huma.Error409Conflict("this process keeps no books")
+}
+
+func (noBooks) ClientBooks(context.Context, string) (ClientBooks, error) {
+	return ClientBooks{}, huma.Error409Conflict("this process keeps no books")
+}
+
+// registerBooks adds the books; nil = there are none.
 func registerBooks(h huma.API, b Books) {
-	huma.Register(h, operation("books", http.MethodGet, "/books", "books", "What became of all messages, line by line, and whether it adds up"),
+	if b == nil {
+		b = noBooks{}
+	}
+	huma.Register(h, serve.Operation("books", http.MethodGet, "/books", "books", "What became of all messages, line by line, and whether it adds up"),
 		func(ctx context.Context, _ *struct{}) (*answer[Balance], error) {
 			r, err := b.Books(ctx)
 			return &answer[Balance]{r}, err
 		})
-	huma.Register(h, operation("books-client", http.MethodGet, "/books/clients/{id}", "books", "What became of the messages for one client, and what it published"),
+	huma.Register(h, serve.Operation("books-client", http.MethodGet, "/books/clients/{id}", "books", "What became of the messages for one client, and what it published"),
 		func(ctx context.Context, in *struct {
 			ID string `path:"id"`
-		}) (*answer[ClientBooks], error) {
+		},
+		) (*answer[ClientBooks], error) {
 			r, err := b.ClientBooks(ctx, in.ID)
 			if errors.Is(err, ErrNoClient) {
 				return nil, huma.Error404NotFound(err.Error())

@@ -13,6 +13,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/console/api/filter"
 	"github.com/sapwood-mqtt/sapwood/console/api/payload"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -315,16 +316,16 @@ type clientsOf struct {
 func registerClients(h huma.API, live Inspector) *clientsOf {
 	o := &clientsOf{Inspector: live, schema: clientSchema(), subs: subscriberSchema()}
 	o.rows.make = func(ctx context.Context) ([]Client, error) { return live.Rows(ctx) }
-	huma.Register(h, operation("clients", http.MethodGet, "/clients", "clients", "Clients that are connected, or whose session waits; a page at a time", http.StatusConflict),
-		func(ctx context.Context, in *struct{ ListQuery }) (*answer[List[ClientRow]], error) {
+	huma.Register(h, serve.Operation("clients", http.MethodGet, "/clients", "clients", "Clients that are connected, or whose session waits; a page at a time", http.StatusConflict),
+		func(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[ClientRow]], error) {
 			rows, err := o.all(ctx)
 			if err != nil {
 				return nil, err
 			}
 			return page(o.schema, rows, &in.ListQuery, clientRow)
 		})
-	huma.Register(h, operation("sessions", http.MethodGet, "/sessions", "clients", "Sessions that outlive their connection, or whose client is away", http.StatusConflict),
-		func(ctx context.Context, in *struct{ ListQuery }) (*answer[List[ClientRow]], error) {
+	huma.Register(h, serve.Operation("sessions", http.MethodGet, "/sessions", "clients", "Sessions that outlive their connection, or whose client is away", http.StatusConflict),
+		func(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[ClientRow]], error) {
 			rows, err := o.all(ctx)
 			if err != nil {
 				return nil, err
@@ -371,15 +372,15 @@ type Identified struct {
 func foundClient(id string, ok bool, err error) error {
 	switch {
 	case err != nil:
-		return failure(err)
+		return serve.Failure(err)
 	case !ok:
-		return missing("client", id)
+		return serve.Missing("client", id)
 	}
 	return nil
 }
 
 func (o *clientsOf) registerOne(h huma.API) {
-	huma.Register(h, operation("client", http.MethodGet, "/clients/{id}", "clients", "One client: its subscriptions, its limits, its will", http.StatusNotFound, http.StatusConflict),
+	huma.Register(h, serve.Operation("client", http.MethodGet, "/clients/{id}", "clients", "One client: its subscriptions, its limits, its will", http.StatusNotFound, http.StatusConflict),
 		func(ctx context.Context, in *Identified) (*answer[ClientDetail], error) {
 			if err := o.there(); err != nil {
 				return nil, err
@@ -400,7 +401,7 @@ func (o *clientsOf) registerOne(h huma.API) {
 	type flights struct {
 		Items []FlightRow `json:"items"`
 	}
-	huma.Register(h, operation("client-inflight", http.MethodGet, "/clients/{id}/inflight", "clients", "The QoS 1 and 2 messages under way between a client and the broker", http.StatusNotFound, http.StatusConflict),
+	huma.Register(h, serve.Operation("client-inflight", http.MethodGet, "/clients/{id}/inflight", "clients", "The QoS 1 and 2 messages under way between a client and the broker", http.StatusNotFound, http.StatusConflict),
 		func(ctx context.Context, in *Identified) (*answer[flights], error) {
 			if err := o.there(); err != nil {
 				return nil, err
@@ -423,7 +424,7 @@ func (o *clientsOf) registerOne(h huma.API) {
 			}
 			return &answer[flights]{f}, nil
 		})
-	huma.Register(h, operation("client-queue", http.MethodGet, "/clients/{id}/queue", "clients", "Look at what waits for a client; nothing is taken out", http.StatusNotFound, http.StatusConflict),
+	huma.Register(h, serve.Operation("client-queue", http.MethodGet, "/clients/{id}/queue", "clients", "Look at what waits for a client; nothing is taken out", http.StatusNotFound, http.StatusConflict),
 		func(ctx context.Context, in *struct {
 			Identified
 			Limit   int    `query:"limit" minimum:"1" maximum:"1000" default:"20"`
@@ -486,8 +487,8 @@ func subscriberSchema() *filter.Schema[Subscriber] {
 const maxSubscriptions = 100_000
 
 func (o *clientsOf) registerEnd(h huma.API) {
-	end := operation("session-end", http.MethodDelete, "/sessions/{id}", "clients", "End a session: its client is disconnected, what waits for it is dropped", http.StatusNotFound, http.StatusConflict)
-	huma.Register(h, deleted(end), func(ctx context.Context, in *Identified) (*struct{}, error) {
+	end := serve.Operation("session-end", http.MethodDelete, "/sessions/{id}", "clients", "End a session: its client is disconnected, what waits for it is dropped", http.StatusNotFound, http.StatusConflict)
+	huma.Register(h, serve.Deleted(end), func(ctx context.Context, in *Identified) (*struct{}, error) {
 		if err := o.there(); err != nil {
 			return nil, err
 		}
@@ -498,12 +499,12 @@ func (o *clientsOf) registerEnd(h huma.API) {
 }
 
 func (o *clientsOf) registerSubscriptions(h huma.API) {
-	huma.Register(h, operation("subscriptions", http.MethodGet, "/subscriptions", "clients", "Subscriptions of all clients; with topic those that a message of it would match", http.StatusConflict),
+	huma.Register(h, serve.Operation("subscriptions", http.MethodGet, "/subscriptions", "clients", "Subscriptions of all clients; with topic those that a message of it would match", http.StatusConflict),
 		func(ctx context.Context, in *struct {
 			ListQuery
 			Topic string `query:"topic" maxLength:"65535" doc:"A topic name: who would receive a message of it, unless a rule forbids it. Of a shared subscription one member gets it."`
 		},
-		) (*answer[List[SubscriptionRow]], error) {
+		) (*answer[serve.List[SubscriptionRow]], error) {
 			if err := o.there(); err != nil {
 				return nil, err
 			}
@@ -529,7 +530,7 @@ func (o *clientsOf) registerSubscriptions(h huma.API) {
 				}
 			})
 			if err != nil {
-				return nil, failure(err)
+				return nil, serve.Failure(err)
 			}
 			found, err := page(o.subs, some, &in.ListQuery, func(s *Subscriber) SubscriptionRow {
 				return SubscriptionRow{s.Client, s.User, filterRow(&s.Subscription, s.Resting)}

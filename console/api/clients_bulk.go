@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // actions is how many clients a bulk action reaches in a second at most: who sees that it was wrong can stop it.
@@ -39,17 +41,17 @@ type BulkDone struct {
 type bulkOf struct {
 	api    *API
 	live   *clientsOf
-	policy Policy
+	policy rights.Policy
 }
 
 // registerClientsBulk adds what is done to many clients at once.
-func registerClientsBulk(a *API, h huma.API, live *clientsOf, p Policy) {
+func registerClientsBulk(a *API, h huma.API, live *clientsOf, p rights.Policy) {
 	o := &bulkOf{a, live, p}
 	describe := func(id, path, summary string) huma.Operation {
-		op := operation(id, http.MethodPost, path, "clients", summary, http.StatusConflict)
+		op := serve.Operation(id, http.MethodPost, path, "clients", summary, http.StatusConflict)
 		op.Description = fmt.Sprintf("First with preview, which tells how many there are; then with that number as confirm. The answer is lines of progress and one with the "+
 			"result. It reaches %d clients a second, one such action runs at a time, and ending the request stops it.", actions)
-		op.Responses = lines[line[BulkDone]](h)
+		op.Responses = serve.Lines[serve.Line[BulkDone]](h)
 		return op
 	}
 	huma.Register(h, describe("clients-disconnect", "/clients/disconnect", "Close the connections of all clients that pass a filter"),
@@ -76,7 +78,7 @@ func registerClientsBulk(a *API, h huma.API, live *clientsOf, p Policy) {
 			if p.Bans == nil {
 				return nil, huma.Error409Conflict("this process knows no bans")
 			}
-			ban := Ban{Subject: "client", Quarantine: kind.quarantine, Reason: in.Body.Reason, By: callerOf(ctx)}
+			ban := rights.Ban{Subject: "client", Quarantine: kind.quarantine, Reason: in.Body.Reason, By: serve.CallerOf(ctx)}
 			if in.Body.TTL > 0 {
 				ban.Until = time.Now().UTC().Add(time.Duration(in.Body.TTL * float64(time.Second))).Truncate(time.Second)
 			}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // Configuration is the process's configuration as the API shows and changes it. Secrets are redacted in all that it gives.
@@ -98,8 +100,8 @@ func mark[T any](body T) (*marked[T], error) {
 func registerConfig(h huma.API, c Configuration) {
 	op := func(id, method, path, summary string) huma.Operation {
 		return huma.Operation{
-			OperationID: id, Method: method, Path: prefix + path, Tags: []string{"configuration"}, Summary: summary,
-			Errors: append(refusals(), http.StatusNotFound),
+			OperationID: id, Method: method, Path: serve.Prefix + path, Tags: []string{"configuration"}, Summary: summary,
+			Errors: append(serve.Refusals(), http.StatusNotFound),
 		}
 	}
 	explain := func(key string) (*answer[[]Setting], error) {
@@ -161,7 +163,7 @@ func registerConfig(h huma.API, c Configuration) {
 				return nil, huma.Error412PreconditionFailed("the files have changed since they were looked at; look again")
 			}
 		}
-		result, err := c.Reload(ctx, callerOf(ctx))
+		result, err := c.Reload(ctx, serve.CallerOf(ctx))
 		if err != nil {
 			return nil, huma.Error503ServiceUnavailable(err.Error())
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/broker/transport"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // Listener is one place where clients connect, with its present figures.
@@ -45,9 +46,9 @@ type Doors struct {
 
 // registerDoors adds what is about listeners and who is asked there.
 func registerDoors(h huma.API, d Doors) {
-	huma.Register(h, operation("listeners", http.MethodGet, "/listeners", "process", "Where clients connect, with what TLS shows there and until when, and present figures"),
+	huma.Register(h, serve.Operation("listeners", http.MethodGet, "/listeners", "process", "Where clients connect, with what TLS shows there and until when, and present figures"),
 		func(context.Context, *struct{}) (*answer[[]Listener], error) { return list(d.Listeners), nil })
-	huma.Register(h, operation("authentication", http.MethodGet, "/authentication", "process", "The backends that are asked who clients are, and what they said"),
+	huma.Register(h, serve.Operation("authentication", http.MethodGet, "/authentication", "process", "The backends that are asked who clients are, and what they said"),
 		func(context.Context, *struct{}) (*answer[[]Backend], error) { return list(d.Backends), nil })
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 )
 
@@ -105,7 +106,7 @@ func registerEvents(a *API, h huma.API, facts Facts) {
 		}
 		return nil
 	}
-	huma.Register(h, operation("events", http.MethodGet, "/events", "events", "What happened, the newest first", http.StatusConflict),
+	huma.Register(h, serve.Operation("events", http.MethodGet, "/events", "events", "What happened, the newest first", http.StatusConflict),
 		func(ctx context.Context, in *struct {
 			FactFilter
 			Order  string `query:"order" enum:"newest,oldest" default:"newest" doc:"Which come first."`
@@ -143,7 +144,7 @@ func registerEvents(a *API, h huma.API, facts Facts) {
 			}
 			return &answer[FactPage]{page}, nil
 		})
-	stream := operation("events-stream", http.MethodGet, "/events/stream", "events", "What happens, as it happens", http.StatusConflict)
+	stream := serve.Operation("events-stream", http.MethodGet, "/events/stream", "events", "What happens, as it happens", http.StatusConflict)
 	stream.Description = "Server-sent events: `fact` with a fact, its id as the event's; `gone` with `lost`, how many the viewer was too slow for. Who comes back with Last-Event-ID first gets what it missed."
 	stream.Responses = eventStream()
 	huma.Register(h, stream, func(ctx context.Context, in *struct {

@@ -12,6 +12,8 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 )
 
@@ -70,7 +72,7 @@ func (g *gate) key(name string, scopes ...string) string {
 // send sends a request with headers, in pairs, and fails unless the answer has the status.
 func (g *gate) send(method, path, body string, status int, header ...string) (*http.Response, string) {
 	g.Helper()
-	r, err := http.NewRequestWithContext(g.Context(), method, g.s.URL+prefix+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(g.Context(), method, g.s.URL+serve.Prefix+path, strings.NewReader(body))
 	if err != nil {
 		g.Fatal(err)
 	}
@@ -117,13 +119,11 @@ func TestPermissions(t *testing.T) {
 	g := atGate(t, access.Config{})
 	g.operator("vera", access.RoleViewer)
 	g.operator("otto", access.RoleOperator)
-	real := g.api.guard
-	stub := &router{ServeMux: http.NewServeMux()}
-	for _, pattern := range real.mux.patterns {
+	stub, patterns, permits := serve.NewRouter(), g.api.routes, serve.NewPermits()
+	for _, pattern := range patterns {
 		stub.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	}
-	audit := &auditor{who: g.who, mux: stub, ids: real.audit.ids, log: g.api.log, often: map[string]*recent{}}
-	guard := newGuard(g.who, stub, nil, audit)
+	guard := serve.NewGuard(serve.Options{Access: g.who, Router: stub, Logger: g.api.log})
 
 	callers := map[string]func(*http.Request){
 		"viewer":   func(r *http.Request) { r.SetBasicAuth("vera", "password of vera") },
@@ -135,7 +135,7 @@ func TestPermissions(t *testing.T) {
 		secret := g.key("all-"+l.String(), l.String())
 		callers["key "+l.String()] = func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+secret) }
 		levels["key "+l.String()] = l
-		for _, resource := range resources() {
+		for _, resource := range serve.Resources() {
 			secret := g.key(resource+"-"+l.String(), resource+":"+l.String())
 			name := "key " + resource + ":" + l.String()
 			callers[name] = func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+secret) }
@@ -152,18 +152,18 @@ func TestPermissions(t *testing.T) {
 		return w.Code
 	}
 	asked := 0
-	for _, pattern := range real.mux.patterns {
+	for _, pattern := range patterns {
 		if pattern == "/" {
 			continue
 		}
-		method, path := split(pattern)
+		method, path := serve.Split(pattern)
 		methods := []string{method}
 		if method == "" {
 			methods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 		}
-		at := prefix + regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(path, "x")
+		at := serve.Prefix + regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(path, "x")
 		for _, method := range methods {
-			need := guard.permits.of(method, path)
+			need := permits.Of(method, path)
 			if !need.Declared {
 				t.Errorf("%s: nobody has declared what it needs: add its first part to Permissions", pattern)
 			}
@@ -202,8 +202,8 @@ func TestPermissions(t *testing.T) {
 		"POST /publish": "publish:operate", "GET /me": "any credential", "POST /login": "nothing", "POST /what-is-new": "what-is-new:admin", "GET /what-is-new": "what-is-new:admin",
 		"POST /acl/explain": "rules:read", "POST /config/check": "config:admin", "HEAD /status": "status:read",
 	} {
-		method, path := split(pattern)
-		if got := guard.permits.of(method, path).String(); got != want {
+		method, path := serve.Split(pattern)
+		if got := permits.Of(method, path).String(); got != want {
 			t.Errorf("%s needs %s, want %s", pattern, got, want)
 		}
 	}
@@ -218,7 +218,7 @@ func TestLogin(t *testing.T) {
 		t.Errorf("%+v", cookie)
 	}
 	_, text := g.send("GET", "/me", "", 200, g.page(cookie)...)
-	var me Me
+	var me rights.Me
 	if err := json.Unmarshal([]byte(text), &me); err != nil || me.User != "vera" || me.Role != access.RoleViewer || strings.Join(me.Scopes, " ") != "read" || me.Version != "1.2.3" || !me.ChangeNeeded || me.Confirm {
 		t.Errorf("%v %s", err, text)
 	}
@@ -326,7 +326,7 @@ func TestSensitive(t *testing.T) {
 	g.send("POST", "/me/confirm", `{"password":"wrong"}`, 401, g.page(cookie)...)
 	g.send("POST", "/me/confirm", `{"password":"right"}`, 204, g.page(cookie)...)
 	_, text = g.send("POST", "/operators", `{"name":"anna","role":"operator","generate":true}`, 201, g.page(cookie)...)
-	var made OperatorSecret
+	var made rights.OperatorSecret
 	if err := json.Unmarshal([]byte(text), &made); err != nil || len(made.Secret) < 20 || !made.ChangeNeeded {
 		t.Errorf("%v %s", err, text)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/console/api/filter"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // ListQuery is what every list takes.
@@ -18,25 +19,17 @@ type ListQuery struct {
 	Cursor string `query:"cursor" maxLength:"8192" doc:"next of the page before."`
 }
 
-// List is a page of a list.
-type List[T any] struct {
-	Items   []T    `json:"items"`
-	Total   int    `json:"total" doc:"In the whole list."`
-	Matched int    `json:"matched" doc:"That pass the filter."`
-	Next    string `json:"next,omitempty" doc:"Give it as cursor to go on; absent at the end."`
-}
-
 // page answers a query about items, which are shown by show.
-func page[T, V any](s *filter.Schema[T], items []T, q *ListQuery, show func(*T) V) (*answer[List[V]], error) {
+func page[T, V any](s *filter.Schema[T], items []T, q *ListQuery, show func(*T) V) (*answer[serve.List[V]], error) {
 	p, err := s.Page(items, filter.Query{Filter: q.Filter, Sort: q.Sort, Cursor: q.Cursor, Limit: q.Limit}, time.Now())
 	if err != nil {
 		return nil, huma.Error422UnprocessableEntity(err.Error())
 	}
-	l := List[V]{Items: make([]V, len(p.Items)), Total: p.Total, Matched: p.Matched, Next: p.Next}
+	l := serve.List[V]{Items: make([]V, len(p.Items)), Total: p.Total, Matched: p.Matched, Next: p.Next}
 	for i, v := range p.Items {
 		l.Items[i] = show(v)
 	}
-	return &answer[List[V]]{l}, nil
+	return &answer[serve.List[V]]{l}, nil
 }
 
 // fresh is how old what viewers share may be.

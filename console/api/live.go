@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 )
 
@@ -153,7 +154,7 @@ func registerLive(a *API, h huma.API, producers map[string]Producer, facts Facts
 	if facts != nil {
 		feeds["events"] = recorded(facts)
 	}
-	op := operation("stream", http.MethodGet, "/stream", "events", "One stream of all that a page watches")
+	op := serve.Operation("stream", http.MethodGet, "/stream", "events", "One stream of all that a page watches")
 	op.Description = "Server-sent events: each thing watched under its own name once a second, computed once for all viewers; `fact` for events; `gone` with `lost`, how many facts the viewer was too slow for."
 	op.Responses = eventStream()
 	huma.Register(h, op, func(ctx context.Context, in *struct {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/fleet/history"
 	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
 )
@@ -59,7 +60,7 @@ func registerVitals(h huma.API, v Vitals) {
 		}
 		return nil, huma.Error503ServiceUnavailable("there are no figures yet")
 	}
-	huma.Register(h, operation("stats", http.MethodGet, "/stats", "figures", "What the broker counts, taken once a second"),
+	huma.Register(h, serve.Operation("stats", http.MethodGet, "/stats", "figures", "What the broker counts, taken once a second"),
 		func(context.Context, *struct{}) (*answer[vitals.Stats], error) {
 			s, err := latest()
 			if err != nil {
@@ -67,7 +68,7 @@ func registerVitals(h huma.API, v Vitals) {
 			}
 			return &answer[vitals.Stats]{s.Stats}, nil
 		})
-	huma.Register(h, operation("load", http.MethodGet, "/load", "figures", "How busy process and machine are, taken once a second. What is not known is absent"),
+	huma.Register(h, serve.Operation("load", http.MethodGet, "/load", "figures", "How busy process and machine are, taken once a second. What is not known is absent"),
 		func(context.Context, *struct{}) (*answer[vitals.Load], error) {
 			s, err := latest()
 			if err != nil {
@@ -75,7 +76,7 @@ func registerVitals(h huma.API, v Vitals) {
 			}
 			return &answer[vitals.Load]{s.Load}, nil
 		})
-	huma.Register(h, operation("now", http.MethodGet, "/now", "figures", "Whether it is fine, in one sentence, and what is not"),
+	huma.Register(h, serve.Operation("now", http.MethodGet, "/now", "figures", "Whether it is fine, in one sentence, and what is not"),
 		func(context.Context, *struct{}) (*answer[vitals.Now], error) {
 			if v != nil {
 				if n, ok := v.Now(); ok {
@@ -98,7 +99,7 @@ type asked struct {
 
 // registerHistory adds what is kept of the figures.
 func registerHistory(h huma.API, v Vitals) {
-	huma.Register(h, operation("history", http.MethodGet, "/history", "figures", "Figures of up to 30 days: every 10 s for a day, each minute for a week, every ten minutes for the rest", http.StatusUnprocessableEntity, http.StatusConflict),
+	huma.Register(h, serve.Operation("history", http.MethodGet, "/history", "figures", "Figures of up to 30 days: every 10 s for a day, each minute for a week, every ten minutes for the rest", http.StatusUnprocessableEntity, http.StatusConflict),
 		func(_ context.Context, in *asked) (*answer[Chart], error) {
 			q, err := in.query(time.Now())
 			if err != nil {
@@ -117,7 +118,7 @@ func registerHistory(h huma.API, v Vitals) {
 			}
 			return &answer[Chart]{c}, nil
 		})
-	huma.Register(h, operation("history-metrics", http.MethodGet, "/history/metrics", "figures", "The figures that are kept", http.StatusConflict),
+	huma.Register(h, serve.Operation("history-metrics", http.MethodGet, "/history/metrics", "figures", "The figures that are kept", http.StatusConflict),
 		func(context.Context, *struct{}) (*answer[[]Metric], error) {
 			if v == nil {
 				return nil, huma.Error503ServiceUnavailable("there are no figures yet")

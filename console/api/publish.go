@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -87,14 +88,14 @@ func (p *Publication) message(now time.Time) (m mqtt.Message, err error) {
 
 // principalOf is who a request comes from, as rules know it.
 func principalOf(ctx context.Context) *auth.Principal {
-	name := strings.TrimPrefix(callerOf(ctx), "API user ")
+	name := strings.TrimPrefix(serve.CallerOf(ctx), "API user ")
 	p := &auth.Principal{Identity: &auth.Identity{Name: name, By: "api"}, ClientID: "api:" + name}
 	p.Peer.Listener = "api"
 	return p
 }
 
 func registerPublish(h huma.API, p Publisher) {
-	huma.Register(h, operation("publish", http.MethodPost, "/publish", "messages",
+	huma.Register(h, serve.Operation("publish", http.MethodPost, "/publish", "messages",
 		"Publish a message in the name of the API's user, after the checks that a client has to pass", http.StatusForbidden, http.StatusConflict),
 		func(ctx context.Context, in *struct{ Body Publication }) (*answer[Published], error) {
 			if p == nil {
@@ -109,7 +110,7 @@ func registerPublish(h huma.API, p Publisher) {
 			case err != nil:
 				return nil, huma.Error503ServiceUnavailable(err.Error())
 			case reason == mqtt.NotAuthorized:
-				return nil, huma.Error403Forbidden("the rules do not let " + callerOf(ctx) + " publish this: give user \"" + principalOf(ctx).Name + "\" or listener \"api\" a rule")
+				return nil, huma.Error403Forbidden("the rules do not let " + serve.CallerOf(ctx) + " publish this: give user \"" + principalOf(ctx).Name + "\" or listener \"api\" a rule")
 			}
 			return &answer[Published]{Published{reason.String(), int(reason)}}, nil
 		})

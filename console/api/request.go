@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/fleet/request"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
@@ -65,7 +66,7 @@ func (*requested) Resolve(hc huma.Context) []error {
 	_, w := humago.Unwrap(hc)
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{}) // one that cannot be moved is not there
-	_ = control.SetWriteDeadline(time.Now().Add(mostPatience + stall))
+	_ = control.SetWriteDeadline(time.Now().Add(mostPatience + time.Minute))
 	return nil
 }
 
@@ -73,7 +74,7 @@ func (*requested) Resolve(hc huma.Context) []error {
 const mostPatience = 60 * time.Second
 
 func registerRequest(h huma.API, p Requester) {
-	o := operation("request", http.MethodPost, "/request", "messages",
+	o := serve.Operation("request", http.MethodPost, "/request", "messages",
 		"Publish a request in the name of the API's user, as publish does, and answer with the response",
 		http.StatusNotFound, http.StatusConflict, http.StatusGatewayTimeout)
 	huma.Register(h, o, func(ctx context.Context, in *requested) (*answer[Responded], error) {
@@ -113,7 +114,7 @@ func unrequited(ctx context.Context, err error) error {
 	case errors.Is(err, request.ErrBusy):
 		return huma.Error429TooManyRequests(err.Error())
 	case errors.As(err, &refused) && refused.Reason == mqtt.NotAuthorized:
-		return huma.Error403Forbidden("the rules do not let " + callerOf(ctx) + " do this: give user \"" + principalOf(ctx).Name + "\" or listener \"api\" a rule to publish the request, and to subscribe to response_topic if it is said")
+		return huma.Error403Forbidden("the rules do not let " + serve.CallerOf(ctx) + " do this: give user \"" + principalOf(ctx).Name + "\" or listener \"api\" a rule to publish the request, and to subscribe to response_topic if it is said")
 	case errors.As(err, &refused):
 		return huma.Error422UnprocessableEntity(err.Error())
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/console/api/filter"
 	"github.com/sapwood-mqtt/sapwood/console/api/payload"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -123,7 +124,7 @@ func (c *RetainedChoice) collect(ctx context.Context, r Retained, also func(*mqt
 		}
 		return true
 	})
-	return list, failure(err)
+	return list, serve.Failure(err)
 }
 
 // retainedOf is the part of the API that is about retained messages.
@@ -134,23 +135,23 @@ type retainedOf struct {
 
 func registerRetained(h huma.API, r Retained) {
 	o := &retainedOf{r, retainedSchema()}
-	huma.Register(h, operation("retained", http.MethodGet, "/retained", "retained", "Retained messages, a page at a time", http.StatusConflict), o.list)
-	huma.Register(h, operation("retained-message", http.MethodGet, "/retained/message", "retained", "The retained message of one topic", http.StatusNotFound, http.StatusConflict),
+	huma.Register(h, serve.Operation("retained", http.MethodGet, "/retained", "retained", "Retained messages, a page at a time", http.StatusConflict), o.list)
+	huma.Register(h, serve.Operation("retained-message", http.MethodGet, "/retained/message", "retained", "The retained message of one topic", http.StatusNotFound, http.StatusConflict),
 		func(_ context.Context, in *struct {
 			Topic   string `query:"topic" required:"true" maxLength:"65535"`
 			Payload int    `query:"payload_bytes" minimum:"0" maximum:"1048576" default:"65536"`
 		},
 		) (*answer[RetainedRow], error) {
 			if o.Retained == nil {
-				return nil, missing("retained message of", in.Topic)
+				return nil, serve.Missing("retained message of", in.Topic)
 			}
 			m := o.Get(in.Topic)
 			if m == nil || m.Expires != 0 && m.Expires <= time.Now().UnixMilli() {
-				return nil, missing("retained message of", in.Topic)
+				return nil, serve.Missing("retained message of", in.Topic)
 			}
 			return &answer[RetainedRow]{retainedRow(m, in.Payload)}, nil
 		})
-	huma.Register(h, operation("retained-delete", http.MethodPost, "/retained/delete", "retained",
+	huma.Register(h, serve.Operation("retained-delete", http.MethodPost, "/retained/delete", "retained",
 		"Delete retained messages: first with preview, then with the number that it told; what is deleted is kept as a snapshot", http.StatusConflict), o.remove)
 	o.registerSnapshots(h)
 }
@@ -168,7 +169,7 @@ type retainedQuery struct {
 	Payload   int    `query:"payload_bytes" minimum:"0" maximum:"65536" default:"256" doc:"How much of each payload's text is shown."`
 }
 
-func (o *retainedOf) list(ctx context.Context, in *retainedQuery) (*answer[List[RetainedRow]], error) {
+func (o *retainedOf) list(ctx context.Context, in *retainedQuery) (*answer[serve.List[RetainedRow]], error) {
 	where := in.Where
 	if in.OlderThan != "" {
 		where = strings.TrimSpace(where + " at>" + in.OlderThan)
@@ -221,14 +222,14 @@ func (o *retainedOf) remove(ctx context.Context, in *struct {
 		return &answer[Deletion]{d}, err
 	}
 	if keep := o.Snapshots(); keep != nil {
-		s, err := keep.Keep(callerOf(ctx), in.Body.Filter, list)
+		s, err := keep.Keep(serve.CallerOf(ctx), in.Body.Filter, list)
 		if err != nil {
 			return nil, huma.Error500InternalServerError("nothing was deleted: " + err.Error())
 		}
 		d.Snapshot = &s
 	}
 	d.Deleted, err = o.Delete(ctx, list)
-	return &answer[Deletion]{d}, failure(err)
+	return &answer[Deletion]{d}, serve.Failure(err)
 }
 
 func (o *retainedOf) registerSnapshots(h huma.API) {
@@ -241,7 +242,7 @@ func (o *retainedOf) registerSnapshots(h huma.API) {
 	type snapshots struct {
 		Items []Snapshot `json:"items"`
 	}
-	huma.Register(h, operation("retained-snapshots", http.MethodGet, "/retained/snapshots", "retained", "What was deleted and can be restored, the newest first", http.StatusConflict),
+	huma.Register(h, serve.Operation("retained-snapshots", http.MethodGet, "/retained/snapshots", "retained", "What was deleted and can be restored, the newest first", http.StatusConflict),
 		func(context.Context, *struct{}) (*answer[snapshots], error) {
 			if err := none(); err != nil {
 				return nil, err
@@ -250,9 +251,9 @@ func (o *retainedOf) registerSnapshots(h huma.API) {
 			if list == nil {
 				list = []Snapshot{}
 			}
-			return &answer[snapshots]{snapshots{list}}, failure(err)
+			return &answer[snapshots]{snapshots{list}}, serve.Failure(err)
 		})
-	huma.Register(h, operation("retained-restore", http.MethodPost, "/retained/snapshots/{id}/restore", "retained",
+	huma.Register(h, serve.Operation("retained-restore", http.MethodPost, "/retained/snapshots/{id}/restore", "retained",
 		"Put back what was deleted, byte by byte, with its time and its expiry, where the topic has no newer message", http.StatusNotFound, http.StatusConflict),
 		func(ctx context.Context, in *struct {
 			ID string `path:"id" maxLength:"64"`
@@ -263,9 +264,9 @@ func (o *retainedOf) registerSnapshots(h huma.API) {
 			}
 			r, ok, err := o.Snapshots().Restore(ctx, in.ID)
 			if err == nil && !ok {
-				err = missing("snapshot", in.ID)
+				err = serve.Missing("snapshot", in.ID)
 			}
-			return &answer[Restoration]{r}, failure(err)
+			return &answer[Restoration]{r}, serve.Failure(err)
 		})
 }
 

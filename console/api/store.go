@@ -4,26 +4,18 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"reflect"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-)
 
-// line is one line of a long task's answer: how far it is, and at last the result or the error.
-type line[T any] struct {
-	Done   int64  `json:"done,omitempty"`
-	Total  int64  `json:"total,omitempty"`
-	Result *T     `json:"result,omitempty"`
-	Error  string `json:"error,omitempty"`
-}
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
+)
 
 // registerStore adds what is about the store on disk.
 func registerStore[S, R, C any](a *API, h huma.API, e Engine[S, R, C]) {
 	op := func(id, method, path, summary string) huma.Operation {
 		return huma.Operation{
-			OperationID: id, Method: method, Path: prefix + path, Tags: []string{"store"}, Summary: summary,
-			Errors: append(refusals(), http.StatusConflict),
+			OperationID: id, Method: method, Path: serve.Prefix + path, Tags: []string{"store"}, Summary: summary,
+			Errors: append(serve.Refusals(), http.StatusConflict),
 		}
 	}
 	there := func() error {
@@ -41,7 +33,7 @@ func registerStore[S, R, C any](a *API, h huma.API, e Engine[S, R, C]) {
 		})
 
 	check := op("store-check", http.MethodPost, "/store/check", "Read everything in the store and verify its checksums")
-	check.Responses = lines[R](h)
+	check.Responses = serve.Lines[R](h)
 	huma.Register(h, check, func(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
 		if err := there(); err != nil {
 			return nil, err
@@ -49,7 +41,7 @@ func registerStore[S, R, C any](a *API, h huma.API, e Engine[S, R, C]) {
 		return task(ctx, a, "check", e.Check)
 	})
 	compact := op("store-compact", http.MethodPost, "/store/compact", "Give back all the space that nothing needs any more")
-	compact.Responses = lines[C](h)
+	compact.Responses = serve.Lines[C](h)
 	huma.Register(h, compact, func(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
 		if err := there(); err != nil {
 			return nil, err
@@ -59,7 +51,7 @@ func registerStore[S, R, C any](a *API, h huma.API, e Engine[S, R, C]) {
 
 	export := op("store-export", http.MethodGet, "/store/export", "Everything that is kept, as lines of JSON")
 	export.Description = broken
-	export.Responses = raw("application/x-ndjson", "Lines of JSON.")
+	export.Responses = serve.Raw("application/x-ndjson", "Lines of JSON.")
 	huma.Register(h, export, func(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
 		if err := there(); err != nil {
 			return nil, err
@@ -68,7 +60,7 @@ func registerStore[S, R, C any](a *API, h huma.API, e Engine[S, R, C]) {
 	})
 	backup := op("backup", http.MethodGet, "/backup", "A consistent copy of the store, and of users, groups, rules and bans, for sapwood restore")
 	backup.Description = broken + " A backup ends in a checksum of its own too."
-	backup.Responses = raw("application/octet-stream", "The backup.")
+	backup.Responses = serve.Raw("application/octet-stream", "The backup.")
 	huma.Register(h, backup, func(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
 		if err := there(); err != nil {
 			return nil, err
@@ -79,25 +71,6 @@ func registerStore[S, R, C any](a *API, h huma.API, e Engine[S, R, C]) {
 
 const broken = "An error after the first byte breaks the connection off, so that no client takes what it has for the whole."
 
-// lines describes the answer of a long task.
-func lines[T any](h huma.API) map[string]*huma.Response {
-	schema := huma.SchemaFromType(h.OpenAPI().Components.Schemas, reflect.TypeFor[line[T]]())
-	return map[string]*huma.Response{"200": {
-		Description: "Lines of JSON: how far it is, several times; the last one has the result or the error.",
-		Content:     map[string]*huma.MediaType{"application/x-ndjson": {Schema: schema}},
-	}}
-}
-
-func raw(kind, what string) map[string]*huma.Response {
-	return map[string]*huma.Response{"200": {
-		Description: what,
-		Content:     map[string]*huma.MediaType{kind: {Schema: &huma.Schema{Type: "string", Format: "binary"}}},
-	}}
-}
-
-// every is the time between two lines of progress.
-const every = 200 * time.Millisecond
-
 // task runs f and tells beside it how far it is, so that a slow client does not hold it up. It ends when the request does.
 func task[T any](ctx context.Context, a *API, name string, f func(context.Context, Progress) (T, error)) (*huma.StreamResponse, error) {
 	ctx, end, err := a.begin(ctx, name)
@@ -106,16 +79,16 @@ func task[T any](ctx context.Context, a *API, name string, f func(context.Contex
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer end()
-		w := newStream(hc, "application/x-ndjson")
-		stop := w.tell(every)
-		result, err := f(ctx, w.progress)
+		w := serve.NewStream(hc, "application/x-ndjson")
+		stop := w.Tell(serve.Every)
+		result, err := f(ctx, w.Progress)
 		stop()
 		if err != nil {
 			a.log.Warn("a task of the API failed", "task", name, "error", err)
-			w.line(line[T]{Error: err.Error()})
+			w.Send(serve.Line[T]{Error: err.Error()})
 			return
 		}
-		w.line(line[T]{Result: &result})
+		w.Send(serve.Line[T]{Result: &result})
 	}}, nil
 }
 
@@ -127,7 +100,7 @@ func (a *API) copies(ctx context.Context, name, kind string, f func(context.Cont
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer end()
-		w := newStream(hc, kind)
+		w := serve.NewStream(hc, kind)
 		err := f(ctx, w, func(int64, int64) {})
 		if err == nil {
 			_, err = w.Write(nil) // the header, if there was nothing to write
@@ -136,9 +109,6 @@ func (a *API) copies(ctx context.Context, name, kind string, f func(context.Cont
 			return
 		}
 		a.log.Warn("a task of the API failed", "task", name, "error", err)
-		if w.begun {
-			panic(http.ErrAbortHandler)
-		}
-		problem(w.w, http.StatusInternalServerError, name+": "+err.Error())
+		w.Fail(name + ": " + err.Error())
 	}}, nil
 }

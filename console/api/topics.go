@@ -13,6 +13,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/console/api/filter"
 	"github.com/sapwood-mqtt/sapwood/console/api/payload"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -150,17 +151,17 @@ func registerTopics(h huma.API, t Topics, c Inspector) {
 	o := &topicsOf{Topics: t, clients: c, schema: topicSchema(), unfed: subscriberSchema()}
 	o.flat.make = o.all
 	op := func(id, path, summary string) huma.Operation {
-		return operation(id, http.MethodGet, path, "topics", summary, http.StatusNotFound, http.StatusConflict)
+		return serve.Operation(id, http.MethodGet, path, "topics", summary, http.StatusNotFound, http.StatusConflict)
 	}
 	huma.Register(h, op("topics-tree", "/topics/tree", "What is right below a branch of the topics, each with the sums of all that is below"), o.tree)
 	huma.Register(h, op("topics", "/topics", "Topics that were published to, a page at a time"), func(ctx context.Context, in *struct {
 		ListQuery
 		Payload string `query:"payload" maxLength:"256" doc:"Only topics whose last message that is kept has this word in it. It looks at each that passes the filter, at most 10,000."`
 	},
-	) (*answer[List[TopicRow]], error) {
+	) (*answer[serve.List[TopicRow]], error) {
 		return o.list(ctx, &in.ListQuery, in.Payload, nil)
 	})
-	huma.Register(h, op("topics-unheard", "/topics/unheard", "Topics with messages for which there was no subscription, but for those of $SYS"), func(ctx context.Context, in *struct{ ListQuery }) (*answer[List[TopicRow]], error) {
+	huma.Register(h, op("topics-unheard", "/topics/unheard", "Topics with messages for which there was no subscription, but for those of $SYS"), func(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[TopicRow]], error) {
 		return o.list(ctx, &in.ListQuery, "", func(n *named) bool { return n.sum.Unheard > 0 && !strings.HasPrefix(n.name, "$SYS/") })
 	})
 	huma.Register(h, op("topics-unfed", "/topics/unfed", "Subscriptions whose filter matches no topic that was published to"), o.listUnfed)
@@ -194,18 +195,18 @@ func (o *topicsOf) tree(ctx context.Context, in *struct {
 	ListQuery
 	Branch string `query:"branch" maxLength:"65535" doc:"A topic without its last levels; absent = the top."`
 },
-) (*answer[List[TopicRow]], error) {
+) (*answer[serve.List[TopicRow]], error) {
 	if err := o.there(); err != nil {
 		return nil, err
 	}
 	v, sums, err := o.View(ctx)
 	if err != nil {
-		return nil, failure(err)
+		return nil, serve.Failure(err)
 	}
 	root := tally.Root
 	if in.Branch != "" {
 		if root = v.Names.Find([]byte(in.Branch)); root == 0 || int(root) >= len(sums) {
-			return nil, missing("branch", in.Branch)
+			return nil, serve.Missing("branch", in.Branch)
 		}
 	}
 	var below []named
@@ -227,13 +228,13 @@ func (o *topicsOf) tree(ctx context.Context, in *struct {
 // maxSearched is of how many topics the payload is looked at.
 const maxSearched = 10_000
 
-func (o *topicsOf) list(ctx context.Context, q *ListQuery, word string, only func(*named) bool) (*answer[List[TopicRow]], error) {
+func (o *topicsOf) list(ctx context.Context, q *ListQuery, word string, only func(*named) bool) (*answer[serve.List[TopicRow]], error) {
 	if err := o.there(); err != nil {
 		return nil, err
 	}
 	all, err := o.flat.get(ctx)
 	if err != nil {
-		return nil, failure(err)
+		return nil, serve.Failure(err)
 	}
 	if only != nil {
 		var some []named
@@ -269,7 +270,7 @@ func (o *topicsOf) search(ctx context.Context, all []named, expr, word string) (
 		}
 		d, ok, err := o.Topic(ctx, n.name, 0)
 		if err != nil {
-			return nil, failure(err)
+			return nil, serve.Failure(err)
 		}
 		if ok && d.Detail.Payload != nil && bytes.Contains(d.Detail.Payload.Kept, []byte(word)) {
 			found = append(found, *n)
@@ -278,13 +279,13 @@ func (o *topicsOf) search(ctx context.Context, all []named, expr, word string) (
 	return found, nil
 }
 
-func (o *topicsOf) listUnfed(ctx context.Context, in *struct{ ListQuery }) (*answer[List[SubscriptionRow]], error) {
+func (o *topicsOf) listUnfed(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[SubscriptionRow]], error) {
 	if err := o.there(); err != nil {
 		return nil, err
 	}
 	all, err := o.flat.get(ctx)
 	if err != nil {
-		return nil, failure(err)
+		return nil, serve.Failure(err)
 	}
 	var subs []Subscriber
 	fed := map[string]bool{} // by what is subscribed to, once for all who do
@@ -294,7 +295,7 @@ func (o *topicsOf) listUnfed(ctx context.Context, in *struct{ ListQuery }) (*ans
 		}
 		subs = append(subs, some...)
 	}); err != nil {
-		return nil, failure(err)
+		return nil, serve.Failure(err)
 	}
 	var wild []string
 	for f := range fed {
@@ -335,15 +336,15 @@ func (o *topicsOf) top(ctx context.Context, in *struct {
 	}
 	v, _, err := o.View(ctx)
 	if err != nil {
-		return nil, failure(err)
+		return nil, serve.Failure(err)
 	}
 	all, err := o.flat.get(ctx)
 	if err != nil {
-		return nil, failure(err)
+		return nil, serve.Failure(err)
 	}
 	p, err := o.schema.Page(all, filter.Query{Filter: in.By + ">0 !topic:$SYS/*", Sort: "-" + in.By, Limit: in.Limit}, time.Now())
 	if err != nil {
-		return nil, failure(err)
+		return nil, serve.Failure(err)
 	}
 	weight := map[string]func(*tally.Sum) uint64{
 		"messages": func(s *tally.Sum) uint64 { return s.Messages }, "bytes": func(s *tally.Sum) uint64 { return s.Bytes },
@@ -395,9 +396,9 @@ func (o *topicsOf) detail(ctx context.Context, in *struct {
 	x, ok, err := o.Topic(ctx, in.Topic, in.Subscribers)
 	switch {
 	case err != nil:
-		return nil, failure(err)
+		return nil, serve.Failure(err)
 	case !ok:
-		return nil, missing("topic", in.Topic)
+		return nil, serve.Missing("topic", in.Topic)
 	}
 	d := TopicDetail{
 		TopicRow: topicRow(&named{name: in.Topic, sum: &x.Sum, retained: x.Retained != nil}), Subscribers: x.Subscribers, More: x.More,

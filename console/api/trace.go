@@ -13,6 +13,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/console/api/capture"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // Tracer is the broker as far as packets can be told of.
@@ -68,48 +69,48 @@ func registerTraces(a *API, h huma.API, t Tracer) {
 	})}
 	a.left.Add(1) // Stop waits for it
 	context.AfterFunc(a.ending, func() { defer a.left.Done(); x.desk.Close() })
-	huma.Register(h, operation("client-trace", http.MethodGet, "/clients/{id}/trace", "traces",
+	huma.Register(h, serve.Operation("client-trace", http.MethodGet, "/clients/{id}/trace", "traces",
 		"The last packets of a client, also of one that is gone: heads, kept without anybody having asked", http.StatusNotFound, http.StatusConflict), x.lookBack)
-	begin := operation("trace-begin", http.MethodPost, "/traces", "traces",
+	begin := serve.Operation("trace-begin", http.MethodPost, "/traces", "traces",
 		"Begin a live trace of a client, a topic filter or an address", http.StatusConflict, http.StatusUnprocessableEntity)
 	begin.DefaultStatus = http.StatusCreated
 	huma.Register(h, begin, x.begin)
-	huma.Register(h, operation("traces", http.MethodGet, "/traces", "traces", "The live traces"), x.list)
-	huma.Register(h, operation("trace", http.MethodGet, "/traces/{id}", "traces", "One live trace", http.StatusNotFound),
+	huma.Register(h, serve.Operation("traces", http.MethodGet, "/traces", "traces", "The live traces"), x.list)
+	huma.Register(h, serve.Operation("trace", http.MethodGet, "/traces/{id}", "traces", "One live trace", http.StatusNotFound),
 		func(_ context.Context, in *traceID) (*answer[capture.Info], error) {
 			found := x.desk.Find(in.ID)
 			if found == nil {
-				return nil, missing("trace", in.ID)
+				return nil, serve.Missing("trace", in.ID)
 			}
 			return &answer[capture.Info]{found.Info()}, nil
 		})
-	huma.Register(h, deleted(operation("trace-delete", http.MethodDelete, "/traces/{id}", "traces", "End a live trace and forget it", http.StatusNotFound)),
+	huma.Register(h, serve.Deleted(serve.Operation("trace-delete", http.MethodDelete, "/traces/{id}", "traces", "End a live trace and forget it", http.StatusNotFound)),
 		func(_ context.Context, in *traceID) (*struct{}, error) {
 			if !x.desk.Delete(in.ID) {
-				return nil, missing("trace", in.ID)
+				return nil, serve.Missing("trace", in.ID)
 			}
 			return nil, nil
 		})
-	stream := operation("trace-stream", http.MethodGet, "/traces/{id}/stream", "traces", "The packets of a live trace as they come, from the first that is kept",
+	stream := serve.Operation("trace-stream", http.MethodGet, "/traces/{id}/stream", "traces", "The packets of a live trace as they come, from the first that is kept",
 		http.StatusNotFound)
 	stream.Description = "Server-sent events: packet, with a line of the trace; gone, with how many were lost; end, with the trace as it was at its end."
-	stream.Responses = raw("text/event-stream", "Server-sent events.")
+	stream.Responses = serve.Raw("text/event-stream", "Server-sent events.")
 	huma.Register(h, stream, x.stream)
-	download := operation("trace-download", http.MethodGet, "/traces/{id}/download", "traces", "What is kept of a live trace, as a file", http.StatusNotFound)
-	download.Responses = raw("application/x-pcapng", "The file.")
+	download := serve.Operation("trace-download", http.MethodGet, "/traces/{id}/download", "traces", "What is kept of a live trace, as a file", http.StatusNotFound)
+	download.Responses = serve.Raw("application/x-pcapng", "The file.")
 	huma.Register(h, download, x.download)
 }
 
 func (x *traces) lookBack(ctx context.Context, in *traceID) (*answer[LookedBack], error) {
 	if x.tracer == nil {
-		return nil, missing("client", in.ID)
+		return nil, serve.Missing("client", in.ID)
 	}
 	kept, known, err := x.tracer.LookBack(ctx, in.ID)
 	switch {
 	case err != nil:
 		return nil, huma.Error409Conflict(err.Error())
 	case !known:
-		return nil, missing("client", in.ID)
+		return nil, serve.Missing("client", in.ID)
 	}
 	list := LookedBack{Items: make([]trace.Line, len(kept)), Total: len(kept), Matched: len(kept)}
 	for i := range kept {
@@ -138,7 +139,7 @@ func (x *traces) begin(ctx context.Context, in *struct{ Body TraceOrder }) (*ans
 	if length <= 0 {
 		length = defaultTrace
 	}
-	t, err := x.desk.Begin(ctx, f, o.Address, callerOf(ctx), length)
+	t, err := x.desk.Begin(ctx, f, o.Address, serve.CallerOf(ctx), length)
 	if err != nil {
 		return nil, huma.Error409Conflict(err.Error())
 	}
@@ -160,7 +161,7 @@ const alive = 15 * time.Second
 func (x *traces) stream(ctx context.Context, in *traceID) (*huma.StreamResponse, error) {
 	t := x.desk.Find(in.ID)
 	if t == nil {
-		return nil, missing("trace", in.ID)
+		return nil, serve.Missing("trace", in.ID)
 	}
 	ctx, end, err := x.api.begin(ctx, "view of a trace, "+strconv.FormatUint(x.viewers.Add(1), 10))
 	if err != nil {
@@ -168,18 +169,18 @@ func (x *traces) stream(ctx context.Context, in *traceID) (*huma.StreamResponse,
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer end()
-		w := newStream(hc, "text/event-stream")
+		w := serve.NewStream(hc, "text/event-stream")
 		for at := uint64(0); ; {
 			list, next, changed := t.Read(at)
 			lost := next - at - uint64(len(list))
-			err := w.events(list, lost)
+			err := sendPackets(w, list, lost)
 			switch at = next; {
 			case err != nil:
 				return
 			case len(list) > 0:
 				continue
 			case changed == nil:
-				_ = w.event("end", t.Info()) // it is the last
+				_ = sendEvent(w, "end", t.Info()) // it is the last
 				return
 			}
 			tick := time.NewTimer(alive)
@@ -196,25 +197,25 @@ func (x *traces) stream(ctx context.Context, in *traceID) (*huma.StreamResponse,
 	}}, nil
 }
 
-// events writes packets, and how many are gone.
-func (s *stream) events(list []trace.Packet, lost uint64) error {
+// sendPackets writes packets, and how many are gone.
+func sendPackets(s *serve.Stream, list []trace.Packet, lost uint64) error {
 	var err error
 	if lost > 0 {
-		err = s.event("gone", map[string]uint64{"lost": lost})
+		err = sendEvent(s, "gone", map[string]uint64{"lost": lost})
 	}
 	for i := range list {
 		if err == nil {
-			err = s.event("packet", list[i].Line())
+			err = sendEvent(s, "packet", list[i].Line())
 		}
 	}
 	if len(list) == 0 && err == nil {
 		_, err = s.Write([]byte(":\n\n"))
 	}
-	return errors.Join(err, s.control.Flush())
+	return errors.Join(err, s.Flush())
 }
 
-// event writes one server-sent event.
-func (s *stream) event(name string, v any) error {
+// sendEvent writes one server-sent event.
+func sendEvent(s *serve.Stream, name string, v any) error {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -230,7 +231,7 @@ func (x *traces) download(ctx context.Context, in *struct {
 ) (*huma.StreamResponse, error) {
 	t := x.desk.Find(in.ID)
 	if t == nil {
-		return nil, missing("trace", in.ID)
+		return nil, serve.Missing("trace", in.ID)
 	}
 	_, end, err := x.api.begin(ctx, "download of a trace, "+strconv.FormatUint(x.viewers.Add(1), 10))
 	if err != nil {
@@ -243,7 +244,7 @@ func (x *traces) download(ctx context.Context, in *struct {
 			kind, write = "application/x-pcapng", t.PCAP
 		}
 		hc.SetHeader("Content-Disposition", `attachment; filename="`+in.ID+"."+in.Format+`"`)
-		w := newStream(hc, kind)
+		w := serve.NewStream(hc, kind)
 		err := write(w)
 		if err == nil {
 			_, err = w.Write(nil)

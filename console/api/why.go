@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/fleet/why"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -41,14 +42,14 @@ func registerReasons(h huma.API, reasons Reasons) {
 		}
 		return &answer[why.Answer]{a}, nil
 	}
-	huma.Register(h, operation("client-why", http.MethodGet, "/clients/{id}/why", "clients", "Why a client is disconnected, silent or slow"),
+	huma.Register(h, serve.Operation("client-why", http.MethodGet, "/clients/{id}/why", "clients", "Why a client is disconnected, silent or slow"),
 		func(ctx context.Context, in *struct {
 			ID string `path:"id"`
 		},
 		) (*answer[why.Answer], error) {
 			return said(reasons.Client(ctx, in.ID))
 		})
-	huma.Register(h, operation("why-not", http.MethodGet, "/why-not", "clients", "Why a client did not get the messages of a topic"),
+	huma.Register(h, serve.Operation("why-not", http.MethodGet, "/why-not", "clients", "Why a client did not get the messages of a topic"),
 		func(ctx context.Context, in *struct {
 			Topic  string `query:"topic" required:"true" minLength:"1" maxLength:"65535"`
 			Client string `query:"client" required:"true" minLength:"1"`
@@ -56,7 +57,7 @@ func registerReasons(h huma.API, reasons Reasons) {
 		) (*answer[why.Answer], error) {
 			return said(reasons.Message(ctx, in.Topic, in.Client))
 		})
-	huma.Register(h, operation("route", http.MethodGet, "/route", "topics", "Who would receive a message of a topic, at which QoS and by which rule, and who would not although it has subscribed"),
+	huma.Register(h, serve.Operation("route", http.MethodGet, "/route", "topics", "Who would receive a message of a topic, at which QoS and by which rule, and who would not although it has subscribed"),
 		func(ctx context.Context, in *struct {
 			Topic     string `query:"topic" required:"true" minLength:"1" maxLength:"65535"`
 			QoS       int    `query:"qos" minimum:"0" maximum:"2" default:"1" doc:"Of the message."`

@@ -12,7 +12,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
-	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // filterHelp explains filters.
@@ -37,7 +37,7 @@ func walk[T any](ctx context.Context, r *reach.Broker, path string, q url.Values
 			page = min(page, limit-n)
 		}
 		q.Set("limit", strconv.Itoa(page))
-		var l api.List[T]
+		var l serve.List[T]
 		if err := r.Call(ctx, http.MethodGet, path+"?"+q.Encode(), nil, &l); err != nil {
 			return 0, err
 		}

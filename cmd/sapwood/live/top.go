@@ -17,6 +17,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // TopCmd is `sapwood top`.
@@ -39,8 +40,8 @@ Examples:
 type picture struct {
 	at      time.Time
 	status  api.Overview
-	clients api.List[api.ClientRow]
-	topics  api.List[api.TopicRow]
+	clients serve.List[api.ClientRow]
+	topics  serve.List[api.TopicRow]
 	byC     int // what clients are sorted by, in clientOrders
 	byT     int
 	held    bool

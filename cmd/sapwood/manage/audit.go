@@ -11,8 +11,8 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
-	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 )
 
 // AuditCmd is `sapwood audit`.
@@ -63,7 +63,7 @@ func (c *AuditCmd) Run(ctx context.Context, std *screen.Streams) error {
 	t := screen.NewTable(std.Out, "WHEN", "WHO", "FROM", "WHAT", "TARGET", "OUTCOME")
 	for n := 0; n < c.Limit; {
 		q.Set("limit", strconv.Itoa(min(c.Limit-n, 1000)))
-		var page api.AuditPage
+		var page rights.AuditPage
 		if err := r.Call(ctx, http.MethodGet, "/audit?"+q.Encode(), nil, &page); err != nil {
 			return err
 		}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
-	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 )
 
 // banFlags are a ban.
@@ -28,12 +28,12 @@ func (f *banFlags) add(ctx context.Context, std *screen.Streams, quarantine bool
 		return err
 	}
 	body := struct {
-		api.Ban
+		rights.Ban
 		TTL float64 `json:"ttl_seconds,omitempty"`
-	}{api.Ban{Subject: f.Subject, Value: f.Value, Quarantine: quarantine, Reason: f.Reason}, f.For.Seconds()}
+	}{rights.Ban{Subject: f.Subject, Value: f.Value, Quarantine: quarantine, Reason: f.Reason}, f.For.Seconds()}
 	var made struct {
-		Ban api.Ban `json:"ban"`
-		Met int     `json:"met"`
+		Ban rights.Ban `json:"ban"`
+		Met int        `json:"met"`
 	}
 	if err := r.Call(ctx, http.MethodPost, "/bans", body, &made); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (c *BansCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
-	var bans []api.Ban
+	var bans []rights.Ban
 	if err := r.Call(ctx, http.MethodGet, "/bans", nil, &bans); err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
-	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 )
 
 // DevicesCmd is `sapwood devices`.
@@ -103,7 +103,7 @@ func secretsFile(std *screen.Streams, path string) (*secrets, error) {
 	return s, nil
 }
 
-func (s *secrets) add(one api.Secret) error {
+func (s *secrets) add(one rights.Secret) error {
 	s.n++
 	if s.json {
 		w := s.std.Out

@@ -11,8 +11,8 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
-	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 )
 
 // KeysCmd is `sapwood keys`.
@@ -85,8 +85,8 @@ type keyFlags struct {
 	Note    *string  `placeholder:"TEXT" help:"A note."`
 }
 
-func (f *keyFlags) fields() (api.KeyFields, error) {
-	fields := api.KeyFields{Scopes: f.Scope, Note: f.Note}
+func (f *keyFlags) fields() (rights.KeyFields, error) {
+	fields := rights.KeyFields{Scopes: f.Scope, Note: f.Note}
 	switch f.Expires {
 	case "":
 	case "never":
@@ -126,7 +126,7 @@ func (c *keysAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 	}
 	body := struct {
 		Name string `json:"name"`
-		api.KeyFields
+		rights.KeyFields
 	}{Name: c.Name}
 	if body.KeyFields, err = c.fields(); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (c *keysAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if len(body.Scopes) == 0 {
 		return errors.New("say what it may do, such as --scope read: see sapwood keys add --help")
 	}
-	var made api.KeySecret
+	var made rights.KeySecret
 	if err := r.Call(ctx, http.MethodPost, "/keys", body, &made); err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
-	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 )
 
 // OperatorsCmd is `sapwood operators`.
@@ -47,7 +47,7 @@ func (c *operatorsListCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
-	var found struct{ Items []api.Operator }
+	var found struct{ Items []rights.Operator }
 	if err := r.Call(ctx, http.MethodGet, "/operators", nil, &found); err != nil {
 		return err
 	}
@@ -76,8 +76,8 @@ type operatorFlags struct {
 	Note *string `placeholder:"TEXT" help:"A note."`
 }
 
-func (f *operatorFlags) fields() api.OperatorFields {
-	fields := api.OperatorFields{Note: f.Note}
+func (f *operatorFlags) fields() rights.OperatorFields {
+	fields := rights.OperatorFields{Note: f.Note}
 	if f.Role != nil {
 		role := access.Role(*f.Role)
 		fields.Role = &role
@@ -111,13 +111,13 @@ func (c *operatorsAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 	}
 	body := struct {
 		Name string `json:"name"`
-		api.OperatorFields
+		rights.OperatorFields
 	}{c.Name, c.fields()}
 	body.Generate = c.Generate
 	if body.Password, err = c.read(std, c.Name); err != nil {
 		return err
 	}
-	var made api.OperatorSecret
+	var made rights.OperatorSecret
 	err = r.Call(ctx, http.MethodPost, "/operators", body, &made)
 	if reach.IsStatus(err, http.StatusConflict) {
 		return fmt.Errorf("%w; sapwood operators set changes it", err)
@@ -126,7 +126,7 @@ func (c *operatorsAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 }
 
 // tellOperator prints what was done to an operator.
-func tellOperator(std *screen.Streams, err error, o *api.OperatorSecret, asJSON bool, done string) error {
+func tellOperator(std *screen.Streams, err error, o *rights.OperatorSecret, asJSON bool, done string) error {
 	switch {
 	case err != nil:
 		return err
@@ -167,10 +167,10 @@ func (c *operatorsSetCmd) Run(ctx context.Context, std *screen.Streams) error {
 	}
 	fields := c.fields()
 	fields.Disabled = c.Disabled
-	if fields == (api.OperatorFields{}) {
+	if fields == (rights.OperatorFields{}) {
 		return errors.New("nothing to change: see sapwood operators set --help")
 	}
-	var o api.OperatorSecret
+	var o rights.OperatorSecret
 	err = r.Call(ctx, http.MethodPatch, operatorAt(c.Name), fields, &o)
 	return tellOperator(std, err, &o, c.JSON, "changed")
 }
@@ -199,11 +199,11 @@ func (c *operatorsPasswordCmd) Run(ctx context.Context, std *screen.Streams) err
 	if err != nil {
 		return err
 	}
-	fields := api.OperatorFields{Generate: c.Generate}
+	fields := rights.OperatorFields{Generate: c.Generate}
 	if fields.Password, err = c.read(std, c.Name); err != nil {
 		return err
 	}
-	var o api.OperatorSecret
+	var o rights.OperatorSecret
 	err = r.Call(ctx, http.MethodPatch, operatorAt(c.Name), fields, &o)
 	return tellOperator(std, err, &o, c.JSON, "has another password")
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
-	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 )
 
 // RulesCmd is `sapwood rules`.
@@ -47,7 +47,7 @@ func (c *rulesListCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
-	var rules []api.Rule
+	var rules []rights.Rule
 	if err := r.Call(ctx, http.MethodGet, "/rules", nil, &rules); err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (c *rulesListCmd) Run(ctx context.Context, std *screen.Streams) error {
 }
 
 // ruleText is what a rule allows or denies.
-func ruleText(f *api.RuleFields) string {
+func ruleText(f *rights.RuleFields) string {
 	text := "allow " + strings.Join(f.Allow, ",")
 	if len(f.Deny) > 0 {
 		text = "deny " + strings.Join(f.Deny, ",")
@@ -78,7 +78,7 @@ func ruleText(f *api.RuleFields) string {
 }
 
 // whoText is whom a rule is about.
-func whoText(f *api.RuleFields) string {
+func whoText(f *rights.RuleFields) string {
 	var parts []string
 	for _, p := range []struct {
 		name   string
@@ -121,14 +121,14 @@ type ruleFlags struct {
 	Note     string   `placeholder:"TEXT" help:"A note."`
 }
 
-func (f *ruleFlags) fields() (*api.RuleFields, error) {
+func (f *ruleFlags) fields() (*rights.RuleFields, error) {
 	if (len(f.Allow) == 0) == (len(f.Deny) == 0) {
 		return nil, errors.New("a rule has --allow or --deny")
 	}
 	if len(f.Topic) == 0 {
 		return nil, errors.New("a rule has a --topic")
 	}
-	return &api.RuleFields{
+	return &rights.RuleFields{
 		Name: f.Name, Allow: f.Allow, Deny: f.Deny, Topics: f.Topic, Users: f.ForUser, Groups: f.Group, Clients: f.Client, CommonNames: f.CN,
 		Listeners: f.Listener, Addresses: f.Address, Claims: f.Claim, QoS: f.QoS, Retain: f.Retained, Priority: f.Priority, Note: f.Note,
 	}, nil
@@ -160,7 +160,7 @@ func (c *rulesAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
-	var made api.Rule
+	var made rights.Rule
 	if err := r.Call(ctx, http.MethodPost, "/rules", f, &made); err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
-	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 )
 
 // UsersCmd is `sapwood users`.
@@ -56,7 +56,7 @@ func (c *usersListCmd) Run(ctx context.Context, std *screen.Streams) error {
 		return err
 	}
 	t := screen.NewTable(std.Out, "NAME", "KIND", "GROUPS", "STATE", "CHANGED", "NOTE")
-	err = users(ctx, r, c.Prefix, c.Group, c.Limit, func(u *api.User) error {
+	err = users(ctx, r, c.Prefix, c.Group, c.Limit, func(u *rights.User) error {
 		if c.JSON {
 			return screen.Line(std.Out, u)
 		}
@@ -70,7 +70,7 @@ func (c *usersListCmd) Run(ctx context.Context, std *screen.Streams) error {
 }
 
 // users walks through the users, page by page.
-func users(ctx context.Context, r *reach.Broker, prefix, group string, limit int, each func(*api.User) error) error {
+func users(ctx context.Context, r *reach.Broker, prefix, group string, limit int, each func(*rights.User) error) error {
 	q := url.Values{}
 	q.Set("prefix", prefix)
 	q.Set("group", group)
@@ -80,7 +80,7 @@ func users(ctx context.Context, r *reach.Broker, prefix, group string, limit int
 			page = min(page, limit-n)
 		}
 		q.Set("limit", strconv.Itoa(page))
-		var answer api.UserPage
+		var answer rights.UserPage
 		if err := r.Call(ctx, http.MethodGet, "/users?"+q.Encode(), nil, &answer); err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func users(ctx context.Context, r *reach.Broker, prefix, group string, limit int
 }
 
 // userState says in words whether somebody gets in as this user.
-func userState(u *api.User) string {
+func userState(u *rights.User) string {
 	switch {
 	case u.Disabled:
 		return "disabled"
@@ -131,7 +131,7 @@ func (c *usersShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
-	var u api.User
+	var u rights.User
 	if err := r.Call(ctx, http.MethodGet, userAt(c.Name), nil, &u); err != nil {
 		return err
 	}
@@ -161,8 +161,8 @@ type userFlags struct {
 	Note     *string  `placeholder:"TEXT" help:"A note."`
 }
 
-func (f *userFlags) fields() api.UserFields {
-	fields := api.UserFields{ClientID: f.ClientID, Expires: f.Expires, Note: f.Note}
+func (f *userFlags) fields() rights.UserFields {
+	fields := rights.UserFields{ClientID: f.ClientID, Expires: f.Expires, Note: f.Note}
 	if f.Group != nil {
 		fields.Groups = &f.Group
 	}
@@ -203,13 +203,13 @@ func (c *usersAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 	}
 	body := struct {
 		Name string `json:"name"`
-		api.UserFields
+		rights.UserFields
 	}{c.Name, c.fields()}
 	body.Generate = c.Generate
 	if body.Password, err = c.read(std, c.Name); err != nil {
 		return err
 	}
-	var made api.UserSecret
+	var made rights.UserSecret
 	err = r.Call(ctx, http.MethodPost, "/users", body, &made)
 	if reach.IsStatus(err, http.StatusConflict) {
 		return fmt.Errorf("%w; sapwood users set changes it", err)
@@ -218,7 +218,7 @@ func (c *usersAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 }
 
 // tell prints what was done to a user.
-func (*newPassword) tell(std *screen.Streams, err error, u *api.UserSecret, asJSON bool, done string) error {
+func (*newPassword) tell(std *screen.Streams, err error, u *rights.UserSecret, asJSON bool, done string) error {
 	switch {
 	case err != nil:
 		return err
@@ -266,10 +266,10 @@ func (c *usersSetCmd) Run(ctx context.Context, std *screen.Streams) error {
 		}
 		fields.Groups = &[]string{}
 	}
-	if fields == (api.UserFields{}) {
+	if fields == (rights.UserFields{}) {
 		return errors.New("nothing to change: see sapwood users set --help")
 	}
-	var u api.UserSecret
+	var u rights.UserSecret
 	err = r.Call(ctx, http.MethodPatch, userAt(c.Name), fields, &u)
 	return (&newPassword{}).tell(std, err, &u, c.JSON, "changed")
 }
@@ -298,11 +298,11 @@ func (c *usersPasswordCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
-	fields := api.Credentials{Generate: c.Generate}
+	fields := rights.Credentials{Generate: c.Generate}
 	if fields.Password, err = c.read(std, c.Name); err != nil {
 		return err
 	}
-	var u api.UserSecret
+	var u rights.UserSecret
 	err = r.Call(ctx, http.MethodPatch, userAt(c.Name), fields, &u)
 	return c.tell(std, err, &u, c.JSON, "has another password")
 }
@@ -328,9 +328,9 @@ func (c *usersDeleteCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
-	gone := make([]api.BulkUser, len(c.Name))
+	gone := make([]rights.BulkUser, len(c.Name))
 	for i, name := range c.Name {
-		gone[i] = api.BulkUser{Name: name, Delete: true}
+		gone[i] = rights.BulkUser{Name: name, Delete: true}
 	}
 	_, err = bulk(ctx, r, std, "delete", gone)
 	if err == nil {

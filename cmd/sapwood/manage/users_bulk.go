@@ -18,7 +18,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
-	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 )
 
 // usersImportCmd is `sapwood users import`.
@@ -85,13 +85,13 @@ func (c *usersImportCmd) Run(ctx context.Context, std *screen.Streams) error {
 	return tellBulk(std, result)
 }
 
-func tellBulk(std *screen.Streams, r api.BulkResult) error {
+func tellBulk(std *screen.Streams, r rights.BulkResult) error {
 	_, err := fmt.Fprintf(std.Out, "%d created, %d changed, %d deleted in %.1f s\n", r.Created, r.Changed, r.Deleted, r.Seconds)
 	return err
 }
 
 // createGroups makes the groups that users are to be in and that there are not.
-func createGroups(ctx context.Context, r *reach.Broker, users []api.BulkUser) error {
+func createGroups(ctx context.Context, r *reach.Broker, users []rights.BulkUser) error {
 	done := map[string]bool{}
 	for i := range users {
 		if users[i].Groups == nil {
@@ -112,26 +112,26 @@ func createGroups(ctx context.Context, r *reach.Broker, users []api.BulkUser) er
 }
 
 // bulk makes changes for which no secret is made.
-func bulk(ctx context.Context, r *reach.Broker, std *screen.Streams, what string, users []api.BulkUser) (api.BulkResult, error) {
-	return bulkSecrets(ctx, r, std, what, users, func(api.Secret) error { return nil })
+func bulk(ctx context.Context, r *reach.Broker, std *screen.Streams, what string, users []rights.BulkUser) (rights.BulkResult, error) {
+	return bulkSecrets(ctx, r, std, what, users, func(rights.Secret) error { return nil })
 }
 
 // bulkSecrets makes changes and hands over the secrets that are made.
-func bulkSecrets(ctx context.Context, r *reach.Broker, std *screen.Streams, what string, users []api.BulkUser, secret func(api.Secret) error) (api.BulkResult, error) {
+func bulkSecrets(ctx context.Context, r *reach.Broker, std *screen.Streams, what string, users []rights.BulkUser, secret func(rights.Secret) error) (rights.BulkResult, error) {
 	var body bytes.Buffer
 	for i := range users {
 		if err := screen.Line(&body, &users[i]); err != nil {
-			return api.BulkResult{}, err
+			return rights.BulkResult{}, err
 		}
 	}
 	return bulkTask(ctx, r, std, what, "/users/bulk", &body, "application/x-ndjson", secret)
 }
 
-func bulkTask(ctx context.Context, r *reach.Broker, std *screen.Streams, what, path string, body io.Reader, kind string, secret func(api.Secret) error) (api.BulkResult, error) {
+func bulkTask(ctx context.Context, r *reach.Broker, std *screen.Streams, what, path string, body io.Reader, kind string, secret func(rights.Secret) error) (rights.BulkResult, error) {
 	show, end := screen.ProgressBar(std.Err, what, usersText)
 	defer end()
-	return reach.Task[api.BulkResult](ctx, r, path, body, kind, show, func(line []byte) error {
-		var s api.Secret
+	return reach.Task[rights.BulkResult](ctx, r, path, body, kind, show, func(line []byte) error {
+		var s rights.Secret
 		if err := json.Unmarshal(line, &s); err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func usersText(n int64) string { return fmt.Sprintf("%d users", n) }
 const maxImport = 64 << 20
 
 // readUsers reads a file of users. Errors name the line and quote no password.
-func readUsers(r io.Reader, format string) ([]api.BulkUser, error) {
+func readUsers(r io.Reader, format string) ([]rights.BulkUser, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxImport+1))
 	if err != nil {
 		return nil, err
@@ -182,19 +182,19 @@ func guess(text []byte) string {
 	return "jsonl"
 }
 
-func readMosquitto(text []byte) ([]api.BulkUser, error) {
+func readMosquitto(text []byte) ([]rights.BulkUser, error) {
 	found, err := accounts.ReadMosquitto(bytes.NewReader(text))
 	if err != nil {
 		return nil, err
 	}
-	users := make([]api.BulkUser, len(found))
+	users := make([]rights.BulkUser, len(found))
 	for i := range found {
 		users[i].Name, users[i].PasswordHash = found[i].Name, &found[i].Password
 	}
 	return users, nil
 }
 
-func readLines(text []byte) (users []api.BulkUser, err error) {
+func readLines(text []byte) (users []rights.BulkUser, err error) {
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	lines.Buffer(nil, 1<<20)
 	for n := 1; lines.Scan(); n++ {
@@ -203,7 +203,7 @@ func readLines(text []byte) (users []api.BulkUser, err error) {
 		}
 		in := json.NewDecoder(bytes.NewReader(lines.Bytes()))
 		in.DisallowUnknownFields()
-		var u api.BulkUser
+		var u rights.BulkUser
 		if err := in.Decode(&u); err != nil {
 			return nil, fmt.Errorf("line %d: %s", n, strings.TrimPrefix(err.Error(), "json: "))
 		}
@@ -216,7 +216,7 @@ func readLines(text []byte) (users []api.BulkUser, err error) {
 }
 
 // readCSV reads columns that the first line names; an empty cell is one that is not given.
-func readCSV(text []byte) (users []api.BulkUser, err error) {
+func readCSV(text []byte) (users []rights.BulkUser, err error) {
 	rows := csv.NewReader(bytes.NewReader(text))
 	rows.Comment = '#'
 	head, err := rows.Read()
@@ -232,7 +232,7 @@ func readCSV(text []byte) (users []api.BulkUser, err error) {
 			return nil, err
 		}
 		n, _ := rows.FieldPos(0)
-		var u api.BulkUser
+		var u rights.BulkUser
 		for i, column := range head {
 			if row[i] == "" {
 				continue
@@ -249,7 +249,7 @@ func readCSV(text []byte) (users []api.BulkUser, err error) {
 	return users, nil
 }
 
-func setCell(u *api.BulkUser, column, value string) error {
+func setCell(u *rights.BulkUser, column, value string) error {
 	yes := func() (bool, error) {
 		b, err := strconv.ParseBool(value)
 		if err != nil {
@@ -314,8 +314,8 @@ func (c *usersExportCmd) Run(ctx context.Context, std *screen.Streams) error {
 		return err
 	}
 	write := func(w io.Writer) error {
-		return users(ctx, r, "", "", 0, func(u *api.User) error {
-			line := api.BulkUser{Name: u.Name}
+		return users(ctx, r, "", "", 0, func(u *rights.User) error {
+			line := rights.BulkUser{Name: u.Name}
 			line.Kind, line.Groups = &u.Kind, &u.Groups
 			if u.ClientID != "" {
 				line.ClientID = &u.ClientID

@@ -1,4 +1,4 @@
-package api
+package rights
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/broker/auth/phc"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // Me is who asks.
@@ -27,13 +28,12 @@ type Me struct {
 // accessOf is the part of the API that is about who may use it.
 type accessOf struct {
 	*access.Access
-	api     *API
-	version string
+	options *Options
 }
 
 // registerAccess adds what is about who may use the API, and what they did.
-func registerAccess(a *API, h huma.API, who *access.Access, version string) {
-	o := &accessOf{who, a, version}
+func registerAccess(h huma.API, options *Options) {
+	o := &accessOf{options.Access, options}
 	o.registerLogin(h)
 	o.registerOperators(h)
 	o.registerKeys(h)
@@ -43,7 +43,7 @@ func registerAccess(a *API, h huma.API, who *access.Access, version string) {
 func (o *accessOf) me(c *access.Caller) Me {
 	return Me{
 		User: c.Name, Kind: c.Kind, Role: c.Role, Scopes: c.Scopes, ChangeNeeded: c.ChangeNeeded,
-		Confirm: !o.Fresh(c), Version: o.version,
+		Confirm: !o.Fresh(c), Version: o.options.Version,
 	}
 }
 
@@ -59,7 +59,7 @@ type onlyCookie struct {
 }
 
 func (o *accessOf) registerLogin(h huma.API) {
-	login := operation("login", http.MethodPost, "/login", "access", "Open a session of the console: the cookie of the answer is its credential")
+	login := serve.Operation("login", http.MethodPost, "/login", "access", "Open a session of the console: the cookie of the answer is its credential")
 	login.Description = "The answer is the same, after the same time, whether the operator or the password is wrong. Too many wrong ones from an address have to wait."
 	huma.Register(h, login, func(ctx context.Context, in *struct {
 		Body struct {
@@ -68,64 +68,64 @@ func (o *accessOf) registerLogin(h huma.API) {
 		}
 	},
 	) (*withCookie[Me], error) {
-		v := visitOf(ctx)
-		token, c, err := o.Login(ctx, in.Body.User, in.Body.Password, v.from)
+		v := serve.VisitOf(ctx)
+		token, c, err := o.Login(ctx, in.Body.User, in.Body.Password, v.From)
 		if !errors.Is(err, access.ErrBusy) && !slowed(err) {
 			o.noteLogin(ctx, v, in.Body.User, err)
 		}
 		if err != nil {
 			return nil, notIn(err)
 		}
-		if v.token != "" {
-			o.Logout(v.token)
+		if v.Token != "" {
+			o.Logout(v.Token)
 		}
-		cookie := v.cookie
+		cookie := v.Cookie
 		cookie.Value = token
 		return &withCookie[Me]{cookie, o.me(c)}, nil
 	})
-	huma.Register(h, deleted(operation("logout", http.MethodPost, "/logout", "access", "End the session")),
+	huma.Register(h, serve.Deleted(serve.Operation("logout", http.MethodPost, "/logout", "access", "End the session")),
 		func(ctx context.Context, _ *struct{}) (*onlyCookie, error) {
-			v := visitOf(ctx)
-			if v.token != "" {
-				o.Logout(v.token)
+			v := serve.VisitOf(ctx)
+			if v.Token != "" {
+				o.Logout(v.Token)
 			}
-			cookie := v.cookie
+			cookie := v.Cookie
 			cookie.MaxAge = -1
 			return &onlyCookie{[]http.Cookie{cookie}}, nil
 		})
-	huma.Register(h, operation("me", http.MethodGet, "/me", "access", "Who asks, and what it may do"),
+	huma.Register(h, serve.Operation("me", http.MethodGet, "/me", "access", "Who asks, and what it may do"),
 		func(ctx context.Context, _ *struct{}) (*answer[Me], error) {
-			return &answer[Me]{o.me(visitOf(ctx).caller)}, nil
+			return &answer[Me]{o.me(serve.VisitOf(ctx).Caller)}, nil
 		})
-	huma.Register(h, deleted(operation("confirm", http.MethodPost, "/me/confirm", "access", "Give the password again, so that operators and keys can be changed for a while")),
+	huma.Register(h, serve.Deleted(serve.Operation("confirm", http.MethodPost, "/me/confirm", "access", "Give the password again, so that operators and keys can be changed for a while")),
 		func(ctx context.Context, in *struct {
 			Body struct {
 				Password string `json:"password" maxLength:"1024" writeOnly:"true"`
 			}
 		},
 		) (*struct{}, error) {
-			v := visitOf(ctx)
-			return nil, notIn(o.Confirm(ctx, v.caller, in.Body.Password, v.from))
+			v := serve.VisitOf(ctx)
+			return nil, notIn(o.Confirm(ctx, v.Caller, in.Body.Password, v.From))
 		})
-	own := operation("own-password", http.MethodPut, "/me/password", "access", "Change the own password; all other sessions end", http.StatusConflict)
-	huma.Register(h, deleted(own), func(ctx context.Context, in *struct {
+	own := serve.Operation("own-password", http.MethodPut, "/me/password", "access", "Change the own password; all other sessions end", http.StatusConflict)
+	huma.Register(h, serve.Deleted(own), func(ctx context.Context, in *struct {
 		Body struct {
 			Old string `json:"old_password" maxLength:"1024" writeOnly:"true"`
 			New string `json:"password" minLength:"8" maxLength:"1024" writeOnly:"true"`
 		}
 	},
 	) (*onlyCookie, error) {
-		v := visitOf(ctx)
-		if v.caller.Kind != access.KindOperator {
+		v := serve.VisitOf(ctx)
+		if v.Caller.Kind != access.KindOperator {
 			return nil, huma.Error409Conflict("only an operator has a password; PATCH /operators/{name} gives it another one")
 		}
-		token, err := o.ChangePassword(ctx, v.caller, in.Body.Old, in.Body.New, v.from)
+		token, err := o.ChangePassword(ctx, v.Caller, in.Body.Old, in.Body.New, v.From)
 		if err != nil {
 			return nil, notIn(err)
 		}
 		out := &onlyCookie{}
 		if token != "" {
-			cookie := v.cookie
+			cookie := v.Cookie
 			cookie.Value = token
 			out.SetCookie = append(out.SetCookie, cookie)
 		}
@@ -140,15 +140,15 @@ func slowed(err error) bool {
 }
 
 // noteLogin writes down a login. A name that there is not may be a password in the wrong field.
-func (o *accessOf) noteLogin(ctx context.Context, v *visit, user string, err error) {
-	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), Operation: "login", Target: "/login", From: v.from, Status: http.StatusOK, Outcome: access.Done}
+func (o *accessOf) noteLogin(ctx context.Context, v *serve.Visit, user string, err error) {
+	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), Operation: "login", Target: "/login", From: v.From, Status: http.StatusOK, Outcome: access.Done}
 	if _, missing := o.Operator(user); missing == nil {
 		e.By, e.Kind = user, access.KindOperator
 	}
 	if err != nil {
 		e.Status, e.Outcome = http.StatusUnauthorized, access.Refused
 	}
-	o.api.guard.audit.write(ctx, e)
+	o.options.Write(ctx, e)
 }
 
 // notIn is an error of access as HTTP has it.
@@ -158,7 +158,7 @@ func notIn(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &slow):
-		return huma.ErrorWithHeaders(huma.Error429TooManyRequests(err.Error()), http.Header{"Retry-After": {retryAfter(slow.Wait)}})
+		return huma.ErrorWithHeaders(huma.Error429TooManyRequests(err.Error()), http.Header{"Retry-After": {serve.RetryAfter(slow.Wait)}})
 	case errors.Is(err, access.ErrBusy), errors.Is(err, phc.ErrBusy):
 		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(access.ErrBusy.Error()), http.Header{"Retry-After": {"1"}})
 	case errors.Is(err, access.ErrWrong):
@@ -166,14 +166,14 @@ func notIn(err error) error {
 	case errors.Is(err, access.ErrLastAdmin), errors.Is(err, access.ErrBuiltin):
 		return huma.Error409Conflict(err.Error())
 	}
-	return failure(err)
+	return serve.Failure(err)
 }
 
-func pageOf[T any](all []T) *answer[List[T]] {
+func pageOf[T any](all []T) *answer[serve.List[T]] {
 	if all == nil {
 		all = []T{}
 	}
-	return &answer[List[T]]{List[T]{Items: all, Total: len(all), Matched: len(all)}}
+	return &answer[serve.List[T]]{serve.List[T]{Items: all, Total: len(all), Matched: len(all)}}
 }
 
 // conditionOf is the condition of a request that changes what is there.

@@ -1,4 +1,4 @@
-package api
+package rights
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // RuleFields are a rule in the words of the configuration file.
@@ -40,42 +41,42 @@ func (o *accountsOf) registerRules(h huma.API) {
 	type Path struct {
 		ID string `path:"id" maxLength:"256"`
 	}
-	huma.Register(h, operation("rules", http.MethodGet, "/rules", "rules", "The rules that are stored; those of files stand in the configuration"),
+	huma.Register(h, serve.Operation("rules", http.MethodGet, "/rules", "rules", "The rules that are stored; those of files stand in the configuration"),
 		func(ctx context.Context, _ *struct{}) (*answer[[]Rule], error) {
 			found, err := o.Rules(ctx)
 			if err != nil {
-				return nil, failure(err)
+				return nil, serve.Failure(err)
 			}
 			list := []Rule{}
 			for _, r := range found {
 				one, err := reform[Rule](r)
 				if err != nil {
-					return nil, failure(err)
+					return nil, serve.Failure(err)
 				}
 				list = append(list, one)
 			}
 			return &answer[[]Rule]{list}, nil
 		})
-	create := operation("rule-create", http.MethodPost, "/rules", "rules", "Create a rule; it holds at once, for those connected too")
+	create := serve.Operation("rule-create", http.MethodPost, "/rules", "rules", "Create a rule; it holds at once, for those connected too")
 	create.DefaultStatus = http.StatusCreated
 	huma.Register(h, create, func(ctx context.Context, in *struct{ Body RuleFields }) (*tagged[Rule], error) {
 		return o.putRule(ctx, "", &in.Body, accounts.Absent)
 	})
-	huma.Register(h, operation("rule", http.MethodGet, "/rules/{id}", "rules", "One rule", http.StatusNotFound),
+	huma.Register(h, serve.Operation("rule", http.MethodGet, "/rules/{id}", "rules", "One rule", http.StatusNotFound),
 		func(ctx context.Context, in *Path) (*tagged[Rule], error) {
 			found, err := o.Rules(ctx)
 			if err != nil {
-				return nil, failure(err)
+				return nil, serve.Failure(err)
 			}
 			for _, r := range found {
 				if r.ID == in.ID {
 					one, err := reform[Rule](r)
-					return tag(r.Revision, one), failure(err)
+					return tag(r.Revision, one), serve.Failure(err)
 				}
 			}
-			return nil, missing("rule", in.ID)
+			return nil, serve.Missing("rule", in.ID)
 		})
-	huma.Register(h, operation("rule-put", http.MethodPut, "/rules/{id}", "rules", "Replace a rule, or create it under this id", http.StatusPreconditionFailed),
+	huma.Register(h, serve.Operation("rule-put", http.MethodPut, "/rules/{id}", "rules", "Replace a rule, or create it under this id", http.StatusPreconditionFailed),
 		func(ctx context.Context, in *struct {
 			Path
 			Condition
@@ -88,7 +89,7 @@ func (o *accountsOf) registerRules(h huma.API) {
 			}
 			return o.putRule(ctx, in.ID, &in.Body, r)
 		})
-	huma.Register(h, deleted(operation("rule-delete", http.MethodDelete, "/rules/{id}", "rules", "Delete a rule", http.StatusNotFound, http.StatusPreconditionFailed)),
+	huma.Register(h, serve.Deleted(serve.Operation("rule-delete", http.MethodDelete, "/rules/{id}", "rules", "Delete a rule", http.StatusNotFound, http.StatusPreconditionFailed)),
 		func(ctx context.Context, in *struct {
 			Path
 			Condition
@@ -106,12 +107,12 @@ func (o *accountsOf) registerRules(h huma.API) {
 func (o *accountsOf) putRule(ctx context.Context, id string, f *RuleFields, r accounts.Revision) (*tagged[Rule], error) {
 	rule, err := reform[accounts.Rule](f)
 	if err != nil {
-		return nil, failure(fmt.Errorf("%w: %w", accounts.ErrInvalid, err))
+		return nil, serve.Failure(fmt.Errorf("%w: %w", accounts.ErrInvalid, err))
 	}
 	rule.ID = id
 	if err := o.change(ctx, accounts.Change{Rule: &rule, If: r}); err != nil {
 		return nil, err
 	}
 	made, err := reform[Rule](rule)
-	return tag(rule.Revision, made), failure(err)
+	return tag(rule.Revision, made), serve.Failure(err)
 }

@@ -1,4 +1,4 @@
-package api
+package serve
 
 import (
 	"net/http"
@@ -85,14 +85,15 @@ func (n Need) String() string {
 	return n.Resource + ":" + n.Level.String()
 }
 
-// permits judges requests.
-type permits struct {
+// Permits judge requests.
+type Permits struct {
 	paths      map[string]*Permission // by first part
 	exceptions map[string]Exception
 }
 
-func newPermits() *permits {
-	p := &permits{paths: map[string]*Permission{}, exceptions: map[string]Exception{}}
+// NewPermits judges by Permissions.
+func NewPermits() *Permits {
+	p := &Permits{paths: map[string]*Permission{}, exceptions: map[string]Exception{}}
 	all := Permissions()
 	for i := range all {
 		r := &all[i]
@@ -109,8 +110,8 @@ func newPermits() *permits {
 	return p
 }
 
-// resources are the names that scopes may use.
-func resources() (all []string) {
+// Resources are the names that scopes may use.
+func Resources() (all []string) {
 	for _, p := range Permissions() {
 		if !p.People {
 			all = append(all, p.Resource)
@@ -119,8 +120,8 @@ func resources() (all []string) {
 	return all
 }
 
-// of is what a method of a path behind /api/v1, as it was registered, needs.
-func (p *permits) of(method, path string) Need {
+// Of is what a method of a path behind /api/v1, as it was registered, needs.
+func (p *Permits) Of(method, path string) Need {
 	switch method + " " + path {
 	case "POST /login":
 		return Need{Open: true, Declared: true, Quiet: true} // it writes its own entry

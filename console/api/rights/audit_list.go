@@ -1,4 +1,4 @@
-package api
+package rights
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // AuditQuery asks for entries of the audit log; what is not given does not narrow.
@@ -40,7 +41,7 @@ type AuditPage struct {
 }
 
 func (o *accessOf) registerAudit(h huma.API) {
-	huma.Register(h, operation("audit", http.MethodGet, "/audit", "access", "What was changed by the API: who, what, before, after, from where"),
+	huma.Register(h, serve.Operation("audit", http.MethodGet, "/audit", "access", "What was changed by the API: who, what, before, after, from where"),
 		func(ctx context.Context, in *AuditQuery) (*answer[AuditPage], error) {
 			var before int64
 			if in.Cursor != "" {
@@ -51,7 +52,7 @@ func (o *accessOf) registerAudit(h huma.API) {
 			}
 			found, more, err := o.Entries(ctx, before, in.Limit, in.wants)
 			if err != nil {
-				return nil, failure(err)
+				return nil, serve.Failure(err)
 			}
 			page := AuditPage{Items: append([]access.Entry{}, found...)}
 			if more {

@@ -1,4 +1,4 @@
-package api
+package rights
 
 import (
 	"context"
@@ -7,31 +7,32 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 func (o *accountsOf) registerGroups(h huma.API) {
-	huma.Register(h, operation("groups", http.MethodGet, "/groups", "groups", "All groups"),
+	huma.Register(h, serve.Operation("groups", http.MethodGet, "/groups", "groups", "All groups"),
 		func(ctx context.Context, _ *struct{}) (*answer[[]accounts.Group], error) {
 			list, err := o.Groups(ctx)
 			if list == nil {
 				list = []accounts.Group{}
 			}
-			return &answer[[]accounts.Group]{list}, failure(err)
+			return &answer[[]accounts.Group]{list}, serve.Failure(err)
 		})
-	huma.Register(h, operation("group", http.MethodGet, "/groups/{name}", "groups", "One group", http.StatusNotFound),
+	huma.Register(h, serve.Operation("group", http.MethodGet, "/groups/{name}", "groups", "One group", http.StatusNotFound),
 		func(ctx context.Context, in *Named) (*tagged[accounts.Group], error) {
 			list, err := o.Groups(ctx)
 			if err != nil {
-				return nil, failure(err)
+				return nil, serve.Failure(err)
 			}
 			for _, g := range list {
 				if g.Name == in.Name {
 					return tag(g.Revision, g), nil
 				}
 			}
-			return nil, missing("group", in.Name)
+			return nil, serve.Missing("group", in.Name)
 		})
-	huma.Register(h, operation("group-put", http.MethodPut, "/groups/{name}", "groups", "Create a group or change its note", http.StatusPreconditionFailed),
+	huma.Register(h, serve.Operation("group-put", http.MethodPut, "/groups/{name}", "groups", "Create a group or change its note", http.StatusPreconditionFailed),
 		func(ctx context.Context, in *struct {
 			Named
 			Condition
@@ -50,7 +51,7 @@ func (o *accountsOf) registerGroups(h huma.API) {
 			}
 			return tag(g.Revision, g), nil
 		})
-	huma.Register(h, deleted(operation("group-delete", http.MethodDelete, "/groups/{name}", "groups",
+	huma.Register(h, serve.Deleted(serve.Operation("group-delete", http.MethodDelete, "/groups/{name}", "groups",
 		"Delete a group that has no members any more", http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed)),
 		o.deleting(func(name string) accounts.Change { return accounts.Change{Group: &accounts.Group{Name: name}} }))
 }

@@ -1,8 +1,9 @@
-package api
+package serve
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"mime"
 	"net"
@@ -16,68 +17,83 @@ import (
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
 )
 
-// router is a mux that knows what is registered.
-type router struct {
+// Router is a mux that knows what is registered.
+type Router struct {
 	*http.ServeMux
-	patterns []string
+	Patterns []string
 }
 
+// NewRouter is a router without anything.
+func NewRouter() *Router { return &Router{ServeMux: http.NewServeMux()} }
+
 // Handle is that of http.ServeMux.
-func (m *router) Handle(pattern string, h http.Handler) {
-	m.patterns = append(m.patterns, pattern)
+func (m *Router) Handle(pattern string, h http.Handler) {
+	m.Patterns = append(m.Patterns, pattern)
 	m.ServeMux.Handle(pattern, h)
 }
 
 // HandleFunc is that of http.ServeMux.
-func (m *router) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
+func (m *Router) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
 	m.Handle(pattern, http.HandlerFunc(h))
 }
 
-// split takes a pattern apart: its method, "" for any, and its path behind /api/v1.
-func split(pattern string) (method, path string) {
+// Split takes a pattern apart: its method, "" for any, and its path behind /api/v1.
+func Split(pattern string) (method, path string) {
 	method, path, ok := strings.Cut(pattern, " ")
 	if !ok {
 		method, path = "", pattern
 	}
-	return method, strings.TrimPrefix(path, prefix)
+	return method, strings.TrimPrefix(path, Prefix)
 }
 
-// guard lets nobody in who is not allowed to, and writes down what changes.
-type guard struct {
+// Options are what a guard stands on.
+type Options struct {
+	Access     *access.Access
+	Router     *Router
+	Operations map[string]string // ids, by pattern
+	Proxies    proxy.Trusted     // whose X-Forwarded-For is believed
+	Recorder   Recorder          // is told what is done; nil = nobody
+	Logger     *slog.Logger
+}
+
+// Guard lets nobody in who is not allowed to, and writes down what changes. Its methods may be called from any goroutine.
+type Guard struct {
 	who     *access.Access
-	mux     *router
-	permits *permits
+	mux     *Router
+	permits *Permits
 	foreign *http.CrossOriginProtection
 	proxies proxy.Trusted // whose X-Forwarded-For is believed
 	audit   *auditor
 }
 
-func newGuard(who *access.Access, mux *router, proxies proxy.Trusted, audit *auditor) *guard {
-	return &guard{who, mux, newPermits(), http.NewCrossOriginProtection(), proxies, audit}
+// NewGuard puts a guard before a router.
+func NewGuard(o Options) *Guard {
+	audit := &auditor{who: o.Access, mux: o.Router, ids: o.Operations, facts: o.Recorder, log: o.Logger, often: map[string]*recent{}}
+	return &Guard{o.Access, o.Router, NewPermits(), http.NewCrossOriginProtection(), o.Proxies, audit}
 }
 
-// visit is a request that was let in.
-type visit struct {
-	caller *access.Caller // nil where nobody has to be anybody
-	from   string         // address, without its port
-	token  string         // of its session; "" = it came without
-	cookie http.Cookie    // as this visitor's browser gets it, without a value
+// Visit is a request that was let in.
+type Visit struct {
+	Caller *access.Caller // nil where nobody has to be anybody
+	From   string         // address, without its port
+	Token  string         // of its session; "" = it came without
+	Cookie http.Cookie    // as this visitor's browser gets it, without a value
 }
 
 // visitKey is the key of the visit in a request's context.
 type visitKey struct{}
 
-// visitOf is the visit that a context belongs to.
-func visitOf(ctx context.Context) *visit {
-	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
+// VisitOf is the visit that a context belongs to.
+func VisitOf(ctx context.Context) *Visit {
+	if v, ok := ctx.Value(visitKey{}).(*Visit); ok {
 		return v
 	}
-	return &visit{}
+	return &Visit{}
 }
 
-// callerOf names who sent a request that was let in.
-func callerOf(ctx context.Context) string {
-	if c := visitOf(ctx).caller; c != nil {
+// CallerOf names who sent a request that was let in.
+func CallerOf(ctx context.Context) string {
+	if c := VisitOf(ctx).Caller; c != nil {
 		return c.String()
 	}
 	return ""
@@ -96,15 +112,15 @@ func cookieOf(r *http.Request) http.Cookie {
 }
 
 // ServeHTTP judges a request of the API.
-func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, pattern := g.mux.Handler(r)
 	need := Need{Declared: true, Quiet: true} // what is not there, everybody who is somebody may know of
 	if pattern != "" && pattern != "/" {
-		_, path := split(pattern)
-		need = g.permits.of(r.Method, path)
+		_, path := Split(pattern)
+		need = g.permits.Of(r.Method, path)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	r.Body = http.MaxBytesReader(w, r.Body, maxBulkBytes)
+	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 	g.admit(w, r, need, func(w http.ResponseWriter, r *http.Request) {
 		if need.Quiet {
 			g.mux.ServeHTTP(w, r)
@@ -114,28 +130,28 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// protect guards what is no part of the API's router.
-func (g *guard) protect(n Need, next http.Handler) http.Handler {
+// Protect guards what is no part of the API's router.
+func (g *Guard) Protect(n Need, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.admit(w, r, n, next.ServeHTTP) })
 }
 
 // admit passes a request on if who sent it has what it needs.
-func (g *guard) admit(w http.ResponseWriter, r *http.Request, need Need, next http.HandlerFunc) {
+func (g *Guard) admit(w http.ResponseWriter, r *http.Request, need Need, next http.HandlerFunc) {
 	from, err := g.from(r)
 	if err != nil {
-		problem(w, http.StatusBadRequest, err.Error())
+		Problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	v := &visit{from: from, cookie: cookieOf(r)}
+	v := &Visit{From: from, Cookie: cookieOf(r)}
 	// A browser that knows a password must not act on behalf of another site's page.
 	if err := g.foreign.Check(r); err != nil {
-		problem(w, http.StatusForbidden, "the request comes from another site's page")
+		Problem(w, http.StatusForbidden, "the request comes from another site's page")
 		return
 	}
 	if err = g.authenticate(r, v, need.Open); need.Open {
 		err = nil
 	}
-	if slow := g.who.Take(v.caller, from); slow != nil {
+	if slow := g.who.Take(v.Caller, from); slow != nil {
 		err = slow
 	}
 	if err != nil {
@@ -144,20 +160,23 @@ func (g *guard) admit(w http.ResponseWriter, r *http.Request, need Need, next ht
 	}
 	if why := g.forbidden(r, v, need); why != "" {
 		g.audit.refused(r, v, need, why)
-		problem(w, http.StatusForbidden, why)
+		Problem(w, http.StatusForbidden, why)
 		return
 	}
 	ctx := context.WithValue(r.Context(), visitKey{}, v)
-	if v.caller != nil {
+	if v.Caller != nil {
 		var release func()
-		ctx, release = v.caller.Bound(ctx)
+		ctx, release = v.Caller.Bound(ctx)
 		defer release()
 	}
 	next(w, r.WithContext(ctx))
 }
 
+// Write puts an entry into the audit log of something that the guard does not see by itself.
+func (g *Guard) Write(ctx context.Context, e *access.Entry) { g.audit.write(ctx, e) }
+
 // from is the address that a request comes from.
-func (g *guard) from(r *http.Request) (string, error) {
+func (g *Guard) from(r *http.Request) (string, error) {
 	conn, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr, nil
@@ -170,25 +189,25 @@ func (g *guard) from(r *http.Request) (string, error) {
 }
 
 // authenticate finds out who sent a request; of one that is open to everybody, only which session it comes with.
-func (g *guard) authenticate(r *http.Request, v *visit, open bool) (err error) {
+func (g *Guard) authenticate(r *http.Request, v *Visit, open bool) (err error) {
 	if header := r.Header.Get("Authorization"); header != "" && !open {
-		v.caller, err = g.who.Authorization(r.Context(), header, v.from)
+		v.Caller, err = g.who.Authorization(r.Context(), header, v.From)
 		return err
 	}
-	c, err := r.Cookie(v.cookie.Name)
+	c, err := r.Cookie(v.Cookie.Name)
 	if err != nil {
 		return access.ErrNone
 	}
-	if v.token = c.Value; open {
+	if v.Token = c.Value; open {
 		return nil
 	}
-	v.caller, err = g.who.Session(c.Value)
+	v.Caller, err = g.who.Session(c.Value)
 	return err
 }
 
 // forbidden is why a caller may not do what it asks for; "" = it may.
-func (g *guard) forbidden(r *http.Request, v *visit, need Need) string {
-	c := v.caller
+func (g *Guard) forbidden(r *http.Request, v *Visit, need Need) string {
+	c := v.Caller
 	if !safe(r.Method) && (need.Open || c.Session) {
 		if why := odd(r); why != "" {
 			return why
@@ -208,7 +227,7 @@ func (g *guard) forbidden(r *http.Request, v *visit, need Need) string {
 }
 
 // confirmFirst asks a session that was opened a while ago for its password: whoever finds the page open does not have it.
-const confirmFirst = "give your password again first: POST " + prefix + "/me/confirm"
+const confirmFirst = "give your password again first: POST " + Prefix + "/me/confirm"
 
 // odd is why a change that a browser sends with a cookie, or to get one, may come from another site's page; "" = it cannot. Pages of
 // other sites can send forms without asking, but no JSON, and browsers tell where a change comes from.
@@ -231,20 +250,20 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var slow *access.SlowError
 	switch {
 	case errors.As(err, &slow):
-		w.Header().Set("Retry-After", retryAfter(slow.Wait))
-		problem(w, http.StatusTooManyRequests, err.Error())
+		w.Header().Set("Retry-After", RetryAfter(slow.Wait))
+		Problem(w, http.StatusTooManyRequests, err.Error())
 	case errors.Is(err, access.ErrBusy):
 		w.Header().Set("Retry-After", "1")
-		problem(w, http.StatusServiceUnavailable, err.Error())
+		Problem(w, http.StatusServiceUnavailable, err.Error())
 	default:
 		how := `Basic realm="sapwood", charset="UTF-8"`
 		if strings.HasPrefix(r.UserAgent(), "Mozilla/") || r.Header.Get("Sec-Fetch-Mode") != "" {
 			how = `Bearer realm="sapwood"` // a browser would ask for a password by itself, and keep it
 		}
 		w.Header().Set("WWW-Authenticate", how)
-		problem(w, http.StatusUnauthorized, err.Error())
+		Problem(w, http.StatusUnauthorized, err.Error())
 	}
 }
 
-// retryAfter is a time to wait as the header Retry-After has it.
-func retryAfter(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }
+// RetryAfter is a time to wait as the header Retry-After has it.
+func RetryAfter(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }

@@ -1,4 +1,4 @@
-package api
+package serve
 
 import (
 	"encoding/json"
@@ -7,8 +7,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// problem answers with an RFC 9457 problem detail.
-func problem(w http.ResponseWriter, status int, detail string) {
+// Problem answers with an RFC 9457 problem detail.
+func Problem(w http.ResponseWriter, status int, detail string) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")

@@ -1,18 +1,15 @@
-package api
+package rights
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
-	"github.com/sapwood-mqtt/sapwood/broker/auth/phc"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // Accounts are users, groups and rules that are stored, as accounts.Accounts changes them.
@@ -29,33 +26,19 @@ type Accounts interface {
 // accountsOf is the part of the API that is about accounts.
 type accountsOf struct {
 	Accounts
-	api *API
+	options *Options
 }
 
 // registerAccounts adds what is about users, groups and rules.
-func registerAccounts(a *API, h huma.API, s Accounts) {
-	o := &accountsOf{s, a}
-	if s == nil {
+func registerAccounts(h huma.API, options *Options) {
+	o := &accountsOf{options.Accounts, options}
+	if o.Accounts == nil {
 		o.Accounts = nowhere{}
 	}
 	o.registerUsers(h)
 	o.registerBulk(h)
 	o.registerGroups(h)
 	o.registerRules(h)
-}
-
-// operation describes one of the operations on accounts.
-func operation(id, method, path, tag, summary string, errors ...int) huma.Operation {
-	return huma.Operation{
-		OperationID: id, Method: method, Path: prefix + path, Tags: []string{tag}, Summary: summary,
-		Errors: append(refusals(), errors...),
-	}
-}
-
-// deleted describes an operation whose success has no body.
-func deleted(o huma.Operation) huma.Operation {
-	o.DefaultStatus = http.StatusNoContent
-	return o
 }
 
 // Condition is what a change asks of what is there, by the headers of HTTP (RFC 9110 13.1).
@@ -118,36 +101,7 @@ func tag[T any](r accounts.Revision, body T) *tagged[T] {
 
 // change makes one change.
 func (o *accountsOf) change(ctx context.Context, c accounts.Change) error {
-	return failure(o.Apply(ctx, []accounts.Change{c}, nil))
-}
-
-// failure is an error of accounts as HTTP has it.
-func failure(err error) error {
-	if err == nil {
-		return nil
-	}
-	switch {
-	case errors.Is(err, accounts.ErrNotFound):
-		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, accounts.ErrExists), errors.Is(err, accounts.ErrInUse):
-		return huma.Error409Conflict(err.Error())
-	case errors.Is(err, accounts.ErrRevision):
-		return huma.Error412PreconditionFailed(err.Error() + "; read it again")
-	case errors.Is(err, accounts.ErrInvalid), errors.Is(err, accounts.ErrNoGroup):
-		return huma.Error422UnprocessableEntity(err.Error())
-	case errors.Is(err, accounts.ErrClosed), errors.Is(err, phc.ErrBusy):
-		return huma.Error503ServiceUnavailable(err.Error())
-	}
-	var status huma.StatusError
-	if errors.As(err, &status) {
-		return err
-	}
-	return huma.Error500InternalServerError(err.Error())
-}
-
-// missing says what is not there.
-func missing(what, name string) error {
-	return huma.Error404NotFound(fmt.Sprintf("there is no %s %q", what, name))
+	return serve.Failure(o.Apply(ctx, []accounts.Change{c}, nil))
 }
 
 // reform takes a value over into another type by its JSON form.

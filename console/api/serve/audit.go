@@ -1,4 +1,4 @@
-package api
+package serve
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ type Recorder interface{ Record(fact.Fact) }
 // auditor writes down what changes by the API.
 type auditor struct {
 	who   *access.Access
-	mux   *router
+	mux   *Router
 	ids   map[string]string // of operations, by pattern
 	facts Recorder          // nil = nobody
 	log   *slog.Logger
@@ -46,7 +46,7 @@ const maxSeen = 16 << 10
 
 // serve answers a request that changes something, and writes down what it did.
 func (a *auditor) serve(w http.ResponseWriter, r *http.Request, pattern string) {
-	e := a.begin(r, visitOf(r.Context()), pattern)
+	e := a.begin(r, VisitOf(r.Context()), pattern)
 	const edits = http.MethodPut + http.MethodPatch + http.MethodDelete
 	edit := strings.Contains(edits, r.Method)
 	if edit {
@@ -78,8 +78,8 @@ func (a *auditor) serve(w http.ResponseWriter, r *http.Request, pattern string) 
 }
 
 // refused writes down that somebody tried what it may not.
-func (a *auditor) refused(r *http.Request, v *visit, need Need, why string) {
-	if need.Quiet || v.caller == nil {
+func (a *auditor) refused(r *http.Request, v *Visit, need Need, why string) {
+	if need.Quiet || v.Caller == nil {
 		return
 	}
 	_, pattern := a.mux.Handler(r)
@@ -90,15 +90,15 @@ func (a *auditor) refused(r *http.Request, v *visit, need Need, why string) {
 }
 
 // begin is an entry with who, what and where.
-func (a *auditor) begin(r *http.Request, v *visit, pattern string) *access.Entry {
-	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), From: v.from, Operation: a.ids[pattern], Target: strings.TrimPrefix(r.URL.Path, prefix)}
+func (a *auditor) begin(r *http.Request, v *Visit, pattern string) *access.Entry {
+	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), From: v.From, Operation: a.ids[pattern], Target: strings.TrimPrefix(r.URL.Path, Prefix)}
 	if e.Operation == "" {
 		e.Operation = pattern
 	}
 	if len(e.Target) > 1024 {
 		e.Target = e.Target[:1024]
 	}
-	if c := v.caller; c != nil {
+	if c := v.Caller; c != nil {
 		e.By, e.Kind = c.Name, c.Kind
 	}
 	return e

@@ -1,4 +1,4 @@
-package api
+package rights
 
 import (
 	"bytes"
@@ -13,13 +13,11 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
-// The bounds of one bulk change. 250,000 users of 256 bytes fit.
-const (
-	maxBulk      = 250_000
-	maxBulkBytes = 64 << 20
-)
+// maxBulk is how many users one bulk change may have.
+const maxBulk = 250_000
 
 // BulkUser is one line of a bulk change: the user that is to be, or its name and delete.
 type BulkUser struct {
@@ -45,15 +43,15 @@ type Secret struct {
 // bulkLine is a line of the answer to a bulk change: as line, and before the last one the secrets that were made.
 type bulkLine struct {
 	Secret *Secret `json:"secret,omitempty"`
-	line[BulkResult]
+	serve.Line[BulkResult]
 }
 
 func (o *accountsOf) registerBulk(h huma.API) {
-	bulk := operation("users-bulk", http.MethodPost, "/users/bulk", "users", "Create, change and delete many users in one transaction", http.StatusConflict)
+	bulk := serve.Operation("users-bulk", http.MethodPost, "/users/bulk", "users", "Create, change and delete many users in one transaction", http.StatusConflict)
 	bulk.Description = "The body is lines of JSON, one user each: what is given is set, what is not stays as it is; with delete it goes. " +
 		"All of it is done, or nothing. Plain passwords take their time (some 30 ms each on one core); password_hash and generate do not."
-	bulk.Responses = lines[bulkLine](h)
-	bulk.MaxBodyBytes, bulk.BodyReadTimeout = maxBulkBytes, 5*time.Minute
+	bulk.Responses = serve.Lines[bulkLine](h)
+	bulk.MaxBodyBytes, bulk.BodyReadTimeout = serve.MaxBody, 5*time.Minute
 	huma.Register(h, bulk, func(ctx context.Context, in *struct {
 		RawBody []byte `contentType:"application/x-ndjson"`
 	},
@@ -65,8 +63,8 @@ func (o *accountsOf) registerBulk(h huma.API) {
 		return o.bulk(ctx, list, false)
 	})
 
-	devices := operation("devices-create", http.MethodPost, "/devices", "users", "Create devices, each with a random secret, in one transaction", http.StatusConflict)
-	devices.Responses = lines[bulkLine](h)
+	devices := serve.Operation("devices-create", http.MethodPost, "/devices", "users", "Create devices, each with a random secret, in one transaction", http.StatusConflict)
+	devices.Responses = serve.Lines[bulkLine](h)
 	huma.Register(h, devices, func(ctx context.Context, in *struct {
 		Body struct {
 			Names  []string `json:"names,omitempty" maxItems:"250000" doc:"The names; or a prefix and how many."`
@@ -138,33 +136,33 @@ func (o *accountsOf) bulk(ctx context.Context, list []BulkUser, onlyNew bool) (*
 	if _, none := o.Accounts.(nowhere); none {
 		return nil, errNowhere()
 	}
-	ctx, end, err := o.api.begin(ctx, "bulk change")
+	ctx, end, err := o.options.Begin(ctx, "bulk change")
 	if err != nil {
 		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer end()
-		w := newStream(hc, "application/x-ndjson")
-		stop := w.tell(every)
+		w := serve.NewStream(hc, "application/x-ndjson")
+		stop := w.Tell(serve.Every)
 		began := time.Now()
-		secrets, result, err := o.make(ctx, list, onlyNew, w.progress)
+		secrets, result, err := o.make(ctx, list, onlyNew, w.Progress)
 		stop()
 		if err != nil {
-			o.api.log.Warn("a bulk change failed", "users", len(list), "error", err)
-			w.line(bulkLine{line: line[BulkResult]{Error: err.Error()}})
+			o.options.Logger.Warn("a bulk change failed", "users", len(list), "error", err)
+			w.Send(bulkLine{Line: serve.Line[BulkResult]{Error: err.Error()}})
 			return
 		}
 		result.Seconds = time.Since(began).Seconds()
-		o.api.log.Info("a bulk change", "created", result.Created, "changed", result.Changed, "deleted", result.Deleted, "seconds", result.Seconds)
+		o.options.Logger.Info("a bulk change", "created", result.Created, "changed", result.Changed, "deleted", result.Deleted, "seconds", result.Seconds)
 		for i := range secrets {
-			w.rest(bulkLine{Secret: &secrets[i]})
+			w.Append(bulkLine{Secret: &secrets[i]})
 		}
-		w.line(bulkLine{line: line[BulkResult]{Result: &result}})
+		w.Send(bulkLine{Line: serve.Line[BulkResult]{Result: &result}})
 	}}, nil
 }
 
 // make prepares the changes, a quarter of the work as progress counts it, and makes them.
-func (o *accountsOf) make(ctx context.Context, list []BulkUser, onlyNew bool, p Progress) (secrets []Secret, r BulkResult, err error) {
+func (o *accountsOf) make(ctx context.Context, list []BulkUser, onlyNew bool, p func(done, total int64)) (secrets []Secret, r BulkResult, err error) {
 	changes := make([]accounts.Change, len(list))
 	total := int64(len(list))
 	seen := make(map[string]bool, len(list))

@@ -1,4 +1,4 @@
-package api
+package rights
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -146,7 +147,7 @@ func askedAbout(p *auth.Principal, known bool) Asked {
 
 // registerPolicy adds what is about decisions and what is done to clients.
 func registerPolicy(h huma.API, p Policy) {
-	huma.Register(h, operation("acl-explain", http.MethodPost, "/acl/explain", "rules", "Whether a client may do something, which rule decides, and why"),
+	huma.Register(h, serve.Operation("acl-explain", http.MethodPost, "/acl/explain", "rules", "Whether a client may do something, which rule decides, and why"),
 		func(ctx context.Context, in *struct{ Body Explain }) (*answer[Explained], error) {
 			if p.Authorizer == nil {
 				return nil, huma.Error409Conflict("this process asks no rules: everything is allowed")
@@ -171,9 +172,9 @@ func registerPolicy(h huma.API, p Policy) {
 			}
 			return &answer[Explained]{Explained{p.Authorizer.Explain(who, q), askedAbout(who, known)}}, nil
 		})
-	disconnect := operation("client-disconnect", http.MethodPost, "/clients/{id}/disconnect", "clients",
+	disconnect := serve.Operation("client-disconnect", http.MethodPost, "/clients/{id}/disconnect", "clients",
 		"Close a client's connection; its session stays as after a lost connection", http.StatusNotFound)
-	huma.Register(h, deleted(disconnect), func(ctx context.Context, in *struct {
+	huma.Register(h, serve.Deleted(disconnect), func(ctx context.Context, in *struct {
 		ID   string `path:"id"`
 		Body struct {
 			Reason string `json:"reason,omitempty" maxLength:"1024" doc:"It is told (MQTT 5)."`
@@ -181,7 +182,7 @@ func registerPolicy(h huma.API, p Policy) {
 	},
 	) (*struct{}, error) {
 		if p.Clients == nil {
-			return nil, missing("client", in.ID)
+			return nil, serve.Missing("client", in.ID)
 		}
 		reason := in.Body.Reason
 		if reason == "" {
@@ -199,7 +200,7 @@ func registerPolicy(h huma.API, p Policy) {
 	type flushed struct {
 		Forgotten int `json:"forgotten"`
 	}
-	huma.Register(h, operation("auth-flush", http.MethodPost, "/auth/cache/flush", "users", "Forget what is remembered of credentials, so that every backend is asked again"),
+	huma.Register(h, serve.Operation("auth-flush", http.MethodPost, "/auth/cache/flush", "users", "Forget what is remembered of credentials, so that every backend is asked again"),
 		func(context.Context, *struct{}) (*answer[flushed], error) {
 			if p.Flush == nil {
 				return &answer[flushed]{}, nil

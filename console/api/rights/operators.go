@@ -1,4 +1,4 @@
-package api
+package rights
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // Operator is somebody who may use the API and the console.
@@ -36,15 +37,15 @@ type OperatorFields struct {
 func (o *accessOf) shown(op access.Operator) Operator { return Operator{op, o.Sessions(op.Name)} }
 
 func (o *accessOf) registerOperators(h huma.API) {
-	huma.Register(h, operation("operators", http.MethodGet, "/operators", "access", "Who may use the API and the console"),
-		func(context.Context, *struct{}) (*answer[List[Operator]], error) {
+	huma.Register(h, serve.Operation("operators", http.MethodGet, "/operators", "access", "Who may use the API and the console"),
+		func(context.Context, *struct{}) (*answer[serve.List[Operator]], error) {
 			var all []Operator
 			for _, op := range o.Operators() {
 				all = append(all, o.shown(op))
 			}
 			return pageOf(all), nil
 		})
-	create := operation("operator-create", http.MethodPost, "/operators", "access", "Create an operator", http.StatusConflict)
+	create := serve.Operation("operator-create", http.MethodPost, "/operators", "access", "Create an operator", http.StatusConflict)
 	create.DefaultStatus = http.StatusCreated
 	huma.Register(h, create, func(ctx context.Context, in *struct {
 		Body struct {
@@ -55,7 +56,7 @@ func (o *accessOf) registerOperators(h huma.API) {
 	) (*tagged[OperatorSecret], error) {
 		return o.putOperator(ctx, in.Body.Name, &in.Body.OperatorFields, accounts.Absent)
 	})
-	huma.Register(h, operation("operator", http.MethodGet, "/operators/{name}", "access", "One operator", http.StatusNotFound),
+	huma.Register(h, serve.Operation("operator", http.MethodGet, "/operators/{name}", "access", "One operator", http.StatusNotFound),
 		func(_ context.Context, in *Named) (*tagged[Operator], error) {
 			op, err := o.Operator(in.Name)
 			if err != nil {
@@ -63,7 +64,7 @@ func (o *accessOf) registerOperators(h huma.API) {
 			}
 			return tag(op.Revision, o.shown(op)), nil
 		})
-	huma.Register(h, operation("operator-patch", http.MethodPatch, "/operators/{name}", "access",
+	huma.Register(h, serve.Operation("operator-patch", http.MethodPatch, "/operators/{name}", "access",
 		"Change some of an operator; another password, another role and disabled end its sessions", http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed),
 		func(ctx context.Context, in *struct {
 			Named
@@ -77,7 +78,7 @@ func (o *accessOf) registerOperators(h huma.API) {
 			}
 			return o.putOperator(ctx, in.Name, &in.Body, r)
 		})
-	huma.Register(h, deleted(operation("operator-delete", http.MethodDelete, "/operators/{name}", "access",
+	huma.Register(h, serve.Deleted(serve.Operation("operator-delete", http.MethodDelete, "/operators/{name}", "access",
 		"Delete an operator; its sessions end", http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed)),
 		func(ctx context.Context, in *namedCondition) (*struct{}, error) {
 			r, err := conditionOf(&in.Condition)
@@ -121,7 +122,7 @@ type KeyFields struct {
 
 func (f *KeyFields) change() (access.KeyChange, error) {
 	for _, s := range f.Scopes {
-		if err := access.CheckScope(s, resources()); err != nil {
+		if err := access.CheckScope(s, serve.Resources()); err != nil {
 			return access.KeyChange{}, huma.Error422UnprocessableEntity(err.Error())
 		}
 	}
@@ -129,9 +130,11 @@ func (f *KeyFields) change() (access.KeyChange, error) {
 }
 
 func (o *accessOf) registerKeys(h huma.API) {
-	huma.Register(h, operation("keys", http.MethodGet, "/keys", "access", "Keys by which programs use the API"),
-		func(context.Context, *struct{}) (*answer[List[access.APIKey]], error) { return pageOf(o.Keys()), nil })
-	create := operation("key-create", http.MethodPost, "/keys", "access", "Create a key", http.StatusConflict)
+	huma.Register(h, serve.Operation("keys", http.MethodGet, "/keys", "access", "Keys by which programs use the API"),
+		func(context.Context, *struct{}) (*answer[serve.List[access.APIKey]], error) {
+			return pageOf(o.Keys()), nil
+		})
+	create := serve.Operation("key-create", http.MethodPost, "/keys", "access", "Create a key", http.StatusConflict)
 	create.DefaultStatus = http.StatusCreated
 	huma.Register(h, create, func(ctx context.Context, in *struct {
 		Body struct {
@@ -144,7 +147,7 @@ func (o *accessOf) registerKeys(h huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		by := visitOf(ctx).caller.Name
+		by := serve.VisitOf(ctx).Caller.Name
 		if by == "" {
 			by = "this machine"
 		}
@@ -154,7 +157,7 @@ func (o *accessOf) registerKeys(h huma.API) {
 		}
 		return tag(k.Revision, KeySecret{k, secret}), nil
 	})
-	huma.Register(h, operation("key", http.MethodGet, "/keys/{name}", "access", "One key", http.StatusNotFound),
+	huma.Register(h, serve.Operation("key", http.MethodGet, "/keys/{name}", "access", "One key", http.StatusNotFound),
 		func(_ context.Context, in *Named) (*tagged[access.APIKey], error) {
 			k, err := o.Key(in.Name)
 			if err != nil {
@@ -162,7 +165,7 @@ func (o *accessOf) registerKeys(h huma.API) {
 			}
 			return tag(k.Revision, k), nil
 		})
-	huma.Register(h, operation("key-patch", http.MethodPatch, "/keys/{name}", "access", "Change some of a key; what runs with it ends",
+	huma.Register(h, serve.Operation("key-patch", http.MethodPatch, "/keys/{name}", "access", "Change some of a key; what runs with it ends",
 		http.StatusNotFound, http.StatusPreconditionFailed),
 		func(ctx context.Context, in *struct {
 			Named
@@ -184,7 +187,7 @@ func (o *accessOf) registerKeys(h huma.API) {
 			}
 			return tag(k.Revision, k), nil
 		})
-	huma.Register(h, deleted(operation("key-delete", http.MethodDelete, "/keys/{name}", "access", "Revoke a key, at once",
+	huma.Register(h, serve.Deleted(serve.Operation("key-delete", http.MethodDelete, "/keys/{name}", "access", "Revoke a key, at once",
 		http.StatusNotFound, http.StatusPreconditionFailed)),
 		func(ctx context.Context, in *namedCondition) (*struct{}, error) {
 			r, err := conditionOf(&in.Condition)

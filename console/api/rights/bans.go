@@ -1,4 +1,4 @@
-package api
+package rights
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // registerBans adds what is about bans and quarantine.
@@ -17,7 +19,7 @@ func registerBans(h huma.API, b Bans) {
 		}
 		return nil
 	}
-	huma.Register(h, operation("bans", http.MethodGet, "/bans", "bans", "Who is kept out, or in quarantine", http.StatusConflict),
+	huma.Register(h, serve.Operation("bans", http.MethodGet, "/bans", "bans", "Who is kept out, or in quarantine", http.StatusConflict),
 		func(ctx context.Context, _ *struct{}) (*answer[[]Ban], error) {
 			if err := there(); err != nil {
 				return nil, err
@@ -26,13 +28,13 @@ func registerBans(h huma.API, b Bans) {
 			if list == nil {
 				list = []Ban{}
 			}
-			return &answer[[]Ban]{list}, failure(err)
+			return &answer[[]Ban]{list}, serve.Failure(err)
 		})
 	type made struct {
 		Ban Ban `json:"ban"`
 		Met int `json:"met" doc:"Clients that were connected and are not any more, or are in quarantine now."`
 	}
-	huma.Register(h, operation("ban-add", http.MethodPost, "/bans", "bans", "Keep somebody out, or put it in quarantine, for a time or for ever", http.StatusConflict),
+	huma.Register(h, serve.Operation("ban-add", http.MethodPost, "/bans", "bans", "Keep somebody out, or put it in quarantine, for a time or for ever", http.StatusConflict),
 		func(ctx context.Context, in *struct {
 			Body struct {
 				Ban
@@ -50,14 +52,14 @@ func registerBans(h huma.API, b Bans) {
 			if !ban.Until.IsZero() && !ban.Until.After(time.Now()) {
 				return nil, huma.Error422UnprocessableEntity("the ban would be over already")
 			}
-			ban.By = callerOf(ctx)
+			ban.By = serve.CallerOf(ctx)
 			met, err := b.Add(ctx, ban)
 			if err != nil {
 				return nil, huma.Error422UnprocessableEntity(err.Error())
 			}
 			return &answer[made]{made{ban, met}}, nil
 		})
-	huma.Register(h, deleted(operation("ban-remove", http.MethodDelete, "/bans/{subject}/{value}", "bans", "Let somebody in again", http.StatusNotFound, http.StatusConflict)),
+	huma.Register(h, serve.Deleted(serve.Operation("ban-remove", http.MethodDelete, "/bans/{subject}/{value}", "bans", "Let somebody in again", http.StatusNotFound, http.StatusConflict)),
 		func(ctx context.Context, in *struct {
 			Subject string `path:"subject" enum:"client,user,address,pattern"`
 			Value   string `path:"value"`
@@ -70,6 +72,6 @@ func registerBans(h huma.API, b Bans) {
 			if err == nil && !ok {
 				err = huma.Error404NotFound(fmt.Sprintf("there is no ban of %s %q", in.Subject, in.Value))
 			}
-			return nil, failure(err)
+			return nil, serve.Failure(err)
 		})
 }

@@ -1,4 +1,4 @@
-package api
+package rights
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 // User is a user as the API shows it.
@@ -58,7 +59,7 @@ type UserPage struct {
 }
 
 func (o *accountsOf) registerUsers(h huma.API) {
-	list := operation("users", http.MethodGet, "/users", "users", "Users by name, a page at a time")
+	list := serve.Operation("users", http.MethodGet, "/users", "users", "Users by name, a page at a time")
 	huma.Register(h, list, func(ctx context.Context, in *struct {
 		Prefix string `query:"prefix" doc:"Only names that begin so."`
 		Group  string `query:"group" doc:"Only members of this group."`
@@ -68,7 +69,7 @@ func (o *accountsOf) registerUsers(h huma.API) {
 	) (*answer[UserPage], error) {
 		found, err := o.Users(ctx, accounts.Page{Prefix: in.Prefix, Group: in.Group, After: in.After, Limit: in.Limit})
 		if err != nil {
-			return nil, failure(err)
+			return nil, serve.Failure(err)
 		}
 		page := UserPage{Users: []User{}}
 		for _, u := range found {
@@ -79,7 +80,7 @@ func (o *accountsOf) registerUsers(h huma.API) {
 		}
 		return &answer[UserPage]{page}, nil
 	})
-	create := operation("user-create", http.MethodPost, "/users", "users", "Create a user", http.StatusConflict)
+	create := serve.Operation("user-create", http.MethodPost, "/users", "users", "Create a user", http.StatusConflict)
 	create.DefaultStatus = http.StatusCreated
 	huma.Register(h, create, func(ctx context.Context, in *struct {
 		Body struct {
@@ -91,7 +92,7 @@ func (o *accountsOf) registerUsers(h huma.API) {
 		u := accounts.User{Name: in.Body.Name}
 		return o.put(ctx, &u, &in.Body.UserFields, accounts.Absent)
 	})
-	huma.Register(h, operation("user", http.MethodGet, "/users/{name}", "users", "One user", http.StatusNotFound),
+	huma.Register(h, serve.Operation("user", http.MethodGet, "/users/{name}", "users", "One user", http.StatusNotFound),
 		func(ctx context.Context, in *Named) (*tagged[User], error) {
 			u, err := o.user(ctx, in.Name)
 			if err != nil {
@@ -99,7 +100,7 @@ func (o *accountsOf) registerUsers(h huma.API) {
 			}
 			return tag(u.Revision, shown(u)), nil
 		})
-	huma.Register(h, deleted(operation("user-delete", http.MethodDelete, "/users/{name}", "users",
+	huma.Register(h, serve.Deleted(serve.Operation("user-delete", http.MethodDelete, "/users/{name}", "users",
 		"Delete a user; its clients are disconnected", http.StatusNotFound, http.StatusPreconditionFailed)),
 		o.deleting(func(name string) accounts.Change { return accounts.Change{User: &accounts.User{Name: name}} }))
 	o.registerChanges(h)
@@ -113,7 +114,7 @@ type userChange struct {
 }
 
 func (o *accountsOf) registerChanges(h huma.API) {
-	replace := operation("user-put", http.MethodPut, "/users/{name}", "users",
+	replace := serve.Operation("user-put", http.MethodPut, "/users/{name}", "users",
 		"Create a user or replace it; what is not given is as by default, but for the password", http.StatusConflict, http.StatusPreconditionFailed)
 	huma.Register(h, replace, func(ctx context.Context, in *userChange) (*tagged[UserSecret], error) {
 		u := accounts.User{Name: in.Name}
@@ -128,13 +129,13 @@ func (o *accountsOf) registerChanges(h huma.API) {
 				r = was.Revision
 			}
 		case !errors.Is(err, accounts.ErrNotFound):
-			return nil, failure(err)
+			return nil, serve.Failure(err)
 		case r == accounts.AnyRevision: // one that is made meanwhile has a password that would be lost
 			r = accounts.Absent
 		}
 		return o.put(ctx, &u, &in.Body, r)
 	})
-	update := operation("user-patch", http.MethodPatch, "/users/{name}", "users",
+	update := serve.Operation("user-patch", http.MethodPatch, "/users/{name}", "users",
 		"Change some of a user; a new password or disabled disconnects its clients", http.StatusNotFound, http.StatusPreconditionFailed)
 	huma.Register(h, update, func(ctx context.Context, in *userChange) (*tagged[UserSecret], error) {
 		u, err := o.user(ctx, in.Name)
@@ -152,16 +153,16 @@ func (o *accountsOf) registerChanges(h huma.API) {
 func (o *accountsOf) user(ctx context.Context, name string) (accounts.User, error) {
 	u, err := o.User(ctx, name)
 	if errors.Is(err, accounts.ErrNotFound) {
-		return u, missing("user", name)
+		return u, serve.Missing("user", name)
 	}
-	return u, failure(err)
+	return u, serve.Failure(err)
 }
 
 // put changes u by f and keeps it.
 func (o *accountsOf) put(ctx context.Context, u *accounts.User, f *UserFields, r accounts.Revision) (*tagged[UserSecret], error) {
 	secret, err := o.set(ctx, u, f)
 	if err != nil {
-		return nil, failure(err)
+		return nil, serve.Failure(err)
 	}
 	if err := o.change(ctx, accounts.Change{User: u, If: r}); err != nil {
 		return nil, err
