@@ -62,7 +62,9 @@ func (a *App) openAPI(context.Context) error {
 	o.Tracer = apiTracer{view, control}
 	o.Reasons = a.reasons()
 	o.Vitals, o.Live = apiVitals(a)
-	o.Present = api.Present{Clients: inspector{view, control}, Retained: apiRetained{view, control, a.shelf()}, Topics: apiTopics{view}, Publish: control, Request: a.requests}
+	o.Present = api.Present{
+		Clients: inspector{view, control}, Retained: apiRetained{view, control, a.shelf()}, Topics: apiTopics{view}, Publish: control, Request: a.requests,
+	}
 	served := api.New(o)
 	openMetrics(a, served)
 	s.api.Store(served)

@@ -188,8 +188,8 @@ func (r *router) redistribute(c *client) {
 		}
 		for _, it := range found.items {
 			if g := it.Delivery.Group; g != "" && !it.Released && c.s.Queue().Rests(it.Seq) && r.sh.b.groups.has(g, c, isOnline) {
-				if r.requeue(again{msg: it.Message, from: c, group: g, seq: it.Seq}) {
-					c.s.Withdraw(it.Seq, it.Message)
+				if r.requeue(again{msg: it.Message, from: c, group: g, seq: it.Seq, why: session.StoreUnwell}) {
+					c.s.Queue().Withdraw(it.Seq, it.Message)
 				}
 			}
 		}
