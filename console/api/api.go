@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -81,6 +82,7 @@ type API struct {
 	mu      sync.Mutex
 	tasks   map[string]bool // the long ones that run, by name
 	viewers int             // of live streams
+	slow    time.Duration   // see slowest
 	ending  context.Context // of what Stop ends
 	end     context.CancelFunc
 	left    sync.WaitGroup
@@ -88,7 +90,7 @@ type API struct {
 
 // New builds the API.
 func New[S, R, C any](o Options[S, R, C]) *API {
-	a := &API{log: o.Logger, tasks: map[string]bool{}}
+	a := &API{log: o.Logger, tasks: map[string]bool{}, slow: slowest}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

@@ -3,8 +3,10 @@ package api
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -265,5 +267,63 @@ func TestSlowViewer(t *testing.T) {
 	}
 	if lost := v.missed(); lost != 9 || v.missed() != 0 {
 		t.Errorf("%d facts missed", lost)
+	}
+}
+
+// F198: of 256 viewers one keeps its socket open and reads nothing: it is dropped when the time is over, while another gets all there is. One more
+// than 256 is turned away, so that ten thousand are 256.
+func TestViewerThatStopsReading(t *testing.T) {
+	large := strings.Repeat("x", 1<<20)
+	a, s, _ := newsroom(t, map[string]Producer{"stats": func(context.Context) (any, error) { return large, nil }})
+	a.slow = 300 * time.Millisecond
+	for range maxViewers - 2 {
+		view(t, s, "/stream?watch=events")
+	}
+	good := view(t, s, "/stream?watch=stats")
+	good.lines.Buffer(nil, 4<<20)
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	key := base64.StdEncoding.EncodeToString([]byte("admin:" + right))
+	if _, err := fmt.Fprintf(conn, "GET /api/v1/stream?watch=stats HTTP/1.1\r\nHost: x\r\nAuthorization: Basic %s\r\n\r\n", key); err != nil {
+		t.Fatal(err)
+	}
+	viewers := func() int {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.viewers
+	}
+	waitFor(t, func() bool { <-time.After(50 * time.Millisecond); return viewers() == maxViewers })
+	turned := 0
+	for range 50 {
+		resp, _, err := ask(t, s, "GET", "/api/v1/stream?watch=events", right)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode == http.StatusServiceUnavailable {
+			turned++
+		}
+		if viewers() < maxViewers {
+			break
+		}
+	}
+	if turned == 0 {
+		t.Error("nobody is turned away")
+	}
+	for seen := 0; viewers() == maxViewers; seen++ { // the other one gets a picture a second
+		if _, name, data := good.next(); name != "stats" || len(data) < len(large) {
+			t.Fatal(name, len(data))
+		}
+		if seen == 30 {
+			t.Fatal("who reads nothing is not dropped")
+		}
+	}
+	if n := viewers(); n != maxViewers-1 {
+		t.Errorf("%d viewers", n)
 	}
 }

@@ -15,19 +15,20 @@ const (
 	maxViewers = 256
 	// heartbeat is how often a viewer hears something, so that it, and what is between, know that the stream lives.
 	heartbeat = 15 * time.Second
-	// slow is how long a viewer may take nothing before it is dropped.
-	slow = 10 * time.Second
+	// slowest is how long a viewer may take nothing before it is dropped.
+	slowest = 10 * time.Second
 )
 
 // sse writes server-sent events (WHATWG HTML, 9.2).
 type sse struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	slow    time.Duration // see slowest
 }
 
 // send writes whole events. An error means that the viewer is gone, or too slow.
 func (s *sse) send(frame []byte) error {
-	if err := s.control.SetWriteDeadline(time.Now().Add(slow)); err != nil {
+	if err := s.control.SetWriteDeadline(time.Now().Add(s.slow)); err != nil {
 		return err // without one a slow viewer could hold a goroutine for ever
 	}
 	if _, err := s.w.Write(frame); err != nil {
@@ -83,7 +84,7 @@ func (a *API) view(ctx context.Context, show func(ctx context.Context, w *sse)) 
 			a.left.Done()
 		}()
 		_, w := humago.Unwrap(hc)
-		s := &sse{w, http.NewResponseController(w)}
+		s := &sse{w, http.NewResponseController(w), a.slow}
 		_ = s.control.SetReadDeadline(time.Time{}) // it would end the request's context
 		h := w.Header()
 		h.Set("Content-Type", "text/event-stream")

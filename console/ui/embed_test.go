@@ -88,3 +88,16 @@ func TestPages(t *testing.T) {
 		}
 	}
 }
+
+// TestTraversal asks for files that are not the console's, in the ways in which servers were tricked (F192): what is served stands in a map of
+// embedded files, and no path reaches the disk.
+func TestTraversal(t *testing.T) {
+	for _, path := range []string{
+		"/../../etc/passwd", "/assets/../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "/assets/..%5c..%5cwin.ini",
+		"//etc/passwd", "/./index.html", "/assets/", "/assets", "/dist/index.html", "/embed.go", "/.git/config", "/index.html/..", "/assets/%00",
+	} {
+		if r := ask(t, path); r.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %d %.100s", path, r.StatusCode, body(t, r))
+		}
+	}
+}

@@ -113,15 +113,58 @@ func (r *reader) value(before float64) float64 {
 	return float64(int64(before) + (int64(u>>1) ^ -int64(u&1)))
 }
 
-func (r *reader) text() string {
+func (r *reader) text() string { return string(r.view()) }
+
+// view is text without a copy.
+func (r *reader) view() []byte {
 	n := r.uvarint()
 	if n > uint64(len(r.b)) {
 		r.bad, r.b = true, nil
-		return ""
+		return nil
 	}
-	s := string(r.b[:n])
+	s := r.b[:n]
 	r.b = r.b[n:]
 	return s
+}
+
+// triple reads what differs from t.
+func (r *reader) triple(form int, t *triple) {
+	switch form {
+	case runSingle:
+		v := r.value(t.mean)
+		*t = triple{v, v, v}
+	case runTriple:
+		*t = triple{r.value(t.mean), r.value(t.low), r.value(t.high)}
+	}
+}
+
+// skip passes over what triple would read.
+func (r *reader) skip(form int) {
+	values := 0
+	switch form {
+	case runSingle:
+		values = 1
+	case runTriple:
+		values = 3
+	}
+	for i := 0; values > 0; values-- {
+		numbers := 1
+		if i < len(r.b) && r.b[i] == 1 { // no whole number: what it differs in follows
+			numbers = 2
+		}
+		for ; numbers > 0; numbers-- {
+			for i < len(r.b) && r.b[i] >= 0x80 {
+				i++
+			}
+			i++
+		}
+		if i > len(r.b) {
+			r.bad, r.b = true, nil
+			return
+		}
+		r.b = r.b[i:]
+		i = 0
+	}
 }
 
 // row is the encoder of one: values come in the order of the file's numbers.
@@ -180,8 +223,8 @@ func (w *row) end() []byte {
 }
 
 // decodeRow reads the rest of a row into last, which has the values of the row before, and calls each for every series that
-// has a value. It tells whether the row made sense.
-func decodeRow(r *reader, last []triple, each func(local int)) bool {
+// has a value. What has no number in ids is passed over. It tells whether the row made sense.
+func decodeRow(r *reader, last []triple, ids []int, each func(local int)) bool {
 	at := 0
 	for len(r.b) > 0 {
 		u := r.uvarint()
@@ -190,18 +233,15 @@ func decodeRow(r *reader, last []triple, each func(local int)) bool {
 			return false
 		}
 		for range n {
-			t := &last[at]
-			switch form {
-			case runSingle:
-				v := r.value(t.mean)
-				*t = triple{v, v, v}
-			case runTriple:
-				*t = triple{r.value(t.mean), r.value(t.low), r.value(t.high)}
+			if ids[at] < 0 {
+				r.skip(form)
+			} else {
+				r.triple(form, &last[at])
 			}
 			if r.bad {
 				return false
 			}
-			if form != runAbsent {
+			if form != runAbsent && ids[at] >= 0 {
 				each(at)
 			}
 			at++

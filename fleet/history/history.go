@@ -121,6 +121,7 @@ func Open(o Options) (*History, error) {
 	for i := range h.tiers {
 		h.resume(i)
 	}
+	h.sealed()
 	return h, nil
 }
 
@@ -205,7 +206,7 @@ func (h *History) Figures() Figures {
 	f.Series = len(h.series)
 	for i := range h.tiers {
 		for _, file := range h.tiers[i].files {
-			f.Bytes += file.size
+			f.Bytes += file.size + file.columns
 			if at := time.Unix(file.start, 0); f.Oldest.IsZero() || at.Before(f.Oldest) {
 				f.Oldest = at
 			}

@@ -330,3 +330,40 @@ func step(samples []Sample) {
 		}
 	}
 }
+
+// aDay is 24 hours and a bit of so many series at 10 s, on disk.
+func aDay(b testing.TB, series int) (*History, time.Time) {
+	h, err := Open(Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	end := time.Now().Truncate(10 * time.Second)
+	samples := make([]Sample, series)
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range samples {
+		samples[i] = Sample{Metric: fmt.Sprintf("m%d", i), Kind: Kind(i % 2)}
+	}
+	for at := end.Add(-25 * time.Hour); at.Before(end); at = at.Add(10 * time.Second) {
+		for i := range samples {
+			if i%2 == 0 {
+				samples[i].Value = 100 * r.Float64()
+			} else {
+				samples[i].Value += float64(r.IntN(1000))
+			}
+		}
+		h.Append(at, samples)
+	}
+	return h, end
+}
+
+func BenchmarkQueryDay(b *testing.B) {
+	h, end := aDay(b, 400)
+	defer h.Close()
+	b.ResetTimer()
+	for range b.N {
+		list, _ := h.Query(Query{Match: only("m7"), From: end.Add(-24 * time.Hour), To: end, Step: 10 * time.Second})
+		if len(list) != 1 || len(list[0].Points) < 8600 {
+			b.Fatal(len(list), len(list[0].Points))
+		}
+	}
+}

@@ -44,8 +44,8 @@ func walk(b []byte, id func(metric, labels string, k Kind) int, end func(decoded
 			}
 		case frameRow:
 			at := int64(r.uvarint())
-			ok := decodeRow(&r, d.last, func(local int) {
-				if row != nil && d.ids[local] >= 0 {
+			ok := decodeRow(&r, d.last, d.ids, func(local int) {
+				if row != nil {
 					row(at, d.ids[local], d.last[local])
 				}
 			})
@@ -116,6 +116,13 @@ func (h *History) Query(q Query) ([]Series, time.Duration) {
 	for n, part := range parts {
 		c.rows = h.tiers[first-n].step // constant after Open
 		for _, f := range part {
+			if f.columns > 0 {
+				err := c.columns(f)
+				if err == nil {
+					continue
+				}
+				h.log.Debug("columns of the history cannot be read: rows are", "file", f.path, "error", err)
+			}
 			b, err := f.read()
 			if err == nil {
 				err = walk(b, c.id, nil, c.row)

@@ -44,6 +44,8 @@ type file struct {
 	end   int64  // of the last one
 	size  int64  // that is good
 	mem   []byte // instead of a file
+
+	columns int64 // bytes of the same by series; 0 = there are none
 }
 
 // cell gathers one series in one step.
@@ -288,6 +290,9 @@ func (h *History) names(t *tier) error {
 // roll begins a new file, and lets go of old ones.
 func (h *History) roll(t *tier, at int64) error {
 	h.stop(t)
+	if n := len(t.files); n > 0 {
+		h.seal(t.files[n-1])
+	}
 	h.retire(at)
 	f := &file{path: filepath.Join(h.o.Dir, fmt.Sprintf("%s-%d%s", t.name, at, suffix)), start: at, end: at - 1, size: int64(len(magic))}
 	if h.o.Dir == "" {
@@ -365,7 +370,7 @@ func (h *History) retire(now int64) {
 			h.remove(t)
 		}
 		for _, f := range t.files {
-			total += f.size
+			total += f.size + f.columns
 		}
 	}
 	for i := 0; i < len(h.tiers) && total > h.o.Bytes; {
@@ -374,7 +379,7 @@ func (h *History) retire(now int64) {
 			i++
 			continue
 		}
-		total -= t.files[0].size
+		total -= t.files[0].size + t.files[0].columns
 		h.remove(t)
 	}
 }
@@ -385,6 +390,9 @@ func (h *History) remove(t *tier) {
 	t.files = t.files[1:]
 	if f.mem != nil {
 		return
+	}
+	if err := f.unseal(); err != nil {
+		h.log.Warn("an old file of the history stays", "error", err)
 	}
 	if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		h.log.Warn("an old file of the history stays", "error", err)

@@ -42,7 +42,8 @@ func TestShelf(t *testing.T) {
 	if err != nil || len(all) != 3 || all[0].Filter != "3" || all[2].Filter != "1" {
 		t.Error(all, err)
 	}
-	for _, id := range []string{a.ID, "", "../x", "0"} {
+	// F192: an id becomes a file's name, and is no path.
+	for _, id := range []string{a.ID, "", "../x", "..", "/etc/passwd", "..%2fx", `..\x`, "x\x00", "0"} {
 		if _, _, err := s.Get(id); !errors.Is(err, ErrUnknown) {
 			t.Errorf("%q: %v", id, err)
 		}

@@ -165,9 +165,9 @@ func cell(s string) string {
 	return strings.NewReplacer("|", "\\|", "<", "&lt;", "#", "\\#", "*", "\\*").Replace(s)
 }
 
-// areas are those of the list of faults that one broker answers for: towards its clients and their networks, its disk, its clock
-// and the system that runs it.
-const areas = " frame CONNECT PUBLISH SUBSCRIBE acks session resource authn authz transport net storage clock process "
+// areas are those of the list of faults that one broker answers for: towards its clients and their networks, its disk, its clock,
+// the system that runs it, and those who look after it by HTTP.
+const areas = " frame CONNECT PUBLISH SUBSCRIBE acks session resource authn authz transport net storage clock process http "
 
 // Every statement that binds a server, and every fault, is cited by a test or excepted with a reason, and the
 // pages that say where are up to date.
