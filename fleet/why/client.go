@@ -283,7 +283,9 @@ func (c *look) refused() bool {
 
 // address: what came from an address.
 func (c *look) address(ctx context.Context, src Sources, addr string) (err error) {
-	if c.h, err = src.Facts(ctx, fact.Query{Address: addr, From: c.now.Add(-window), Limit: most}); err != nil {
+	if c.h, err = src.Facts(ctx, fact.Query{
+		Address: addr, Kinds: []fact.Kind{fact.Refused, fact.Connected}, From: c.now.Add(-window), Limit: shortly,
+	}); err != nil {
 		return err
 	}
 	r := c.h.last(fact.Refused, fact.Connected)
@@ -323,7 +325,12 @@ var refusals = map[string]string{
 }
 
 // refusal is why a connection was refused, as the end of a sentence.
-func refusal(f *fact.Fact) string { return lower(strings.TrimPrefix(f.Text, "Refused ")) }
+func refusal(f *fact.Fact) string {
+	if rest, ok := strings.CutPrefix(f.Text, "A connection from "+f.Address); ok { // which the sentence has named
+		return "it " + strings.TrimLeft(rest, ", ")
+	}
+	return lower(strings.TrimPrefix(f.Text, "Refused "))
+}
 
 // ended is how a connection ended, as the end of a sentence.
 func ended(f *fact.Fact) string { return lower(strings.TrimPrefix(f.Text, "Disconnected ")) }
@@ -378,7 +385,7 @@ func (c *look) turnedAway(ctx context.Context, src Sources, end *fact.Fact) erro
 	if end.Address == "" {
 		return nil
 	}
-	all, err := src.Facts(ctx, fact.Query{Address: end.Address, Kinds: []fact.Kind{fact.Refused}, From: end.At, Limit: 20})
+	all, err := src.Facts(ctx, fact.Query{Address: end.Address, Kinds: []fact.Kind{fact.Refused}, From: end.At, Limit: shortly})
 	if err != nil {
 		return err
 	}

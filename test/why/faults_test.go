@@ -147,7 +147,9 @@ var refusals = []fault{
 	{name: "banned-address", do: func(s *scene) {
 		s.at(anyone, "127.0.7.1", "CONNECT id="+s.id).until("CONNACK")
 		s.call("POST", "/bans", map[string]any{"subject": "address", "value": "127.0.7.1", "reason": "a stranger"}, nil)
-		s.at(anyone, "127.0.7.1").closed()
+		if conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 7, 1)}}).DialContext(s.Context(), "tcp", s.MQTT[anyone]); err == nil {
+			conn.Close() // it may be closed by now, or before it is seen to be open
+		}
 	}, verdict: why.Disconnected, cause: "banned", words: "its address is banned"},
 	{name: "wrong-version", ask: "127.0.7.6", do: func(s *scene) {
 		s.at(elders, "127.0.7.6", "CONNECT v5 id="+s.id).closed()
