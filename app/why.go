@@ -19,8 +19,8 @@ type apiReasons struct {
 	view *broker.View
 }
 
-// reasons are those of this process.
-func (a *App) reasons() apiReasons {
+// reasonsOf are those of a process.
+func reasonsOf(a *App) apiReasons {
 	view := a.broker.View()
 	return apiReasons{why.New(witnesses{a.facts, view, a.broker.Control(), a.rules.policy}, nil), view}
 }

@@ -385,7 +385,11 @@ func (c *look) turnedAway(ctx context.Context, src Sources, end *fact.Fact) erro
 	if end.Address == "" {
 		return nil
 	}
-	all, err := src.Facts(ctx, fact.Query{Address: end.Address, Kinds: []fact.Kind{fact.Refused}, From: end.At, Limit: shortly})
+	from := end.At
+	if hour := c.now.Add(-time.Hour); from.Before(hour) {
+		from = hour // refusals are looked through one by one
+	}
+	all, err := src.Facts(ctx, fact.Query{Address: end.Address, Kinds: []fact.Kind{fact.Refused}, From: from, Limit: shortly})
 	if err != nil {
 		return err
 	}
