@@ -61,7 +61,7 @@ func (a *App) openAPI(context.Context) error {
 	o.Policy = rights.Policy{Authorizer: a.rules.policy, Clients: apiClients{view, control}, Bans: apiBans{control}, Flush: a.doors.flush}
 	o.Facts = apiFacts{a.facts}
 	o.Tracer = apiTracer{view, control}
-	o.Reasons = a.reasons()
+	o.Reasons = reasonsOf(a)
 	o.Vitals, o.Live = apiVitals(a)
 	o.Present = api.Present{
 		Clients: inspector{view, control}, Retained: apiRetained{view, control, a.shelf()}, Topics: apiTopics{view}, Publish: control, Request: a.requests,

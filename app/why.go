@@ -19,8 +19,8 @@ type apiReasons struct {
 	view *broker.View
 }
 
-// reasons are those of this process.
-func (a *App) reasons() apiReasons {
+// reasonsOf are those of a process.
+func reasonsOf(a *App) apiReasons {
 	view := a.broker.View()
 	return apiReasons{why.New(witnesses{a.facts, view, a.broker.Control(), a.rules.policy}, nil), view}
 }
@@ -38,16 +38,19 @@ type witnesses struct {
 	policy  auth.Authorizer
 }
 
-// Facts implements why.Sources. A page may end early: so many pages are read.
+// patient is how long the pages of facts are read that end early, as those that are looked for among many do.
+const patient = time.Second
+
+// Facts implements why.Sources.
 func (w witnesses) Facts(ctx context.Context, q fact.Query) ([]fact.Fact, error) {
 	var all []fact.Fact
-	for range 8 {
+	for began := time.Now(); ; {
 		p, err := w.facts.Query(ctx, q)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, p.Facts...)
-		if p.Next == 0 || len(all) >= q.Limit {
+		if p.Next == 0 || len(p.Facts) >= q.Limit || time.Since(began) > patient {
 			break
 		}
 		if q.Limit -= len(p.Facts); q.Oldest {

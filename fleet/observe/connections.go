@@ -64,6 +64,9 @@ func refused(e *broker.Refused) fact.Fact {
 			who = " as " + quote(e.User) + who
 		}
 		text = "Refused" + who + ": " + clean(e.Text)
+		if e.Reason == mqtt.MaximumConnectTime { // its CONNECT was there
+			text = "Refused" + who + ": it took longer to find out who it is than limits.connect_timeout"
+		}
 		if why == e.Text {
 			why = ""
 		}

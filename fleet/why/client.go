@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +12,8 @@ import (
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 )
 
-// Client tells how a client is, and why.
+// Client tells how a client is, and why. What is no client id but an address is answered about what came from there: a
+// connection that ends before its CONNECT has no client id.
 func (e *Engine) Client(ctx context.Context, id string) (Answer, error) {
 	h, err := e.history(ctx, id)
 	if err != nil {
@@ -22,7 +24,12 @@ func (e *Engine) Client(ctx context.Context, id string) (Answer, error) {
 		return Answer{}, err
 	}
 	c := &look{id: id, now: e.now(), h: h, s: s, known: known}
+	addr, err := netip.ParseAddr(id)
 	switch {
+	case !known && len(h) == 0 && err == nil:
+		if err := c.address(ctx, e.src, addr.String()); err != nil {
+			return Answer{}, err
+		}
 	case known && s.Connected:
 		c.connected()
 	case c.refused():
@@ -87,7 +94,7 @@ func (c *look) connected() {
 		c.suggest("Give each device a client id of its own; the evidence names both addresses.")
 	case len(c.h.since(since, fact.Connected)) >= 5:
 		again := c.h.since(since, fact.Connected)
-		c.say(Flapping, "flapping", again[len(again)-1].At, "It is connected, but connected %s in the last %s: %s", times(again.count()), span(recent), c.lastEnd())
+		c.say(Flapping, "flapping", again[len(again)-1].At, "It is connected, but connected %s in the last %s; %s", times(again.count()), span(recent), c.lastEnd())
 		c.prove(c.h.since(since, fact.Disconnected)...)
 		c.suggest("Look at the link, the device's power and its keep-alive; the evidence tells how each connection ended.")
 	case c.stalls():
@@ -96,6 +103,8 @@ func (c *look) connected() {
 	case c.denied(since):
 	case c.drops(since):
 	case c.rests():
+	case c.wanted(since):
+	case c.replaced(since):
 	default:
 		c.quiet()
 	}
@@ -104,7 +113,7 @@ func (c *look) connected() {
 // lastEnd is how the last connection ended.
 func (c *look) lastEnd() string {
 	if d := c.h.last(fact.Disconnected); d != nil {
-		return "the last time: " + lower(d.Text)
+		return "the last connection ended: " + ended(d)
 	}
 	return "how the connections ended is not known."
 }
@@ -115,25 +124,32 @@ func (c *look) stalls() bool {
 	if st == nil || st.Kind != fact.Stalled {
 		return false
 	}
-	c.say(Slow, "write_stall", st.At, "It has not read from its connection for %s: %d bytes cannot be sent to it, and %d messages wait.", span(c.now.Sub(st.At)), c.s.Pending, c.s.Queued)
+	behind := ""
+	if c.s.Queued > 0 {
+		behind = ", and " + plural(uint64(c.s.Queued), "message") + " of QoS 1 and 2 behind them"
+	}
+	c.say(Slow, "write_stall", st.At, "It has not read from its connection for %s: %d bytes wait to be sent to it%s.", span(c.now.Sub(st.At)), c.s.Pending, behind)
 	c.prove(*st)
 	c.suggest("The device or its link hangs. sapwood clients disconnect ends the connection; a session keeps what waits.")
 	return true
 }
 
-// slowAck is from when on a message in flight is old.
-const slowAck = 30 * time.Second
+// From when on a message in flight is old: one among others, and one that keeps others from being sent.
+const (
+	slowAck = 30 * time.Second
+	fullAck = 5 * time.Second
+)
 
 func (c *look) waitsForAcks() bool {
 	s := &c.s
-	if s.Inflight == 0 || s.Oldest < slowAck {
+	full, old := "", slowAck
+	if s.Window > 0 && s.Inflight >= s.Window {
+		full, old = ", as many as may be, so that nothing more is sent", fullAck
+	}
+	if s.Inflight == 0 || s.Oldest < old {
 		return false
 	}
-	full := ""
-	if s.Window > 0 && s.Inflight >= s.Window {
-		full = ", so that nothing more is sent"
-	}
-	c.say(Slow, "ack_stall", c.now.Add(-s.Oldest), "It does not acknowledge what it gets: %d messages are in flight%s, the oldest for %s, and %d wait.", s.Inflight, full, span(s.Oldest), max(s.Queued-s.Inflight, 0))
+	c.say(Slow, "ack_stall", c.now.Add(-s.Oldest), "It does not acknowledge what it gets: %s in flight for up to %s%s, and %s.", are(s.Inflight, "message"), span(s.Oldest), full, waiting(max(s.Queued-s.Inflight, 0)))
 	c.prove(c.h.since(c.now.Add(-recent), fact.Dropped)...)
 	c.suggest("The application on the device does not return from handling a message, or its client does not send acknowledgements; sapwood trace shows the packets.")
 	return true
@@ -144,7 +160,7 @@ func (c *look) limited(since time.Time) bool {
 	if len(l) == 0 {
 		return false
 	}
-	c.say(Slow, cmp.Or(l[0].Reason, "limited"), l[len(l)-1].At, "It is held back by a limit: %s", lower(l[0].Text))
+	c.say(Slow, cmp.Or(l[0].Reason, "limited"), l[len(l)-1].At, "It is held back: %s", lower(l[0].Text))
 	c.prove(l...)
 	c.suggest("Raise the rate for its class in rates.classes, or have the device send less.")
 	return true
@@ -155,7 +171,7 @@ func (c *look) denied(since time.Time) bool {
 	if len(d) == 0 {
 		return false
 	}
-	c.say(Hindered, "denied", d[len(d)-1].At, "It is connected, but was not allowed %s: %s", times(d.count()), lower(d[0].Text))
+	c.say(Hindered, "denied", d[len(d)-1].At, "It is connected, but was denied something %s in the last %s, the last time %s ago: %s", times(d.count()), span(recent), span(c.now.Sub(d[0].At)), lower(d[0].Text))
 	c.prove(d...)
 	c.suggest(fmt.Sprintf("sapwood acl explain %s %s --action %s tells the rule.", quoted(c.id), quoted(d[0].Topic), cmp.Or(d[0].Detail["action"], "publish")))
 	return true
@@ -182,11 +198,40 @@ func (c *look) rests() bool {
 	if len(resting) == 0 {
 		return false
 	}
-	c.say(Hindered, "rests", time.Time{}, "It is connected, but the rules do not allow it any more to use %s: %s.", plural(uint64(len(resting)), "subscription"), strings.Join(resting, ", "))
+	c.say(Hindered, "rests", time.Time{}, "It is connected, but the rules do not allow it any more to have %s: %s.", plural(uint64(len(resting)), "subscription"), strings.Join(resting, ", "))
 	if f := c.h.last(fact.SubscriptionRests); f != nil {
 		c.a.Since = f.At
 		c.prove(*f)
 	}
+	return true
+}
+
+// wanted: others try to use its client id.
+func (c *look) wanted(since time.Time) bool {
+	var others history
+	for _, f := range c.h.since(since, fact.Refused) {
+		if f.User != c.s.User {
+			others = append(others, f)
+		}
+	}
+	if len(others) == 0 {
+		return false
+	}
+	c.say(Fine, "id_wanted", others[len(others)-1].At, "It is connected, but somebody else wanted to connect with its client id and was refused (%s, the last time %s ago): %s", times(others.count()), span(c.now.Sub(others[0].At)), refusal(&others[0]))
+	c.prove(others...)
+	c.suggest("A device that has the id of another one is refused because its user is another; give it an id of its own.")
+	return true
+}
+
+// replaced: it took the place of another connection.
+func (c *look) replaced(since time.Time) bool {
+	over := c.h.since(since, fact.TakenOver)
+	if len(over) == 0 {
+		return false
+	}
+	c.say(Fine, "taken_over", over[0].At, "It is connected, and took the place of another connection with its client id, from %s, %s ago.", over[0].Address, span(c.now.Sub(over[0].At)))
+	c.prove(over...)
+	c.suggest("If that was not the device itself that came back, two devices share the client id.")
 	return true
 }
 
@@ -225,14 +270,70 @@ func (c *look) refused() bool {
 		since = on.At
 	}
 	all := c.h.since(since, fact.Refused)
-	c.say(Refused, cmp.Or(r.Reason, "refused"), all[len(all)-1].At, "It tries to connect and is refused, %s, the last time %s ago: %s", times(all.count()), span(c.now.Sub(r.At)), lower(r.Text))
+	c.say(Refused, cmp.Or(r.Reason, "refused"), all[len(all)-1].At, "It tries to connect and is refused (%s, the last time %s ago): %s", times(all.count()), span(c.now.Sub(r.At)), refusal(r))
 	c.prove(all...)
 	if b := c.h.last(fact.Banned, fact.Unbanned); b != nil && b.Kind == fact.Banned {
 		c.prove(*b)
 		c.suggest("sapwood unban lets it in again.")
+	} else if advice := refusals[r.Reason]; advice != "" {
+		c.suggest(advice)
 	}
 	return true
 }
+
+// address: what came from an address.
+func (c *look) address(ctx context.Context, src Sources, addr string) (err error) {
+	if c.h, err = src.Facts(ctx, fact.Query{
+		Address: addr, Kinds: []fact.Kind{fact.Refused, fact.Connected}, From: c.now.Add(-window), Limit: shortly,
+	}); err != nil {
+		return err
+	}
+	r := c.h.last(fact.Refused, fact.Connected)
+	switch {
+	case r == nil:
+		c.say(Unknown, "never_seen", time.Time{}, "Nothing has come from %s in the last %s.", addr, span(window))
+	case r.Kind == fact.Refused:
+		since := time.Time{}
+		if on := c.h.last(fact.Connected); on != nil {
+			since = on.At
+		}
+		all := c.h.since(since, fact.Refused)
+		c.say(Refused, cmp.Or(r.Reason, "refused"), all[len(all)-1].At, "A connection from %s is refused (%s, the last time %s ago): %s", addr, times(all.count()), span(c.now.Sub(r.At)), refusal(r))
+		c.prove(all...)
+		if advice := refusals[r.Reason]; advice != "" {
+			c.suggest(advice)
+		}
+	default:
+		c.say(Fine, "address", r.At, "Clients get in from %s; the last one was %s, %s ago.", addr, r.Client, span(c.now.Sub(r.At)))
+		c.prove(c.h.since(time.Time{}, fact.Connected)...)
+		c.suggest("sapwood why " + quoted(r.Client) + " tells about it.")
+	}
+	return nil
+}
+
+// refusals are what to do, by why a connection was refused.
+var refusals = map[string]string{
+	"bad_user_name_or_password":    "Set the password anew with sapwood users passwd, or correct it on the device.",
+	"not_authorized":               "The credentials are right, but not for this client id or listener; sapwood users show tells what the user is bound to.",
+	"unsupported_protocol_version": "Connect to a listener that accepts the version, or change versions of this one.",
+	"server_busy":                  "Wait: the broker lets nobody in until it has room again; see overload in the configuration.",
+	"overloaded":                   "Wait: the broker lets nobody in until it has room again; see overload in the configuration.",
+	"tls":                          "sapwood cert show tells when a certificate ends and who signed it; the listener's tls.client_ca says who is believed.",
+	"not_mqtt":                     "Whatever connects speaks another protocol: HTTP, TLS on a port without it, or the reverse.",
+	"connect_timeout":              "It opened the connection and said nothing: a health check, a scanner, or a client that waits for TLS.",
+	"client_identifier_not_valid":  "The client id is empty, too long or has characters that are not allowed.",
+}
+
+// refusal is why a connection was refused, as the end of a sentence.
+func refusal(f *fact.Fact) string {
+	if rest, ok := strings.CutPrefix(f.Text, "A connection from "+f.Address); ok { // which the sentence has named
+		return "it " + strings.TrimLeft(rest, ", ")
+	}
+	return lower(strings.TrimPrefix(f.Text, "Refused "))
+}
+
+// ended is how a connection ended, as the end of a sentence.
+func ended(f *fact.Fact) string { return lower(strings.TrimPrefix(f.Text, "Disconnected ")) }
 
 // gone: it is not connected, and does not try.
 func (c *look) gone(ctx context.Context, src Sources) error {
@@ -260,10 +361,17 @@ func (c *look) gone(ctx context.Context, src Sources) error {
 		c.say(Disconnected, "unknown", end.At, "It is not connected; how its connection ended was not recorded.")
 		return nil
 	}
-	c.say(Disconnected, cmp.Or(end.Reason, "disconnected"), end.At, "It has been disconnected for %s: %s", span(c.now.Sub(end.At)), lower(end.Text))
+	cause := cmp.Or(end.Reason, "disconnected")
+	if broke := c.h.since(end.At.Add(-time.Second), fact.ProtocolError); cause == "protocol_error" && len(broke) > 0 {
+		cause = cmp.Or(broke[0].Reason, cause)
+	}
+	c.say(Disconnected, cause, end.At, "It has been disconnected for %s: %s", span(c.now.Sub(end.At)), ended(end))
 	c.prove(*end)
 	c.prove(c.h.since(end.At.Add(-time.Minute), fact.ProtocolError, fact.Stalled, fact.Limited, fact.Banned)...)
-	if advice := advices[end.Reason]; advice != "" {
+	if err := c.turnedAway(ctx, src, end); err != nil {
+		return err
+	}
+	if advice := cmp.Or(advices[cause], advices[end.Reason]); advice != "" {
 		c.suggest(advice)
 	}
 	if c.known && c.s.Queued > 0 {
@@ -272,15 +380,51 @@ func (c *look) gone(ctx context.Context, src Sources) error {
 	return nil
 }
 
-// advices are what to do, by how a connection ended.
+// turnedAway adds what became of connections from its address since, which did not get so far as to tell a client id.
+func (c *look) turnedAway(ctx context.Context, src Sources, end *fact.Fact) error {
+	if end.Address == "" {
+		return nil
+	}
+	from := end.At
+	if hour := c.now.Add(-time.Hour); from.Before(hour) {
+		from = hour // refusals are looked through one by one
+	}
+	all, err := src.Facts(ctx, fact.Query{Address: end.Address, Kinds: []fact.Kind{fact.Refused}, From: from, Limit: shortly})
+	if err != nil {
+		return err
+	}
+	for _, f := range all {
+		if f.Client == "" {
+			c.a.Text += " Since then: " + f.Text
+			c.prove(f)
+			break
+		}
+	}
+	return nil
+}
+
+// advices are what to do, by how a connection ended: broker.Cause, or what the protocol's violation is called.
 var advices = map[string]string{
-	"keep_alive":      "The device or its link went away without a word: look at its power and its network.",
-	"connection_lost": "The link broke, or the device restarted: look at its network and its log.",
-	"taken_over":      "The same client id connected from elsewhere: if that was not the device itself, two devices share the id.",
-	"protocol_error":  "The device's client library breaks the protocol: the evidence says how; update it.",
-	"stalled":         "The device did not read what it was sent.",
-	"admin":           "Somebody disconnected it: sapwood audit tells who.",
-	"shutdown":        "The broker was stopped; the device has not come back since.",
+	"client":                   "Its application, or its operator, ended the connection; the device's log tells why.",
+	"closed":                   "The program on the device ended or restarted: look at its log and its power.",
+	"broken":                   "The link broke, or the device restarted: look at its network and its log.",
+	"keep_alive":               "The device or its link went away without a word: look at its power and its network.",
+	"taken_over":               "The same client id connected from elsewhere: if that was not the device itself, two devices share the id.",
+	"admin":                    "Somebody disconnected it: sapwood audit tells who.",
+	"banned":                   "sapwood unban lets it in again.",
+	"shutdown":                 "The broker was stopped, and the device has not come back since: look at its network and its client's reconnect setting.",
+	"protocol_error":           "The device's client library breaks the protocol: the evidence says how; update it.",
+	"malformed_packet":         "The device's client library sends what is no MQTT packet, or something between changes it: update it; sapwood trace shows the packets.",
+	"packet_too_large":         "Send less at once, or raise limits.max_packet_size.",
+	"receive_maximum_exceeded": "Its client has to wait for acknowledgements as CONNACK says; or raise limits.receive_maximum.",
+	"topic_alias_invalid":      "Its client uses topic aliases beyond what CONNACK allows; or raise limits.max_topic_aliases.",
+	"stalled":                  "The device did not read what it was sent: its application hangs, or its link is too slow.",
+	"rate":                     "Have the device send less, or raise its rate in rates.",
+	"queue_full":               "The device is slower than what it has subscribed to: subscribe to less, or raise limits.max_queued_messages.",
+	"credentials_expired":      "The device has to connect with new credentials before the old ones end.",
+	"denied":                   "It published what the rules do not allow: sapwood acl explain tells the rule.",
+	"store":                    "The broker could not keep what it asked for: look at the disk and the broker's log.",
+	"fault":                    "It is the broker's fault: see its log, and report it.",
 }
 
 // lower makes a sentence the second part of another.
@@ -314,6 +458,25 @@ func times(n uint64) string {
 		return "once"
 	}
 	return fmt.Sprintf("%d times", n)
+}
+
+// are is so many of a thing that are.
+func are(n int, what string) string {
+	if n == 1 {
+		return "1 " + what + " is"
+	}
+	return fmt.Sprintf("%d %ss are", n, what)
+}
+
+// waiting is how many messages wait.
+func waiting(n int) string {
+	switch n {
+	case 0:
+		return "none waits"
+	case 1:
+		return "1 waits"
+	}
+	return fmt.Sprintf("%d wait", n)
 }
 
 func plural(n uint64, what string) string {

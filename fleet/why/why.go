@@ -109,6 +109,9 @@ const (
 	most   = 500
 )
 
+// shortly is how many facts about an address are read: they are looked for among those of everybody.
+const shortly = 20
+
 // history are facts about one client, newest first.
 type history []fact.Fact
 

@@ -88,8 +88,8 @@ func (m *message) find(ctx context.Context, src Sources) error {
 		m.prove(m.about(fact.SubscriptionRests)...)
 	case m.by.NoLocal && m.was.Publisher == m.id:
 		m.say(NotMatched, "no_local", m.was.Last, "%s published the message itself, and has subscribed to %s with No Local.", m.id, m.by.Filter)
-	case m.dropped():
 	case m.offline():
+	case m.dropped():
 	case m.waits():
 	default:
 		m.arrived()
@@ -125,7 +125,7 @@ func (m *message) neverSent(ctx context.Context, src Sources) (bool, error) {
 		if d.Detail["action"] != "publish" || d.At.Before(m.was.Last) {
 			continue
 		}
-		m.say(NotPublished, "publish_denied", d.At, "The message did not get into the broker: %s was not allowed to publish it, %s.", d.Client, times(max(d.Count, 1)))
+		m.say(NotPublished, "publish_denied", d.At, "The message did not get into the broker: %s was not allowed to publish it (%s, the last time %s ago): %s.", d.Client, times(max(d.Count, 1)), span(m.now.Sub(d.At)), strings.TrimSuffix(cmp.Or(d.Detail["text"], "no more is known"), "."))
 		m.prove(d)
 		m.suggest(fmt.Sprintf("sapwood acl explain %s %s tells the rule.", quoted(d.Client), quoted(m.topic)))
 		return true, nil
@@ -150,11 +150,31 @@ func (m *message) nobody() bool {
 		m.say(Absent, "refused", end.At, "There is no client %s: its connection was refused, %s ago: %s", m.id, span(m.now.Sub(end.At)), lower(end.Text))
 		m.prove(*end)
 	default:
-		m.say(Absent, cmp.Or(end.Reason, "session_ended"), end.At, "%s is not connected and has no session that would keep messages for it, since %s ago: %s", m.id, span(m.now.Sub(end.At)), lower(end.Text))
-		m.prove(*end)
-		m.suggest("With a session expiry (MQTT 5) or clean session 0, and QoS 1, the broker keeps messages for a client that is away.")
+		m.noSession(end)
 	}
 	return true
+}
+
+// noSession: it is away, and so is its session, since a fact.
+func (m *message) noSession(end *fact.Fact) {
+	cause, how := "no_session", "its session ended with its connection: "+ended(end)
+	if end.Kind == fact.SessionEnded {
+		how = lower(end.Text)
+		switch end.Reason {
+		case "expired":
+			cause = "session_expired"
+		case "disconnected":
+		default:
+			cause = cmp.Or(end.Reason, cause)
+		}
+	}
+	m.say(Absent, cause, end.At, "%s is not connected and has had no session that would keep messages for it for %s: %s", m.id, span(m.now.Sub(end.At)), how)
+	m.prove(*end)
+	if cause == "session_expired" {
+		m.suggest("A longer session expiry (MQTT 5), or limits.max_session_expiry, keeps the session for as long as the client may be away.")
+		return
+	}
+	m.suggest("With a session expiry (MQTT 5) or clean session 0, and QoS 1, the broker keeps messages for a client that is away.")
 }
 
 // unmatched: no subscription of the client matches the topic.
@@ -174,41 +194,37 @@ func (m *message) unmatched() bool {
 	for _, f := range m.about(fact.Subscribed, fact.Unsubscribed) {
 		switch {
 		case f.Kind == fact.Unsubscribed:
-			m.say(NotMatched, "unsubscribed", f.At, "%s has unsubscribed from %s, %s ago.", m.id, f.Topic, span(m.now.Sub(f.At)))
+			m.say(NotMatched, "unsubscribed", f.At, "%s unsubscribed from %s %s ago.", m.id, f.Topic, span(m.now.Sub(f.At)))
 		case f.Code >= 0x80:
-			m.say(NotMatched, "subscription_refused", f.At, "The subscription of %s to %s was refused: %s", m.id, f.Topic, lower(f.Text))
+			m.say(NotMatched, "subscription_refused", f.At, "%s has no subscription that matches %s: %s", m.id, m.topic, lower(f.Text))
 		default:
 			continue
 		}
 		m.prove(f)
 		return true
 	}
-	if near := nearest(m.topic, m.s.Filters); near != "" {
-		m.suggest(fmt.Sprintf("It has subscribed to %s, which is nearly that.", near))
-	} else {
-		m.suggest(fmt.Sprintf("It has %s; sapwood clients show %s lists them.", plural(uint64(len(m.s.Filters)), "subscription"), quoted(m.id)))
+	if near, how := nearest(m.topic, m.s.Filters); near != "" {
+		m.a.Text = fmt.Sprintf("No subscription of %s matches %s; it has subscribed to %s: %s.", m.id, m.topic, near, how)
+		m.suggest("Correct the filter, or the topic.")
+		return true
 	}
+	m.suggest(fmt.Sprintf("It has %s; sapwood clients show %s lists them.", plural(uint64(len(m.s.Filters)), "subscription"), quoted(m.id)))
 	return true
-}
-
-// nearest is a filter that matches the topic but for case, a slash at an end or a wildcard at its own level.
-func nearest(name string, filters []Filter) string {
-	plain := strings.Trim(strings.ToLower(name), "/")
-	for _, f := range filters {
-		inner := f.Filter
-		if _, rest, shared, err := topic.ParseShared(inner); shared && err == nil {
-			inner = rest
-		}
-		like := strings.Trim(strings.ToLower(inner), "/")
-		if topic.ValidFilter(like) == nil && topic.Match(like, plain) || strings.HasPrefix(name, "$") && topic.Match(like, name[1:]) {
-			return f.Filter
-		}
-	}
-	return ""
 }
 
 // late is how old a drop may be beyond the last message and still be about it.
 const late = time.Minute
+
+// remedies are what to do, by why a message was dropped.
+var remedies = map[string]string{
+	"queue_full":    "Have the client acknowledge faster or connect more often, or raise limits.max_queued_messages for its class.",
+	"expired":       "Publish with a longer message expiry interval, or have the client connect more often.",
+	"too_large":     "Publish smaller messages, or let the client allow larger packets (Maximum Packet Size).",
+	"slow_consumer": "The client reads too slowly: subscribe to less, or use QoS 1, which waits.",
+	"rate_limited":  "Use QoS 1, which waits, or raise the rate.",
+	"overloaded":    "The broker dropped QoS 0 to survive: see sapwood events --kind overload.",
+	"session_ended": "A longer session expiry keeps what waits.",
+}
 
 // dropped: it was for the client, and did not reach it.
 func (m *message) dropped() bool {
@@ -218,6 +234,9 @@ func (m *message) dropped() bool {
 	}
 	m.say(Lost, cmp.Or(d[0].Reason, "dropped"), d[0].At, "The message was dropped: %s", lower(d[0].Text))
 	m.prove(d...)
+	if advice := remedies[d[0].Reason]; advice != "" {
+		m.suggest(advice)
+	}
 	return true
 }
 
@@ -230,11 +249,12 @@ func (m *message) offline() bool {
 	if m.was.QoS > 0 {
 		at = "its subscription has QoS 0, which downgrades the message"
 	}
-	m.say(Absent, "offline", m.s.Since, "%s is not connected since %s ago, and %s: nothing was kept for it.", m.id, span(m.now.Sub(m.s.Since)), at)
+	m.say(Absent, "offline", m.s.Since, "%s has not been connected for %s, and %s: nothing was kept for it.", m.id, span(m.now.Sub(m.s.Since)), at)
 	m.suggest("Subscribe, and publish, at QoS 1 to have messages kept while the client is away.")
 	if d := m.h.last(fact.Disconnected); d != nil {
 		m.prove(*d)
 	}
+	m.prove(m.about(fact.Dropped)...)
 	return true
 }
 
@@ -243,13 +263,18 @@ func (m *message) waits() bool {
 	if m.s.Queued == 0 || min(m.by.QoS, m.was.QoS) == 0 {
 		return false
 	}
-	what := fmt.Sprintf("%s are in flight and not acknowledged, the oldest for %s", plural(uint64(m.s.Inflight), "message"), span(m.s.Oldest))
+	what := fmt.Sprintf("%s in flight and not acknowledged, for up to %s", are(m.s.Inflight, "message"), span(m.s.Oldest))
 	if !m.s.Connected {
-		what = fmt.Sprintf("it is disconnected since %s ago", span(m.now.Sub(m.s.Since)))
+		what = fmt.Sprintf("it has been disconnected for %s", span(m.now.Sub(m.s.Since)))
 	}
-	m.say(Waiting, "queued", m.was.Last, "The message may still wait: %s are in the queue of %s, and %s.", plural(uint64(m.s.Queued), "message"), m.id, what)
+	m.say(Waiting, "queued", m.was.Last, "The message may still wait: %s in the queue of %s, and %s.", are(m.s.Queued, "message"), m.id, what)
 	m.suggest(fmt.Sprintf("sapwood sessions queue %s shows what waits.", quoted(m.id)))
 	return true
+}
+
+// sentSince: a message went to it when that of the topic was published, or later.
+func (m *message) sentSince() bool {
+	return !m.s.Received.IsZero() && !m.s.Received.Before(m.was.Last)
 }
 
 // arrived: all went well as far as the broker can see.
@@ -263,7 +288,7 @@ func (m *message) arrived() {
 		}
 	}
 	for _, f := range m.about(fact.Subscribed) {
-		if f.At.After(m.was.Last) && f.Topic == m.by.Filter {
+		if f.At.After(m.was.Last) && f.Topic == m.by.Filter && f.Detail["again"] == "" && !m.sentSince() {
 			m.say(NotMatched, "too_late", f.At, "The last message of %s was published %s ago, before %s subscribed to %s.", m.topic, span(m.now.Sub(m.was.Last)), m.id, m.by.Filter)
 			m.prove(f)
 			m.suggest("Publish it retained, so that whoever subscribes later gets the last one.")
@@ -271,13 +296,15 @@ func (m *message) arrived() {
 		}
 		break
 	}
+	if strings.HasPrefix(m.by.Filter, "$share/") && !m.sentSince() {
+		m.say(NotMatched, "shared", m.was.Last, "%s shares %s with others: each message goes to one of them, and nothing was sent to this one since the last message of %s, %s ago.", m.id, m.by.Filter, m.topic, span(m.now.Sub(m.was.Last)))
+		m.suggest(fmt.Sprintf("sapwood route %s lists the members.", quoted(m.topic)))
+		return
+	}
 	how := "was sent to it"
 	if min(m.by.QoS, m.was.QoS) > 0 {
 		how = "was sent to it and acknowledged"
 	}
 	m.say(Received, "received", m.was.Last, "As far as the broker knows %s did get it: it has subscribed to %s, and the last message of %s, %s ago, %s.", m.id, m.by.Filter, m.topic, span(m.now.Sub(m.was.Last)), how)
-	if strings.HasPrefix(m.by.Filter, "$share/") {
-		m.say(Received, "shared", m.was.Last, "%s shares %s with others: each message goes to one of them.", m.id, m.by.Filter)
-	}
 	m.suggest(fmt.Sprintf("sapwood trace %s shows what goes to the device.", quoted(m.id)))
 }

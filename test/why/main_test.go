@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -31,6 +32,10 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int, err error) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil { // most of it waits for time to pass
+		return 0, err
+	}
 	dir, err := os.MkdirTemp("", "why-")
 	if err != nil {
 		return 0, err

@@ -114,7 +114,9 @@ func (p *peer) closed() {
 
 // shake does a TLS handshake with a certificate, and waits until the broker has judged it.
 func (p *peer) shake(with tls.Certificate) {
-	conn := tls.Client(p.conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{with}})
+	conn := tls.Client(p.conn, &tls.Config{InsecureSkipVerify: true, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return &with, nil // whether or not the broker asks for its kind
+	}})
 	p.conn.SetDeadline(time.Now().Add(patience))
 	if conn.Handshake() == nil {
 		_, _ = io.Copy(io.Discard, conn) // TLS 1.3 tells what is wrong afterwards

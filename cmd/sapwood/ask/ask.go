@@ -19,7 +19,7 @@ import (
 // WhyCmd is `sapwood why`.
 type WhyCmd struct {
 	reach.Flags
-	Client string `arg:"" help:"The client id."`
+	Client string `arg:"" help:"The client id, or the address of one that does not get so far as to tell its id."`
 	JSON   bool   `help:"Print the answer as JSON, with all of its evidence."`
 }
 
@@ -30,6 +30,7 @@ stands the evidence, newest first, and what to do. ` + reach.Through + `
 Examples:
 
     sapwood why press-07
+    sapwood why 192.0.2.7
     sapwood why press-07 --json`
 }
 
