@@ -32,6 +32,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 	sh.tick(sh.loop.Now())
 	defer func() {
 		if r := recover(); r != nil {
+			sh.traces.settle(0)
 			sh.panicked(conn, b[used:], r)
 			used, need = len(b), 0
 		}
@@ -104,6 +105,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			do := c.s.Packet(c.turn(), &sh.packet, sh.take())
 			sh.traces.in(c, &sh.packet, b[used], n+h.Length)
 			sh.perform(c, &sh.packet, do)
+			sh.traces.settle(0)
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {
 				sh.commits.pause(c)

@@ -60,6 +60,9 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		}
 	}
 	sh.give(do)
+	if len(do) == 1 && do[0].Kind == session.Route && p.Publish.QoS == 0 {
+		return // it changed nothing of the client's own: what it got of it itself was measured there
+	}
 	sh.measure(c) // also without an effect: an acknowledgement, or a message that waits, changes the queue
 	sh.replay.later(c)
 	if c.waiting != sh.commits.batch.number && c.s.Waits() {
@@ -124,11 +127,20 @@ func (sh *shard) measure(c *client) {
 
 // capOutput has a client's session hold back once its connection does not take what is written.
 func (sh *shard) capOutput(c *client) {
-	if c.conn != nil && (c.conn.Pending() > sh.b.limits().MaxOutgoingBytes || c.unsent > sh.b.limits().MaxOutgoing && c.outgoing() > sh.b.limits().MaxOutgoing) {
-		c.s.Blocked()
-		c.conn.WaitDrain()
-		sh.stalls.note(c)
+	if c.conn == nil {
+		return
 	}
+	pending := c.conn.Pending()
+	if l := sh.b.limits(); pending > l.MaxOutgoingBytes || c.unsent > l.MaxOutgoing && c.outgoing() > l.MaxOutgoing {
+		sh.hold(c)
+	}
+}
+
+// hold has a client's session wait until its connection has taken more of what is written.
+func (sh *shard) hold(c *client) {
+	c.s.Blocked()
+	c.conn.WaitDrain()
+	sh.stalls.note(c)
 }
 
 // close ends a client's connection, telling a v5 client why.
