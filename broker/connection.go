@@ -39,12 +39,12 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		sh.count.BytesReceived += uint64(used) // the rest is offered again
 		sh.traffic.received(conn, used)
 	}()
+	limits := sh.b.limits()
 	for used < len(b) {
 		c, admitted := conn.State.(*client)
 		if conn.State == nil || admitted && c.s.Closing() {
 			return len(b), 0
 		}
-		limits := sh.b.limits()
 		limit, version := limits.MaxConnectSize, mqtt.Version(0)
 		if admitted {
 			limit, version = limits.MaxPacketSize, c.s.Version()
@@ -92,7 +92,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			if c.point != "" {
 				mount(c.point, &sh.packet)
 			}
-			if sh.health.holdsBack(c, &sh.packet) {
+			if h.Type == mqtt.PUBLISH && sh.packet.Publish.QoS > 0 && sh.health.holdsBack(c, &sh.packet) {
 				return used, 0
 			}
 		}

@@ -23,7 +23,9 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 				do = sh.paces.turnDown(c, &p.Publish, do)
 				break
 			}
-			v := sh.router.publish(c, sh.router.viewOf(c, &p.Publish))
+			m := sh.router.viewOf(c, &p.Publish)
+			sh.books.received(c, m)
+			v := sh.router.publish(c, m)
 			if v.why != nil {
 				do = c.s.Refused(&p.Publish, v.reason, v.why.Error(), do)
 			} else {

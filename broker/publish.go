@@ -38,7 +38,6 @@ func (r *router) viewOf(c *client, p *mqtt.Publish) *mqtt.Message {
 	if p.Props.HasExpiry {
 		r.view.Expires = r.sh.now + int64(p.Props.Expiry)*1000
 	}
-	r.sh.books.received(c, &r.view)
 	return &r.view
 }
 

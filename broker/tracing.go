@@ -76,17 +76,30 @@ func (t *traces) body(b []byte, header, length int) []byte {
 
 // in notes a packet that a client sent, after its topic alias was resolved.
 func (t *traces) in(c *client, p *mqtt.Packet, first byte, size int) {
-	if t.ring != nil {
-		if p.Type == mqtt.PUBLISH {
-			o := &t.owed
-			if o.from != c {
-				o.from = c
-			}
-			o.size, o.first, o.yes = size, first, true
-		} else {
-			id, reason, about := outline(p)
-			t.ring.Record(&c.trace, t.sh.now, trace.Head{First: first, ID: id, Reason: uint8(reason), Size: size}, about, nil)
-		}
+	if p.Type != mqtt.PUBLISH || t.ring == nil || t.taps != nil {
+		t.take(c, p, first, size)
+		return
+	}
+	t.owe(c, first, size)
+}
+
+// owe has the PUBLISH at hand noted a little later.
+func (t *traces) owe(c *client, first byte, size int) {
+	o := &t.owed
+	if o.from != c {
+		o.from = c
+	}
+	o.size, o.first, o.yes = size, first, true
+}
+
+func (t *traces) take(c *client, p *mqtt.Packet, first byte, size int) {
+	switch {
+	case t.ring == nil:
+	case p.Type == mqtt.PUBLISH:
+		t.owe(c, first, size)
+	default:
+		id, reason, about := outline(p)
+		t.ring.Record(&c.trace, t.sh.now, trace.Head{First: first, ID: id, Reason: uint8(reason), Size: size}, about, nil)
 	}
 	if t.taps != nil {
 		t.tapIn(c.id, c.who.Load().Peer.Address, p, c.s.Version(), size)
@@ -96,19 +109,21 @@ func (t *traces) in(c *client, p *mqtt.Packet, first byte, size int) {
 // routed notes the PUBLISH that came, now that its topic has a number.
 func (t *traces) routed(label uint32) {
 	o := &t.owed
-	if o.from.trace.In(t.sh.now, o.first, o.size, label) {
-		o.yes = false
-		return
+	if !o.from.trace.In(t.sh.now, o.first, o.size, label) {
+		t.pay(label)
 	}
-	t.settle(label)
+	o.yes = false
 }
 
 // settle notes the PUBLISH that came, if it was not noted yet. label is the number of its topic, 0 if it is not known.
 func (t *traces) settle(label uint32) {
-	o := &t.owed
-	if !o.yes {
-		return
+	if t.owed.yes {
+		t.pay(label)
 	}
+}
+
+func (t *traces) pay(label uint32) {
+	o := &t.owed
 	o.yes = false
 	p := &t.sh.packet.Publish
 	t.ring.Publish(&o.from.trace, t.sh.now, trace.Head{First: o.first, ID: p.ID, Size: o.size}, t.only(label), p.Topic, p.Payload)
@@ -177,17 +192,22 @@ func (t *traces) admitted(c *client, p *pending, version mqtt.Version) {
 	t.ring.Record(&c.trace, t.sh.now, trace.Head{First: byte(mqtt.CONNECT) << 4, Size: p.trace.size}, t.text, nil)
 }
 
+// firstByte is the one that a PUBLISH begins with (MQTT5 3.3.1).
+func firstByte(qos mqtt.QoS, retain, dup bool) byte {
+	first := byte(mqtt.PUBLISH)<<4 | byte(qos)<<1
+	if retain {
+		first |= 1
+	}
+	if dup {
+		first |= 8
+	}
+	return first
+}
+
 // delivered notes a PUBLISH to a client.
 func (t *traces) delivered(c *client, m *mqtt.Message, p *mqtt.Publish, size int) {
 	if t.ring != nil {
-		first := byte(mqtt.PUBLISH)<<4 | byte(p.QoS)<<1
-		if p.Retain {
-			first |= 1
-		}
-		if p.Dup {
-			first |= 8
-		}
-		if !c.trace.Out(t.sh.now, first, size, m.Label) {
+		if first := firstByte(p.QoS, p.Retain, p.Dup); !c.trace.Out(t.sh.now, first, size, m.Label) {
 			t.settle(0)
 			t.ring.Publish(&c.trace, t.sh.now, trace.Head{First: first, Out: true, ID: p.ID, Size: size}, t.only(m.Label), m.Topic, m.Payload)
 		}
