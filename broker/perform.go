@@ -134,15 +134,10 @@ func (sh *shard) capOutput(c *client) {
 	}
 	pending := c.conn.Pending()
 	if l := sh.b.limits(); pending > l.MaxOutgoingBytes || c.unsent > l.MaxOutgoing && c.outgoing() > l.MaxOutgoing {
-		sh.hold(c)
+		c.s.Blocked()
+		c.conn.WaitDrain()
+		sh.stalls.note(c)
 	}
-}
-
-// hold has a client's session wait until its connection has taken more of what is written.
-func (sh *shard) hold(c *client) {
-	c.s.Blocked()
-	c.conn.WaitDrain()
-	sh.stalls.note(c)
 }
 
 // close ends a client's connection, telling a v5 client why.
