@@ -28,12 +28,11 @@ func (r *router) admits(who *auth.Principal, m *mqtt.Message) mqtt.ReasonCode {
 
 // mayPublish asks the authorizer about a message, whichever way it came.
 func (r *router) mayPublish(who *auth.Principal, m *mqtt.Message) bool {
-	if reserved(m.Topic) {
-		return false
-	}
-	if r.sh.b.opts.Authz == nil {
-		return true
-	}
+	return !reserved(m.Topic) && (r.sh.b.opts.Authz == nil || r.allowed(who, m))
+}
+
+// allowed is the authorizer's answer.
+func (r *router) allowed(who *auth.Principal, m *mqtt.Message) bool {
 	r.sh.asked = auth.Question{Action: auth.Publish, QoS: m.QoS, Retain: m.Retain, Topic: m.Topic}
 	if who.Restored { // too little is known: what its CONNECT was allowed holds, unless a rule clearly denies it
 		d := r.sh.b.opts.Authz.Explain(who, &r.sh.asked)
@@ -44,10 +43,9 @@ func (r *router) mayPublish(who *auth.Principal, m *mqtt.Message) bool {
 
 // reserved tells whether a topic is the server's alone, whoever asks: $SYS and $CONTROL, however they are written or go on,
 // so that no spelling reaches what an engine below may make of it.
-func reserved(name []byte) bool {
-	if name[0] != '$' {
-		return false
-	}
+func reserved(name []byte) bool { return name[0] == '$' && spelled(name) }
+
+func spelled(name []byte) bool {
 	for _, own := range [...]string{"$SYS", "$CONTROL"} {
 		if len(name) >= len(own) && bytes.EqualFold(name[:len(own)], []byte(own)) {
 			return true

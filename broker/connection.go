@@ -32,18 +32,19 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 	sh.tick(sh.loop.Now())
 	defer func() {
 		if r := recover(); r != nil {
+			sh.traces.settle(0)
 			sh.panicked(conn, b[used:], r)
 			used, need = len(b), 0
 		}
 		sh.count.BytesReceived += uint64(used) // the rest is offered again
 		sh.traffic.received(conn, used)
 	}()
+	limits := sh.b.limits()
 	for used < len(b) {
 		c, admitted := conn.State.(*client)
 		if conn.State == nil || admitted && c.s.Closing() {
 			return len(b), 0
 		}
-		limits := sh.b.limits()
 		limit, version := limits.MaxConnectSize, mqtt.Version(0)
 		if admitted {
 			limit, version = limits.MaxPacketSize, c.s.Version()
@@ -91,7 +92,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			if c.point != "" {
 				mount(c.point, &sh.packet)
 			}
-			if sh.health.holdsBack(c, &sh.packet) {
+			if h.Type == mqtt.PUBLISH && sh.packet.Publish.QoS > 0 && sh.health.holdsBack(c, &sh.packet) {
 				return used, 0
 			}
 		}
@@ -104,6 +105,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			do := c.s.Packet(c.turn(), &sh.packet, sh.take())
 			sh.traces.in(c, &sh.packet, b[used], n+h.Length)
 			sh.perform(c, &sh.packet, do)
+			sh.traces.settle(0)
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {
 				sh.commits.pause(c)

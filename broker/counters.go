@@ -133,7 +133,7 @@ func (b *Broker) gather(done func(Stats)) {
 	left.Store(int32(len(b.shards)))
 	for i, sh := range b.shards {
 		sh.loop.Post(func() {
-			parts[i] = Stats{Counters: sh.counters(), Sockets: sh.loop.Conns()}
+			parts[i] = Stats{Counters: countersOf(sh), Sockets: sh.loop.Conns()}
 			if left.Add(-1) > 0 {
 				return
 			}
@@ -156,8 +156,8 @@ func (b *Broker) gather(done func(Stats)) {
 	}
 }
 
-// counters are what the shard has counted, with what others count anyhow: a message is counted in as few places as can be.
-func (sh *shard) counters() Counters {
+// countersOf are what the shard has counted, with what others count anyhow: a message is counted in as few places as can be.
+func countersOf(sh *shard) Counters {
 	c := sh.count
 	k := &sh.books
 	c.PublishReceived, c.PublishBytesReceived = k.Received, k.BytesIn

@@ -131,10 +131,10 @@ func (h *health) seeOff() {
 	}
 }
 
-// holdsBack tells that a client is not to be read any further because the store does not take the PUBLISH p, and
+// holdsBack tells that a client is not to be read any further because the store does not take the PUBLISH p of QoS 1 or 2, and
 // stops reading: before MQTT 5 there is no other way to say no.
 func (h *health) holdsBack(c *client, p *mqtt.Packet) bool {
-	if p.Type != mqtt.PUBLISH || p.Publish.QoS == 0 || c.s.Version() >= mqtt.V5 || h.why() == nil {
+	if c.s.Version() >= mqtt.V5 || h.why() == nil {
 		return false
 	}
 	m := mqtt.Message{Topic: p.Publish.Topic, Payload: p.Publish.Payload, QoS: p.Publish.QoS, Retain: p.Publish.Retain}

@@ -34,7 +34,8 @@ type mailbox struct {
 	sh     *shard
 	outbox []*mail // by shard, of this turn
 
-	reading []*mail // spare, for inbox
+	reading []*mail        // spare, for inbox
+	passing session.Effect // a SendPublish of QoS 0, for hand: to make one takes longer than what it says
 
 	mu    sync.Mutex
 	inbox []*mail
@@ -82,8 +83,9 @@ func (sh *shard) hand(c *client, m *mqtt.Message, d *mqtt.Delivery, seq uint64) 
 		return
 	}
 	if d.QoS == 0 && c.s.Passes(m) {
-		e := session.Effect{Kind: session.SendPublish, Msg: m, Retain: d.Retain, SubIDs: d.SubscriptionIDs}
-		sh.out.deliver(c, &e)
+		e := &sh.mail.passing
+		e.Msg, e.Retain, e.SubIDs = m, d.Retain, d.SubscriptionIDs
+		sh.out.deliver(c, e)
 		sh.capOutput(c)
 		return
 	}

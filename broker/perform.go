@@ -23,7 +23,9 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 				do = sh.paces.turnDown(c, &p.Publish, do)
 				break
 			}
-			v := sh.router.publish(c, sh.router.viewOf(c, &p.Publish))
+			m := sh.router.viewOf(c, &p.Publish)
+			sh.books.received(c, m)
+			v := sh.router.publish(c, m)
 			if v.why != nil {
 				do = c.s.Refused(&p.Publish, v.reason, v.why.Error(), do)
 			} else {
@@ -60,6 +62,9 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		}
 	}
 	sh.give(do)
+	if len(do) == 1 && do[0].Kind == session.Route && p.Publish.QoS == 0 {
+		return // it changed nothing of the client's own: what it got of it itself was measured there
+	}
 	sh.measure(c) // also without an effect: an acknowledgement, or a message that waits, changes the queue
 	sh.replay.later(c)
 	if c.waiting != sh.commits.batch.number && c.s.Waits() {
@@ -124,7 +129,11 @@ func (sh *shard) measure(c *client) {
 
 // capOutput has a client's session hold back once its connection does not take what is written.
 func (sh *shard) capOutput(c *client) {
-	if c.conn != nil && (c.conn.Pending() > sh.b.limits().MaxOutgoingBytes || c.unsent > sh.b.limits().MaxOutgoing && c.outgoing() > sh.b.limits().MaxOutgoing) {
+	if c.conn == nil {
+		return
+	}
+	pending := c.conn.Pending()
+	if l := sh.b.limits(); pending > l.MaxOutgoingBytes || c.unsent > l.MaxOutgoing && c.outgoing() > l.MaxOutgoing {
 		c.s.Blocked()
 		c.conn.WaitDrain()
 		sh.stalls.note(c)

@@ -38,7 +38,6 @@ func (r *router) viewOf(c *client, p *mqtt.Publish) *mqtt.Message {
 	if p.Props.HasExpiry {
 		r.view.Expires = r.sh.now + int64(p.Props.Expiry)*1000
 	}
-	r.sh.books.received(c, &r.view)
 	return &r.view
 }
 
@@ -95,6 +94,9 @@ func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 	copies := r.sh.books.Copies
 	r.match(from, m)
 	row := r.sh.books.row(r.matches.Note(), m)
+	if r.sh.traces.owed.yes && m == &r.view {
+		r.sh.traces.routed(m.Label)
+	}
 	reason, record := r.enqueue(m)
 	r.sh.books.routed(from, m, row, copies, len(r.found))
 	if record >= 0 || len(r.sh.commits.batch.Records) > before || from != nil && from.published > r.sh.commits.done {

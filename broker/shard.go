@@ -59,6 +59,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.loop = l
 	sh.now = b.clock(time.Now())
 	sh.lobby.sh, sh.out.sh, sh.mail.sh, sh.replay.sh, sh.agenda.sh = sh, sh, sh, sh, sh
+	sh.mail.passing.Kind = session.SendPublish
 	sh.renewals = renewals{sh: sh, of: make(map[*client]*renewal)}
 	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 4096)}
 	sh.books = newBooks(sh)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
@@ -20,9 +21,19 @@ type traces struct {
 	ring *trace.Ring  // nil = nothing is kept
 	taps []*trace.Tap // nil = nobody listens
 	raw  []byte       // the packet at hand as it was before it was decoded; only while somebody listens
+	owed unnoted
 	past departed
 	afar map[afar]int // drops, by this shard, of what was for clients of others; of this second
 	text []byte
+}
+
+// unnoted is a PUBLISH that came and is noted as soon as the number of its topic is known, at the latest before the next note: so it
+// is told from the client's last one by that number, and the topic is not compared byte by byte.
+type unnoted struct {
+	from  *client
+	size  int
+	first byte
+	yes   bool // there is one, in shard.packet
 }
 
 // early is what a connection without a client keeps for the trace.
@@ -65,19 +76,65 @@ func (t *traces) body(b []byte, header, length int) []byte {
 
 // in notes a packet that a client sent, after its topic alias was resolved.
 func (t *traces) in(c *client, p *mqtt.Packet, first byte, size int) {
-	if t.ring != nil {
-		if p.Type == mqtt.PUBLISH {
-			if !c.trace.In(t.sh.now, first, size, p.Publish.Topic) {
-				t.ring.Record(&c.trace, t.sh.now, trace.Head{First: first, ID: p.Publish.ID, Size: size}, p.Publish.Topic, p.Publish.Payload)
-			}
-		} else {
-			id, reason, about := outline(p)
-			t.ring.Record(&c.trace, t.sh.now, trace.Head{First: first, ID: id, Reason: uint8(reason), Size: size}, about, nil)
-		}
+	if p.Type != mqtt.PUBLISH || t.ring == nil || t.taps != nil {
+		t.take(c, p, first, size)
+		return
+	}
+	t.owe(c, first, size)
+}
+
+// owe has the PUBLISH at hand noted a little later.
+func (t *traces) owe(c *client, first byte, size int) {
+	o := &t.owed
+	if o.from != c {
+		o.from = c
+	}
+	o.size, o.first, o.yes = size, first, true
+}
+
+func (t *traces) take(c *client, p *mqtt.Packet, first byte, size int) {
+	switch {
+	case t.ring == nil:
+	case p.Type == mqtt.PUBLISH:
+		t.owe(c, first, size)
+	default:
+		id, reason, about := outline(p)
+		t.ring.Record(&c.trace, t.sh.now, trace.Head{First: first, ID: id, Reason: uint8(reason), Size: size}, about, nil)
 	}
 	if t.taps != nil {
 		t.tapIn(c.id, c.who.Load().Peer.Address, p, c.s.Version(), size)
 	}
+}
+
+// routed notes the PUBLISH that came, now that its topic has a number.
+func (t *traces) routed(label uint32) {
+	o := &t.owed
+	if !o.from.trace.In(t.sh.now, o.first, o.size, label) {
+		t.pay(label)
+	}
+	o.yes = false
+}
+
+// settle notes the PUBLISH that came, if it was not noted yet. label is the number of its topic, 0 if it is not known.
+func (t *traces) settle(label uint32) {
+	if t.owed.yes {
+		t.pay(label)
+	}
+}
+
+func (t *traces) pay(label uint32) {
+	o := &t.owed
+	o.yes = false
+	p := &t.sh.packet.Publish
+	t.ring.Publish(&o.from.trace, t.sh.now, trace.Head{First: o.first, ID: p.ID, Size: o.size}, t.only(label), p.Topic, p.Payload)
+}
+
+// only returns a topic's number if it stands for that topic alone, else 0.
+func (t *traces) only(label uint32) uint32 {
+	if label == 0 || t.sh.b.topics.names.IsRest(tally.Topic(label)) {
+		return 0
+	}
+	return label
 }
 
 // outline is what a look back tells of a packet that is no PUBLISH.
@@ -135,18 +192,24 @@ func (t *traces) admitted(c *client, p *pending, version mqtt.Version) {
 	t.ring.Record(&c.trace, t.sh.now, trace.Head{First: byte(mqtt.CONNECT) << 4, Size: p.trace.size}, t.text, nil)
 }
 
+// firstByte is the one that a PUBLISH begins with (MQTT5 3.3.1).
+func firstByte(qos mqtt.QoS, retain, dup bool) byte {
+	first := byte(mqtt.PUBLISH)<<4 | byte(qos)<<1
+	if retain {
+		first |= 1
+	}
+	if dup {
+		first |= 8
+	}
+	return first
+}
+
 // delivered notes a PUBLISH to a client.
 func (t *traces) delivered(c *client, m *mqtt.Message, p *mqtt.Publish, size int) {
 	if t.ring != nil {
-		first := byte(mqtt.PUBLISH)<<4 | byte(p.QoS)<<1
-		if p.Retain {
-			first |= 1
-		}
-		if p.Dup {
-			first |= 8
-		}
-		if !c.trace.Out(t.sh.now, first, size, m.Topic) {
-			t.ring.Record(&c.trace, t.sh.now, trace.Head{First: first, Out: true, ID: p.ID, Size: size}, m.Topic, m.Payload)
+		if first := firstByte(p.QoS, p.Retain, p.Dup); !c.trace.Out(t.sh.now, first, size, m.Label) {
+			t.settle(0)
+			t.ring.Publish(&c.trace, t.sh.now, trace.Head{First: first, Out: true, ID: p.ID, Size: size}, t.only(m.Label), m.Topic, m.Payload)
 		}
 	}
 	if t.taps != nil {
@@ -164,6 +227,7 @@ func (t *traces) out(conn *loop.Conn, packet []byte) {
 	case *client:
 		version := st.s.Version()
 		if t.ring != nil {
+			t.settle(0)
 			id, reason := trace.Outline(packet, version)
 			t.ring.Record(&st.trace, t.sh.now, trace.Head{First: packet[0], Out: true, ID: id, Reason: uint8(reason), Size: len(packet)}, nil, nil)
 		}
@@ -198,6 +262,7 @@ func (t *traces) bad(conn *loop.Conn, begin []byte, e *mqtt.Error) {
 
 // note adds a note to a log.
 func (t *traces) note(l *trace.Log, kind byte, reason mqtt.ReasonCode, parts ...string) {
+	t.settle(0)
 	t.text = t.text[:0]
 	for _, s := range parts {
 		t.text = append(t.text, s...)

@@ -25,6 +25,7 @@ func (t *traces) dropped(c *client, m *mqtt.Message, why session.Why) {
 			t.afar[k]++
 		}
 	default:
+		t.settle(0)
 		t.text = append(append(t.text[:0], "dropped, "...), why.String()...)
 		if m != nil {
 			t.text = append(append(t.text, ": "...), m.Topic...)
@@ -52,6 +53,7 @@ func (t *traces) denied(who *auth.Principal, m *mqtt.Message, reason mqtt.Reason
 		action = t.sh.asked.Action
 	}
 	if c := t.sh.byID[who.ClientID]; c != nil && t.ring != nil {
+		t.settle(0)
 		t.text = append(append(append(append(t.text[:0], "denied, "...), action.String()...), ": "...), about...)
 		t.ring.Record(&c.trace, t.sh.now, trace.Head{First: noteDenied, Reason: uint8(reason)}, t.text, nil)
 	}

@@ -50,9 +50,10 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	}
 	c.unsent++
 	p := &w.publish
-	*p = mqtt.Publish{Topic: m.Topic, Payload: m.Payload, ID: e.ID, QoS: e.QoS, Retain: e.Retain, Dup: e.Dup}
+	p.Topic, p.Payload, p.ID, p.QoS, p.Retain, p.Dup = m.Topic, m.Payload, e.ID, e.QoS, e.Retain, e.Dup
 	alike := e.QoS == 0 && len(e.SubIDs) == 0
-	if v5 {
+	if v5 { // else nobody looks at the properties of the packet before
+		p.Props = mqtt.MessageProperties{}
 		p.Props.Forward, p.Props.SubscriptionIDs = m.Forward, e.SubIDs
 		if m.Expires != 0 { // [MQTT-3.3.2-6]
 			p.Props.HasExpiry = true
@@ -69,6 +70,9 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 		}
 	}
 	if c.point != "" {
+		if !v5 {
+			p.Props = mqtt.MessageProperties{}
+		}
 		unmount(c.point, p)
 		alike = false
 	}

@@ -70,6 +70,7 @@ type hot struct {
 	start  uint32 // of the entry, ms
 	window uint32 // ms; 0 = there is no entry
 	last   uint32 // when the last packet came, ms
+	label  uint32 // of the topic, the caller's; 0 = not known
 	at     uint8  // of the entry in the newest chunk
 }
 
@@ -125,14 +126,37 @@ func (r *Ring) Record(l *Log, now int64, h Head, topic, payload []byte) {
 	}
 }
 
-// In is Record of a PUBLISH from the client that is like the last one; false when it is not, and Record has to be called.
-func (l *Log) In(now int64, first byte, size int, topic []byte) bool {
-	return l.hot[0].again(l, uint32(now), uint32(first)|uint32(len(topic))<<24, size, topic)
+// In tells that a PUBLISH from the client is like the last one, and of the same time, and counts it; false when Publish has to be
+// called. label stands for the topic, as the caller knows it, and for no other; 0 = nothing does.
+func (l *Log) In(now int64, first byte, size int, label uint32) bool {
+	return l.hot[0].same(uint32(now), first, size, label)
 }
 
 // Out is In of a PUBLISH to the client.
-func (l *Log) Out(now int64, first byte, size int, topic []byte) bool {
-	return l.hot[1].again(l, uint32(now), uint32(first)|bitOut<<8|uint32(len(topic))<<24, size, topic)
+func (l *Log) Out(now int64, first byte, size int, label uint32) bool {
+	return l.hot[1].same(uint32(now), first, size, label)
+}
+
+func (w *hot) same(now uint32, first byte, size int, label uint32) bool {
+	if w.label != label || label == 0 || uint8(w.key) != first || w.last != now {
+		return false
+	}
+	w.sum += onePacket + uint64(size)
+	return true
+}
+
+// Publish is Record of a PUBLISH, whose like In and Out are to know by its label.
+func (r *Ring) Publish(l *Log, now int64, h Head, label uint32, topic, payload []byte) {
+	key, w := uint32(h.First)|uint32(len(topic))<<24, &l.hot[0]
+	if h.Out {
+		key, w = key|bitOut<<8, &l.hot[1]
+	}
+	if !w.again(l, uint32(now), key, h.Size, topic) {
+		r.record(l, now, key, h, topic, payload)
+	}
+	if w.key == key {
+		w.label = label
+	}
 }
 
 // again counts a packet that is like the entry at hand; false when it is not.
