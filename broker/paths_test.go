@@ -483,7 +483,8 @@ var ways = map[string]string{
 	"shard.hand moveOn":             "requeue of an ended session",
 	"router.moveOn requeue":         "-",
 	"router.repeat requeue":         "-",
-	"router.redistribute requeue":    "redistribution of what waits",
+	"router.redistribute requeue":   "redistribution of what waits",
+	"edited.handOver requeue":       "redistribution of what waits",
 	"shard.perform subscribe":       "subscribe; subscribe shared",
 	"shard.restore subscribe":       "-", // held before; asked as the client comes back
 	"router.reauthorize subscribe":  "subscribe; subscribe shared",

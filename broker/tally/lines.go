@@ -84,7 +84,7 @@ type Lines struct {
 	Resent    uint64 // QoS 1 and 2, sent again to a client that came back
 	BytesIn   uint64 // payloads, of Received
 	BytesOut  uint64 // payloads written
-	NotCopied uint64 // retained messages that were not kept, or expired
+	NotCopied uint64 // dropped and no copy for anybody: retained messages not kept or expired, wills that could not wait
 }
 
 // Add adds o to l.
