@@ -63,6 +63,7 @@ func (b apiBooks) Books(ctx context.Context) (api.Balance, error) {
 	x.Lines = append(x.Lines,
 		api.Line{Name: "recovered after a crash", Side: "out", Of: "copies", Count: r.Crashed, Text: "queued or on their way when the books were last saved, less those found after the crash"},
 		api.Line{Name: "lost at a stop", Side: "out", Of: "copies", Count: r.Stopped, Text: "the same of clean stops"},
+		api.Line{Name: "not kept", Side: "beside", Of: "messages", Count: int64(l.NotCopied), Text: "retained messages that were not kept or have expired, and wills that could not wait for the store"},
 		api.Line{Name: "sent again", Side: "beside", Of: "copies", Count: int64(l.Resent), Text: "QoS 1 and 2, to a client that came back"},
 	)
 	reasons(l.Dropped[:], l.Ended[:], x.ByReason)
