@@ -67,7 +67,7 @@ func (b apiBooks) Books(ctx context.Context) (api.Balance, error) {
 	)
 	for i, n := range l.NotKept {
 		if n > 0 {
-			x.Lines = append(x.Lines, api.Line{Name: "not retained: " + session.Why(i).String(), Side: "beside", Of: "messages", Count: int64(n), Text: "delivered and not kept as the retained message, or kept until it expired"})
+			x.Lines = append(x.Lines, api.Line{Name: "not retained: " + session.Why(i).String(), Side: "beside", Of: "messages", Count: int64(n), Text: "retained messages that were not kept or have expired, and wills that could not wait for the store"})
 		}
 	}
 	reasons(l.Dropped[:], l.Ended[:], x.ByReason)

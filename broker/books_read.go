@@ -121,7 +121,7 @@ const TopicViewAge = time.Second
 // topicRows is how many rows are read before a loop goes on with its work.
 const topicRows = 4096
 
-// TopicView reads what was counted by topic, or returns what was read within the last second. It costs about 100 bytes a topic
+// TopicView reads what was counted by topic, or returns what was read within the last second. It costs about 200 bytes a topic
 // while somebody holds it, and the loops some milliseconds per million topics, in slices.
 func (w *View) TopicView(ctx context.Context) (*TopicView, error) {
 	t := &w.b.topics

@@ -6,7 +6,9 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
 	"github.com/sapwood-mqtt/sapwood/broker/tally"
+	"github.com/sapwood-mqtt/sapwood/broker/trace"
 )
 
 // said are the lines of books that are not zero, by a short name.
@@ -25,7 +28,7 @@ func said(l *tally.Lines) map[string]int {
 		"received": int(l.Received), "wills": int(l.Wills), "own": int(l.Own), "routed": int(l.Routed), "unheard": int(l.Unheard),
 		"start": int(l.Start), "found": int(l.Found), "copies": int(l.Copies), "sent": int(l.Sent0), "acked": int(l.Acknowledged),
 		"unacked": int(l.Unacknowledged), "requeued": int(l.Requeued), "taken back": int(l.TakenBack),
-		"queued": int(l.Queued), "waiting": int(l.Waiting), "ending": int(l.Ending), "travelling": int(l.Moving()),
+		"not copied": int(l.AllNotKept()), "queued": int(l.Queued), "waiting": int(l.Waiting), "ending": int(l.Ending), "travelling": int(l.Moving()),
 	}
 	for i, n := range l.Dropped {
 		if n > 0 {
@@ -148,8 +151,9 @@ func TestLosses(t *testing.T) {
 		}, run: func(t *testing.T, s *served, n int) map[string]int {
 			s.away("id=a expiry=100", "t qos=1")
 			pub := s.client("id=pub")
-			for range n { // one by one: the queue is found full once it is
+			for i := range n { // one by one: the queue is found full once its shard has said so
 				pub.give(1, 1, "t", "")
+				s.queues("a", min(i+1, 5))
 			}
 			return map[string]int{"received": n, "routed": n, "copies": n, "queue_full": n - 5, "queued": 5}
 		}},
@@ -220,6 +224,35 @@ func TestLosses(t *testing.T) {
 			}
 			return map[string]int{"received": 10 + n, "end: rate_limited": no, "unheard": 10 + n - no}
 		}},
+		{name: "rate limited, QoS 0", o: func() broker.Options {
+			r := limit.DefaultRates()
+			r.Client.PublishMessages, r.Burst, r.Answer = 1, 10*time.Second, limit.Refuse
+			return broker.Options{Rates: &r}
+		}, run: func(t *testing.T, s *served, n int) map[string]int {
+			s.client("id=pub").give(10+n, 0, "t", "")
+			no := int(s.stats().Dropped[session.RateLimited])
+			if no < n-10 || no > n {
+				t.Errorf("%d of %d were refused", no, 10+n)
+			}
+			return map[string]int{"received": 10 + n, "end: rate_limited": no, "unheard": 10 + n - no}
+		}},
+		{name: "retained full", o: func() broker.Options {
+			return with(func(l *broker.Limits, _ *broker.Delivery) { l.MaxRetained = 3 })
+		}, run: func(t *testing.T, s *served, n int) map[string]int {
+			pub := s.client("id=pub")
+			for i := range n + 3 {
+				pub.give(1, 0, fmt.Sprint("t/", i), "retain")
+			}
+			return map[string]int{"received": n + 3, "unheard": n + 3, "not copied": n}
+		}},
+		{name: "removed", run: func(t *testing.T, s *served, n int) map[string]int {
+			s.away("id=a expiry=100", "t qos=1")
+			s.client("id=pub").give(n, 1, "t", "")
+			if err := s.Control().RemoveQueued(t.Context(), "a", 2); err != nil {
+				t.Error(err)
+			}
+			return map[string]int{"received": n, "routed": n, "copies": n, "removed": 1, "queued": n - 1}
+		}},
 		{name: "quarantined", run: func(t *testing.T, s *served, n int) map[string]int {
 			pub := s.client("id=pub")
 			if _, err := s.Control().Ban(t.Context(), ban.Ban{Subject: ban.Client, Value: "pub", Quarantine: true}); err != nil {
@@ -276,11 +309,89 @@ func TestLosses(t *testing.T) {
 				if x.o != nil {
 					o = x.o()
 				}
-				o.Shards = shards
+				t.Parallel()
+				var tale tale
+				o.Shards, o.Events = shards, tale.tell
 				s := serve(t, o)
+				traced := s.noting()
 				s.books(x.run(t, s, 20+rand.IntN(80)))
+				s.once(&tale, traced)
 			})
 		})
+	}
+}
+
+// noted counts what a trace says of losses, by its text.
+type noted struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+// noting reads a trace of everybody until the test ends.
+func (s *served) noting() *noted {
+	x := &noted{n: make(map[string]int)}
+	tap := s.tap(trace.Filter{Network: netip.MustParsePrefix("127.0.0.0/8")})
+	go func() {
+		for {
+			list, err := tap.Next(context.Background(), nil)
+			x.mu.Lock()
+			for i := range list {
+				switch what, why, _ := strings.Cut(list[i].Text, ": "); what {
+				case "dropped":
+					x.n[why]++
+				case "denied":
+					x.n["a publication"]++
+				}
+			}
+			x.n["missed"] = int(tap.Missed())
+			x.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return x
+}
+
+func (x *noted) all() map[string]int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	m := maps.Clone(x.n)
+	maps.DeleteFunc(m, func(_ string, n int) bool { return n == 0 })
+	return m
+}
+
+// once checks that each message that got lost or was denied was counted, booked, told and traced, and once.
+func (s *served) once(x *tale, traced *noted) {
+	s.t.Helper()
+	b, err := s.View().Books(context.Background())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	denied, refused := b.Total.AllEnded()
+	counted := make(map[string]int)
+	st := s.stats()
+	unrouted := st.TotalDropped() - b.Total.AllDropped() - b.Total.AllNotKept() // of QoS 0: told as dropped, not as denied
+	for why, n := range st.Dropped {
+		counted[session.Why(why).String()] = int(n)
+	}
+	counted["a publication"] = int(denied + refused - unrouted)
+	maps.DeleteFunc(counted, func(_ string, n int) bool { return n == 0 })
+	var saying map[string]int
+	if !reached(func() bool {
+		saying = make(map[string]int)
+		early := uint64(0)
+		for _, e := range told[broker.Dropped](x) {
+			if saying[e.Why.String()] += int(e.Count); e.Incoming && (e.Why == session.RateLimited || e.Why == session.Overloaded) {
+				early += e.Count
+			}
+		}
+		for _, e := range told[broker.Denied](x) {
+			saying["a publication"] += int(e.Count)
+		}
+		return maps.Equal(saying, counted) && maps.Equal(traced.all(), counted) && early == unrouted
+	}) {
+		s.t.Errorf("counted %v\ntold    %v\ntraced  %v", counted, saying, traced.all())
 	}
 }
 

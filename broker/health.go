@@ -167,7 +167,7 @@ func (h *health) hold(a again) {
 		if a.group != "" {
 			h.sh.router.lost(&a, session.StoreUnwell)
 		} else {
-			h.sh.dropFor(a.from, a.from.id, a.msg, session.StoreUnwell)
+			h.sh.forgo(a.from, a.from.id, a.msg, session.StoreUnwell)
 		}
 		h.sh.router.moved(&a)
 		return

@@ -208,6 +208,7 @@ func (x *paces) turnDown(c *client, p *mqtt.Publish, do []session.Effect) []sess
 		x.sh.dropFor(c, c.id, m, x.refused)
 		return do
 	}
+	x.sh.traces.denied(c.who.Load(), m, mqtt.QuotaExceeded, text)
 	x.sh.tell.denied(c.who.Load(), m, from, mqtt.QuotaExceeded)
 	return c.s.Refused(p, mqtt.QuotaExceeded, text, do)
 }

@@ -484,6 +484,7 @@ var ways = map[string]string{
 	"router.moveOn requeue":         "-",
 	"router.repeat requeue":         "-",
 	"router.redistribute requeue":   "redistribution of what waits",
+	"edited.handOver requeue":       "redistribution of what waits",
 	"shard.perform subscribe":       "subscribe; subscribe shared",
 	"shard.restore subscribe":       "-", // held before; asked as the client comes back
 	"router.reauthorize subscribe":  "subscribe; subscribe shared",

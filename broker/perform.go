@@ -224,7 +224,20 @@ func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) {
 	sh.dropFor(c, c.id, m, why)
 }
 
-// dropFor is drop for one who may not be a client, or nobody: c may be nil.
+// forgo counts a message that is no copy for anybody: a retained one that is not kept or has expired, or a will that cannot wait. It is of a
+// client id, or nobody's; c may be nil.
+func (sh *shard) forgo(c *client, clientID string, m *mqtt.Message, why session.Why) {
+	if c == nil {
+		c = sh.byID[clientID]
+	}
+	if c != nil {
+		sh.traces.dropped(c, m, why)
+	}
+	sh.books.NotKept[why]++
+	sh.dropFor(c, clientID, m, why)
+}
+
+// dropFor counts and tells a loss, for drop, forgo and what is not routed at all.
 func (sh *shard) dropFor(c *client, clientID string, m *mqtt.Message, why session.Why) {
 	sh.count.Dropped[why]++
 	sh.tell.dropped(c, clientID, m, why)

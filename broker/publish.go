@@ -77,6 +77,9 @@ func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 			if r.refusable(from, m) && r.grows(from, m) {
 				v.reason, v.why = refusal(err), err
 				r.sh.count.NotStored[v.reason]++
+				if from != nil {
+					r.sh.traces.denied(from.who.Load(), m, v.reason, err.Error())
+				}
 				r.sh.tell.denied(from.principal(), m, DeniedByStore, v.reason)
 				r.sh.books.ended(from, m, tally.StoreUnwell)
 				return v
@@ -129,8 +132,7 @@ func (r *router) forgoesRetain(from *client, m *mqtt.Message) bool {
 	if m.QoS > 0 || len(m.Payload) == 0 || !isStored(m.Topic) {
 		return false
 	}
-	r.sh.books.NotKept[session.StoreUnwell]++
-	r.sh.dropFor(from, m.Publisher, m, session.StoreUnwell)
+	r.sh.forgo(from, m.Publisher, m, session.StoreUnwell)
 	return true
 }
 

@@ -53,7 +53,7 @@ func (k *Control) RequeueQueued(ctx context.Context, id string, position uint64)
 		if !c.s.Queue().Removable(&h) {
 			return ErrInFlight
 		}
-		if !sh.router.handOver(c, &h) {
+		if !e.handOver(&h) {
 			return ErrNobody
 		}
 		c.s.Queue().Withdraw(h.Seq, h.Msg)
@@ -108,8 +108,9 @@ func (k *Control) PurgeQueue(ctx context.Context, id string, preview bool) (x Pu
 	return x, err
 }
 
-// handOver gives a message that waits for c to another member; false when nobody takes it: then it stays.
-func (r *router) handOver(c *client, h *session.Held) bool {
+// handOver gives a message that waits to another member; false when nobody takes it: then it stays.
+func (e *edited) handOver(h *session.Held) bool {
+	c, r := e.client, &e.client.shard.router
 	a := again{msg: h.Msg.Keep(), from: c, group: h.Delivery.Group, why: session.StoreUnwell}
 	if c.stored != 0 {
 		a.seq = h.Seq

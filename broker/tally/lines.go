@@ -124,6 +124,9 @@ func (l *Lines) Add(o *Lines) {
 // AllDropped is the sum over the reasons.
 func (l *Lines) AllDropped() uint64 { return sum(l.Dropped[:]) }
 
+// AllNotKept is the sum over the reasons.
+func (l *Lines) AllNotKept() uint64 { return sum(l.NotKept[:]) }
+
 // AllEnded is how many messages were denied, and how many refused.
 func (l *Lines) AllEnded() (denied, refused uint64) {
 	return sum(l.Ended[:deniedEnd]), sum(l.Ended[deniedEnd:])

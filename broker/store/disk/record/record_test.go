@@ -22,7 +22,7 @@ func msg(topic, payload string) *mqtt.Message {
 func examples() []store.Record {
 	full := &mqtt.Message{
 		Topic: []byte("a/b"), Payload: bytes.Repeat([]byte("p"), 300), Forward: []byte{1, 0},
-		Publisher: "client", Expires: -5, QoS: 2, Retain: true,
+		Publisher: "client", Expires: -5, At: 1 << 41, QoS: 2, Retain: true,
 	}
 	ids := []uint32{1, math.MaxUint32}
 	return []store.Record{
@@ -82,7 +82,7 @@ func text(r *store.Record) string {
 }
 
 func messageText(m *mqtt.Message) string {
-	return fmt.Sprintf("%q %q %q %q %d %d %t", m.Topic, m.Payload, m.Forward, m.Publisher, m.Expires, m.QoS, m.Retain)
+	return fmt.Sprintf("%q %q %q %q %d %d %d %t", m.Topic, m.Payload, m.Forward, m.Publisher, m.Expires, m.At, m.QoS, m.Retain)
 }
 
 // TestRoundTrip: what is decoded is what was appended, into memory that held any other record before.
@@ -222,6 +222,19 @@ func TestMessage(t *testing.T) {
 		}
 	}); n != 2 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestWithoutTime: retained messages that were written before they had a time are read, and have none.
+func TestWithoutTime(t *testing.T) {
+	for _, body := range []string{"\x0a\x05\x01\x02thi", "\x0a\x35\x01\x02\x01\x0athip"} { // plain; with an expiry and a publisher
+		var r store.Record
+		if err := record.Decode([]byte(body), &r); err != nil || r.Message.At != 0 || string(r.Message.Payload) != "hi" || !r.Message.Retain {
+			t.Errorf("%x: %s, %v", body, text(&r), err)
+		}
+		if again := record.Append(nil, &r); string(again) != body {
+			t.Errorf("%x became %x", body, again)
+		}
 	}
 }
 
