@@ -269,7 +269,7 @@ func (w *walk) subscribing(filter string) bool {
 		c.send("UNSUBSCRIBE id=2 " + filter)
 		c.expect("UNSUBACK id=2 0x00")
 	}
-	if d, err := w.Control().Client(w.t.Context(), "subject"); err != nil || len(d.Filters)+len(d.Resting) != 0 {
+	if d, err := w.View().Client(w.t.Context(), "subject"); err != nil || len(d.Filters)+len(d.Resting) != 0 {
 		w.t.Errorf("%+v, %v", d, err)
 	}
 	return first

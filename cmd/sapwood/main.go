@@ -60,6 +60,7 @@ type liveCommands struct {
 	Sessions   live.SessionsCmd     `cmd:"" help:"List and end sessions."`
 	Topics     live.TopicsCmd       `cmd:"" help:"Look at topics and what is published to them."`
 	Retained   live.RetainedCmd     `cmd:"" help:"List, delete and restore retained messages."`
+	Request    live.RequestCmd      `cmd:"" help:"Send a request as a message, and print the response."`
 	Events     manage.EventsCmd     `cmd:"" help:"Show what happened, and what happens."`
 	Canaries   canariesCmd          `cmd:"" help:"Show whether and how soon the broker delivers its own test messages."`
 	Ban        manage.BanCmd        `cmd:"" help:"Keep clients out."`

@@ -1,5 +1,6 @@
 // Package api is Sapwood's public HTTP API under /api/v1: plain functions behind OpenAPI 3.1, errors as problem
-// details (RFC 9457). // uses what it shows and does through the interfaces that it is handed: it knows no engine and no broker.
+// details (RFC 9457). It
+// uses what it shows and does through the interfaces that it is handed: it knows no engine and no broker.
 package api
 
 import (
@@ -68,6 +69,7 @@ type Present struct {
 	Retained Retained
 	Topics   Topics
 	Publish  Publisher
+	Request  Requester
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -113,10 +115,11 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 		Access: o.Access, Version: o.Version, Accounts: o.Accounts, Policy: o.Policy, Logger: a.log, Begin: a.begin,
 		Write: func(ctx context.Context, e *access.Entry) { a.guard.Write(ctx, e) },
 	})
-	registerClients(h, o.Present.Clients)
+	registerClientsBulk(a, h, registerClients(h, o.Present.Clients), o.Policy)
 	registerRetained(h, o.Present.Retained)
 	registerTopics(h, o.Present.Topics, o.Present.Clients)
 	registerPublish(h, o.Present.Publish)
+	registerRequest(h, o.Present.Request)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		serve.Problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+serve.Prefix+"/openapi.json")
 	})
