@@ -13,7 +13,7 @@ import (
 )
 
 // shelf is where what is deleted of the retained messages is kept; nil where nothing is on disk.
-func (a *App) shelf() *snapshot.Shelf {
+func shelf(a *App) *snapshot.Shelf {
 	if a.disk == nil {
 		return nil
 	}

@@ -97,7 +97,7 @@ func (a *App) Start(ctx context.Context) error {
 }
 
 func (a *App) start(ctx context.Context) error {
-	a.limitMemory()
+	limitMemory(a)
 	for _, open := range []func(context.Context) error{
 		a.openACME, a.openHTTP, a.openStore, a.openFacts, a.openAccess, a.openBroker, a.openPublishing, a.openActing, a.openDoors,
 		a.openCanary, a.openRequests, a.openVitals, a.openAPI,
@@ -108,7 +108,7 @@ func (a *App) start(ctx context.Context) error {
 	}
 	a.open.add("memory", giveBack())
 	a.doors.accept()
-	a.tellStarted()
+	tellStarted(a)
 	for _, w := range a.cfg.Warnings() {
 		a.log.Warn(w)
 	}
@@ -117,7 +117,7 @@ func (a *App) start(ctx context.Context) error {
 }
 
 // limitMemory has the collector work harder before the machine's memory is exhausted, unless GOMEMLIMIT says when.
-func (a *App) limitMemory() {
+func limitMemory(a *App) {
 	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
 		return
 	}
@@ -177,7 +177,7 @@ func (a *App) FirstPassword() string {
 // Stop closes everything in reverse order and gives it until ctx ends.
 func (a *App) Stop(ctx context.Context) error {
 	a.phase.stop()
-	a.tellStopping()
+	tellStopping(a)
 	if a.reload != nil {
 		a.reload.wait()
 	}

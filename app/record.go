@@ -109,7 +109,7 @@ func (a *App) openPublishing(context.Context) error {
 }
 
 // tellStarted records the start, now that all is there.
-func (a *App) tellStarted() {
+func tellStarted(a *App) {
 	b := a.Bound()
 	a.facts.Record(fact.Fact{
 		Kind: fact.Started, Text: fmt.Sprintf("Sapwood %s started and accepts clients at %s.", Version, strings.Join(b.MQTT, ", ")),
@@ -121,7 +121,7 @@ func (a *App) tellStarted() {
 }
 
 // tellStopping records that the stop has begun.
-func (a *App) tellStopping() {
+func tellStopping(a *App) {
 	if a.facts != nil {
 		a.facts.Record(fact.Fact{Kind: fact.Stopping, Text: "Sapwood stops.", Detail: map[string]string{"uptime": time.Since(a.began).Round(time.Second).String()}})
 	}

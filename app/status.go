@@ -13,7 +13,7 @@ func (a *App) overview() api.Overview {
 	now := time.Now()
 	v := api.Overview{
 		Version: Version, Started: a.began, Uptime: now.Sub(a.began).Seconds(),
-		Durability: string(a.cfg.Durability), Promise: a.cfg.Promise(), Warnings: a.warnings(),
+		Durability: string(a.cfg.Durability), Promise: a.cfg.Promise(), Warnings: warnings(a),
 	}
 	if err := a.isReady(); err != nil {
 		v.Reason = err.Error()
@@ -37,7 +37,7 @@ func (a *App) overview() api.Overview {
 }
 
 // warnings are what weakens the promise, what is open to others, and what of TLS needs care.
-func (a *App) warnings() []string {
+func warnings(a *App) []string {
 	all := append(slices.Clone(a.found.Warnings), a.config().Warnings()...)
 	if a.site.certs != nil {
 		for _, w := range a.site.certs.Status().Warnings {

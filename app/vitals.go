@@ -82,7 +82,7 @@ func (a sources) options() vitals.Options {
 
 // state is how the process is, for its vitals. While it starts that is no news.
 func (a sources) state() vitals.State {
-	s := vitals.State{Warnings: a.warnings()}
+	s := vitals.State{Warnings: warnings(a.App)}
 	if s.Ready = a.isReady(); errors.Is(s.Ready, errStarting) {
 		s.Ready = nil
 	}

@@ -1,5 +1,6 @@
 // Package api is Sapwood's public HTTP API under /api/v1: plain functions behind OpenAPI 3.1, errors as problem
-// details (RFC 9457). // uses what it shows and does through the interfaces that it is handed: it knows no engine and no broker.
+// details (RFC 9457). It
+// uses what it shows and does through the interfaces that it is handed: it knows no engine and no broker.
 package api
 
 import (

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/sapwood-mqtt/sapwood/console/api/rights"
 	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )

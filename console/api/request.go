@@ -66,7 +66,7 @@ func (*requested) Resolve(hc huma.Context) []error {
 	_, w := humago.Unwrap(hc)
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{}) // one that cannot be moved is not there
-	_ = control.SetWriteDeadline(time.Now().Add(mostPatience + time.Minute))
+	_ = control.SetWriteDeadline(time.Now().Add(mostPatience + serve.Stall))
 	return nil
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// stall is how long a client may take nothing of an answer.
-const stall = time.Minute
+// Stall is how long a client may take nothing of an answer.
+const Stall = time.Minute
 
 // Stream writes an answer of unknown length. The header goes with the first byte.
 type Stream struct {
@@ -42,7 +42,7 @@ func (s *Stream) Write(b []byte) (int, error) {
 		h.Set("Content-Type", s.kind)
 		h.Set("Cache-Control", "no-store")
 	}
-	_ = s.control.SetWriteDeadline(time.Now().Add(stall))
+	_ = s.control.SetWriteDeadline(time.Now().Add(Stall))
 	return s.w.Write(b)
 }
 
