@@ -19,7 +19,7 @@ func (a *App) openLedger(ctx context.Context) {
 	if a.disk != nil {
 		o.Dir = a.cfg.Data
 	}
-	l, err := ledger.Open(ctx, a.broker.Control(), o)
+	l, err := ledger.Open(ctx, a.broker.View(), o)
 	if err != nil {
 		a.log.Warn("the books of earlier runs are not carried over", "error", err)
 	}
@@ -53,8 +53,8 @@ func imbalance(f *ledger.Finding) fact.Fact {
 
 // apiBooks are the books as the API tells them.
 type apiBooks struct {
-	ledger  *ledger.Ledger
-	control *broker.Control
+	ledger *ledger.Ledger
+	view   *broker.View
 }
 
 // Books implements api.Books.
@@ -147,7 +147,7 @@ func reasons(dropped, ended []uint64, into map[string]int64) {
 
 // ClientBooks implements api.Books.
 func (b apiBooks) ClientBooks(ctx context.Context, id string) (api.ClientBooks, error) {
-	t, err := b.control.Tally(ctx, id)
+	t, err := b.view.Tally(ctx, id)
 	if errors.Is(err, broker.ErrNoClient) {
 		err = api.ErrNoClient
 	}

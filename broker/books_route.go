@@ -18,8 +18,8 @@ type TopicSubscriber struct {
 }
 
 // subscribers are the subscriptions that match a name, as far as they belong to most clients; more tells that there are others.
-func (k *Control) subscribers(ctx context.Context, name string, most int) (list []TopicSubscriber, more bool, err error) {
-	byShard := make([][]*client, len(k.b.shards))
+func (w *View) subscribers(ctx context.Context, name string, most int) (list []TopicSubscriber, more bool, err error) {
+	byShard := make([][]*client, len(w.b.shards))
 	seen := make(map[*client]bool)
 	add := func(c *client) {
 		switch {
@@ -31,10 +31,10 @@ func (k *Control) subscribers(ctx context.Context, name string, most int) (list 
 			byShard[c.shard.index] = append(byShard[c.shard.index], c)
 		}
 	}
-	for _, e := range k.b.index.Match([]byte(name), nil) {
+	for _, e := range w.b.index.Match([]byte(name), nil) {
 		if e.ID&groupBit == 0 {
-			add(k.b.clients.Get(e.ID))
-		} else if g := k.b.groups.get(e.ID); g != nil {
+			add(w.b.clients.Get(e.ID))
+		} else if g := w.b.groups.get(e.ID); g != nil {
 			for _, m := range *g.members.Load() {
 				add(m.client)
 			}
@@ -44,7 +44,7 @@ func (k *Control) subscribers(ctx context.Context, name string, most int) (list 
 		for len(clients) > 0 && err == nil {
 			part := clients[:min(len(clients), slice)]
 			clients = clients[len(part):]
-			err = k.in(ctx, k.b.shards[i], func() {
+			err = w.in(ctx, w.b.shards[i], func() {
 				for _, c := range part {
 					list = c.matching(name, list)
 				}
