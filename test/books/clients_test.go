@@ -37,7 +37,7 @@ func TestClients(t *testing.T) {
 	for _, sort := range []string{"id", "-queued", "-queue_bytes", "address", "-seen", "-subscriptions", "-dropped", "-denied", "-in", "protocol"} {
 		b.timed("sort "+sort, "/sessions?sort="+sort, &list)
 	}
-	for _, filter := range []string{"dev1*", "id:dev99*", "queued>0", "subscriptions>=1", "connected:false", "address:127.0.0.1", "!connected:true seen<1h 7"} {
+	for _, filter := range []string{"0999", "id:dev0009*", "queued>0", "subscriptions>=1", "connected:false", "!connected:true seen<1h 7"} {
 		b.timed(filter, "/sessions?filter="+url.QueryEscape(filter), &list)
 		t.Logf("%24s %d", "matched", list.Matched)
 	}
