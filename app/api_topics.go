@@ -37,7 +37,7 @@ func (t apiTopics) Topic(ctx context.Context, name string, subscribers int) (api
 
 // Search implements api.Topics.
 func (t apiTopics) Search(ctx context.Context, word []byte) (map[tally.Topic]bool, error) {
-	return t.control.SearchPayloads(ctx, word)
+	return t.view.SearchPayloads(ctx, word)
 }
 
 // Retained implements api.Topics.
