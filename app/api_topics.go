@@ -35,5 +35,10 @@ func (t apiTopics) Topic(ctx context.Context, name string, subscribers int) (api
 	return x, err == nil, err
 }
 
+// Search implements api.Topics.
+func (t apiTopics) Search(ctx context.Context, word []byte) (map[tally.Topic]bool, error) {
+	return t.view.SearchPayloads(ctx, word)
+}
+
 // Retained implements api.Topics.
 func (t apiTopics) Retained(name string) *mqtt.Message { return t.view.RetainedMessage(name) }

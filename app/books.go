@@ -3,17 +3,19 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 	"github.com/sapwood-mqtt/sapwood/fleet/ledger"
 )
 
 // openLedger has the broker's books watched and carried over. Books that cannot be read or saved keep no broker from starting.
 func (a *App) openLedger(ctx context.Context) {
-	o := ledger.Options{Logger: a.log}
+	o := ledger.Options{Logger: a.log, Tell: func(f ledger.Finding) { a.facts.Record(imbalance(&f)) }}
 	if a.disk != nil {
 		o.Dir = a.cfg.Data
 	}
@@ -36,6 +38,17 @@ func (a *App) openLedger(ctx context.Context) {
 		}
 		return nil
 	})
+}
+
+// imbalance is the fact that the books do not balance.
+func imbalance(f *ledger.Finding) fact.Fact {
+	x := fact.Fact{Kind: fact.Imbalance, Count: uint64(max(f.Difference, -f.Difference)), Text: "The books do not balance: " + f.Text + ".", Detail: map[string]string{"what": f.What, "difference": fmt.Sprint(f.Difference)}}
+	if f.What == "client" {
+		x.Client = f.Name
+	} else if f.Name != "" {
+		x.Detail["loop"] = f.Name
+	}
+	return x
 }
 
 // apiBooks are the books as the API tells them.

@@ -71,6 +71,7 @@ func (a sources) options() vitals.Options {
 			}
 		}
 	}
+	o.Books = a.ledger.Imbalances
 	o.Logins = func() uint64 {
 		if a.site.access == nil {
 			return 0

@@ -41,22 +41,41 @@ type snapshot[T any] struct {
 
 	mu    sync.Mutex
 	at    time.Time
+	fresh time.Duration // how long value holds
+	old   *time.Timer   // forgets it when nobody asks any more
 	value T
 }
 
-// get is the value, at most as old as fresh says.
+// kept is how long a value is held that nobody asks for: it may be large.
+const kept = 10 * time.Second
+
+// get is the value, at most as old as fresh says, or four times as old as it took to make: so that those who watch do not keep a
+// processor busy with it.
 func (s *snapshot[T]) get(ctx context.Context) (T, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.at.IsZero() && time.Since(s.at) < fresh {
+	if !s.at.IsZero() && time.Since(s.at) < s.fresh {
 		return s.value, nil
 	}
 	began := time.Now()
 	v, err := s.make(ctx)
 	if err == nil {
-		s.value, s.at = v, began
+		s.value, s.at, s.fresh = v, began, max(fresh, 5*time.Since(began))
+		if s.old == nil {
+			s.old = time.AfterFunc(kept, s.forgetOld)
+		}
+		s.old.Reset(max(kept, s.fresh))
 	}
 	return v, err
+}
+
+func (s *snapshot[T]) forgetOld() {
+	s.mu.Lock()
+	old := time.Since(s.at) >= min(kept, s.fresh)
+	s.mu.Unlock()
+	if old {
+		s.forget()
+	}
 }
 
 // forget has the next one who asks get a new value.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -25,6 +26,8 @@ type Topics interface {
 	// Topic is one topic with at most so many subscribers; false = nothing is known of it.
 	Topic(ctx context.Context, name string, subscribers int) (TopicData, bool, error)
 	Retained(name string) *mqtt.Message
+	// Search returns the topics in whose last payload, as far as it is kept, there is a word.
+	Search(ctx context.Context, word []byte) (map[tally.Topic]bool, error)
 }
 
 // TopicData is what is known of one topic.
@@ -156,7 +159,7 @@ func registerTopics(h huma.API, t Topics, c Inspector) {
 	huma.Register(h, op("topics-tree", "/topics/tree", "What is right below a branch of the topics, each with the sums of all that is below"), o.tree)
 	huma.Register(h, op("topics", "/topics", "Topics that were published to, a page at a time"), func(ctx context.Context, in *struct {
 		ListQuery
-		Payload string `query:"payload" maxLength:"256" doc:"Only topics whose last message that is kept has this word in it. It looks at each that passes the filter, at most 10,000."`
+		Payload string `query:"payload" maxLength:"256" doc:"Only topics that have this word in their last message, as far as it is kept, or in their retained one."`
 	},
 	) (*answer[serve.List[TopicRow]], error) {
 		return o.list(ctx, &in.ListQuery, in.Payload, nil)
@@ -225,9 +228,6 @@ func (o *topicsOf) tree(ctx context.Context, in *struct {
 	return page(o.schema, below, &in.ListQuery, topicRow)
 }
 
-// maxSearched is of how many topics the payload is looked at.
-const maxSearched = 10_000
-
 func (o *topicsOf) list(ctx context.Context, q *ListQuery, word string, only func(*named) bool) (*answer[serve.List[TopicRow]], error) {
 	if err := o.there(); err != nil {
 		return nil, err
@@ -246,7 +246,7 @@ func (o *topicsOf) list(ctx context.Context, q *ListQuery, word string, only fun
 		all = some
 	}
 	if word != "" {
-		if all, err = o.search(ctx, all, q.Filter, word); err != nil {
+		if all, err = o.search(ctx, all, word); err != nil {
 			return nil, err
 		}
 	}
@@ -258,23 +258,19 @@ func (o *topicsOf) list(ctx context.Context, q *ListQuery, word string, only fun
 }
 
 // search keeps the topics in whose last payload, or retained one, a word is.
-func (o *topicsOf) search(ctx context.Context, all []named, expr, word string) (found []named, err error) {
-	some, err := o.schema.Select(all, expr, time.Now())
+func (o *topicsOf) search(ctx context.Context, all []named, word string) (found []named, err error) {
+	last, err := o.Search(ctx, []byte(word))
 	if err != nil {
-		return nil, huma.Error422UnprocessableEntity(err.Error())
+		return nil, serve.Failure(err)
 	}
-	for _, n := range some[:min(len(some), maxSearched)] {
-		if m := o.Retained(n.name); m != nil && bytes.Contains(m.Payload, []byte(word)) {
-			found = append(found, *n)
-			continue
+	for i := range all {
+		n := &all[i]
+		if !last[n.topic] {
+			if m := o.Retained(n.name); m == nil || !bytes.Contains(m.Payload, []byte(word)) {
+				continue
+			}
 		}
-		d, ok, err := o.Topic(ctx, n.name, 0)
-		if err != nil {
-			return nil, serve.Failure(err)
-		}
-		if ok && d.Detail.Payload != nil && bytes.Contains(d.Detail.Payload.Kept, []byte(word)) {
-			found = append(found, *n)
-		}
+		found = append(found, *n)
 	}
 	return found, nil
 }
@@ -338,23 +334,13 @@ func (o *topicsOf) top(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, serve.Failure(err)
 	}
-	all, err := o.flat.get(ctx)
-	if err != nil {
-		return nil, serve.Failure(err)
-	}
-	p, err := o.schema.Page(all, filter.Query{Filter: in.By + ">0 !topic:$SYS/*", Sort: "-" + in.By, Limit: in.Limit}, time.Now())
-	if err != nil {
-		return nil, serve.Failure(err)
-	}
 	weight := map[string]func(*tally.Sum) uint64{
 		"messages": func(s *tally.Sum) uint64 { return s.Messages }, "bytes": func(s *tally.Sum) uint64 { return s.Bytes },
 		"copies": func(s *tally.Sum) uint64 { return s.Copies }, "dropped": func(s *tally.Sum) uint64 { return s.Dropped },
 	}[in.By]
 	t := heaviest{Items: []TopTopic{}, Exact: true}
-	for _, n := range p.Items {
-		if !v.Names.IsRest(n.topic) {
-			t.Items = append(t.Items, TopTopic{Topic: n.name, Weight: weight(n.sum)})
-		}
+	for _, n := range counted(v, weight, in.Limit) {
+		t.Items = append(t.Items, TopTopic{Topic: v.Names.Name(n), Weight: weight(&v.Own[n])})
 	}
 	by := map[string]tally.Weight{"messages": tally.ByMessages, "bytes": tally.ByBytes, "copies": tally.ByCopies, "dropped": tally.ByDrops}[in.By]
 	for _, x := range v.Heavy[by] {
@@ -372,6 +358,34 @@ func (o *topicsOf) top(ctx context.Context, in *struct {
 	})
 	t.Items = t.Items[:min(len(t.Items), in.Limit)]
 	return &answer[heaviest]{t}, nil
+}
+
+// counted are the heaviest of the topics that have a count of their own, but for those of $SYS.
+func counted(v *tally.View, weight func(*tally.Sum) uint64, most int) []tally.Topic {
+	sys := v.Names.Find([]byte("$SYS"))
+	ours := func(t tally.Topic) bool {
+		for ; t > tally.Root; t = v.Names.Parent(t) {
+			if t == sys {
+				return true
+			}
+		}
+		return false
+	}
+	heavier := func(a, b tally.Topic) int { return cmp.Compare(weight(&v.Own[b]), weight(&v.Own[a])) }
+	var list []tally.Topic
+	least := uint64(0) // what is not heavier does not count
+	for t := tally.Root + 1; int(t) < len(v.Own); t++ {
+		if weight(&v.Own[t]) <= least || v.Names.IsRest(t) || ours(t) {
+			continue
+		}
+		if list = append(list, t); len(list) == 2*most {
+			slices.SortFunc(list, heavier)
+			list = list[:most]
+			least = weight(&v.Own[list[most-1]])
+		}
+	}
+	slices.SortFunc(list, heavier)
+	return list[:min(len(list), most)]
 }
 
 // heaviest are the heaviest topics.

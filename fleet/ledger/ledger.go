@@ -191,6 +191,13 @@ func (l *Ledger) note(f Finding, at time.Time) {
 	}
 }
 
+// Imbalances is how many were found since the start.
+func (l *Ledger) Imbalances() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.counted
+}
+
 // Report is the state of the books.
 type Report struct {
 	At         time.Time

@@ -110,6 +110,9 @@ func (v *Vitals) series(s *Snapshot) []Series {
 	l.gauge("ready", "1 if the process does all that it is for, as /readyz says.", ready)
 	l.gauge("overload_level", "What is shed: 0 nothing, 1 connections, 2 also QoS 0, 3 also QoS 1 and 2.", float64(s.state.Overload))
 	l.gauge("start_time_seconds", "When the process began to serve, in Unix seconds.", float64(v.began.UnixMilli())/1000)
+	if v.o.Books != nil {
+		l.counter("books_imbalances_total", "Times that messages, or copies of them, were not accounted for: always 0, or the broker is at fault.", v.o.Books())
+	}
 	if v.o.Logins != nil {
 		l.counter("api_wrong_logins_total", "Wrong credentials for the API.", v.o.Logins())
 	}

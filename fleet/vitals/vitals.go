@@ -31,6 +31,7 @@ type Options struct {
 	Store    func() *Store             // nil, or returns nil = nothing is kept on disk
 	Doors    func() []Door             // where clients come in
 	Backends func() []Backend          // who is asked who they are; nil = nobody
+	Books    func() uint64             // times that the books did not balance; nil = nobody looks
 	Logins   func() uint64             // wrong ones at the API; nil = none are counted
 	State    func() State              // how the process is
 	Changes  func() []fact.Fact        // what happened in the last hour and is worth seeing; nil = nobody knows. Called by readers of Now

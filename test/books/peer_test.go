@@ -29,7 +29,6 @@ type peer struct {
 	mute    bool // acknowledges nothing
 	got     [3]int
 	again   int // with DUP
-	owed    []string
 	yes, no int // answers to its own messages
 	pongs   int
 	other   []string
@@ -81,7 +80,7 @@ func (p *peer) read() {
 	<-p.open
 	r := bufio.NewReaderSize(p.conn, 64<<10)
 	var packet mqtt.Packet
-	var body []byte
+	var body, out []byte
 	for {
 		head, n, err := header(r)
 		if err == nil {
@@ -95,20 +94,24 @@ func (p *peer) read() {
 		if err == nil {
 			err = packet.Decode(mqtt.V5, head, body[:head.Length], mqtt.Limits{})
 		}
-		var answer string
 		p.mu.Lock()
 		if err != nil {
 			p.ended = true
-		} else {
-			answer = p.take(&packet)
+		} else if answer := p.take(&packet); answer != 0 {
+			id := packet.Ack.ID
+			if packet.Type == mqtt.PUBLISH {
+				id = packet.Publish.ID
+			}
+			out = packettext.AppendPacket(out, &mqtt.Packet{Type: answer, Ack: mqtt.Ack{ID: id}}, mqtt.V5)
 		}
 		p.change.Broadcast()
 		p.mu.Unlock()
 		if err != nil {
 			return
 		}
-		if answer != "" {
-			p.push(answer)
+		if len(out) > 0 && r.Buffered() == 0 {
+			p.raw(out)
+			out = out[:0]
 		}
 	}
 }
@@ -126,34 +129,29 @@ func header(r *bufio.Reader) (mqtt.Header, int, error) {
 	}
 }
 
-// take counts a packet and tells the answer to it.
-func (p *peer) take(m *mqtt.Packet) string {
+// take counts a packet and tells the type of the answer to it, 0 = none.
+func (p *peer) take(m *mqtt.Packet) mqtt.Type {
 	switch m.Type {
 	case mqtt.PUBLISH:
 		p.got[m.Publish.QoS]++
 		if m.Publish.Dup {
 			p.again++
 		}
-		if m.Publish.QoS == 0 {
-			return ""
+		switch {
+		case m.Publish.QoS == 0 || p.mute:
+			return 0
+		case m.Publish.QoS == 1:
+			return mqtt.PUBACK
 		}
-		answer := fmt.Sprintf("PUBACK id=%d", m.Publish.ID)
-		if m.Publish.QoS == 2 {
-			answer = fmt.Sprintf("PUBREC id=%d", m.Publish.ID)
-		}
-		if p.mute {
-			p.owed = append(p.owed, answer)
-			return ""
-		}
-		return answer
+		return mqtt.PUBREC
 	case mqtt.PUBREL:
-		return fmt.Sprintf("PUBCOMP id=%d", m.Ack.ID)
+		return mqtt.PUBCOMP
 	case mqtt.PUBREC:
 		if m.Ack.Reason >= 0x80 {
 			p.no++
-			return ""
+			return 0
 		}
-		return fmt.Sprintf("PUBREL id=%d", m.Ack.ID)
+		return mqtt.PUBREL
 	case mqtt.PUBACK, mqtt.PUBCOMP:
 		if m.Ack.Reason >= 0x80 {
 			p.no++
@@ -165,11 +163,11 @@ func (p *peer) take(m *mqtt.Packet) string {
 	default:
 		p.other = append(p.other, packettext.Format(m))
 	}
-	return ""
+	return 0
 }
 
-// push writes packets; a connection that the broker closed meanwhile swallows them.
-func (p *peer) push(lines ...string) {
+// send writes packets; a connection that the broker closed meanwhile swallows them.
+func (p *peer) send(lines ...string) {
 	var out []byte
 	for _, line := range lines {
 		var err error
@@ -187,8 +185,6 @@ func (p *peer) raw(out []byte) {
 	p.conn.SetWriteDeadline(time.Now().Add(patience))
 	_, _ = p.conn.Write(out) // whether it came is seen by what comes back
 }
-
-func (p *peer) send(lines ...string) { p.push(lines...) }
 
 // until waits for a condition on what came in.
 func (p *peer) until(what string, ok func() bool) {
