@@ -380,6 +380,9 @@ func (c *look) gone(ctx context.Context, src Sources) error {
 	return nil
 }
 
+// aside is how long may be looked for what is beside the question.
+const aside = 100 * time.Millisecond
+
 // turnedAway adds what became of connections from its address since, which did not get so far as to tell a client id.
 func (c *look) turnedAway(ctx context.Context, src Sources, end *fact.Fact) error {
 	if end.Address == "" {
@@ -389,7 +392,12 @@ func (c *look) turnedAway(ctx context.Context, src Sources, end *fact.Fact) erro
 	if hour := c.now.Add(-time.Hour); from.Before(hour) {
 		from = hour // refusals are looked through one by one
 	}
-	all, err := src.Facts(ctx, fact.Query{Address: end.Address, Kinds: []fact.Kind{fact.Refused}, From: from, Limit: shortly})
+	brief, cancel := context.WithTimeout(ctx, aside)
+	defer cancel()
+	all, err := src.Facts(brief, fact.Query{Address: end.Address, Kinds: []fact.Kind{fact.Refused}, From: from, Limit: shortly})
+	if brief.Err() != nil && ctx.Err() == nil {
+		return nil // too many refusals to find its own among them
+	}
 	if err != nil {
 		return err
 	}
