@@ -63,7 +63,7 @@ func (a *App) openAPI(context.Context) error {
 	o.Reasons = a.reasons()
 	o.Vitals, o.Live = apiVitals(a)
 	o.Present = api.Present{
-		Clients: inspector{view, control}, Retained: apiRetained{view, control, a.shelf()}, Topics: apiTopics{view}, Publish: control, Request: a.requests,
+		Clients: inspector{view, control}, Retained: apiRetained{view, control, a.shelf()}, Topics: apiTopics{view}, Publish: control, Request: a.requests, Queues: control,
 	}
 	served := api.New(o)
 	openMetrics(a, served)

@@ -69,6 +69,7 @@ type Present struct {
 	Topics   Topics
 	Publish  Publisher
 	Request  Requester
+	Queues   Queues
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -118,6 +119,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerTopics(h, o.Present.Topics, o.Present.Clients)
 	registerPublish(h, o.Present.Publish)
 	registerRequest(h, o.Present.Request)
+	registerQueues(h, o.Present.Queues)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})
