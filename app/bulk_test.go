@@ -97,3 +97,45 @@ func TestManyAtOnce(t *testing.T) {
 		t.Error("a banned client is let in")
 	}
 }
+
+// TestQueuesAPI takes messages out of a queue, one and all.
+func TestQueuesAPI(t *testing.T) {
+	b := openBureau(t)
+	b.user("anna")
+	c := b.client("away", "anna", 600, nil)
+	b.subscribe(c, "free/#")
+	c.Abort()
+	for i := range 4 {
+		b.say(fmt.Sprintf("free/%d", i))
+	}
+	queue := func() []map[string]any { return items(b.ask("GET", "/clients/away/queue", nil)) }
+	was := queue()
+	for len(was) < 4 && t.Context().Err() == nil { // what was said last may be on its way
+		was = queue()
+	}
+	at := fmt.Sprint(was[1]["position"])
+	b.ask("DELETE", "/clients/away/queue/"+at, nil)
+	if now := queue(); len(now) != 3 || now[1]["topic"] != "free/2" {
+		t.Error(now)
+	}
+	for _, f := range []struct {
+		method, path string
+		want         int
+	}{
+		{"DELETE", "/clients/away/queue/" + at, 404},
+		{"DELETE", "/clients/nobody/queue/1", 404},
+		{"POST", "/clients/away/queue/" + fmt.Sprint(was[0]["position"]) + "/requeue", 409},
+		{"DELETE", "/clients/away/queue", 409},
+		{"DELETE", "/clients/away/queue?confirm=4", 409},
+	} {
+		if code, got := b.status(f.method, f.path, nil); code != f.want {
+			t.Errorf("%s %s: %d %v", f.method, f.path, code, got)
+		}
+	}
+	if d := b.ask("DELETE", "/clients/away/queue?preview=true", nil); d["messages"] != 3.0 || d["done"] != false || len(queue()) != 3 {
+		t.Error(d)
+	}
+	if d := b.ask("DELETE", "/clients/away/queue?confirm=3", nil); d["messages"] != 3.0 || d["done"] != true || len(queue()) != 0 {
+		t.Error(d)
+	}
+}

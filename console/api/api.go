@@ -71,6 +71,7 @@ type Present struct {
 	Topics   Topics
 	Publish  Publisher
 	Request  Requester
+	Queues   Queues
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -122,6 +123,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerTopics(h, o.Present.Topics, o.Present.Clients)
 	registerPublish(h, o.Present.Publish)
 	registerRequest(h, o.Present.Request)
+	registerQueues(h, o.Present.Queues)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		serve.Problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+serve.Prefix+"/openapi.json")
 	})
