@@ -97,6 +97,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	w.sh.count.PublishBytesSent += uint64(len(m.Payload))
 	w.sh.traces.delivered(c, m, p, size)
 	w.sh.books.sent(c, e)
+	w.sh.spans.delivered(c, e)
 	if c.pace != nil {
 		w.sh.paces.sent(c, size)
 	}
