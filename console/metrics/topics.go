@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,8 +25,10 @@ type Topics struct {
 	filters []string
 	most    int
 	list    func(context.Context, broker.TopicQuery) (broker.TopicList, error)
-	chosen  map[string]bool // of the last reading
 	latest  atomic.Pointer[[]vitals.Series]
+
+	mu     sync.Mutex      // one reading at a time
+	chosen map[string]bool // of the last reading
 }
 
 // NewTopics prepares them; Run reads them.
@@ -49,7 +52,7 @@ func (t *Topics) Run(ctx context.Context) {
 	tick := time.NewTicker(topicsEvery)
 	defer tick.Stop()
 	for {
-		t.read(ctx)
+		t.Read(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -58,7 +61,10 @@ func (t *Topics) Run(ctx context.Context) {
 	}
 }
 
-func (t *Topics) read(ctx context.Context) {
+// Read reads once; Run does it all the time.
+func (t *Topics) Read(ctx context.Context) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	found := map[string]broker.TopicRow{}
 	for _, f := range t.filters {
 		branch, word := within(f)
