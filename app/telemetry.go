@@ -32,7 +32,7 @@ func (a *App) openTelemetry(context.Context) error {
 // openTopicSeries begins to read the topics that have series.
 func (a *App) openTopicSeries() {
 	if c := a.cfg.Metrics; len(c.Topics) > 0 {
-		a.sent.topics = metrics.NewTopics(c, a.broker.Control().Topics)
+		a.sent.topics = metrics.NewTopics(c, a.broker.View().Topics)
 		ctx, end := context.WithCancel(context.Background())
 		done := make(chan struct{})
 		go func() {

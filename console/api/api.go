@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"path"
 	"reflect"
 	"strings"
 	"sync"
@@ -66,6 +67,7 @@ type Present struct {
 	Retained Retained
 	Topics   Topics
 	Publish  Publisher
+	Request  Requester
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -90,18 +92,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	}
 	a.ending, a.end = context.WithCancel(context.Background())
 	mux := &router{ServeMux: http.NewServeMux()}
-	// The types of an engine may be called as ours are.
-	engine := reflect.TypeFor[S]().PkgPath()
-	h := humago.New(mux, config(func(t reflect.Type, hint string) string {
-		named := t
-		if t.Kind() == reflect.Pointer {
-			named = t.Elem()
-		}
-		if named.PkgPath() == engine {
-			return "Store" + huma.DefaultSchemaNamer(t, hint)
-		}
-		return huma.DefaultSchemaNamer(t, hint)
-	}))
+	h := humago.New(mux, config(schemaNames(reflect.TypeFor[S]().PkgPath())))
 	a.doc = h.OpenAPI()
 	huma.Register(h, huma.Operation{
 		OperationID: "status", Method: http.MethodGet, Path: prefix + "/status", Tags: []string{"process"},
@@ -120,10 +111,11 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerLive(a, h, o.Live, o.Facts)
 	registerTraces(a, h, o.Tracer)
 	registerAccess(a, h, o.Access, o.Version)
-	registerClients(h, o.Present.Clients)
+	registerClientsBulk(a, h, registerClients(h, o.Present.Clients), o.Policy)
 	registerRetained(h, o.Present.Retained)
 	registerTopics(h, o.Present.Topics, o.Present.Clients)
 	registerPublish(h, o.Present.Publish)
+	registerRequest(h, o.Present.Request)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})
@@ -151,6 +143,30 @@ func config(namer func(reflect.Type, string) string) huma.Config {
 	}
 	c.Security = []map[string][]string{{"basic": {}}, {"key": {}}, {"session": {}}}
 	return c
+}
+
+// schemaNames is how schemas are called: as their types, those of other packages with the package before, as types of two packages may
+// have one name. engine is the package of the store's types.
+func schemaNames(engine string) func(reflect.Type, string) string {
+	ours := reflect.TypeFor[API]().PkgPath()
+	return func(t reflect.Type, hint string) string {
+		name := huma.DefaultSchemaNamer(t, hint)
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		from := t.PkgPath()
+		switch {
+		case from == engine && from != "":
+			return "Store" + name
+		case from == ours || !strings.HasPrefix(from, strings.TrimSuffix(ours, "console/api")):
+			return name
+		}
+		own := path.Base(from)
+		if own = strings.ToUpper(own[:1]) + own[1:]; strings.HasPrefix(name, own) {
+			return name
+		}
+		return own + name
+	}
 }
 
 // withoutValues takes out of an error what was sent: it may hold a password.
