@@ -16,6 +16,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/overload"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
+	"github.com/sapwood-mqtt/sapwood/console/telemetry"
 	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 	figures "github.com/sapwood-mqtt/sapwood/fleet/history"
@@ -47,6 +48,7 @@ type App struct {
 	requests *requester
 	vitals   *vitals.Vitals
 	kept     *figures.History // of figures; nil = none
+	sent     sent
 	site     *site
 	reload   *reloader // nil = there is nothing to read again
 }
@@ -69,7 +71,9 @@ type Found struct {
 
 // New prepares an app. It opens nothing yet.
 func New(cfg Config, log *slog.Logger) *App {
-	a := &App{cfg: cfg, log: log, failed: make(chan error, 1), phase: phase{why: errStarting}}
+	exporter := telemetry.New(cfg.Telemetry, Version, log)
+	log = slog.New(exporter.Handler(log.Handler()))
+	a := &App{cfg: cfg, log: log, sent: sent{exporter: exporter}, failed: make(chan error, 1), phase: phase{why: errStarting}}
 	a.certs = &keyring{log: log}
 	a.rules = newRules(log)
 	a.people = &people{log: log, rules: a.rules}
@@ -99,7 +103,7 @@ func (a *App) Start(ctx context.Context) error {
 func (a *App) start(ctx context.Context) error {
 	limitMemory(a)
 	for _, open := range []func(context.Context) error{
-		a.openACME, a.openHTTP, a.openStore, a.openFacts, a.openAccess, a.openBroker, a.openPublishing, a.openActing, a.openDoors,
+		a.openTelemetry, a.openACME, a.openHTTP, a.openStore, a.openFacts, a.openAccess, a.openBroker, a.openPublishing, a.openActing, a.openDoors,
 		a.openCanary, a.openRequests, a.openVitals, a.openAPI,
 	} {
 		if err := open(ctx); err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/transport/proxy"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
 	"github.com/sapwood-mqtt/sapwood/console/metrics"
+	"github.com/sapwood-mqtt/sapwood/console/telemetry"
 	"github.com/sapwood-mqtt/sapwood/fleet/canary"
 	figures "github.com/sapwood-mqtt/sapwood/fleet/history"
 )
@@ -47,6 +48,7 @@ type Config struct {
 	Trace          trace.Config       `yaml:"trace" doc:"What is kept of each client's last packets, to look back at."`
 	History        figures.Config     `yaml:"history" doc:"The figures of the process, kept for 30 days at falling resolution for charts."`
 	Metrics        metrics.Config     `yaml:"metrics" doc:"The figures for Prometheus on the path /metrics of the HTTP side."`
+	Telemetry      telemetry.Config   `yaml:"telemetry" doc:"Metrics, logs and traces for an OpenTelemetry collector."`
 	Sys            Sys                `yaml:"sys" doc:"The broker's own figures, published under $SYS/broker/."`
 	Watch          time.Duration      `yaml:"watch_interval" doc:"How often the configuration file, and each file that it refers to, is looked at for new contents, which are then applied as by SIGHUP; 0s never looks."`
 	StopTime       time.Duration      `yaml:"stop_timeout" doc:"How long a stop may take: clients are told, queues flushed." exceeded:"what is left is cut off, and the process exits with status 1"`
@@ -174,6 +176,7 @@ func DefaultConfig() Config {
 		Trace:          trace.Defaults(),
 		History:        figures.DefaultConfig(),
 		Metrics:        metrics.DefaultConfig(),
+		Telemetry:      telemetry.DefaultConfig(),
 		Sys:            Sys{Interval: 10 * time.Second},
 		Watch:          time.Second,
 		StopTime:       10 * time.Second,

@@ -60,6 +60,7 @@ func (a *App) openBroker(ctx context.Context) error {
 		Overload: &cfg.Overload,
 		Trace:    &cfg.Trace,
 		Books:    &cfg.Books,
+		Spans:    a.sent.exporter.Spans(),
 		Bans:     a.people.bans,
 		Authz:    a.rules.policy,
 		Events:   observe.Watch(a.facts, nil),

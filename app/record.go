@@ -89,6 +89,11 @@ func (a *App) openSinks() error {
 			return err
 		}
 	}
+	if s := a.sent.exporter.Facts(); s != nil {
+		if err := a.feed("telemetry", nil, s); err != nil {
+			return err
+		}
+	}
 	if c := a.cfg.Events.Webhook; c.URL != "" {
 		return a.feed("the webhook", c.Kinds, webhook.New(c, a.log))
 	}

@@ -42,6 +42,7 @@ func (a *App) openVitals(context.Context) error {
 		a.kept = kept
 		a.open.add("history", func(context.Context) error { return kept.Close() })
 	}
+	a.openTopicSeries()
 	a.vitals = vitals.New(sources{a}.options())
 	ctx, end := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -50,6 +51,7 @@ func (a *App) openVitals(context.Context) error {
 		a.vitals.Run(ctx)
 	}()
 	a.open.add("vitals", func(context.Context) error { end(); <-done; return nil })
+	a.sent.exporter.Measure(a.vitals.Latest)
 	return nil
 }
 
@@ -60,7 +62,7 @@ func (a sources) options() vitals.Options {
 	o := vitals.Options{
 		Version: Version, Stats: a.broker.Stats, Loops: a.broker.View().Loops, Late: a.broker.View().Late, History: a.kept,
 		Queued: func() int { return a.store.Stats().Messages },
-		Doors:  a.doors.vitals, Backends: a.doors.vitalBackends, State: a.state, Changes: a.changes,
+		Doors:  a.doors.vitals, Backends: a.doors.vitalBackends, State: a.state, Changes: a.changes, More: a.sent.series,
 	}
 	if a.disk != nil {
 		o.Store = func() *vitals.Store {

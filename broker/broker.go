@@ -53,6 +53,7 @@ type Options struct {
 	Trace    *trace.Config              // nil = trace.Defaults
 	Memory   func() (used, limit int64) // in bytes, for Overload; nil = of this process
 	Books    *Bookkeeping               // nil = DefaultBookkeeping
+	Spans    *Spans                     // nil = no message is traced
 	Now      func() time.Time           // the wall clock, read once by New; nil = time.Now
 }
 

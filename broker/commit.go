@@ -184,6 +184,7 @@ func (k *commits) carryOut(b *batch) {
 		k.sh.b.log.Error("the store could not keep a batch", "records", len(b.Records), "error", b.err)
 		k.sh.health.failed(b)
 	}
+	k.sh.spans.stored(b)
 	for i := range b.routed {
 		r := &b.routed[i]
 		if b.err != nil && (r.record >= 0 || r.again) {
@@ -216,6 +217,7 @@ func (k *commits) carryOut(b *batch) {
 	for _, c := range b.waiters {
 		k.tell(c, b)
 	}
+	k.sh.spans.answered(b)
 	k.recycle(b)
 }
 

@@ -125,7 +125,7 @@ func (ml *mail) copyOf(m *mqtt.Message) mqtt.Message {
 	if m.Kept() {
 		return *m
 	}
-	v := mqtt.Message{Publisher: m.Publisher, Expires: m.Expires, QoS: m.QoS, Retain: m.Retain, Label: m.Label}
+	v := mqtt.Message{Publisher: m.Publisher, Expires: m.Expires, QoS: m.QoS, Retain: m.Retain, Label: m.Label, Span: m.Span}
 	put := func(b []byte) []byte {
 		from := len(ml.bytes)
 		ml.bytes = append(ml.bytes, b...)

@@ -25,7 +25,9 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 			}
 			m := sh.router.viewOf(c, &p.Publish)
 			sh.books.received(c, m)
+			sh.spans.begin(c, m)
 			v := sh.router.publish(c, m)
+			sh.spans.routed(m, v)
 			if v.why != nil {
 				do = c.s.Refused(&p.Publish, v.reason, v.why.Error(), do)
 			} else {
@@ -220,6 +222,7 @@ func (b *Broker) read(id store.SessionID, from, to uint64) (items []store.Queued
 // drop counts a message that did not reach a client, with the reason.
 func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) {
 	sh.traces.dropped(c, m, why)
+	sh.spans.dropped(c, m, why)
 	sh.books.dropped(c, m, why)
 	sh.dropFor(c, c.id, m, why)
 }

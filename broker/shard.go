@@ -38,6 +38,7 @@ type shard struct {
 	tell     teller   // what happens, for those who listen
 	traces   traces   // what is kept of packets, and who listens in
 	traffic  traffics // in bytes
+	spans    *spans   // messages that are traced; nil = none
 
 	packet  mqtt.Packet        // the one being worked on
 	asked   auth.Question      // what the authorizer is asked
@@ -72,6 +73,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.traffic = make(traffics)
 	sh.commits.batch = sh.commits.newBatch()
 	sh.traces = newTraces(sh)
+	sh.spans = newSpans(sh)
 	return sh, nil
 }
 

@@ -96,6 +96,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	c.told.traffic.Sent += uint64(size)
 	w.sh.traces.delivered(c, m, p, size)
 	w.sh.books.sent(c, e)
+	w.sh.spans.delivered(c, e)
 	if c.pace != nil {
 		w.sh.paces.sent(c, size)
 	}

@@ -21,6 +21,8 @@ type Message struct {
 	Retain bool // as published
 	// Label is a note of whoever routes the message, such as its topic's number; it is neither sent nor stored. 0 = none.
 	Label uint32
+	// Span is set while the message is traced, nil = it is not. It is neither sent nor stored.
+	Span *Span
 
 	kept *Message // the copy that Keep made; the message itself once it is one
 }

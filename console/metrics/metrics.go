@@ -3,6 +3,7 @@
 package metrics
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
@@ -12,16 +13,28 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/fleet/history"
 	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
 
 // Config says who may read the metrics.
 type Config struct {
-	Enabled bool `yaml:"enabled" reload:"restart" doc:"Whether there are any."`
-	Open    bool `yaml:"open" reload:"restart" doc:"Let everybody read them without credentials. Where http.address is a loopback address this needs no leave, but for requests that a proxy passed on."`
+	Enabled   bool     `yaml:"enabled" reload:"restart" doc:"Whether there are any."`
+	Open      bool     `yaml:"open" reload:"restart" doc:"Let everybody read them without credentials. Where http.address is a loopback address this needs no leave, but for requests that a proxy passed on."`
+	Topics    []string `yaml:"topics" reload:"restart" doc:"Filters of topics that have series of their own, with the label topic. Who may read the metrics sees these topics' names."`
+	MaxTopics int      `yaml:"max_topics" reload:"restart" min:"1" max:"10000" doc:"How many topics have series." exceeded:"those with most messages came first; the others are counted in sapwood_topics_left_out"`
 }
 
 // DefaultConfig returns the defaults.
-func DefaultConfig() Config { return Config{Enabled: true} }
+func DefaultConfig() Config { return Config{Enabled: true, Topics: []string{}, MaxTopics: 100} }
+
+// Check refuses filters that are none.
+func (c *Config) Check(bad func(key, message, fix string)) {
+	for _, f := range c.Topics {
+		if err := topic.ValidFilter(f); err != nil {
+			bad("topics", fmt.Sprintf("%q is no filter: %v", f, err), "write it as for a subscription: line/+/temperature")
+		}
+	}
+}
 
 // Options are what a Handler stands on.
 type Options struct {

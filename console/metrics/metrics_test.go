@@ -118,3 +118,62 @@ func TestWhoMayRead(t *testing.T) {
 		t.Error(w.Code)
 	}
 }
+
+// Topics that the configuration names have series, no more than it allows; one that has them keeps them; promlint is content.
+func TestTopics(t *testing.T) {
+	rows := []broker.TopicRow{
+		{Topic: "a/1", Messages: 5, Bytes: 50}, {Topic: "a/2", Messages: 9}, {Topic: "a/3", Messages: 1}, {Topic: "a/1/x", Messages: 100}, {Topic: "a/\"\n", Messages: 8},
+		{Topic: "a/rest", Messages: 1000, Rest: true},
+	}
+	var asked []broker.TopicQuery
+	c := DefaultConfig()
+	c.Topics, c.MaxTopics = []string{"a/+", "b"}, 3
+	topics := NewTopics(c, func(_ context.Context, q broker.TopicQuery) (broker.TopicList, error) {
+		asked = append(asked, q)
+		return broker.TopicList{Rows: rows}, nil
+	})
+	read := func() string {
+		t.Helper()
+		topics.Read(t.Context())
+		h := New(Options{Latest: func() *vitals.Snapshot { return &vitals.Snapshot{Series: topics.Series()} }, Local: true, Protect: func(h http.Handler) http.Handler { return h }})
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		problems, err := promlint.New(strings.NewReader(w.Body.String())).Lint()
+		if err != nil || len(problems) > 0 {
+			t.Error(problems, err)
+		}
+		return w.Body.String()
+	}
+	has := func(body string, lines ...string) {
+		t.Helper()
+		for _, l := range lines {
+			if !strings.Contains(body, l+"\n") {
+				t.Errorf("no %s in %s", l, body)
+			}
+		}
+	}
+	body := read()
+	has(body, `sapwood_topic_messages_total{topic="a/1"} 5`, `sapwood_topic_message_bytes_total{topic="a/1"} 50`, `sapwood_topic_messages_total{topic="a/\"\n"} 8`, `sapwood_topics_left_out 1`)
+	if strings.Contains(body, "a/3") || strings.Contains(body, "a/1/x") || strings.Contains(body, "rest") {
+		t.Error(body)
+	}
+	if asked[0].Branch != "" || asked[0].Word != "a" || asked[1].Word != "b" || asked[0].Limit != topicsRead {
+		t.Errorf("%+v", asked)
+	}
+	rows[2].Messages = 10_000
+	has(read(), `sapwood_topic_messages_total{topic="a/1"} 5`, `sapwood_topics_left_out 1`)
+	rows = rows[1:]
+	has(read(), `sapwood_topic_messages_total{topic="a/3"} 10000`, `sapwood_topics_left_out 0`)
+	if branch, word := within("x/y/+/z"); branch != "x" || word != "x/y" {
+		t.Error(branch, word)
+	}
+	if branch, word := within("#"); branch != "" || word != "" {
+		t.Error(branch, word)
+	}
+	bad := 0
+	c.Topics = []string{"a/#/b"}
+	c.Check(func(string, string, string) { bad++ })
+	if bad != 1 {
+		t.Error("a filter that is none")
+	}
+}

@@ -25,10 +25,17 @@ type Series struct {
 // Metric is what the history calls it: counters are rates there.
 func (s *Series) Metric() string { return strings.TrimSuffix(s.Name, "_total") }
 
-// list gathers series.
-type list []Series
+// Counter is the series of a count; labels are names, each with its value behind it.
+func Counter(name, help string, n uint64, labels ...string) Series {
+	return seriesOf(history.Counter, name, help, float64(n), labels)
+}
 
-func (l *list) put(kind history.Kind, name, help string, value float64, labels ...string) {
+// Gauge is the series of a value; labels are as in Counter.
+func Gauge(name, help string, v float64, labels ...string) Series {
+	return seriesOf(history.Gauge, name, help, v, labels)
+}
+
+func seriesOf(kind history.Kind, name, help string, value float64, labels []string) Series {
 	s := Series{Name: name, Help: help, Kind: kind, Value: value}
 	for i := 0; i+1 < len(labels); i += 2 {
 		s.Names, s.Values = append(s.Names, labels[i]), append(s.Values, labels[i+1])
@@ -40,15 +47,18 @@ func (l *list) put(kind history.Kind, name, help string, value float64, labels .
 		}
 		s.Labels = b.String() + "}"
 	}
-	*l = append(*l, s)
+	return s
 }
 
+// list gathers series.
+type list []Series
+
 func (l *list) counter(name, help string, n uint64, labels ...string) {
-	l.put(history.Counter, name, help, float64(n), labels...)
+	*l = append(*l, Counter(name, help, n, labels...))
 }
 
 func (l *list) gauge(name, help string, v float64, labels ...string) {
-	l.put(history.Gauge, name, help, v, labels...)
+	*l = append(*l, Gauge(name, help, v, labels...))
 }
 
 // by adds a count for each reason that there can be.
@@ -92,7 +102,7 @@ func storeRefusals(i int) bool {
 	return mqtt.ReasonCode(i) == mqtt.QuotaExceeded || mqtt.ReasonCode(i) == mqtt.ImplementationSpecificError
 }
 
-// series are all figures of a snapshot. What clients can make up (ids, topics, users) is in none of them.
+// series are all figures of a snapshot. What clients can make up (ids, topics, users) is in none of them, but for those of More.
 func (v *Vitals) series(s *Snapshot) []Series {
 	l := make(list, 0, 192)
 	l.broker(s)
@@ -121,6 +131,10 @@ func (v *Vitals) series(s *Snapshot) []Series {
 		l.gauge("history_bytes", "What the history of figures takes.", float64(f.Bytes))
 		l.gauge("history_series", "Series in the history of figures.", float64(f.Series))
 		l.counter("history_dropped_total", "Rows and samples that the history could not keep.", f.Dropped)
+	}
+	s.core = len(l)
+	if v.o.More != nil {
+		l = append(l, v.o.More()...)
 	}
 	return l
 }

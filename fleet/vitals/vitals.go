@@ -38,6 +38,7 @@ type Options struct {
 	Problems func() []Problem          // what others found wrong; nil = nobody looks
 	History  *history.History          // nil = none is kept
 	Late     func() time.Duration      // how overdue an event loop is; nil = nobody knows
+	More     func() []Series           // figures of others, which the history does not keep; nil = none. It must not wait
 	Read     func(time.Time) load.Load // nil = of this process
 }
 
@@ -92,6 +93,7 @@ type Snapshot struct {
 	store *Store
 	doors []Door
 	back  []Backend
+	core  int     // how many of Series are of the sampler itself
 	heavy float64 // cores in use, of the last ten seconds
 
 	once  [2]sync.Once
@@ -223,7 +225,7 @@ func (v *Vitals) sample(now time.Time) {
 // samples are the figures for the history. Counts by reason are told from when there was one.
 func (v *Vitals) samples(s *Snapshot) []history.Sample {
 	v.feed = v.feed[:0]
-	for i := range s.Series {
+	for i := range s.Series[:s.core] {
 		x := &s.Series[i]
 		if x.Name == "info" || math.IsNaN(x.Value) {
 			continue

@@ -1,0 +1,193 @@
+// Package telemetry sends metrics, logs and traces to an OpenTelemetry collector, by OTLP over HTTP. It is the only user of the
+// OTLP messages. Whoever hands something in never waits: queues are bounded, and what a collector does not take is dropped and
+// counted. It decides nothing but what to drop, and nothing waits for it but the end of the process, for a bounded time.
+package telemetry
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	common "go.opentelemetry.io/proto/slim/otlp/common/v1"
+	logs "go.opentelemetry.io/proto/slim/otlp/logs/v1"
+	resource "go.opentelemetry.io/proto/slim/otlp/resource/v1"
+
+	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
+)
+
+const (
+	roomLogs  = 4096
+	roomSpans = 8192
+	flushing  = 5 * time.Second // what a stop may take
+)
+
+// Exporter sends telemetry from Start to Close. A nil one sends nothing. Its methods may be called from any goroutine, but Start, Measure
+// and Close one after the other.
+type Exporter struct {
+	cfg       Config
+	log       *slog.Logger
+	transport *http.Transport
+	resource  *resource.Resource
+	scope     *common.InstrumentationScope
+	began     time.Time
+
+	figures *figures // nil = no metrics
+	logs    *lane[*logs.LogRecord]
+	spans   *lane[broker.Step]
+
+	started bool
+	abort   context.CancelFunc
+	life    context.Context
+}
+
+// New prepares one; nil when nothing is to be sent. log is for what it has to say itself, which must not come back to it.
+func New(cfg Config, version string, log *slog.Logger) *Exporter {
+	if cfg.Endpoint == "" || !cfg.Metrics && !cfg.Logs && !cfg.Traces {
+		return nil
+	}
+	e := &Exporter{
+		cfg: cfg, log: log, began: time.Now(), resource: resourceOf(&cfg, version),
+		scope: &common.InstrumentationScope{Name: "github.com/sapwood-mqtt/sapwood", Version: version},
+	}
+	e.transport = http.DefaultTransport.(*http.Transport).Clone()
+	e.transport.MaxConnsPerHost, e.transport.MaxIdleConnsPerHost = 3, 3
+	e.transport.MaxResponseHeaderBytes = maxAnswer
+	client := &http.Client{
+		Transport: e.transport, Timeout: cfg.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // where to is for the configuration to say
+	}
+	post := func(signal string, partial func([]byte) (uint64, string, error)) *poster {
+		return &poster{
+			signal: signal, url: strings.TrimSuffix(cfg.Endpoint, "/") + "/v1/" + signal, headers: cfg.Headers, client: client, log: log, partial: partial,
+		}
+	}
+	if cfg.Metrics {
+		e.figures = &figures{post: post("metrics", partialMetrics), end: make(chan struct{}), done: make(chan struct{})}
+	}
+	if cfg.Logs {
+		e.logs = newLane(roomLogs, post("logs", partialLogs), e.encodeLogs)
+	}
+	if cfg.Traces {
+		e.spans = newLane(roomSpans, post("traces", partialSpans), e.encodeSpans)
+	}
+	return e
+}
+
+// resourceOf is what is told of this process.
+func resourceOf(cfg *Config, version string) *resource.Resource {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	r := &resource.Resource{}
+	own := []Attribute{{"service.name", "sapwood"}, {"service.version", version}, {"service.instance.id", strings.ToLower(rand.Text())}, {"host.name", host}}
+	named := map[string]bool{}
+	for _, a := range append(cfg.Attributes[:len(cfg.Attributes):len(cfg.Attributes)], own...) {
+		if !named[a.Name] {
+			named[a.Name] = true
+			r.Attributes = append(r.Attributes, text(a.Name, a.Value))
+		}
+	}
+	return r
+}
+
+// Start begins to send logs and traces. An error means that ca_file is no good.
+func (e *Exporter) Start() error {
+	if e == nil {
+		return nil
+	}
+	if e.cfg.CAFile != "" {
+		data, err := os.ReadFile(e.cfg.CAFile)
+		if err != nil {
+			return fmt.Errorf("read authorities: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(data) {
+			return errors.New("read authorities: the file holds no certificate")
+		}
+		e.transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	e.life, e.abort = context.WithCancel(context.Background())
+	e.started = true
+	if e.logs != nil {
+		go e.logs.run(e.life)
+	}
+	if e.spans != nil {
+		go e.spans.run(e.life)
+	}
+	return nil
+}
+
+// Measure begins to send the figures that latest gives; nil = there are none yet.
+func (e *Exporter) Measure(latest func() *vitals.Snapshot) {
+	if e == nil || e.figures == nil {
+		return
+	}
+	e.figures.latest = latest
+	go e.measure(e.life)
+}
+
+// Close sends what is left, for a few seconds at most, and ends.
+func (e *Exporter) Close(ctx context.Context) {
+	if e == nil || !e.started {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, flushing)
+	defer cancel()
+	var all sync.WaitGroup
+	if e.figures != nil && e.figures.latest != nil {
+		all.Go(func() { e.figures.stop(ctx, e.abort) })
+	}
+	if e.logs != nil {
+		all.Go(func() { e.logs.stop(ctx, e.abort) })
+	}
+	if e.spans != nil {
+		all.Go(func() { e.spans.stop(ctx, e.abort) })
+	}
+	all.Wait()
+	e.abort()
+	e.transport.CloseIdleConnections()
+}
+
+// Step takes a part of a message's way.
+func (e *Exporter) Step(s *broker.Step) { e.spans.add(*s) }
+
+// Spans asks the broker for the way of messages; nil = of none.
+func (e *Exporter) Spans() *broker.Spans {
+	if e == nil || e.spans == nil {
+		return nil
+	}
+	return &broker.Spans{Ratio: e.cfg.Ratio, PerSecond: e.cfg.PerSecond, Deliveries: e.cfg.Deliveries, Inject: e.cfg.Inject, Tell: e.Step}
+}
+
+// Series are the figures of the exporter itself.
+func (e *Exporter) Series() (all []vitals.Series) {
+	if e == nil {
+		return nil
+	}
+	add := func(p *poster, dropped uint64) {
+		all = append(all,
+			vitals.Counter("telemetry_sent_total", "Items that the OpenTelemetry collector took: log records, spans, points of metrics.", p.sent.Load(), "signal", p.signal),
+			vitals.Counter("telemetry_dropped_total", "Items that did not reach the OpenTelemetry collector.", dropped, "signal", p.signal))
+	}
+	if f := e.figures; f != nil {
+		add(f.post, f.dropped.Load())
+	}
+	if l := e.logs; l != nil {
+		add(l.post, l.dropped.Load())
+	}
+	if l := e.spans; l != nil {
+		add(l.post, l.dropped.Load())
+	}
+	return all
+}
