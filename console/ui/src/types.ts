@@ -171,7 +171,7 @@ export interface AuditEntry {
   address?: string; from?: string; status?: number; before?: unknown; after?: unknown; text?: string
 }
 
-export interface BooksLine { name: string; count: number; text?: string }
+export interface BooksLine { name: string; side?: 'in' | 'out' | 'stock' | 'beside'; of?: 'messages' | 'copies'; count: number; text?: string }
 
 export interface Books {
   balanced: boolean; imbalance: number; checked?: string; since?: string

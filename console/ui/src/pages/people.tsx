@@ -28,7 +28,7 @@ function removal(kind: 'operators' | 'keys', name: string, effect: string, done:
   let password = ''
   ask({
     title: `Delete ${name}`, confirm: 'Delete', danger: true, done, effect: <><p>{effect}</p><Again change={(v) => { password = v }} /></>,
-    command: () => ({ method: 'DELETE', path: `/${kind}/${seg(name)}`, cli: `sapwood ${kind} delete ${quote(name)}` }),
+    command: () => ({ method: 'DELETE', path: `/${kind}/${seg(name)}`, cli: `sapwood ${kind} ${kind === 'keys' ? 'revoke' : 'delete'} ${quote(name)}` }),
     run: async () => {
       if (me.value?.confirm_needed) { await post('/me/confirm', { password }); await whoAmI() }
       await call('DELETE', `/${kind}/${seg(name)}`)
