@@ -162,7 +162,7 @@ export interface Explained { allowed: boolean; rule?: string; why: string; clien
 
 export interface Ban { subject: string; value: string; reason?: string; by?: string; until?: string; quarantine?: boolean }
 
-export interface Operator { name: string; role: Role; created?: string; seen?: string; disabled?: boolean; last_login?: string }
+export interface Operator { name: string; role: Role; created?: string; disabled?: boolean; sessions?: number; password_change_needed?: boolean }
 
 export interface Key { id: string; name?: string; scopes?: string[] | null; role?: Role; created?: string; expires?: string; used?: string; by?: string; key?: string; secret?: string }
 

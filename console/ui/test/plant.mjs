@@ -50,5 +50,5 @@ export async function plant(b, { devices = 60 } = {}) {
   }
   beat()
   const timer = setInterval(beat, 500)
-  return { display, slow, machines, join, end: () => { clearInterval(timer); for (const c of here) c.vanish() } }
+  return { display, slow, machines, join, pass, end: () => { clearInterval(timer); for (const c of here) c.vanish() } }
 }
