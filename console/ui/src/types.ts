@@ -51,7 +51,7 @@ export interface TopicDetail extends Topic {
 
 export interface Retained { topic: string; size: number; qos: number; publisher?: string; at?: string; expires?: string; payload?: Payload }
 
-export interface RetainedEffect { matched: number; bytes: number; sample?: (string | Retained)[] | null; snapshot?: string }
+export interface RetainedEffect { matched: number; bytes: number; sample?: (string | Retained)[] | null; deleted?: number; snapshot?: Snapshot }
 
 export interface Snapshot { id: string; at: string; by?: string; messages?: number; matched?: number; bytes?: number; filter?: string }
 

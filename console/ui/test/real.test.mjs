@@ -195,7 +195,7 @@ describe('what is done', () => {
 
 test('a viewer reads every page and finds no action', async () => {
   await on({ user: '<i onclick=alert(6)>viewer', password: viewer, refused: [403] }, async (page) => {
-    await page.getByText('<i onclick=alert(6)>viewer').waitFor()
+    await page.getByText('<i onclick=alert(6)>viewer', { exact: true }).waitFor()
     for (const [place, names] of [['#/clients/press-001', ['Disconnect', 'Ban', 'Quarantine']], ['#/clients/archive/queue', ['Purge…']], ['#/retained', ['Delete these…']], ['#/trace', ['Start']], ['#/security/users', ['User']], ['#/security/rules', ['Rule']], ['#/security/bans', ['Ban']], ['#/broker/store', ['Compact…']], ['#/broker/config', ['Reload…']]]) {
       await go(page, place)
       await page.waitForTimeout(600)
@@ -209,7 +209,7 @@ test('[F190] names and payloads of attackers stay text', async () => {
   await on({ hash: '#/clients' }, async (page) => {
     for (const id of hostile) {
       await go(page, '#/clients/' + encodeURIComponent(id))
-      await page.getByRole('heading', { name: id, exact: true }).waitFor()
+      await page.getByRole('heading', { name: id }).waitFor()
       if (id.includes('#')) continue
       await go(page, '#/topics?topic=' + encodeURIComponent('hostile/' + id.replaceAll('+', '')))
       await page.locator('.payload-text', { hasText: id }).waitFor()

@@ -8,7 +8,7 @@ import type { Page, Topic } from '../types'
 import { Ago, Badge, cx, Empty, Failure, Head, Loading, Note, Read, Tabs } from '../ui/basics'
 import { Filter } from '../ui/filter'
 import { Icon } from '../ui/icons'
-import { type Column, usePager, VirtualTable } from '../ui/virtual'
+import { again, type Column, usePager, VirtualTable } from '../ui/virtual'
 import { TopicView } from './topic'
 
 const tabs = [['tree', 'Tree'], ['search', 'Search'], ['top', 'Heaviest'], ['unheard', 'Unheard'], ['unfed', 'Unfed']] as const
@@ -69,7 +69,7 @@ function TreeView({ picked, pick }: { picked: string | null; pick: (t: string) =
   const seen = rows.slice(first, last)
   const latest = useRef(seen)
   latest.current = seen
-  useEffect(() => { const t = setInterval(() => { if (!document.hidden) void tree.refresh(latest.current) }, 2000); return () => clearInterval(t) }, [tree])
+  useEffect(() => again(2000, () => tree.refresh(latest.current)), [tree])
   useEffect(() => { for (const r of seen) if (r.kind === 'more' && !r.full && !r.error) void tree.more(r.parent) })
   const key = (e: KeyboardEvent) => {
     const at = rows.findIndex((r) => r.key === cursor)
