@@ -55,14 +55,16 @@ func (a *App) openAPI(context.Context) error {
 	if a.reload != nil {
 		o.Config = configAPI{a.reload}
 	}
-	control := a.broker.Control()
-	o.Books = apiBooks{a.ledger, control}
-	o.Policy = api.Policy{Authorizer: a.rules.policy, Clients: apiClients{control}, Bans: apiBans{control}, Flush: a.doors.flush}
+	control, view := a.broker.Control(), a.broker.View()
+	o.Books = apiBooks{a.ledger, view}
+	o.Policy = api.Policy{Authorizer: a.rules.policy, Clients: apiClients{view, control}, Bans: apiBans{control}, Flush: a.doors.flush}
 	o.Facts = apiFacts{a.facts}
-	o.Tracer = apiTracer{control}
+	o.Tracer = apiTracer{view, control}
 	o.Reasons = a.reasons()
 	o.Vitals, o.Live = apiVitals(a)
-	o.Present = api.Present{Clients: inspector{control}, Retained: apiRetained{control, a.shelf()}, Topics: apiTopics{control}, Publish: control}
+	o.Present = api.Present{
+		Clients: inspector{view, control}, Retained: apiRetained{view, control, a.shelf()}, Topics: apiTopics{view}, Publish: control, Request: a.requests,
+	}
 	served := api.New(o)
 	openMetrics(a, served)
 	s.api.Store(served)

@@ -12,7 +12,10 @@ import (
 )
 
 // apiClients are the broker's clients as the API acts on them.
-type apiClients struct{ *broker.Control }
+type apiClients struct {
+	view *broker.View
+	*broker.Control
+}
 
 // Principal implements api.Clients.
 func (c apiClients) Principal(ctx context.Context, id string) (*auth.Principal, bool, error) {
@@ -25,7 +28,7 @@ func (c apiClients) Principal(ctx context.Context, id string) (*auth.Principal, 
 
 // Disconnect implements api.Clients.
 func (c apiClients) Disconnect(ctx context.Context, id, why string) (bool, error) {
-	was, err := c.Client(ctx, id)
+	was, err := c.view.Client(ctx, id)
 	if errors.Is(err, broker.ErrNoClient) || err == nil && !was.Connected {
 		return false, nil
 	}

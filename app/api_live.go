@@ -12,7 +12,10 @@ import (
 )
 
 // inspector is what the broker holds for its clients, as the API shows it.
-type inspector struct{ control *broker.Control }
+type inspector struct {
+	view    *broker.View
+	control *broker.Control
+}
 
 // known parts "there is no such client" from other errors.
 func known(err error) (bool, error) {
@@ -45,7 +48,7 @@ func byReason(counts [tally.Reasons]uint64) map[string]uint64 {
 
 // Rows implements api.Inspector.
 func (i inspector) Rows(ctx context.Context) ([]api.Client, error) {
-	rows, err := i.control.Rows(ctx)
+	rows, err := i.view.Rows(ctx)
 	list := make([]api.Client, len(rows))
 	for n := range rows {
 		list[n] = clientOf(&rows[n])
@@ -55,7 +58,7 @@ func (i inspector) Rows(ctx context.Context) ([]api.Client, error) {
 
 // Inspect implements api.Inspector.
 func (i inspector) Inspect(ctx context.Context, id string) (api.Inspected, bool, error) {
-	x, err := i.control.Inspect(ctx, id)
+	x, err := i.view.Inspect(ctx, id)
 	ok, err := known(err)
 	all := api.Inspected{Client: clientOf(&x.Row), Subs: x.Subs, Resting: x.Resting, Will: x.Will, Negotiated: api.Negotiated(x.Negotiated)}
 	all.QoSIn, all.QoSOut, all.DroppedBy = x.Tally.Client.In, x.Tally.Client.Out, map[string]uint64{}
@@ -70,14 +73,14 @@ func (i inspector) Inspect(ctx context.Context, id string) (api.Inspected, bool,
 
 // Flights implements api.Inspector.
 func (i inspector) Flights(ctx context.Context, id string) ([]session.Flight, time.Time, bool, error) {
-	list, now, err := i.control.Flights(ctx, id)
+	list, now, err := i.view.Flights(ctx, id)
 	ok, err := known(err)
 	return list, now, ok, err
 }
 
 // Queue implements api.Inspector.
 func (i inspector) Queue(ctx context.Context, id string, after uint64, most int) ([]api.Queued, bool, bool, error) {
-	waiting, more, err := i.control.Queue(ctx, id, after, most)
+	waiting, more, err := i.view.Queue(ctx, id, after, most)
 	ok, err := known(err)
 	list := make([]api.Queued, len(waiting))
 	for n := range waiting {
@@ -88,7 +91,7 @@ func (i inspector) Queue(ctx context.Context, id string, after uint64, most int)
 
 // Subscriptions implements api.Inspector.
 func (i inspector) Subscriptions(ctx context.Context, each func([]api.Subscriber)) error {
-	return i.control.Subscriptions(ctx, func(some []broker.Subscriber) {
+	return i.view.Subscriptions(ctx, func(some []broker.Subscriber) {
 		list := make([]api.Subscriber, len(some))
 		for n := range some {
 			list[n] = api.Subscriber(some[n])

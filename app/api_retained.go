@@ -22,17 +22,18 @@ func (a *App) shelf() *snapshot.Shelf {
 
 // apiRetained are the broker's retained messages as the API shows and changes them.
 type apiRetained struct {
+	view    *broker.View
 	control *broker.Control
 	shelf   *snapshot.Shelf
 }
 
 // Scan implements api.Retained.
 func (r apiRetained) Scan(ctx context.Context, filter string, each func(*mqtt.Message) bool) error {
-	return r.control.Retained(ctx, filter, each)
+	return r.view.Retained(ctx, filter, each)
 }
 
 // Get implements api.Retained.
-func (r apiRetained) Get(name string) *mqtt.Message { return r.control.RetainedMessage(name) }
+func (r apiRetained) Get(name string) *mqtt.Message { return r.view.RetainedMessage(name) }
 
 // Delete implements api.Retained.
 func (r apiRetained) Delete(ctx context.Context, list []*mqtt.Message) (int, error) {

@@ -11,11 +11,11 @@ import (
 )
 
 // apiTopics is what the broker has counted by topic, as the API shows it.
-type apiTopics struct{ control *broker.Control }
+type apiTopics struct{ view *broker.View }
 
 // View implements api.Topics.
 func (t apiTopics) View(ctx context.Context) (*tally.View, []tally.Sum, error) {
-	v, err := t.control.TopicView(ctx)
+	v, err := t.view.TopicView(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -24,7 +24,7 @@ func (t apiTopics) View(ctx context.Context) (*tally.View, []tally.Sum, error) {
 
 // Topic implements api.Topics.
 func (t apiTopics) Topic(ctx context.Context, name string, subscribers int) (api.TopicData, bool, error) {
-	d, err := t.control.Topic(ctx, name, subscribers)
+	d, err := t.view.Topic(ctx, name, subscribers)
 	if errors.Is(err, broker.ErrNoTopic) {
 		return api.TopicData{}, false, nil
 	}
@@ -36,4 +36,4 @@ func (t apiTopics) Topic(ctx context.Context, name string, subscribers int) (api
 }
 
 // Retained implements api.Topics.
-func (t apiTopics) Retained(name string) *mqtt.Message { return t.control.RetainedMessage(name) }
+func (t apiTopics) Retained(name string) *mqtt.Message { return t.view.RetainedMessage(name) }

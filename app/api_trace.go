@@ -10,7 +10,10 @@ import (
 )
 
 // apiTracer is the broker's packets as the API tells of them.
-type apiTracer struct{ control *broker.Control }
+type apiTracer struct {
+	view    *broker.View
+	control *broker.Control
+}
 
 // Trace implements api.Tracer.
 func (t apiTracer) Trace(ctx context.Context, f trace.Filter, d time.Duration) (*trace.Tap, error) {
@@ -19,7 +22,7 @@ func (t apiTracer) Trace(ctx context.Context, f trace.Filter, d time.Duration) (
 
 // LookBack implements api.Tracer.
 func (t apiTracer) LookBack(ctx context.Context, id string) ([]trace.Entry, bool, error) {
-	found, err := t.control.LookBack(ctx, id)
+	found, err := t.view.LookBack(ctx, id)
 	if errors.Is(err, broker.ErrNoClient) {
 		return nil, false, nil
 	}

@@ -33,21 +33,22 @@ type App struct {
 	open   steps
 	failed chan error
 
-	store  store.Store
-	disk   *disk.Store // the store again, where it is one on disk; nil with durability memory
-	found  Found
-	facts  *fact.Recorder
-	certs  *keyring
-	rules  *rules
-	people *people
-	broker Broker
-	ledger *ledger.Ledger
-	doors  *doors
-	canary *canary.Canary // nil = none
-	vitals *vitals.Vitals
-	kept   *figures.History // of figures; nil = none
-	site   *site
-	reload *reloader // nil = there is nothing to read again
+	store    store.Store
+	disk     *disk.Store // the store again, where it is one on disk; nil with durability memory
+	found    Found
+	facts    *fact.Recorder
+	certs    *keyring
+	rules    *rules
+	people   *people
+	broker   Broker
+	ledger   *ledger.Ledger
+	doors    *doors
+	canary   *canary.Canary // nil = none
+	requests *requester
+	vitals   *vitals.Vitals
+	kept     *figures.History // of figures; nil = none
+	site     *site
+	reload   *reloader // nil = there is nothing to read again
 }
 
 // Bound is where the process listens: what a client has to be told.
@@ -99,7 +100,7 @@ func (a *App) start(ctx context.Context) error {
 	a.limitMemory()
 	for _, open := range []func(context.Context) error{
 		a.openACME, a.openHTTP, a.openStore, a.openFacts, a.openAccess, a.openBroker, a.openPublishing, a.openActing, a.openDoors,
-		a.openCanary, a.openVitals, a.openAPI,
+		a.openCanary, a.openRequests, a.openVitals, a.openAPI,
 	} {
 		if err := open(ctx); err != nil {
 			return err

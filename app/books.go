@@ -17,7 +17,7 @@ func (a *App) openLedger(ctx context.Context) {
 	if a.disk != nil {
 		o.Dir = a.cfg.Data
 	}
-	l, err := ledger.Open(ctx, a.broker.Control(), o)
+	l, err := ledger.Open(ctx, a.broker.View(), o)
 	if err != nil {
 		a.log.Warn("the books of earlier runs are not carried over", "error", err)
 	}
@@ -40,8 +40,8 @@ func (a *App) openLedger(ctx context.Context) {
 
 // apiBooks are the books as the API tells them.
 type apiBooks struct {
-	ledger  *ledger.Ledger
-	control *broker.Control
+	ledger *ledger.Ledger
+	view   *broker.View
 }
 
 // Books implements api.Books.
@@ -65,6 +65,11 @@ func (b apiBooks) Books(ctx context.Context) (api.Balance, error) {
 		api.Line{Name: "lost at a stop", Side: "out", Of: "copies", Count: r.Stopped, Text: "the same of clean stops"},
 		api.Line{Name: "sent again", Side: "beside", Of: "copies", Count: int64(l.Resent), Text: "QoS 1 and 2, to a client that came back"},
 	)
+	for i, n := range l.NotKept {
+		if n > 0 {
+			x.Lines = append(x.Lines, api.Line{Name: "not retained: " + session.Why(i).String(), Side: "beside", Of: "messages", Count: int64(n), Text: "delivered and not kept as the retained message, or kept until it expired"})
+		}
+	}
 	reasons(l.Dropped[:], l.Ended[:], x.ByReason)
 	return x, nil
 }
@@ -129,7 +134,7 @@ func reasons(dropped, ended []uint64, into map[string]int64) {
 
 // ClientBooks implements api.Books.
 func (b apiBooks) ClientBooks(ctx context.Context, id string) (api.ClientBooks, error) {
-	t, err := b.control.Tally(ctx, id)
+	t, err := b.view.Tally(ctx, id)
 	if errors.Is(err, broker.ErrNoClient) {
 		err = api.ErrNoClient
 	}

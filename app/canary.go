@@ -33,14 +33,7 @@ func (a *App) openCanary(context.Context) error {
 	if err := a.rules.policy.Set("canary", []auth.Rule{rule}); err != nil {
 		return err
 	}
-	inside := newInside()
-	door := broker.NewDoor(broker.Listener{Name: canaryDoor, Own: true, Authn: ownIdentity(canaryDoor)})
-	go a.serve("canary", func() error {
-		if err := a.broker.ServeDoor(inside, door); err != nil {
-			return err
-		}
-		return errMeant
-	})
+	inside := a.openInside("canary", canaryDoor)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	a.canary = canary.New(canary.Options{Config: cfg, Dial: inside.dial, Record: a.facts.Record})
@@ -56,15 +49,29 @@ func (a *App) openCanary(context.Context) error {
 	return nil
 }
 
+// openInside opens a door to the broker for the process itself; who comes in there is called as the door is.
+func (a *App) openInside(what, name string) *inside {
+	inside := newInside(name)
+	door := broker.NewDoor(broker.Listener{Name: name, Own: true, Authn: ownIdentity(name)})
+	go a.serve(what, func() error {
+		if err := a.broker.ServeDoor(inside, door); err != nil {
+			return err
+		}
+		return errMeant
+	})
+	return inside
+}
+
 // inside is a listener that only the process itself can reach.
 type inside struct {
+	name   insideAddr
 	conns  chan net.Conn
 	closed context.Context
 	close  context.CancelFunc
 }
 
-func newInside() *inside {
-	l := &inside{conns: make(chan net.Conn)}
+func newInside(name string) *inside {
+	l := &inside{name: insideAddr(name), conns: make(chan net.Conn)}
 	l.closed, l.close = context.WithCancel(context.Background())
 	return l
 }
@@ -96,10 +103,10 @@ func (l *inside) Accept() (net.Conn, error) {
 func (l *inside) Close() error { l.close(); return nil }
 
 // Addr implements net.Listener.
-func (l *inside) Addr() net.Addr { return insideAddr{} }
+func (l *inside) Addr() net.Addr { return l.name }
 
-type insideAddr struct{}
+type insideAddr string
 
 // Network and String implement net.Addr.
-func (insideAddr) Network() string { return "inside" }
-func (insideAddr) String() string  { return canaryDoor }
+func (insideAddr) Network() string  { return "inside" }
+func (a insideAddr) String() string { return string(a) }

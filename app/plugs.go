@@ -28,6 +28,7 @@ type Broker interface {
 	SetOverload(c overload.Config) error
 	SetLimits(l broker.Limits, d broker.Delivery) error
 	Control() *broker.Control
+	View() *broker.View
 	Close(ctx context.Context) error
 	Stats() (broker.Stats, bool) // false when it is closed
 }

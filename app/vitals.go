@@ -58,7 +58,7 @@ type sources struct{ *App }
 
 func (a sources) options() vitals.Options {
 	o := vitals.Options{
-		Version: Version, Stats: a.broker.Stats, Loops: a.broker.Control().Loops, Late: a.broker.Control().Late, History: a.kept,
+		Version: Version, Stats: a.broker.Stats, Loops: a.broker.View().Loops, Late: a.broker.View().Late, History: a.kept,
 		Queued: func() int { return a.store.Stats().Messages },
 		Doors:  a.doors.vitals, Backends: a.doors.vitalBackends, State: a.state, Changes: a.changes,
 	}

@@ -16,23 +16,24 @@ import (
 // apiReasons answer the API's questions why.
 type apiReasons struct {
 	*why.Engine
-	control *broker.Control
+	view *broker.View
 }
 
 // reasons are those of this process.
 func (a *App) reasons() apiReasons {
-	control := a.broker.Control()
-	return apiReasons{why.New(witnesses{a.facts, control, a.rules.policy}, nil), control}
+	view := a.broker.View()
+	return apiReasons{why.New(witnesses{a.facts, view, a.broker.Control(), a.rules.policy}, nil), view}
 }
 
 // Route implements api.Reasons.
 func (r apiReasons) Route(ctx context.Context, m broker.Routing) ([]broker.Recipient, error) {
-	return r.control.Route(ctx, m)
+	return r.view.Route(ctx, m)
 }
 
 // witnesses are what the why-engine asks.
 type witnesses struct {
 	facts   *fact.Recorder
+	view    *broker.View
 	control *broker.Control
 	policy  auth.Authorizer
 }
@@ -60,7 +61,7 @@ func (w witnesses) Facts(ctx context.Context, q fact.Query) ([]fact.Fact, error)
 
 // State implements why.Sources.
 func (w witnesses) State(ctx context.Context, id string) (why.State, bool, error) {
-	x, err := w.control.Inspect(ctx, id)
+	x, err := w.view.Inspect(ctx, id)
 	if ok, err := known(err); !ok {
 		return why.State{}, false, err
 	}
@@ -85,7 +86,7 @@ func (w witnesses) State(ctx context.Context, id string) (why.State, bool, error
 		})
 	}
 	if x.Inflight > 0 {
-		flights, now, err := w.control.Flights(ctx, id)
+		flights, now, err := w.view.Flights(ctx, id)
 		if err != nil && !errors.Is(err, broker.ErrNoClient) {
 			return s, true, err
 		}
@@ -100,7 +101,7 @@ func (w witnesses) State(ctx context.Context, id string) (why.State, bool, error
 
 // lookBack fills in what the packets that are kept of a client tell.
 func (w witnesses) lookBack(ctx context.Context, id string, s *why.State) error {
-	back, err := w.control.LookBack(ctx, id)
+	back, err := w.view.LookBack(ctx, id)
 	if errors.Is(err, broker.ErrNoClient) || errors.Is(err, broker.ErrNotTraced) {
 		return nil
 	}
@@ -124,7 +125,7 @@ func (w witnesses) lookBack(ctx context.Context, id string, s *why.State) error 
 
 // Topic implements why.Sources.
 func (w witnesses) Topic(ctx context.Context, name string) (why.Topic, bool, error) {
-	d, err := w.control.Topic(ctx, name, 0)
+	d, err := w.view.Topic(ctx, name, 0)
 	if errors.Is(err, broker.ErrNoTopic) {
 		return why.Topic{}, false, nil
 	}

@@ -252,7 +252,7 @@ func TestRulesAfterRestart(t *testing.T) {
 		}
 		s.until("all was sent or denied", func(st broker.Stats) bool { return x.comes || st.Dropped[session.Denied] == 1 })
 		c.idle()
-		d, err := s.Control().Client(t.Context(), "subject")
+		d, err := s.View().Client(t.Context(), "subject")
 		if err != nil || len(d.Filters) != 1 || (len(d.Resting) == 1) != x.rests {
 			t.Errorf("%+v: %+v, %v", x, d, err)
 		}

@@ -25,7 +25,12 @@ type books struct {
 	tally.Lines
 	topics     *tally.Topics
 	publishers tally.Publishers
-	slot       uint32 // the five seconds of now, for rates
+	slot       uint32   // the five seconds of now, for rates
+	written    uint64   // PUBLISHes
+	again      struct { // copies of one topic that were sent one after the other
+		topic tally.Topic
+		n     uint64
+	}
 }
 
 // denial tells by the answer to its publisher who denied a message.
@@ -57,9 +62,11 @@ func (k *books) received(c *client, m *mqtt.Message) {
 	k.Received++
 	k.BytesIn += uint64(len(m.Payload))
 	t := k.of(c)
+	if !t.InRate.Counts(k.slot) {
+		t.InRate.Fold(k.slot, t.Received())
+	}
 	t.In[m.QoS]++
 	t.InBytes += uint64(len(m.Payload))
-	t.InRate.Count(k.slot)
 }
 
 // ended: a message is routed to nobody, as it is not to be. from is nil for the server's own and those of its API.
@@ -99,18 +106,39 @@ func (k *books) row(note *uint32, m *mqtt.Message) tally.Tag {
 // routed: a message went its way to some receivers, besides those that were missed since Copies was before.
 func (k *books) routed(from *client, m *mqtt.Message, row tally.Tag, before uint64, receivers int) {
 	k.Copies += uint64(receivers)
-	x := tally.Message{Name: m.Topic, Payload: m.Payload, QoS: uint8(m.QoS), Retain: m.Retain, Copies: k.Copies - before}
-	if x.Copies == 0 {
+	copies := k.Copies - before
+	if copies == 0 {
 		k.Unheard++
 	} else {
 		k.Routed++
 	}
+	publisher := tally.Publisher(0)
 	if from != nil {
-		t := k.of(from)
-		t.Publisher = k.publishers.Number(from.id, t.Publisher)
-		x.Publisher = t.Publisher
+		publisher = k.of(from).Publisher
 	}
-	k.topics.Published(row, k.sh.now, k.slot, &x)
+	if k.topics.Again(row, publisher, uint8(m.QoS), len(m.Payload), copies) {
+		return
+	}
+	if from != nil {
+		publisher = k.publishers.Number(from.id, publisher)
+		from.tally.Publisher = publisher
+	}
+	k.topics.Published(row, k.sh.now, k.slot, &tally.Message{
+		Name: m.Topic, Payload: m.Payload, Publisher: publisher, QoS: uint8(m.QoS), Retain: m.Retain, Copies: copies,
+	})
+}
+
+// settle adds what was counted together. It comes before the time changes, and before anybody reads.
+func (k *books) settle() {
+	k.topics.Settle()
+	k.settleSent()
+}
+
+func (k *books) settleSent() {
+	if k.again.n > 0 {
+		k.topics.Sent(k.again.topic, k.again.n)
+		k.again.n = 0
+	}
 }
 
 // meant: a copy came for a client. Of a client of another shard that is told with what became of it.
@@ -123,20 +151,26 @@ func (k *books) meant(c *client) {
 // sent: a PUBLISH was written.
 func (k *books) sent(c *client, e *session.Effect) {
 	size := uint64(len(e.Msg.Payload))
+	k.written++
 	k.BytesOut += size
 	t := k.of(c)
+	if !t.OutRate.Counts(k.slot) {
+		t.OutRate.Fold(k.slot, t.Sent())
+	}
 	t.Out[e.QoS]++
 	t.OutBytes += size
-	t.OutRate.Count(k.slot)
 	if e.QoS == 0 {
 		k.Sent0++
-	}
-	if e.Dup {
+	} else if e.Dup {
 		t.Resent++
 		k.Resent++
 		return
 	}
-	k.topics.Sent(k.topicOf(e.Msg))
+	if label := e.Msg.Label; label == 0 || label != uint32(k.again.topic) {
+		k.settleSent()
+		k.again.topic = k.topicOf(e.Msg)
+	}
+	k.again.n++
 }
 
 // topicOf is the number of a message's topic. What was read from the store has none with it.
@@ -159,6 +193,8 @@ func (k *books) dropped(c *client, m *mqtt.Message, why session.Why) {
 	k.Dropped[why]++
 	if m != nil {
 		k.topics.Dropped(k.topicOf(m), m.Topic, uint8(why), 1)
+	} else {
+		k.topics.Unknown(uint8(why), 1)
 	}
 	if c.shard == k.sh {
 		k.of(c).Seldom().Dropped[why]++
@@ -255,7 +291,7 @@ func (k *books) unacknowledged(c *client, n uint64) {
 
 // requeued: a copy left a's queue, and so many new ones go on.
 func (k *books) requeued(a *again, n int) {
-	k.Copies += uint64(n)
+	k.anew(a.msg, n)
 	k.leave(a)
 }
 
@@ -277,7 +313,7 @@ func (k *books) heldBack(a *again) {
 // lost drops what nobody takes. If it had left its queue it counts as one copy more that was meant for whom it came from.
 func (r *router) lost(a *again, why session.Why) {
 	if a.left {
-		r.sh.books.miss(a.from, a.msg, why)
+		r.sh.books.missAnew(a.from, a.msg, why)
 		return
 	}
 	r.sh.drop(a.from, a.msg, why)
@@ -289,5 +325,6 @@ func (k *books) withdrawn(r *routed) {
 	k.Waiting -= int64(n)
 	if r.again {
 		k.TakenBack += uint64(n)
+		k.topics.Anew(k.topicOf(r.msg), -int(n))
 	}
 }

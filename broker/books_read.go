@@ -20,13 +20,14 @@ type topicBooks struct {
 	view weak.Pointer[TopicView] // gone when nobody looks at it any more
 }
 
-func (b *Broker) openBooks(shards int) {
-	b.topics.options = DefaultBookkeeping()
-	if o := b.opts.Books; o != nil {
-		b.topics.options = *o
+// open readies the books; nil = DefaultBookkeeping.
+func (t *topicBooks) open(o *Bookkeeping, shards int) {
+	t.options = DefaultBookkeeping()
+	if o != nil {
+		t.options = *o
 	}
-	b.topics.options.TotalPayloads /= shards
-	b.topics.names = tally.NewNames(b.topics.options.Topics)
+	t.options.TotalPayloads /= shards
+	t.names = tally.NewNames(t.options.Topics)
 }
 
 // Books are the lines of all shards and those of each. Each shard's are of one moment, but not all of the same: in the sum
@@ -49,11 +50,11 @@ func (b *Books) Balanced() bool {
 }
 
 // Books returns the books as they are. After Close they are those at the end.
-func (k *Control) Books(ctx context.Context) (Books, error) {
-	all := Books{At: time.Now(), Since: k.b.started}
-	for _, sh := range k.b.shards {
+func (w *View) Books(ctx context.Context) (Books, error) {
+	all := Books{At: time.Now(), Since: w.b.started}
+	for _, sh := range w.b.shards {
 		var lines tally.Lines
-		if err := k.within(ctx, sh, func() { lines = sh.books.Lines }); err != nil {
+		if err := w.within(ctx, sh, func() { lines = sh.books.Lines }); err != nil {
 			return Books{}, err
 		}
 		all.Shards = append(all.Shards, lines)
@@ -62,20 +63,10 @@ func (k *Control) Books(ctx context.Context) (Books, error) {
 	return all, nil
 }
 
-// within runs do on a shard's loop, or here when no loop runs any more.
-func (k *Control) within(ctx context.Context, sh *shard, do func()) error {
-	err := k.in(ctx, sh, do)
-	if err == ErrClosed {
-		do()
-		return nil
-	}
-	return err
-}
-
 // Tally is what a client id sent and got; the zero one if nothing ever did.
-func (k *Control) Tally(ctx context.Context, id string) (ClientTally, error) {
+func (w *View) Tally(ctx context.Context, id string) (ClientTally, error) {
 	var t ClientTally
-	err := k.on(ctx, id, func(sh *shard, c *client) { t = tallyOf(sh, c) })
+	err := w.on(ctx, id, func(sh *shard, c *client) { t = tallyOf(sh, c) })
 	return t, err
 }
 
@@ -90,15 +81,14 @@ func tallyOf(sh *shard, c *client) ClientTally {
 		return ClientTally{}
 	}
 	t := ClientTally{Client: c.tally.Copy()}
-	slot := tally.Slot(sh.now)
-	t.In, t.Out = t.InRate.At(slot), t.OutRate.At(slot)
+	t.In, t.Out = t.Rates(tally.Slot(sh.now))
 	return t
 }
 
 // Unbalanced are the clients whose own law does not hold, at most some, and how many were looked at.
-func (k *Control) Unbalanced(ctx context.Context, most int) (bad map[string]int64, looked int, err error) {
+func (w *View) Unbalanced(ctx context.Context, most int) (bad map[string]int64, looked int, err error) {
 	bad = make(map[string]int64)
-	looked, err = k.onAll(ctx, nil, func(_ *shard, c *client) bool {
+	looked, err = w.onAll(ctx, nil, func(_ *shard, c *client) bool {
 		if c.tally == nil {
 			return false
 		}
@@ -133,22 +123,22 @@ const topicRows = 4096
 
 // TopicView reads what was counted by topic, or returns what was read within the last second. It costs about 100 bytes a topic
 // while somebody holds it, and the loops some milliseconds per million topics, in slices.
-func (k *Control) TopicView(ctx context.Context) (*TopicView, error) {
-	t := &k.b.topics
+func (w *View) TopicView(ctx context.Context) (*TopicView, error) {
+	t := &w.b.topics
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if v := t.view.Value(); v != nil && time.Since(t.at) < TopicViewAge {
 		return v, nil
 	}
 	v := &TopicView{At: time.Now()}
-	v.View = tally.NewView(t.names, tally.Slot(k.b.clock(time.Now())))
+	v.View = tally.NewView(t.names, tally.Slot(w.b.clock(time.Now())))
 	var heavy [tally.Weights][][]tally.Heavy
-	for _, sh := range k.b.shards {
+	for _, sh := range w.b.shards {
 		for next, first := 0, true; first || next != 0; first = false {
-			err := k.in(ctx, sh, func() {
+			err := w.in(ctx, sh, func() {
 				if first {
-					for w := range heavy {
-						heavy[w] = append(heavy[w], sh.books.topics.Heavy(tally.Weight(w)))
+					for by := range heavy {
+						heavy[by] = append(heavy[by], sh.books.topics.Heavy(tally.Weight(by)))
 					}
 				}
 				next = sh.books.topics.Read(v.View, next, topicRows)
@@ -158,8 +148,8 @@ func (k *Control) TopicView(ctx context.Context) (*TopicView, error) {
 			}
 		}
 	}
-	for w := range heavy {
-		v.Heavy[w], v.Misses[w] = tally.Heaviest(heavy[w])
+	for by := range heavy {
+		v.Heavy[by], v.Misses[by] = tally.Heaviest(heavy[by])
 	}
 	v.Branches = v.View.Branches()
 	t.view, t.at = weak.Make(v), time.Now()
@@ -185,29 +175,29 @@ type errNoTopic struct{}
 func (errNoTopic) Error() string { return "nothing was published to the topic" }
 
 // Topic tells about one topic, with at most so many subscribers. It is ErrNoTopic when nothing was published to it and nothing is retained.
-func (k *Control) Topic(ctx context.Context, name string, subscribers int) (TopicDetail, error) {
+func (w *View) Topic(ctx context.Context, name string, subscribers int) (TopicDetail, error) {
 	d := TopicDetail{Topic: name}
-	d.Retained, _ = k.b.retained.tree.Get([]byte(name))
-	n := k.b.topics.names.Find([]byte(name))
+	d.Retained, _ = w.b.retained.tree.Get([]byte(name))
+	n := w.b.topics.names.Find([]byte(name))
 	if n == 0 && d.Retained == nil {
 		return d, ErrNoTopic
 	}
 	if n != 0 {
-		v, err := k.TopicView(ctx)
+		v, err := w.TopicView(ctx)
 		if err != nil {
 			return d, err
 		}
 		if int(n) < len(v.Own) {
 			d.Sum = v.Own[n]
 		}
-		for _, sh := range k.b.shards {
-			err := k.in(ctx, sh, func() { sh.books.topics.Detail(n, &sh.books.publishers, &d.Detail) })
+		for _, sh := range w.b.shards {
+			err := w.in(ctx, sh, func() { sh.books.topics.Detail(n, &sh.books.publishers, &d.Detail) })
 			if err != nil {
 				return d, err
 			}
 		}
 	}
 	var err error
-	d.Subscribers, d.More, err = k.subscribers(ctx, name, subscribers)
+	d.Subscribers, d.More, err = w.subscribers(ctx, name, subscribers)
 	return d, err
 }

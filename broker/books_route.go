@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 
+	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -17,8 +18,8 @@ type TopicSubscriber struct {
 }
 
 // subscribers are the subscriptions that match a name, as far as they belong to most clients; more tells that there are others.
-func (k *Control) subscribers(ctx context.Context, name string, most int) (list []TopicSubscriber, more bool, err error) {
-	byShard := make([][]*client, len(k.b.shards))
+func (w *View) subscribers(ctx context.Context, name string, most int) (list []TopicSubscriber, more bool, err error) {
+	byShard := make([][]*client, len(w.b.shards))
 	seen := make(map[*client]bool)
 	add := func(c *client) {
 		switch {
@@ -30,10 +31,10 @@ func (k *Control) subscribers(ctx context.Context, name string, most int) (list 
 			byShard[c.shard.index] = append(byShard[c.shard.index], c)
 		}
 	}
-	for _, e := range k.b.index.Match([]byte(name), nil) {
+	for _, e := range w.b.index.Match([]byte(name), nil) {
 		if e.ID&groupBit == 0 {
-			add(k.b.clients.Get(e.ID))
-		} else if g := k.b.groups.get(e.ID); g != nil {
+			add(w.b.clients.Get(e.ID))
+		} else if g := w.b.groups.get(e.ID); g != nil {
 			for _, m := range *g.members.Load() {
 				add(m.client)
 			}
@@ -43,7 +44,7 @@ func (k *Control) subscribers(ctx context.Context, name string, most int) (list 
 		for len(clients) > 0 && err == nil {
 			part := clients[:min(len(clients), slice)]
 			clients = clients[len(part):]
-			err = k.in(ctx, k.b.shards[i], func() {
+			err = w.in(ctx, w.b.shards[i], func() {
 				for _, c := range part {
 					list = c.matching(name, list)
 				}
@@ -65,4 +66,18 @@ func (c *client) matching(name string, list []TopicSubscriber) []TopicSubscriber
 		}
 	}
 	return list
+}
+
+// anew: a message that was published before is meant for so many more receivers.
+func (k *books) anew(m *mqtt.Message, n int) {
+	if n > 0 {
+		k.Copies += uint64(n)
+		k.topics.Anew(k.topicOf(m), n)
+	}
+}
+
+// missAnew is miss for a message that was published before.
+func (k *books) missAnew(c *client, m *mqtt.Message, why session.Why) {
+	k.topics.Anew(k.topicOf(m), 1)
+	k.miss(c, m, why)
 }

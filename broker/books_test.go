@@ -47,7 +47,7 @@ func (s *served) books(want map[string]int) {
 	maps.DeleteFunc(want, func(_ string, n int) bool { return n == 0 })
 	var got map[string]int
 	if !reached(func() bool {
-		b, err := s.Control().Books(context.Background())
+		b, err := s.View().Books(context.Background())
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -357,7 +357,7 @@ func TestTopicBooks(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		s := serve(t, broker.Options{Shards: shards})
-		k := s.Control()
+		k := s.View()
 		a := s.client("id=a")
 		a.subscribe("a/# qos=1, never/+ qos=0")
 		pub, other := s.client("id=pub"), s.client("id=other")
@@ -421,7 +421,7 @@ func TestTopicBooks(t *testing.T) {
 func TestManyTopics(t *testing.T) {
 	t.Parallel()
 	s := serve(t, broker.Options{Shards: 1, Books: &broker.Bookkeeping{Topics: 100}})
-	k := s.Control()
+	k := s.View()
 	pub := s.client("id=pub")
 	for i := range 300 {
 		pub.send(fmt.Sprintf(`PUBLISH topic=many/%d "x"`, i))

@@ -65,8 +65,8 @@ type TopicList struct {
 }
 
 // Topics lists topics, or the levels right below a branch. It works on a view that is shared for a second: no loop waits for it.
-func (k *Control) Topics(ctx context.Context, q TopicQuery) (TopicList, error) {
-	v, err := k.TopicView(ctx)
+func (w *View) Topics(ctx context.Context, q TopicQuery) (TopicList, error) {
+	v, err := w.TopicView(ctx)
 	if err != nil {
 		return TopicList{}, err
 	}
@@ -88,17 +88,17 @@ func (k *Control) Topics(ctx context.Context, q TopicQuery) (TopicList, error) {
 	}
 	found, matched := v.Select(v.Branches, &x)
 	list.Matched = matched
-	err = k.rows(ctx, v, found, &list)
+	err = w.rows(ctx, v, found, &list)
 	return list, err
 }
 
 // Unheard lists the topics that were published to and nobody ever listened to.
-func (k *Control) Unheard(ctx context.Context, q TopicQuery) (TopicList, error) {
+func (w *View) Unheard(ctx context.Context, q TopicQuery) (TopicList, error) {
 	also := q.Accept
 	q.Flat, q.Accept = true, func(r *TopicRow) bool {
 		return r.Messages > 0 && r.Unheard == r.Messages && (also == nil || also(r))
 	}
-	return k.Topics(ctx, q)
+	return w.Topics(ctx, q)
 }
 
 // rowOf is a row without names.
@@ -116,12 +116,12 @@ func rowOf(s *tally.Sum) TopicRow {
 }
 
 // rows makes the rows of what was found, with what only the shards know of their last messages.
-func (k *Control) rows(ctx context.Context, v *TopicView, found []tally.Found, list *TopicList) error {
+func (w *View) rows(ctx context.Context, v *TopicView, found []tally.Found, list *TopicList) error {
 	details := make([]tally.Detail, len(found))
-	for _, sh := range k.b.shards {
+	for _, sh := range w.b.shards {
 		for from := 0; from < len(found); from += slice {
 			end := min(from+slice, len(found))
-			err := k.in(ctx, sh, func() {
+			err := w.in(ctx, sh, func() {
 				for i := from; i < end; i++ {
 					sh.books.topics.Detail(found[i].Topic, &sh.books.publishers, &details[i])
 				}
@@ -135,7 +135,7 @@ func (k *Control) rows(ctx context.Context, v *TopicView, found []tally.Found, l
 		row := rowOf(&f.Sum)
 		row.Name, row.Topic = string(v.Names.Level(f.Topic)), v.Names.Name(f.Topic)
 		row.Children, row.Branch, row.Rest = f.Children, f.Children > 0, v.Names.IsRest(f.Topic)
-		if _, ok := k.b.retained.tree.Get([]byte(row.Topic)); ok {
+		if _, ok := w.b.retained.tree.Get([]byte(row.Topic)); ok {
 			row.Retained = 1
 		}
 		if d := &details[i]; row.Last != nil && d.Last == f.Sum.Last {
@@ -158,8 +158,8 @@ type TopTopic struct {
 
 // Top lists the heaviest topics of any branch. They are exact as long as every topic is counted by itself; beyond
 // Bookkeeping.Topics a sketch finds them among the others, and misses says how heavy a topic may be and not be found.
-func (k *Control) Top(ctx context.Context, by tally.Weight, n int) (top []TopTopic, misses uint64, err error) {
-	v, err := k.TopicView(ctx)
+func (w *View) Top(ctx context.Context, by tally.Weight, n int) (top []TopTopic, misses uint64, err error) {
+	v, err := w.TopicView(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -182,10 +182,10 @@ func (k *Control) Top(ctx context.Context, by tally.Weight, n int) (top []TopTop
 
 // Unfed are the filters that somebody subscribes to and that nothing published since the start matched, with how many
 // subscriptions each has; at most so many, and how many there are. It looks at every topic: a second for a million.
-func (k *Control) Unfed(ctx context.Context, most int) (filters map[string]int, all int, err error) {
+func (w *View) Unfed(ctx context.Context, most int) (filters map[string]int, all int, err error) {
 	var names []string
 	subscribers := make(map[string]int)
-	_, err = k.onAll(ctx, nil, func(_ *shard, c *client) bool {
+	_, err = w.onAll(ctx, nil, func(_ *shard, c *client) bool {
 		for _, s := range c.s.Subscriptions() {
 			if subscribers[s.Filter]++; subscribers[s.Filter] == 1 {
 				names = append(names, s.Filter)
@@ -196,7 +196,7 @@ func (k *Control) Unfed(ctx context.Context, most int) (filters map[string]int, 
 	if err != nil {
 		return nil, 0, err
 	}
-	v, err := k.TopicView(ctx)
+	v, err := w.TopicView(ctx)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -4,8 +4,8 @@
 // Connections and their sessions are dealt out over shards, one event loop each,
 // by client id; a shard owns its clients, so that nothing of a client is locked.
 // What is above asks nothing of the inside: it has three doors, Gate (the broker
-// asks), Events (the broker tells) and Control (the broker obeys). The walk of one
-// PUBLISH is publish.go, read top to bottom.
+// asks), Events (the broker tells) and Control (the broker obeys), and a window,
+// View (what it holds, to look at). The walk of one PUBLISH is publish.go, read top to bottom.
 package broker
 
 import (
@@ -126,7 +126,7 @@ func New(o Options) (*Broker, error) {
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
-	b.openBooks(n)
+	b.topics.open(b.opts.Books, n)
 	for i := range n {
 		sh, err := newShard(b, i)
 		if err != nil {

@@ -165,7 +165,7 @@ func (sh *shard) detach(c *client) {
 	sh.perform(c, nil, c.s.Closed(sh.turn(), sh.take()))
 	if durable && !c.s.Ended() {
 		sh.agenda.watch(c)
-		sh.redistribute(c)
+		sh.router.redistribute(c)
 	}
 }
 

@@ -147,7 +147,7 @@ func (sh *shard) Closed(conn *loop.Conn, err error) {
 	conn.State = nil
 	switch st := state.(type) {
 	case *pending:
-		sh.layerFault(st, err)
+		st.layerFault(sh, err)
 		st.leave()
 	case *client:
 		st.told.broke(err)

@@ -133,7 +133,7 @@ func (b *Broker) gather(done func(Stats)) {
 	left.Store(int32(len(b.shards)))
 	for i, sh := range b.shards {
 		sh.loop.Post(func() {
-			parts[i] = Stats{Counters: sh.count, Sockets: sh.loop.Conns()}
+			parts[i] = Stats{Counters: sh.counters(), Sockets: sh.loop.Conns()}
 			if left.Add(-1) > 0 {
 				return
 			}
@@ -154,6 +154,19 @@ func (b *Broker) gather(done func(Stats)) {
 			done(total)
 		})
 	}
+}
+
+// counters are what the shard has counted, with what others count anyhow: a message is counted in as few places as can be.
+func (sh *shard) counters() Counters {
+	c := sh.count
+	k := &sh.books
+	c.PublishReceived, c.PublishBytesReceived = k.Received, k.BytesIn
+	c.PublishSent, c.PublishBytesSent = k.written, k.BytesOut
+	c.PacketsSent += k.written
+	for _, t := range sh.traffic {
+		c.BytesSent += t.Sent
+	}
+	return c
 }
 
 func (c *Counters) secured(resumed bool) {

@@ -260,7 +260,7 @@ func (d *Door) attach(b *Broker, nc net.Conn, prefix []byte, r *http.Request) er
 }
 
 // layerFault counts what ended a connection before it spoke MQTT.
-func (sh *shard) layerFault(p *pending, err error) {
+func (p *pending) layerFault(sh *shard, err error) {
 	var fault *loop.LayerError
 	if !errors.As(err, &fault) {
 		return

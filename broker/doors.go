@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
-	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
@@ -21,60 +17,15 @@ type Gate interface {
 	Admit(clientID string, m *mqtt.Message) mqtt.ReasonCode
 }
 
-// Client is a client as others see it.
-type Client struct {
-	ID         string
-	Owner      string // identity; empty = anonymous
-	Remote     string
-	Version    mqtt.Version
-	Connected  bool
-	KeepAlive  time.Duration
-	Expiry     time.Duration // of the session; negative = never
-	Queued     int           // QoS 1 and 2 messages waiting or in flight
-	QueueBytes int64
-	Software   string   // what a connected client says of itself
-	TLS        *TLS     // of its connection; nil = none of ours
-	Filters    []string // subscriptions
-	Resting    []string // those of them that it may not have at present
-}
-
-func (sh *shard) describe(c *client) Client {
-	n, bytes := c.s.Queued()
-	d := Client{
-		ID: c.id, Owner: c.who.Load().Name, Remote: c.remote(), Version: c.s.Version(), Connected: c.s.Connected(),
-		KeepAlive: time.Duration(c.s.KeepAlive()) * time.Second, Expiry: -1, Queued: n, QueueBytes: bytes,
-	}
-	if x := c.s.Expiry(); x != session.Never {
-		d.Expiry = time.Duration(x) * time.Second
-	}
-	if l := c.told.life; l != nil && l.about != nil {
-		d.Software, d.TLS = l.about.software, l.about.tls
-	}
-	for _, s := range c.s.Subscriptions() {
-		d.Filters = append(d.Filters, s.Filter)
-		if c.resting[s.Filter] {
-			d.Resting = append(d.Resting, s.Filter)
-		}
-	}
-	return d
-}
-
-// Control is the door at which the broker obeys. Its methods may be called from any goroutine but the
+// Control is the door at which the broker obeys; to look at what it holds there is View. Its methods may be called from any goroutine but the
 // broker's own; each returns what it did.
-type Control struct{ b *Broker }
+type Control struct{ reach }
 
 // Control returns the broker's third door.
-func (b *Broker) Control() *Control { return &Control{b} }
+func (b *Broker) Control() *Control { return &Control{reach{b}} }
 
 // ErrNoClient says that there is no such client id.
 var ErrNoClient = errors.New("no such client")
-
-// Client describes a client id, connected or not.
-func (k *Control) Client(ctx context.Context, id string) (Client, error) {
-	var d Client
-	err := k.on(ctx, id, func(sh *shard, c *client) { d = sh.describe(c) })
-	return d, err
-}
 
 // Principal is who a client id is, connected or not.
 func (k *Control) Principal(ctx context.Context, id string) (*auth.Principal, error) {
@@ -131,88 +82,9 @@ func (k *Control) Principals(ctx context.Context, match func(*auth.Principal) bo
 	return list, err
 }
 
-// slice is how many clients are looked at before a loop goes on with its work.
-const slice = 1000
-
-// onAll runs do for every client, on the loops of their shards, and counts those for which it is true. Of those who are no
-// clients yet the news, nil = none, is not lost.
-func (k *Control) onAll(ctx context.Context, told *news, do func(*shard, *client) bool) (int, error) {
-	n := 0
-	for _, sh := range k.b.shards {
-		var clients []*client
-		err := k.in(ctx, sh, func() {
-			clients = slices.Collect(maps.Values(sh.byID))
-			if told != nil {
-				told.tell(sh)
-			}
-		})
-		for err == nil && len(clients) > 0 {
-			part := clients[:min(len(clients), slice)]
-			clients = clients[len(part):]
-			err = k.in(ctx, sh, func() {
-				for _, c := range part {
-					if c.s.Ended() {
-						continue
-					}
-					func() {
-						defer sh.rescue(c)
-						if do(sh, c) {
-							n++
-						}
-					}()
-				}
-			})
-		}
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-// in runs do on a shard's loop.
-func (k *Control) in(ctx context.Context, sh *shard, do func()) error {
-	done := make(chan error, 1)
-	sh.loop.Post(func() {
-		sh.tick(sh.loop.Now())
-		defer func() { done <- nil }()
-		do()
-	})
-	return k.wait(ctx, done)
-}
-
 // EndSession closes a client's connection and forgets its session with all that waits in it.
 func (k *Control) EndSession(ctx context.Context, id string, why string) error {
 	return k.on(ctx, id, func(sh *shard, c *client) { sh.evict(c, why) })
-}
-
-// on runs do on the loop of the shard that owns a client id.
-func (k *Control) on(ctx context.Context, id string, do func(*shard, *client)) error {
-	sh := k.b.shardOf(id)
-	done := make(chan error, 1)
-	sh.loop.Post(func() {
-		sh.tick(sh.loop.Now())
-		c := sh.byID[id]
-		if c == nil {
-			done <- ErrNoClient
-			return
-		}
-		defer func() { done <- nil }()
-		defer sh.rescue(c)
-		do(sh, c)
-	})
-	return k.wait(ctx, done)
-}
-
-func (k *Control) wait(ctx context.Context, done <-chan error) error {
-	select {
-	case err := <-done:
-		return err
-	case <-k.b.closed:
-		return ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Publish publishes a message in the broker's own name: neither rules nor gates are asked, and $SYS is open to it. It returns

@@ -159,7 +159,7 @@ func TestControl(t *testing.T) {
 		ctl, ctx := s.Control(), t.Context()
 		sub := s.client("id=sub expiry=100 keepalive=7")
 		sub.subscribe("t qos=1")
-		d, err := ctl.Client(ctx, "sub")
+		d, err := s.View().Client(ctx, "sub")
 		if err != nil || d.ID != "sub" || !d.Connected || d.KeepAlive != 7*time.Second || d.Expiry != 100*time.Second || len(d.Filters) != 1 || d.Version != mqtt.V5 {
 			t.Errorf("%+v, %v", d, err)
 		}
@@ -185,7 +185,7 @@ func TestControl(t *testing.T) {
 		}
 		sub.expect(`DISCONNECT 0x98 reason=because`, "closed")
 		s.until("it is away", func(st broker.Stats) bool { return st.Connected == 0 && st.Sessions == 1 })
-		if d, err = ctl.Client(ctx, "sub"); err != nil || d.Connected || d.Queued != 1 {
+		if d, err = s.View().Client(ctx, "sub"); err != nil || d.Connected || d.Queued != 1 {
 			t.Errorf("%+v, %v", d, err)
 		}
 		sub = s.client("id=sub expiry=100")
@@ -197,7 +197,7 @@ func TestControl(t *testing.T) {
 		for _, do := range []func(context.Context, string) error{
 			func(ctx context.Context, id string) error { return ctl.EndSession(ctx, id, "") },
 			func(ctx context.Context, id string) error { return ctl.Disconnect(ctx, id, 0, "") },
-			func(ctx context.Context, id string) error { _, err := ctl.Client(ctx, id); return err },
+			func(ctx context.Context, id string) error { _, err := s.View().Client(ctx, id); return err },
 		} {
 			if err := do(ctx, "sub"); !errors.Is(err, broker.ErrNoClient) {
 				t.Error(err)
@@ -212,7 +212,7 @@ func TestControl(t *testing.T) {
 		if st.Stats().Sessions != 0 {
 			t.Error("the session stays in the store")
 		}
-		if _, err := ctl.Client(ctx, "sub"); !errors.Is(err, broker.ErrClosed) {
+		if _, err := s.View().Client(ctx, "sub"); !errors.Is(err, broker.ErrClosed) {
 			t.Error(err)
 		}
 		if _, err := ctl.Publish(ctx, mqtt.Message{Topic: []byte("t")}); !errors.Is(err, broker.ErrClosed) {

@@ -119,7 +119,7 @@ func TestToldOfConnection(t *testing.T) {
 			c.Software != "meterd 2.1" || string(c.Will.Topic) != "w" || c.WillDelay != 7*time.Second {
 			t.Errorf("%+v", c)
 		}
-		if d, err := s.Control().Client(t.Context(), "a"); err != nil || d.Software != "meterd 2.1" || d.TLS != nil {
+		if d, err := s.View().Client(t.Context(), "a"); err != nil || d.Software != "meterd 2.1" || d.TLS != nil {
 			t.Errorf("%+v, %v", d, err)
 		}
 		pub := s.client("id=pub clean")

@@ -89,7 +89,7 @@ func TestEnhancedAuthentication(t *testing.T) {
 		p.send("AUTH 0x18 auth-method=STEPS auth-data=iam-anna")
 		p.expect("CONNACK 0x00 auth-method=STEPS auth-data=welcome")
 		p.idle()
-		if c, err := s.Control().Client(t.Context(), "c"); err != nil || c.Owner != "anna" {
+		if c, err := s.View().Client(t.Context(), "c"); err != nil || c.Owner != "anna" {
 			t.Errorf("%+v, %v", c, err)
 		}
 		q := s.dial(mqtt.V5) // without a client id, in one step

@@ -174,26 +174,26 @@ func (r *router) chooseBut(g *group, m *mqtt.Message, not *client) (*client, uin
 
 // redistribute gives what waits for an offline member of shared subscriptions, and was never sent to it, to
 // members that are online. It reads the queue off the loop.
-func (sh *shard) redistribute(c *client) {
-	if !c.shares(isOnline) || sh.health.why() != nil { // it is called again when the store is well
+func (r *router) redistribute(c *client) {
+	if !c.shares(isOnline) || r.sh.health.why() != nil { // it is called again when the store is well
 		return
 	}
 	from, to := c.s.Unsent()
 	if from > to {
 		return
 	}
-	sh.readQueue(c, from, to, func(r readResult) bool {
+	r.sh.readQueue(c, from, to, func(found readResult) bool {
 		if c.s.Ended() || c.s.Connected() {
 			return false
 		}
-		for _, it := range r.items {
-			if g := it.Delivery.Group; g != "" && !it.Released && c.s.Queue().Rests(it.Seq) && sh.b.groups.has(g, c, isOnline) {
-				if sh.router.requeue(again{msg: it.Message, from: c, group: g, seq: it.Seq}) {
-					c.s.Withdraw(it.Seq, it.Message)
+		for _, it := range found.items {
+			if g := it.Delivery.Group; g != "" && !it.Released && c.s.Queue().Rests(it.Seq) && r.sh.b.groups.has(g, c, isOnline) {
+				if r.requeue(again{msg: it.Message, from: c, group: g, seq: it.Seq, why: session.StoreUnwell}) {
+					c.s.Queue().Withdraw(it.Seq, it.Message)
 				}
 			}
 		}
-		sh.measure(c)
+		r.sh.measure(c)
 		return true
 	})
 }

@@ -112,7 +112,7 @@ func (h *health) check() {
 	for _, c := range h.sh.byID {
 		h.sh.replay.later(c)
 		if !c.s.Connected() {
-			h.sh.redistribute(c)
+			h.sh.router.redistribute(c)
 		}
 	}
 }

@@ -62,12 +62,10 @@ func trafficOf(c *client) (t Traffic) {
 		return t
 	}
 	slot := tally.Slot(c.shard.now)
-	for i := range c.tally.In {
-		t.In.Messages += c.tally.In[i]
-		t.Out.Messages += c.tally.Out[i]
-	}
+	t.In.Messages, t.Out.Messages = c.tally.Received(), c.tally.Sent()
 	t.In.Bytes, t.Out.Bytes = c.tally.InBytes, c.tally.OutBytes
-	t.In.Rate, t.Out.Rate = c.tally.InRate.At(slot).Now, c.tally.OutRate.At(slot).Now
+	in, out := c.tally.Rates(slot)
+	t.In.Rate, t.Out.Rate = in.Now, out.Now
 	if r := c.tally.Rare; r != nil {
 		for _, n := range r.Dropped {
 			t.Dropped += n
@@ -85,20 +83,20 @@ func trafficOf(c *client) (t Traffic) {
 const rowSlice = 500
 
 // Rows are all clients, connected or not, in no order. The loops are asked in slices; a client that comes or goes meanwhile may be missing.
-func (k *Control) Rows(ctx context.Context) ([]Row, error) {
-	byShard := make([][]*client, len(k.b.shards))
-	for c := range k.b.clients.All() {
+func (w *View) Rows(ctx context.Context) ([]Row, error) {
+	byShard := make([][]*client, len(w.b.shards))
+	for c := range w.b.clients.All() {
 		byShard[c.shard.index] = append(byShard[c.shard.index], c)
 	}
-	parts := make([][]Row, len(k.b.shards))
-	errs := make([]error, len(k.b.shards))
+	parts := make([][]Row, len(w.b.shards))
+	errs := make([]error, len(w.b.shards))
 	var all sync.WaitGroup
-	for i, sh := range k.b.shards {
+	for i, sh := range w.b.shards {
 		all.Go(func() {
 			parts[i] = make([]Row, 0, len(byShard[i]))
 			for some := range slices.Chunk(byShard[i], rowSlice) {
 				rows := parts[i]
-				if errs[i] = k.in(ctx, sh, func() {
+				if errs[i] = w.in(ctx, sh, func() {
 					for _, c := range some {
 						if !c.s.Ended() {
 							rows = append(rows, rowOfClient(c))
@@ -174,8 +172,8 @@ type Use struct {
 }
 
 // Inspect tells all about one client.
-func (k *Control) Inspect(ctx context.Context, id string) (x Inspection, err error) {
-	err = k.on(ctx, id, func(sh *shard, c *client) {
+func (w *View) Inspect(ctx context.Context, id string) (x Inspection, err error) {
+	err = w.on(ctx, id, func(sh *shard, c *client) {
 		x = Inspection{
 			Row: rowOfClient(c), Subs: slices.Clone(c.s.Subscriptions()), Resting: maps.Clone(c.resting), Will: c.s.Will(),
 		}
@@ -203,11 +201,11 @@ func (k *Control) Inspect(ctx context.Context, id string) (x Inspection, err err
 }
 
 // Flights are the QoS 1 and 2 messages under way between a client and the broker. Topics are read from the store where they are not at hand.
-func (k *Control) Flights(ctx context.Context, id string) ([]session.Flight, time.Time, error) {
+func (w *View) Flights(ctx context.Context, id string) ([]session.Flight, time.Time, error) {
 	var list []session.Flight
 	var stored store.SessionID
 	var now int64
-	err := k.on(ctx, id, func(sh *shard, c *client) { list, stored, now = session.Flights(&c.s), c.stored, sh.now })
+	err := w.on(ctx, id, func(sh *shard, c *client) { list, stored, now = session.Flights(&c.s), c.stored, sh.now })
 	if err != nil || stored == 0 {
 		return list, moment(now), err
 	}
@@ -216,7 +214,7 @@ func (k *Control) Flights(ctx context.Context, id string) ([]session.Flight, tim
 		if !f.Out || f.State == "awaits PUBCOMP" || f.Topic != "" || i >= flightTopics {
 			continue
 		}
-		items, _, err := k.b.read(stored, f.Seq, f.Seq)
+		items, _, err := w.b.read(stored, f.Seq, f.Seq)
 		if err != nil {
 			return nil, moment(now), err
 		}
@@ -239,12 +237,12 @@ type Waiting struct {
 
 // Queue looks at what waits for a client behind a position of its queue, at most most messages: in the store, off the loops, or in memory for a session
 // that ends with its connection. more tells that there is more behind the last.
-func (k *Control) Queue(ctx context.Context, id string, after uint64, most int) (list []Waiting, more bool, err error) {
+func (w *View) Queue(ctx context.Context, id string, after uint64, most int) (list []Waiting, more bool, err error) {
 	var stored store.SessionID
 	var from, to uint64
 	var sent []uint64
 	var held []session.Held
-	err = k.on(ctx, id, func(_ *shard, c *client) {
+	err = w.on(ctx, id, func(_ *shard, c *client) {
 		if stored = c.stored; stored == 0 {
 			held = session.Waiting(&c.s, after, most+1)
 			return
@@ -264,7 +262,7 @@ func (k *Control) Queue(ctx context.Context, id string, after uint64, most int) 
 		return list, false, nil
 	}
 	for from = max(from, after+1); from <= to; {
-		items, next, err := k.b.read(stored, from, to)
+		items, next, err := w.b.read(stored, from, to)
 		if err != nil {
 			return list, false, err
 		}
@@ -296,15 +294,15 @@ type Subscriber struct {
 const subsSlice = 10_000
 
 // Subscriptions gives all subscriptions of all clients to each, in the caller's goroutine, as many as are copied at a time.
-func (k *Control) Subscriptions(ctx context.Context, each func([]Subscriber)) error {
-	byShard := make([][]*client, len(k.b.shards))
-	for c := range k.b.clients.All() {
+func (w *View) Subscriptions(ctx context.Context, each func([]Subscriber)) error {
+	byShard := make([][]*client, len(w.b.shards))
+	for c := range w.b.clients.All() {
 		byShard[c.shard.index] = append(byShard[c.shard.index], c)
 	}
-	for i, sh := range k.b.shards {
+	for i, sh := range w.b.shards {
 		for clients := byShard[i]; len(clients) > 0; {
 			var some []Subscriber
-			if err := k.in(ctx, sh, func() {
+			if err := w.in(ctx, sh, func() {
 				for n := 0; n < rowSlice && len(some) < subsSlice && len(clients) > 0; n++ {
 					some = appendSubscribers(some, clients[0])
 					clients = clients[1:]

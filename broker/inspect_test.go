@@ -16,14 +16,14 @@ import (
 func TestInspect(t *testing.T) {
 	each(t, func(t *testing.T, shards int) {
 		s := serve(t, broker.Options{Shards: shards})
-		ctl, ctx := s.Control(), t.Context()
+		view, ctx := s.View(), t.Context()
 		kept := s.client("id=kept expiry=100 keepalive=7 receive-max=2")
 		kept.subscribe("t/# qos=2")
 		kept.subscribe("$share/g/x qos=1")
 		brief := s.client(`id=brief receive-max=1 will=w "bye"`)
 		brief.subscribe("t/# qos=1")
 		for i := range 5 {
-			if _, err := ctl.Publish(ctx, mqtt.Message{Topic: []byte(fmt.Sprintf("t/%d", i)), QoS: mqtt.QoS(1 + i%2), Payload: []byte("12345")}); err != nil {
+			if _, err := s.Control().Publish(ctx, mqtt.Message{Topic: []byte(fmt.Sprintf("t/%d", i)), QoS: mqtt.QoS(1 + i%2), Payload: []byte("12345")}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -35,13 +35,13 @@ func TestInspect(t *testing.T) {
 		kept.expect("PUBREC id=77")
 
 		queued := func(id string) int {
-			x, _ := ctl.Inspect(ctx, id)
+			x, _ := view.Inspect(ctx, id)
 			return x.Queued
 		}
 		if !reached(func() bool { return queued("brief") == 4 && queued("kept") == 3 }) { // from other shards they come a turn later
 			t.Fatal(queued("brief"), queued("kept"))
 		}
-		rows, err := ctl.Rows(ctx)
+		rows, err := view.Rows(ctx)
 		slices.SortFunc(rows, func(a, b broker.Row) int { return len(b.ID) - len(a.ID) })
 		if err != nil || len(rows) != 2 {
 			t.Fatalf("%+v %v", rows, err)
@@ -52,7 +52,7 @@ func TestInspect(t *testing.T) {
 		if r := rows[1]; r.ID != "kept" || !r.Durable || !r.Connected || r.Inflight != 2 || r.Queued != 3 || r.KeepAlive != 7*time.Second || r.Expiry != 100*time.Second || r.Subscriptions != 2 {
 			t.Errorf("%+v", r)
 		}
-		x, err := ctl.Inspect(ctx, "brief")
+		x, err := view.Inspect(ctx, "brief")
 		if err != nil || x.Will == nil || string(x.Will.Msg.Topic) != "w" || len(x.Subs) != 1 || x.Negotiated.ReceiveMaximum != 1 {
 			t.Errorf("%+v %v", x, err)
 		}
@@ -60,7 +60,7 @@ func TestInspect(t *testing.T) {
 			t.Errorf("%+v", x.Limits)
 		}
 
-		list, now, err := ctl.Flights(ctx, "kept")
+		list, now, err := view.Flights(ctx, "kept")
 		if err != nil || len(list) != 3 {
 			t.Fatalf("%+v %v", list, err)
 		}
@@ -79,7 +79,7 @@ func TestInspect(t *testing.T) {
 			t.Helper()
 			var got []uint64
 			for after := uint64(0); ; {
-				list, more, err := ctl.Queue(ctx, id, after, 2)
+				list, more, err := view.Queue(ctx, id, after, 2)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -101,14 +101,14 @@ func TestInspect(t *testing.T) {
 		queue("brief", 2, 3, 4, 5)
 		kept.leave(s, 1)
 		queue("kept", 1, 3, 4, 5) // 2 is released: the client has it
-		if list, _, err := ctl.Flights(ctx, "kept"); err != nil || len(list) != 1 {
+		if list, _, err := view.Flights(ctx, "kept"); err != nil || len(list) != 1 {
 			t.Errorf("away: %+v %v", list, err)
 		}
 		n := 0
-		if err := ctl.Subscriptions(ctx, func(some []broker.Subscriber) { n += len(some) }); err != nil || n != 3 {
+		if err := view.Subscriptions(ctx, func(some []broker.Subscriber) { n += len(some) }); err != nil || n != 3 {
 			t.Errorf("%d subscriptions, %v", n, err)
 		}
-		if _, err := ctl.Inspect(ctx, "nobody"); !errors.Is(err, broker.ErrNoClient) {
+		if _, err := view.Inspect(ctx, "nobody"); !errors.Is(err, broker.ErrNoClient) {
 			t.Error(err)
 		}
 	})

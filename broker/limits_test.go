@@ -206,7 +206,7 @@ func TestRetainedExpiry(t *testing.T) {
 		sub.subscribe("#")
 		got := []string{sub.next(), sub.next()}
 		slices.Sort(got)
-		if !alike(got[0], `PUBLISH retain topic=moved "stays"`) || !alike(got[1], "PUBLISH retain topic=renewed expiry=99") && !alike(got[1], "PUBLISH retain topic=renewed expiry=98") {
+		if !alike(got[0], `PUBLISH retain topic=moved "stays"`) || !strings.HasPrefix(got[1], "PUBLISH retain topic=renewed expiry=9") {
 			t.Errorf("got %q", got)
 		}
 	})

@@ -20,8 +20,8 @@ type DoorTraffic struct{ Received, Sent uint64 }
 
 // Loops returns the present figures of all event loops, false when the broker is closed. It asks every loop, and so waits for the
 // one that is latest.
-func (k *Control) Loops() ([]LoopFigures, bool) {
-	b := k.b
+func (w *View) Loops() ([]LoopFigures, bool) {
+	b := w.b
 	all := make([]LoopFigures, len(b.shards))
 	done := make(chan struct{})
 	var left atomic.Int32
@@ -49,8 +49,8 @@ func (k *Control) Loops() ([]LoopFigures, bool) {
 }
 
 // Late is how overdue the latest event loop is, without asking it; 0 = none is, or nobody looks (Options.Overload).
-func (k *Control) Late() time.Duration {
-	s := k.b.sample(time.Now())
+func (w *View) Late() time.Duration {
+	s := w.b.sample(time.Now())
 	return max(s.Lag, 0)
 }
 

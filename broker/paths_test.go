@@ -269,7 +269,7 @@ func (w *walk) subscribing(filter string) bool {
 		c.send("UNSUBSCRIBE id=2 " + filter)
 		c.expect("UNSUBACK id=2 0x00")
 	}
-	if d, err := w.Control().Client(w.t.Context(), "subject"); err != nil || len(d.Filters)+len(d.Resting) != 0 {
+	if d, err := w.View().Client(w.t.Context(), "subject"); err != nil || len(d.Filters)+len(d.Resting) != 0 {
 		w.t.Errorf("%+v, %v", d, err)
 	}
 	return first
@@ -483,7 +483,7 @@ var ways = map[string]string{
 	"shard.hand moveOn":             "requeue of an ended session",
 	"router.moveOn requeue":         "-",
 	"router.repeat requeue":         "-",
-	"shard.redistribute requeue":    "redistribution of what waits",
+	"router.redistribute requeue":    "redistribution of what waits",
 	"shard.perform subscribe":       "subscribe; subscribe shared",
 	"shard.restore subscribe":       "-", // held before; asked as the client comes back
 	"router.reauthorize subscribe":  "subscribe; subscribe shared",

@@ -71,7 +71,7 @@ func serveAt(t testing.TB, o broker.Options, door broker.Listener) *served {
 		if st, ok := s.Stats(); ok && st.Panics == 0 { // what a panic leaves undone is missing
 			defer s.audit()
 		}
-		bad, _, err := s.Control().Unbalanced(context.Background(), 10)
+		bad, _, err := s.View().Unbalanced(context.Background(), 10)
 		if len(bad) > 0 || err != nil && !errors.Is(err, broker.ErrClosed) {
 			t.Errorf("the books of clients do not balance: %v, %v", bad, err)
 		}
@@ -87,7 +87,7 @@ func serveAt(t testing.TB, o broker.Options, door broker.Listener) *served {
 
 // audit checks that the books of a broker that is closed balance, whatever the test did to it.
 func (s *served) audit() {
-	books, err := s.Control().Books(context.Background())
+	books, err := s.View().Books(context.Background())
 	if err != nil {
 		s.t.Errorf("books: %v", err)
 	}

@@ -38,9 +38,6 @@ func (r *router) viewOf(c *client, p *mqtt.Publish) *mqtt.Message {
 	if p.Props.HasExpiry {
 		r.view.Expires = r.sh.now + int64(p.Props.Expiry)*1000
 	}
-	r.sh.count.PublishReceived++
-	c.told.received++
-	r.sh.count.PublishBytesReceived += uint64(len(p.Payload))
 	r.sh.books.received(c, &r.view)
 	return &r.view
 }
@@ -130,6 +127,7 @@ func (r *router) forgoesRetain(from *client, m *mqtt.Message) bool {
 	if m.QoS > 0 || len(m.Payload) == 0 || !isStored(m.Topic) {
 		return false
 	}
+	r.sh.books.NotKept[session.StoreUnwell]++
 	r.sh.dropFor(from, m.Publisher, m, session.StoreUnwell)
 	return true
 }

@@ -46,10 +46,20 @@ func (sh *shard) readQueue(c *client, from, to uint64, do func(readResult) bool)
 	}()
 }
 
+// So much of ended sessions is read from the store only to know which topics lost it.
+const (
+	lookedThrough = 1000 // messages of one session
+	lookers       = 32   // sessions of one shard at a time, and other queues that are read
+)
+
+func (sh *shard) looksThrough(lost uint64) bool {
+	return 0 < lost && lost <= lookedThrough && sh.reading < lookers
+}
+
 // endStored removes an ended session from the store, after what waited in it for a shared subscription
 // has gone to another member. unsent is the first position never sent, lost how many messages wait there.
 func (r *router) endStored(c *client, unsent, lost uint64) {
-	if !c.shares(keepsOrIsOnline) {
+	if !c.shares(keepsOrIsOnline) && !r.sh.looksThrough(lost) {
 		for range lost {
 			r.sh.drop(c, nil, session.SessionEnded)
 		}

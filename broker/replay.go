@@ -141,14 +141,14 @@ func (p *replays) deliver(c *client, s *session.Subscription, m *mqtt.Message) {
 		return
 	}
 	if !p.sh.router.mayReceive(c, m) {
-		p.sh.books.miss(c, m, session.Denied)
+		p.sh.books.missAnew(c, m, session.Denied)
 		return
 	}
 	d := mqtt.Delivery{QoS: min(m.QoS, s.Options.QoS()), Retain: true}
 	if s.ID != 0 {
 		d.SubscriptionIDs = []uint32{s.ID}
 	}
-	p.sh.books.Copies++
+	p.sh.books.anew(m, 1)
 	if d.QoS == 0 || c.stored == 0 {
 		p.sh.hand(c, m, &d, 0)
 		return

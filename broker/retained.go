@@ -274,6 +274,7 @@ func (r *router) retain(m *mqtt.Message) bool {
 	all := r.sh.b.retained
 	remove := len(m.Payload) == 0 // [MQTT-3.3.1-6], [MQTT-3.3.1-7]
 	if !remove && !all.fits(m) {
+		r.sh.books.NotKept[session.RetainedFull]++
 		r.sh.dropFor(nil, m.Publisher, m, session.RetainedFull)
 		return false
 	}
@@ -306,6 +307,7 @@ func (r *router) keepRetained(m *mqtt.Message, remove bool, t ticket) {
 // expireRetained removes retained messages whose time has come.
 func (r *router) expireRetained() {
 	n := r.sh.b.retained.expire(r.sh.now, maxDue, func(m *mqtt.Message, t ticket) {
+		r.sh.books.NotKept[session.Expired]++
 		r.sh.dropFor(nil, "", m, session.Expired)
 		r.keepRetained(m, true, t)
 	})

@@ -12,11 +12,11 @@ import (
 const retainedSlice = 256
 
 // Retained gives the retained messages whose topics match a filter to each, until that returns false. No loop is asked. Messages are not to be changed.
-func (k *Control) Retained(ctx context.Context, filter string, each func(*mqtt.Message) bool) error {
+func (w *View) Retained(ctx context.Context, filter string, each func(*mqtt.Message) bool) error {
 	if err := topic.ValidFilter(filter); err != nil {
 		return err
 	}
-	cursor := k.b.retained.tree.Scan(filter)
+	cursor := w.b.retained.tree.Scan(filter)
 	defer cursor.Close()
 	found := make([]*mqtt.Message, 0, retainedSlice)
 	for done := false; !done; {
@@ -38,8 +38,8 @@ func (k *Control) Retained(ctx context.Context, filter string, each func(*mqtt.M
 }
 
 // RetainedMessage is the retained message of a topic, not to be changed; nil = none.
-func (k *Control) RetainedMessage(name string) *mqtt.Message {
-	m, _ := k.b.retained.tree.Get([]byte(name))
+func (w *View) RetainedMessage(name string) *mqtt.Message {
+	m, _ := w.b.retained.tree.Get([]byte(name))
 	return m
 }
 

@@ -55,7 +55,7 @@ type Routing struct {
 
 // Route tells who would receive a message now, and who would not although it has subscribed, in the order of client ids. Nothing
 // is sent. Subscriptions that rest match nothing.
-func (k *Control) Route(ctx context.Context, m Routing) ([]Recipient, error) {
+func (w *View) Route(ctx context.Context, m Routing) ([]Recipient, error) {
 	if err := topic.ValidName(m.Topic); err != nil {
 		return nil, err
 	}
@@ -67,10 +67,10 @@ func (k *Control) Route(ctx context.Context, m Routing) ([]Recipient, error) {
 			byShard[c.shard] = append(byShard[c.shard], c)
 		}
 	}
-	for _, e := range k.b.index.Match([]byte(m.Topic), nil) {
+	for _, e := range w.b.index.Match([]byte(m.Topic), nil) {
 		if e.ID&groupBit == 0 {
-			add(k.b.clients.Get(e.ID))
-		} else if g := k.b.groups.get(e.ID); g != nil {
+			add(w.b.clients.Get(e.ID))
+		} else if g := w.b.groups.get(e.ID); g != nil {
 			for _, one := range *g.members.Load() {
 				add(one.client)
 			}
@@ -79,10 +79,10 @@ func (k *Control) Route(ctx context.Context, m Routing) ([]Recipient, error) {
 	var all []Recipient
 	for sh, clients := range byShard {
 		for part := range slices.Chunk(clients, slice) {
-			err := k.in(ctx, sh, func() {
+			err := w.in(ctx, sh, func() {
 				for _, c := range part {
 					if !c.s.Ended() {
-						all = sh.foresee(c, &m, all)
+						all = c.foresee(&m, all)
 					}
 				}
 			})
@@ -92,7 +92,7 @@ func (k *Control) Route(ctx context.Context, m Routing) ([]Recipient, error) {
 		}
 	}
 	for i := range all {
-		k.b.judge(&all[i], m.Topic)
+		all[i].judge(w.b.opts.Authz, m.Topic)
 	}
 	slices.SortFunc(all, func(a, b Recipient) int {
 		return strings.Compare(a.Client+"\x00"+a.Filter, b.Client+"\x00"+b.Filter)
@@ -100,8 +100,8 @@ func (k *Control) Route(ctx context.Context, m Routing) ([]Recipient, error) {
 	return all, nil
 }
 
-// foresee adds the subscriptions of a client that a message matches.
-func (sh *shard) foresee(c *client, m *Routing, all []Recipient) []Recipient {
+// foresee adds the subscriptions that a message matches.
+func (c *client) foresee(m *Routing, all []Recipient) []Recipient {
 	for _, s := range c.s.Subscriptions() {
 		group, inner := splitShared(s.Filter)
 		if c.resting[s.Filter] || !topic.Match(inner, m.Topic) {
@@ -113,7 +113,7 @@ func (sh *shard) foresee(c *client, m *Routing, all []Recipient) []Recipient {
 			Waiting: n, who: c.who.Load(), own: c.id == m.Publisher && m.Publisher != "", noLocal: s.Options.NoLocal(), barred: c.barred.Load(),
 		}
 		if group != "" {
-			if g := sh.b.groups.find(s.Filter); g != nil {
+			if g := c.shard.b.groups.find(s.Filter); g != nil {
 				r.Members = len(*g.members.Load())
 			}
 		}
@@ -122,7 +122,7 @@ func (sh *shard) foresee(c *client, m *Routing, all []Recipient) []Recipient {
 			r.why = session.Offline
 		case r.QoS > 0 && c.full.Load():
 			r.why = session.QueueFull
-		case r.QoS == 0 && c.conn != nil && c.conn.Pending() > sh.b.limits().MaxOutgoingBytes:
+		case r.QoS == 0 && c.conn != nil && c.conn.Pending() > c.shard.b.limits().MaxOutgoingBytes:
 			r.why = session.SlowConsumer
 		case r.QoS > 0 && !c.s.Ready():
 			r.Outcome = WouldQueue
@@ -133,8 +133,8 @@ func (sh *shard) foresee(c *client, m *Routing, all []Recipient) []Recipient {
 }
 
 // judge tells what would become of the message, as far as it is not known yet.
-func (b *Broker) judge(r *Recipient, name string) {
-	if authz := b.opts.Authz; authz != nil && !r.who.Restored {
+func (r *Recipient) judge(authz auth.Authorizer, name string) {
+	if authz != nil && !r.who.Restored {
 		d := authz.Explain(r.who, &auth.Question{Action: auth.Receive, Topic: []byte(name)})
 		r.Rule = d.Rule
 		if !d.Allowed {

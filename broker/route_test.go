@@ -32,7 +32,7 @@ func TestRoute(t *testing.T) {
 		s.until("d is gone", func(st broker.Stats) bool { return st.Disconnects == 1 })
 		f := func(m broker.Routing, want string) {
 			t.Helper()
-			all, err := s.Control().Route(t.Context(), m)
+			all, err := s.View().Route(t.Context(), m)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -47,7 +47,7 @@ func TestRoute(t *testing.T) {
 		f(broker.Routing{Topic: "a/b", QoS: 1, Publisher: "n"}, "a:1:sent b:1:denied d:1:queued e:1:shared f:1:shared n:1:skipped")
 		f(broker.Routing{Topic: "a/b", QoS: 0}, "a:0:sent b:0:denied d:0:dropped e:0:shared f:0:shared n:0:sent")
 		f(broker.Routing{Topic: "y"}, "")
-		if _, err := s.Control().Route(t.Context(), broker.Routing{Topic: "a/#"}); err == nil {
+		if _, err := s.View().Route(t.Context(), broker.Routing{Topic: "a/#"}); err == nil {
 			t.Error("a filter is routed")
 		}
 	})

@@ -24,7 +24,7 @@ func BenchmarkRows(b *testing.B) {
 	}
 	s := serve(b, broker.Options{Store: st})
 	for b.Loop() {
-		rows, err := s.Control().Rows(b.Context())
+		rows, err := s.View().Rows(b.Context())
 		if err != nil {
 			b.Fatal(err)
 		}

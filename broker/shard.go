@@ -129,6 +129,7 @@ func (sh *shard) Turn(now time.Time) {
 
 // tick sets the shard's clock; everything in a turn happens at one time.
 func (sh *shard) tick(now time.Time) {
+	sh.books.settle()
 	sh.now = sh.b.clock(now)
 	sh.books.slot = tally.Slot(sh.now)
 }

@@ -44,7 +44,7 @@ type told struct {
 
 // life is one connection of a client.
 type life struct {
-	received uint64 // messages
+	received uint64 // messages of the client before
 	sent     uint64
 	will     *mqtt.Message // that it connected with
 	about    *about        // nil = nothing special
@@ -85,6 +85,9 @@ func (x *teller) begin(c *client, p *pending, req *session.Request, fresh bool) 
 	away := ms(max(x.sh.now-c.told.since, 0))
 	overdue := c.s.Will() // that it has come back in time for
 	c.told.life, c.told.since = &life{resumed: !fresh}, x.sh.now
+	if t := c.tally; t != nil {
+		c.told.received, c.told.sent = t.Received(), t.Sent()
+	}
 	if req.Will != nil {
 		c.told.will = req.Will.Msg
 	}
@@ -203,10 +206,14 @@ func (x *teller) left(c *client) {
 	}
 	if x.sh.b.tells() {
 		n, size := c.s.Queued()
+		received, sent := uint64(0), uint64(0)
+		if k := c.tally; k != nil {
+			received, sent = k.Received()-t.received, k.Sent()-t.sent
+		}
 		x.sh.b.tell(Disconnected{
 			Party: c.party(), Cause: t.cause, Reason: t.reason, Text: t.text, Version: c.s.Version(),
 			KeepAlive: time.Duration(c.s.KeepAlive()) * time.Second, Expiry: expiryOf(c.s.Expiry()), For: ms(max(x.sh.now-t.since, 0)),
-			Received: t.received, Sent: t.sent, Queued: n, QueueBytes: size, Resumed: t.resumed,
+			Received: received, Sent: sent, Queued: n, QueueBytes: size, Resumed: t.resumed,
 		})
 	}
 	t.life, t.since, t.lost = nil, x.sh.now, nil

@@ -157,11 +157,11 @@ type LookBack struct {
 var ErrNotTraced = errors.New("nothing is kept to look back at: trace.enabled is false")
 
 // LookBack is what is kept of a client id, also of one that is gone: see trace.Config.
-func (k *Control) LookBack(ctx context.Context, id string) (LookBack, error) {
+func (w *View) LookBack(ctx context.Context, id string) (LookBack, error) {
 	var found LookBack
 	err := ErrNoClient
-	sh := k.b.shardOf(id)
-	if failed := k.in(ctx, sh, func() {
+	sh := w.b.shardOf(id)
+	if failed := w.in(ctx, sh, func() {
 		t := &sh.traces
 		c, gone := sh.byID[id], t.past.byID[id]
 		switch {

@@ -269,7 +269,7 @@ func TestSlowTap(t *testing.T) {
 // back is what can be looked back at of a client, as lines.
 func (s *served) back(id string) string {
 	s.t.Helper()
-	found, err := s.Control().LookBack(context.Background(), id)
+	found, err := s.View().LookBack(context.Background(), id)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -291,7 +291,7 @@ func TestLookBack(t *testing.T) {
 	each(t, func(t *testing.T, shards int) {
 		rules := policy(t, auth.Rule{Name: "no secrets", Deny: true, Actions: everything, Topics: []string{"t/secret"}}, auth.Rule{Name: "all", Actions: everything, Topics: []string{"#"}})
 		s := serve(t, broker.Options{Shards: shards, Authz: rules})
-		if _, err := s.Control().LookBack(t.Context(), "me"); !errors.Is(err, broker.ErrNoClient) {
+		if _, err := s.View().LookBack(t.Context(), "me"); !errors.Is(err, broker.ErrNoClient) {
 			t.Errorf("nobody: %v", err)
 		}
 		p := s.client("id=me")
@@ -329,7 +329,7 @@ func TestLookBack(t *testing.T) {
 func TestLookBackOff(t *testing.T) {
 	s := serve(t, broker.Options{Shards: 1, Trace: &trace.Config{}})
 	s.client("id=me").subscribe("t qos=0")
-	if _, err := s.Control().LookBack(t.Context(), "me"); !errors.Is(err, broker.ErrNotTraced) {
+	if _, err := s.View().LookBack(t.Context(), "me"); !errors.Is(err, broker.ErrNotTraced) {
 		t.Error(err)
 	}
 }

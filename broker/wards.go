@@ -98,8 +98,7 @@ func (w *wards) tell(c *client) {
 			m := &mqtt.Message{Topic: []byte(own), Payload: []byte(b.Text())}
 			w.sh.out.nextMessage()
 			w.sh.books.Own++
-			w.sh.books.Routed++
-			w.sh.books.Copies++
+			w.sh.books.routed(nil, m, w.sh.books.row(nil, m), w.sh.books.Copies, 1)
 			w.sh.books.meant(c)
 			w.sh.out.deliver(c, &session.Effect{Kind: session.SendPublish, Msg: m})
 			return

@@ -301,7 +301,7 @@ func TestQuarantinedMember(t *testing.T) {
 		pub.send(fmt.Sprintf("PUBLISH qos=1 id=%d topic=t", i+1))
 		pub.expect(fmt.Sprintf("PUBACK id=%d", i+1))
 	}
-	if got, err := s.Control().Client(t.Context(), "away"); err != nil || got.Queued != 4 {
+	if got, err := s.View().Client(t.Context(), "away"); err != nil || got.Queued != 4 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -89,12 +89,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 		conn.Commit(out)
 	}
 	c.unsentB += size
-	w.sh.count.PacketsSent++
-	w.sh.count.PublishSent++
-	c.told.sent++
-	w.sh.count.BytesSent += uint64(size)
 	c.told.traffic.Sent += uint64(size)
-	w.sh.count.PublishBytesSent += uint64(len(m.Payload))
 	w.sh.traces.delivered(c, m, p, size)
 	w.sh.books.sent(c, e)
 	if c.pace != nil {
@@ -176,10 +171,11 @@ func (w *writer) write(conn *loop.Conn, packet []byte) {
 		return
 	}
 	w.sh.count.PacketsSent++
-	w.sh.count.BytesSent += uint64(len(packet))
 	w.sh.traces.out(conn, packet)
 	if c, ok := conn.State.(*client); ok {
 		c.told.traffic.Sent += uint64(len(packet))
+	} else {
+		w.sh.count.BytesSent += uint64(len(packet))
 	}
 	conn.Write(packet)
 }

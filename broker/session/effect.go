@@ -134,6 +134,7 @@ func (w Why) Sentence() string {
 		"the store takes nothing new at present",
 		"it is beyond what its publisher may send, or its receiver may get, in the time",
 		"it was sent at QoS 0 and the broker is overloaded",
+		"an operator took it out of the queue",
 	}[w]
 }
 

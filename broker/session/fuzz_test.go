@@ -206,7 +206,7 @@ func (h *hostile) act(op byte) error {
 		if from, to := h.s.Unsent(); from <= to && op&32 != 0 {
 			seq := from + uint64(h.byte())%(to-from+1)
 			if i := slices.IndexFunc(h.store.queue, func(q keptMessage) bool { return q.seq == seq }); i >= 0 && !h.settled[seq] {
-				h.s.Withdraw(seq, h.store.queue[i].m)
+				h.s.Queue().Withdraw(seq, h.store.queue[i].m)
 				return h.effects(h.did([]Effect{{Kind: Keep, Change: Settle, Seq: seq}}))
 			}
 		}

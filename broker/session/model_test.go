@@ -41,6 +41,7 @@ type model struct {
 	from    []int         // by message: its publisher's shard
 	got     []int         // as the client took them over, first times only
 	times   map[int]int   // how often, by number
+	removed map[int]bool  // by the operator
 	holds   map[uint16]bool
 	quiet   bool // no more mishaps
 
@@ -68,7 +69,7 @@ type flight struct {
 
 func newModel(v mqtt.Version, pick func(int) int) *model {
 	return &model{
-		world: newWorld(), pick: pick, version: v, times: make(map[int]int), holds: make(map[uint16]bool),
+		world: newWorld(), pick: pick, version: v, times: make(map[int]int), removed: make(map[int]bool), holds: make(map[uint16]bool),
 		routed: make(map[int]int), told: make(map[int]mqtt.ReasonCode), qos: make(map[int]mqtt.QoS),
 	}
 }
@@ -118,7 +119,7 @@ func (m *model) atRest() bool {
 
 func (m *model) verify() error {
 	for n := range m.sent {
-		if got := m.times[n]; got == 0 || got > 1 && n%2 == 0 {
+		if got := m.times[n]; got == 0 && !m.removed[n] || got > 1 && n%2 == 0 {
 			return fmt.Errorf("message %d was delivered %d times", n, got)
 		}
 	}
@@ -165,6 +166,8 @@ func (m *model) step() error {
 		return m.enqueueOne()
 	case k < 37:
 		return m.publish()
+	case k == 37 && m.pick(3) == 0:
+		return m.removeOne()
 	case k == 37:
 		m.s.Blocked()
 	case k == 38 && m.pick(3) == 0:
@@ -211,6 +214,21 @@ func (m *model) enqueueOne() error {
 	return nil
 }
 
+// removeOne takes any message of the queue out of it, if it may be.
+func (m *model) removeOne() error {
+	if len(m.store.queue) == 0 {
+		return nil
+	}
+	h := m.held(m.store.queue[m.pick(len(m.store.queue))].seq)
+	if h.Seq == 0 || !m.s.Queue().Removable(&h) {
+		return nil
+	}
+	n, _ := strconv.Atoi(string(h.Msg.Payload))
+	m.note("remove %d at %d", n, h.Seq)
+	m.removed[n] = true
+	return m.effects(m.did(m.s.Continue(m.turn, m.s.Queue().Remove(&h, nil))))
+}
+
 func (m *model) post(shard int) error {
 	if len(m.mail[shard]) == 0 {
 		return nil
@@ -241,6 +259,9 @@ func (m *model) effects(do []Effect) error {
 			}
 			return m.breakOff()
 		case Drop:
+			if e.Why == Removed {
+				break
+			}
 			return fmt.Errorf("dropped: %s", e.Why)
 		}
 	}

@@ -259,24 +259,6 @@ func (s *Session) Unsent() (from, to uint64) {
 	return s.out.unsent(), s.out.tail
 }
 
-// Withdraw takes a message that was never sent out of the offline session's queue. Its owner settles it.
-func (s *Session) Withdraw(seq uint64, m *mqtt.Message) {
-	s.thaw()
-	if w := s.out.weight(seq); w != nil {
-		if *w == 0 { // read before its publisher's loop told us
-			s.out.account.Found++
-		}
-		s.out.leave(w)
-	} else { // in the totals alone since a restart
-		if s.out.taken == nil {
-			s.out.taken = make(map[uint64]struct{})
-		}
-		s.out.taken[seq] = struct{}{}
-		s.out.count--
-		s.out.bytes -= int64(m.Bytes())
-	}
-}
-
 // attach begins anew with what belongs to one connection: what the last one left unacknowledged
 // stands in rest and goes first.
 func (o *outbound) attach(recvMax uint16) {

@@ -269,8 +269,18 @@ func (sc *script) control(word, rest string) ([]Effect, error) {
 	case "withdraw":
 		seq, _ := strconv.ParseUint(rest, 10, 64)
 		at := slices.IndexFunc(w.store.queue, func(q keptMessage) bool { return q.seq == seq })
-		s.Withdraw(seq, w.store.queue[at].m)
+		s.Queue().Withdraw(seq, w.store.queue[at].m)
 		w.keep(&Effect{Change: Settle, Seq: seq})
+	case "remove":
+		seq, _ := strconv.ParseUint(rest, 10, 64)
+		h := w.held(seq)
+		if !s.Queue().Removable(&h) {
+			sc.say("stays")
+			return nil, nil
+		}
+		return w.did(s.Continue(w.turn, w.s.Queue().Remove(&h, nil))), nil
+	case "remove-unnumbered":
+		return w.did(s.Queue().RemoveUnnumbered(nil)), nil
 	case "show":
 		n, b := s.Queued()
 		from, to := s.Unsent()

@@ -180,6 +180,21 @@ func (w *world) enqueue(m *mqtt.Message, d *mqtt.Delivery) uint64 {
 	return seq
 }
 
+// held is what is at a position of the queue, in the store or in memory.
+func (w *world) held(seq uint64) Held {
+	for _, q := range w.store.queue {
+		if q.seq == seq && !q.released {
+			return Held{seq, q.m, q.d}
+		}
+	}
+	for _, h := range Waiting(w.s, 0, 1000) {
+		if h.Seq == seq {
+			return h
+		}
+	}
+	return Held{}
+}
+
 // read answers the oldest Fetch with at most limit messages.
 func (w *world) read(limit int) []Effect {
 	f := w.fetch[0]

@@ -53,6 +53,17 @@ func (c *Client) Difference() int64 {
 	return n
 }
 
+// Received is the sum of In.
+func (c *Client) Received() uint64 { return c.In[0] + c.In[1] + c.In[2] }
+
+// Sent is the sum of Out.
+func (c *Client) Sent() uint64 { return c.Out[0] + c.Out[1] + c.Out[2] }
+
+// Rates reads the rates as they are now.
+func (c *Client) Rates(slot uint32) (in, out Rates) {
+	return c.InRate.At(slot, c.Received()), c.OutRate.At(slot, c.Sent())
+}
+
 // Copy returns what others may keep.
 func (c *Client) Copy() Client {
 	d := *c

@@ -27,7 +27,7 @@ const Reasons = 24
 // End is how a message ends that is routed to nobody because it is not to be.
 type End uint8
 
-// The ends. The first four are denials, the others refusals.
+// The ends. Those before deniedEnd are denials, the others refusals.
 const (
 	DeniedByRule End = iota // the authorizer, or a reserved topic
 	DeniedByGate            // Options.Gates
@@ -81,10 +81,10 @@ type Lines struct {
 	Ending  int64 // in sessions that are over and whose queue is being looked through
 
 	// Beside the law.
-	Resent    uint64 // QoS 1 and 2, sent again to a client that came back
-	BytesIn   uint64 // payloads, of Received
-	BytesOut  uint64 // payloads written
-	NotCopied uint64 // retained messages that were not kept, or expired
+	Resent   uint64          // QoS 1 and 2, sent again to a client that came back
+	BytesIn  uint64          // payloads, of Received
+	BytesOut uint64          // payloads written
+	NotKept  [Reasons]uint64 // retained messages that were not retained, or expired
 }
 
 // Add adds o to l.
@@ -116,7 +116,9 @@ func (l *Lines) Add(o *Lines) {
 	l.Resent += o.Resent
 	l.BytesIn += o.BytesIn
 	l.BytesOut += o.BytesOut
-	l.NotCopied += o.NotCopied
+	for i, n := range o.NotKept {
+		l.NotKept[i] += n
+	}
 }
 
 // AllDropped is the sum over the reasons.

@@ -41,7 +41,7 @@ func (p *payloads) wants(r *row, now int64) bool {
 	if p.size == 0 {
 		return false
 	}
-	return r.rate.n <= eachOf || r.payload == 0 || now-p.held[r.payload-1].at >= notSooner
+	return r.recent() <= eachOf || r.payload == 0 || now-p.held[r.payload-1].at >= notSooner
 }
 
 func (p *payloads) place(i int) []byte {

@@ -6,11 +6,12 @@ import "math"
 const slotTime = 5000
 
 // Rate is how many messages come per second: in the last whole five seconds, and as averages over 1, 5 and 15 minutes
-// like those of a load. The zero Rate is ready. Nobody sweeps it: it is folded as the first message of another five
-// seconds comes, and as it is read.
+// like those of a load. The zero Rate is ready. It counts nothing itself, so that a message costs it one comparison: it is told a
+// total that somebody counts anyhow. Nobody sweeps it: it is folded before the first message of another five seconds is
+// counted, and as it is read.
 type Rate struct {
-	slot    uint32 // of n
-	n       uint32
+	slot    uint32
+	base    uint32 // the total as slot began
 	last    float32
 	average [3]float32
 }
@@ -21,24 +22,20 @@ var minutes = [3]float64{1, 5, 15}
 // Slot is the five seconds in which a moment of the steady clock (ms) lies.
 func Slot(now int64) uint32 { return uint32(now / slotTime) }
 
-// Count counts one message.
-func (r *Rate) Count(slot uint32) {
-	if r.slot != slot {
-		r.fold(slot)
-	}
-	r.n++
-}
+// Counts tells that the total may be counted on in slot; if not, Fold comes first.
+func (r *Rate) Counts(slot uint32) bool { return r.slot == slot }
 
-func (r *Rate) fold(slot uint32) {
+// Fold begins another slot, with the total before its first message.
+func (r *Rate) Fold(slot uint32, total uint64) {
 	if r.slot == 0 {
-		r.slot = slot
+		r.slot, r.base = slot, uint32(total)
 		return
 	}
 	gone := slot - r.slot
 	if int32(gone) <= 0 {
 		return
 	}
-	now := float64(r.n) * 1000 / slotTime
+	now := float64(uint32(total)-r.base) * 1000 / slotTime
 	for i := range r.average {
 		keep := math.Exp(-slotTime / 60_000.0 / minutes[i])
 		a := now + keep*(float64(r.average[i])-now)
@@ -51,7 +48,7 @@ func (r *Rate) fold(slot uint32) {
 	if gone > 1 {
 		r.last = 0
 	}
-	r.slot, r.n = slot, 0
+	r.slot, r.base = slot, uint32(total)
 }
 
 // Rates are messages per second.
@@ -60,9 +57,9 @@ type Rates struct {
 	Average [3]float32 // over 1, 5 and 15 minutes
 }
 
-// At reads the rate as it is now.
-func (r Rate) At(slot uint32) Rates {
-	r.fold(slot)
+// At reads the rate as it is now, with the total so far.
+func (r Rate) At(slot uint32, total uint64) Rates {
+	r.Fold(slot, total)
 	return Rates{r.last, r.average}
 }
 

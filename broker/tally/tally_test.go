@@ -63,20 +63,24 @@ func TestNamesBound(t *testing.T) {
 // TestRate: a steady stream has its rate in all averages in the end, and is forgotten as a load average forgets.
 func TestRate(t *testing.T) {
 	var r Rate
+	total := uint64(0)
 	for s := range uint32(1000) {
 		for range 50 {
-			r.Count(1000 + s)
+			if !r.Counts(1000 + s) {
+				r.Fold(1000+s, total)
+			}
+			total++
 		}
 	}
-	got := r.At(2000)
+	got := r.At(2000, total)
 	if got.Now != 10 || math.Abs(float64(got.Average[2])-10) > 0.1 {
 		t.Errorf("%v, want 10 a second", got)
 	}
-	got = r.At(2000 + 12)
+	got = r.At(2000+12, total)
 	if got.Now != 0 || math.Abs(float64(got.Average[0])-10/math.E) > 0.05 {
 		t.Errorf("a minute later %v, want %.2f over a minute", got, 10/math.E)
 	}
-	if r.At(2000 + 100_000).Average[2] != 0 {
+	if r.At(2000+100_000, total).Average[2] != 0 {
 		t.Error("it is never forgotten")
 	}
 }
@@ -157,7 +161,7 @@ func TestSelect(t *testing.T) {
 		tag, topic := x.Tag(name)
 		x.Published(tag, int64(i), 1, &Message{Name: name, Payload: name, Copies: uint64(i % 3)})
 		for range i % 3 {
-			x.Sent(topic)
+			x.Sent(topic, 1)
 		}
 	}
 	v := NewView(names, 1)
@@ -201,7 +205,7 @@ func BenchmarkPublished(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		x.Published(tag, int64(i>>10), uint32(i>>20), &Message{Name: name, Payload: payload, Publisher: 1, Copies: 1})
-		x.Sent(topic)
+		x.Sent(topic, 1)
 	}
 }
 
@@ -224,7 +228,7 @@ func BenchmarkMillion(b *testing.B) {
 		}
 		tag, topic := x.Tag(name)
 		x.Published(tag, 1, 1, &Message{Name: name, Payload: payload, Copies: 1})
-		x.Sent(topic)
+		x.Sent(topic, 1)
 	}
 	b.Logf("%d bytes for each of %d topics and branches", (heap()-before)/uint64(x.names.Len()), x.names.Len())
 	b.Run("read", func(b *testing.B) {

@@ -50,11 +50,14 @@ type Topics struct {
 	rows     []*[rowPage]row
 	n        int
 	sent     []*[pageSize]uint64 // by Topic: also of those that other loops received
+	anew     []*[pageSize]uint32 // by Topic: copies of what was published before
+	unknown  Topic               // of UnknownName; 0 = it was not needed
 	rare     map[rare]int        // place in counted
 	counted  []counted
 	payloads payloads
 	heavy    [Weights]sketch // below rests
 	beyond   bool            // there is a rest
+	run      run
 }
 
 // NewTopics returns the counts of one loop. payload is how many bytes of the last message of each topic are kept, total how
@@ -63,6 +66,7 @@ func NewTopics(n *Names, payload, total int) *Topics {
 	t := &Topics{names: n, rare: make(map[rare]int), payloads: newPayloads(payload, total)}
 	t.at = make([]*[pageSize]Tag, len(n.pages))
 	t.sent = make([]*[pageSize]uint64, len(n.pages))
+	t.anew = make([]*[pageSize]uint32, len(n.pages))
 	return t
 }
 
@@ -91,7 +95,12 @@ func (t *Topics) Tag(name []byte) (Tag, Topic) {
 }
 
 // Topic is the number of the topic of a tag.
-func (t *Topics) Topic(tag Tag) Topic { return t.row(tag).topic }
+func (t *Topics) Topic(tag Tag) Topic {
+	if t.run.tag == tag {
+		return t.run.topic
+	}
+	return t.row(tag).topic
+}
 
 // Message is one that was routed.
 type Message struct {
@@ -103,10 +112,14 @@ type Message struct {
 	Copies    uint64
 }
 
-// Published counts a message that was routed to its receivers, if any.
+// Published counts a message that was routed to its receivers, if any, and of which Again is not true.
 func (t *Topics) Published(tag Tag, now int64, slot uint32, m *Message) {
+	t.Settle()
 	r := t.row(tag)
 	size := len(m.Payload)
+	if !r.rate.Counts(slot) {
+		r.rate.Fold(slot, r.total())
+	}
 	r.messages[m.QoS]++
 	r.bytes += uint64(size)
 	r.copies += m.Copies
@@ -120,15 +133,15 @@ func (t *Topics) Published(tag Tag, now int64, slot uint32, m *Message) {
 		r.largest = uint32(size)
 	}
 	r.sizes[sizeClass(size)]++
-	r.rate.Count(slot)
 	before := r.last
 	r.last = now
-	if (r.rate.n <= eachOf || now != before) && t.payloads.wants(r, now) {
+	if (r.recent() <= eachOf || now != before) && t.payloads.wants(r, now) {
 		t.keep(tag, r, now, m)
 	}
 	if t.beyond {
 		t.weigh(r, m)
 	}
+	t.begin(tag, r, m)
 }
 
 // sizeClass is a payload's class: each is four times as large as the one before, but the last but one.
@@ -144,14 +157,14 @@ func sizeClass(n int) int {
 	return 7
 }
 
-// Sent counts a copy that was written for the first time. A name without a number is looked up.
-func (t *Topics) Sent(topic Topic) {
+// Sent counts copies that were written for the first time.
+func (t *Topics) Sent(topic Topic, n uint64) {
 	p := t.sent[topic>>pageBits]
 	if p == nil {
 		p = new([pageSize]uint64)
 		t.sent[topic>>pageBits] = p
 	}
-	p[topic&(pageSize-1)]++
+	p[topic&(pageSize-1)] += n
 }
 
 // Number is the topic of a name for Sent and Dropped, its own or that of the rest.
@@ -166,9 +179,13 @@ func (t *Topics) Dropped(topic Topic, name []byte, reason uint8, n uint64) {
 }
 
 // Ended counts a message that was denied or refused. It makes no topic: whoever may not publish must not fill the table. A name
-// that is not known counts for its branch.
+// that is not known counts for its branch, without one for UnknownName.
 func (t *Topics) Ended(name []byte, e End) {
-	t.count(rare{t.names.Nearest(name), 128 + uint8(e)}, 1)
+	topic := t.names.Nearest(name)
+	if topic == Root {
+		topic = t.unknownTopic()
+	}
+	t.count(rare{topic, 128 + uint8(e)}, 1)
 }
 
 func (t *Topics) count(what rare, n uint64) {

@@ -62,6 +62,7 @@ func (t *Topics) Read(v *View, from, n int) (next int) {
 	if at := from - t.n; at < len(t.sent) {
 		for end := min(at+max(n/pageSize, 1), len(t.sent)); at < end; at++ {
 			t.readSent(v, at)
+			t.readAnew(v, at)
 		}
 		return t.n + at
 	}
@@ -106,7 +107,7 @@ func (r *row) read(v *View) {
 		return // it came meanwhile
 	}
 	s := &v.Own[r.topic]
-	n := r.messages[0] + r.messages[1] + r.messages[2]
+	n := r.total()
 	if n == 0 {
 		return
 	}
@@ -117,7 +118,7 @@ func (r *row) read(v *View) {
 	s.Unheard += r.unheard
 	s.Last = max(s.Last, r.last)
 	s.Largest = max(s.Largest, r.largest)
-	if rates := r.rate.At(v.Slot); rates.Average != [3]float32{} || rates.Now != 0 {
+	if rates := r.rate.At(v.Slot, n); rates.Average != [3]float32{} || rates.Now != 0 {
 		s.Rates.add(rates)
 	}
 }

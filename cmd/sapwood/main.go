@@ -41,6 +41,7 @@ type commands struct {
 	Sessions   live.SessionsCmd     `cmd:"" group:"live" help:"List and end sessions."`
 	Topics     live.TopicsCmd       `cmd:"" group:"live" help:"Look at topics and what is published to them."`
 	Retained   live.RetainedCmd     `cmd:"" group:"live" help:"List, delete and restore retained messages."`
+	Request    live.RequestCmd      `cmd:"" group:"live" help:"Send a request as a message, and print the response."`
 	Events     manage.EventsCmd     `cmd:"" group:"live" help:"Show what happened, and what happens."`
 	Canaries   canariesCmd          `cmd:"" group:"live" help:"Show whether and how soon the broker delivers its own test messages."`
 	Ban        manage.BanCmd        `cmd:"" group:"live" help:"Keep clients out."`

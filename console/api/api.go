@@ -67,6 +67,7 @@ type Present struct {
 	Retained Retained
 	Topics   Topics
 	Publish  Publisher
+	Request  Requester
 }
 
 // API is a running API. Its methods may be called from any goroutine.
@@ -110,10 +111,11 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerLive(a, h, o.Live, o.Facts)
 	registerTraces(a, h, o.Tracer)
 	registerAccess(a, h, o.Access, o.Version)
-	registerClients(h, o.Present.Clients)
+	registerClientsBulk(a, h, registerClients(h, o.Present.Clients), o.Policy)
 	registerRetained(h, o.Present.Retained)
 	registerTopics(h, o.Present.Topics, o.Present.Clients)
 	registerPublish(h, o.Present.Publish)
+	registerRequest(h, o.Present.Request)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+prefix+"/openapi.json")
 	})

@@ -312,7 +312,7 @@ type clientsOf struct {
 }
 
 // registerClients adds what is about clients and their sessions.
-func registerClients(h huma.API, live Inspector) {
+func registerClients(h huma.API, live Inspector) *clientsOf {
 	o := &clientsOf{Inspector: live, schema: clientSchema(), subs: subscriberSchema()}
 	o.rows.make = func(ctx context.Context) ([]Client, error) { return live.Rows(ctx) }
 	huma.Register(h, operation("clients", http.MethodGet, "/clients", "clients", "Clients that are connected, or whose session waits; a page at a time", http.StatusConflict),
@@ -340,6 +340,7 @@ func registerClients(h huma.API, live Inspector) {
 	o.registerOne(h)
 	o.registerSubscriptions(h)
 	o.registerEnd(h)
+	return o
 }
 
 // there says so where nothing can be shown.

@@ -14,7 +14,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/tally"
 )
 
-// Source is a broker's Control.
+// Source is a broker's View.
 type Source interface {
 	Books(ctx context.Context) (broker.Books, error)
 	Unbalanced(ctx context.Context, most int) (bad map[string]int64, looked int, err error)

@@ -1,0 +1,99 @@
+package app
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/console/api"
+)
+
+// many sends a bulk action, and gives the status and the last line of the answer.
+func (b *bureau) many(path string, body map[string]any) (int, api.BulkDone, string) {
+	b.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(b.Context(), "POST", b.Bound().HTTP+"/api/v1"+path, bytes.NewReader(text))
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.SetBasicAuth("admin", b.password)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	all, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rows := strings.Split(strings.TrimSpace(string(all)), "\n")
+	last := rows[len(rows)-1]
+	var v struct{ Result api.BulkDone }
+	_ = json.Unmarshal([]byte(last), &v) // a problem has none
+	return resp.StatusCode, v.Result, last
+}
+
+// TestManyAtOnce acts on many clients by a filter [F204]: nothing happens without a preview's count, not faster than 200 a second, and the
+// audit log has it.
+func TestManyAtOnce(t *testing.T) {
+	b := openBureau(t)
+	b.user("anna")
+	for i := range 40 {
+		b.client(fmt.Sprintf("press/%d", i), "anna", 0, nil)
+	}
+	connected := func() float64 {
+		return b.ask("GET", "/clients?filter=id:press*+connected:true", nil)["matched"].(float64)
+	}
+	all := map[string]any{"filter": "id:press*"}
+	if code, _, text := b.many("/clients/disconnect", all); code != 409 || !strings.Contains(text, "40") {
+		t.Fatal(code, text)
+	}
+	all["preview"] = true
+	if code, d, text := b.many("/clients/disconnect", all); code != 200 || d.Matched != 40 || d.Done != 0 || len(d.Sample) == 0 {
+		t.Fatal(code, text)
+	}
+	delete(all, "preview")
+	all["confirm"] = 39
+	if code, _, text := b.many("/clients/disconnect", all); code != 409 || connected() != 40 {
+		t.Fatal(code, text)
+	}
+	if code, _, text := b.many("/clients/disconnect", map[string]any{"filter": "", "confirm": 41}); code != 422 {
+		t.Fatal(code, text)
+	}
+	all["confirm"] = 40
+	began := time.Now()
+	if code, d, text := b.many("/clients/disconnect", all); code != 200 || d.Done+d.Gone != 40 || d.Done == 0 {
+		t.Fatal(code, text)
+	}
+	if took := time.Since(began); took < 40*time.Second/200*9/10 {
+		t.Errorf("40 clients in %v", took)
+	}
+	if n := connected(); n != 0 {
+		t.Errorf("%v are connected", n)
+	}
+	if got := items(b.ask("GET", "/audit?operation=clients-disconnect", nil)); len(got) < 3 {
+		t.Error(got)
+	}
+	for range 3 {
+		b.client("bad/1", "anna", 60, nil).Abort()
+	}
+	b.client("bad/2", "anna", 60, nil)
+	if code, d, text := b.many("/clients/quarantine", map[string]any{"filter": "id:bad*", "confirm": 2, "ttl_seconds": 60}); code != 200 || d.Done != 2 {
+		t.Fatal(code, text)
+	}
+	if code, d, text := b.many("/clients/ban", map[string]any{"filter": "id:bad*", "confirm": 2, "reason": "noise"}); code != 200 || d.Done != 2 {
+		t.Fatal(code, text)
+	}
+	if _, err := b.dial("bad/1", "anna", 0, nil); err == nil {
+		t.Error("a banned client is let in")
+	}
+}

@@ -1,0 +1,100 @@
+package broker
+
+import (
+	"context"
+	"maps"
+	"slices"
+)
+
+// reach is how others have something done on the broker's loops, and wait for it.
+type reach struct{ b *Broker }
+
+// slice is how many clients are looked at before a loop goes on with its work.
+const slice = 1000
+
+// onAll runs do for every client, on the loops of their shards, and counts those for which it is true. Of those who are no
+// clients yet the news, nil = none, is not lost.
+func (r reach) onAll(ctx context.Context, told *news, do func(*shard, *client) bool) (int, error) {
+	n := 0
+	for _, sh := range r.b.shards {
+		var clients []*client
+		err := r.in(ctx, sh, func() {
+			clients = slices.Collect(maps.Values(sh.byID))
+			if told != nil {
+				told.tell(sh)
+			}
+		})
+		for err == nil && len(clients) > 0 {
+			part := clients[:min(len(clients), slice)]
+			clients = clients[len(part):]
+			err = r.in(ctx, sh, func() {
+				for _, c := range part {
+					if c.s.Ended() {
+						continue
+					}
+					func() {
+						defer sh.rescue(c)
+						if do(sh, c) {
+							n++
+						}
+					}()
+				}
+			})
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// in runs do on a shard's loop.
+func (r reach) in(ctx context.Context, sh *shard, do func()) error {
+	done := make(chan error, 1)
+	sh.loop.Post(func() {
+		sh.tick(sh.loop.Now())
+		defer func() { done <- nil }()
+		do()
+	})
+	return r.wait(ctx, done)
+}
+
+// on runs do on the loop of the shard that owns a client id.
+func (r reach) on(ctx context.Context, id string, do func(*shard, *client)) error {
+	sh := r.b.shardOf(id)
+	done := make(chan error, 1)
+	sh.loop.Post(func() {
+		sh.tick(sh.loop.Now())
+		c := sh.byID[id]
+		if c == nil {
+			done <- ErrNoClient
+			return
+		}
+		defer func() { done <- nil }()
+		defer sh.rescue(c)
+		do(sh, c)
+	})
+	return r.wait(ctx, done)
+}
+
+func (r reach) wait(ctx context.Context, done <-chan error) error {
+	select {
+	case err := <-done:
+		return err
+	case <-r.b.closed:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// within runs do on a shard's loop, or here when no loop runs any more.
+func (r reach) within(ctx context.Context, sh *shard, do func()) error {
+	err := r.in(ctx, sh, do)
+	if err == ErrClosed {
+		sh.books.settle()
+		do()
+		return nil
+	}
+	return err
+}
