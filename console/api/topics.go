@@ -194,11 +194,22 @@ func (o *topicsOf) all(ctx context.Context) ([]named, error) {
 	return list, nil
 }
 
-func (o *topicsOf) tree(ctx context.Context, in *struct {
+// treeQuery is what the tree is asked.
+type treeQuery struct {
 	ListQuery
-	Branch string `query:"branch" maxLength:"65535" doc:"A topic without its last levels; absent = the top."`
-},
-) (*answer[serve.List[TopicRow]], error) {
+	Branch string `query:"branch" maxLength:"65535" doc:"A topic without its last levels; absent = the top. Empty, it is the level without a name that topics such as /a begin with."`
+
+	given bool
+}
+
+// Resolve tells an empty branch from an absent one.
+func (q *treeQuery) Resolve(ctx huma.Context) []error {
+	u := ctx.URL()
+	q.given = u.Query().Has("branch")
+	return nil
+}
+
+func (o *topicsOf) tree(ctx context.Context, in *treeQuery) (*answer[serve.List[TopicRow]], error) {
 	if err := o.there(); err != nil {
 		return nil, err
 	}
@@ -207,7 +218,7 @@ func (o *topicsOf) tree(ctx context.Context, in *struct {
 		return nil, serve.Failure(err)
 	}
 	root := tally.Root
-	if in.Branch != "" {
+	if in.given {
 		if root = v.Names.Find([]byte(in.Branch)); root == 0 || int(root) >= len(sums) {
 			return nil, serve.Missing("branch", in.Branch)
 		}

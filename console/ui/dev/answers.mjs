@@ -32,7 +32,7 @@ export function more({ m, path, q, body, answer, fail, res, line, page, payload,
   if (path === '/history/metrics') return answer(200, { items: [] })
   if (path === '/history') {
     const from = Number(q.get('from')), until = Number(q.get('to')), step = Number(q.get('step') ?? 15) || 15
-    const bases = { clients_connected: 93000, messages_received_total: 12400, messages_sent_total: 30100, received_bytes_total: 1.5e6, sent_bytes_total: 3.4e6, messages_dropped_total: 2, cpu_cores: 0.62, memory_resident_bytes: 6e8, memory_heap_bytes: 4e8, loop_lag_p99_seconds: 0.0018, loop_lag_p50_seconds: 0.0002, store_commit_p99_seconds: 0.004, store_commit_p50_seconds: 0.001, descriptors_open: 93120, queued_messages: 18000, connects_total: 4, connects_refused_total: 0.5, gc_pause_p99_seconds: 0.0004 }
+    const bases = { clients_connected: 93000, messages_received: 12400, messages_sent: 30100, received_bytes: 1.5e6, sent_bytes: 3.4e6, messages_dropped: 2, cpu_cores: 0.62, memory_resident_bytes: 6e8, memory_heap_bytes: 4e8, loop_lag_p99_seconds: 0.0018, loop_lag_p50_seconds: 0.0002, store_commit_p99_seconds: 0.004, store_commit_p50_seconds: 0.001, descriptors_open: 93120, queued_messages: 18000, connects: 4, connects_refused: 0.5, gc_pause_p99_seconds: 0.0004 }
     return answer(200, { step_seconds: step, series: (q.get('metric') ?? '').split(',').filter((x) => x in bases).map((metric, k) => ({ metric, labels: {}, points: Array.from({ length: Math.min(2000, Math.floor((until - from) / step)) }, (_, i) => [from + i * step, wave(from + i * step, k, bases[metric])]) })) })
   }
   if (path === '/status') return answer(200, { version: '0.4.0-dev', started: iso(now - 3e8), uptime_seconds: 345678, ready: true, durability: 'fsync', promise: 'What is acknowledged is on the disk.', counts: {}, overload: { shed: 'normal' }, warnings: [], store: { bytes: 3.1e9, live_bytes: 2.2e9, free_bytes: 41e9, health: 'ok', dir: '/var/lib/sapwood', damaged: 0 } })
@@ -48,7 +48,7 @@ export function more({ m, path, q, body, answer, fail, res, line, page, payload,
     return answer(200, page(someTopics().filter((t) => t.retained && t.topic.startsWith(f)).map((t) => ({ topic: t.topic, size: 64, qos: 1, publisher: t.last.publisher, at: t.last.at, expires: undefined, payload: payload(t.topic) })), q))
   }
   if (path === '/retained/message') return answer(200, { topic: q.get('topic'), size: 64, qos: 1, publisher: 'sensor-000017', at: iso(now), payload: payload(q.get('topic')) })
-  if (is('POST', '/retained/delete')) return answer(200, { matched: 214, bytes: 31000, sample: ['shop/012/line/l01/dev01/state', 'shop/012/line/l01/dev02/state'], snapshot: body.preview ? '' : 's2' })
+  if (is('POST', '/retained/delete')) return answer(200, { matched: 214, bytes: 31000, sample: ['shop/012/line/l01/dev01/state', 'shop/012/line/l01/dev02/state'], ...(body.preview ? { deleted: 0 } : { deleted: 214, snapshot: { id: 's2' } }) })
   if (path === '/retained/snapshots') return answer(200, { items: snapshots })
   if (path === '/subscriptions') return answer(200, { items: [{ client: 'gateway-000001', filter: 'shop/#', qos: 1 }] })
   if (is('GET', '/traces')) return answer(200, { items: traces })

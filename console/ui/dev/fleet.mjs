@@ -36,7 +36,7 @@ export function allClients(n) {
 }
 
 const word = /(!?)(?:"((?:[^"\\]|\\.)*)"|(\S+))/g
-const pick = (row, field) => field.split('.').reduce((v, k) => v?.[k], row)
+const pick = (row, field) => field.replace(/^(in|out)_/, '$1.').split('.').reduce((v, k) => v?.[k], row)
 const number = (s) => { const m = /^([\d.]+)(k|M|G|Ki|Mi|s|m|h|d)?$/.exec(s); return m ? Number(m[1]) * ({ k: 1e3, M: 1e6, G: 1e9, Ki: 1024, Mi: 1048576, s: 1, m: 60, h: 3600, d: 86400 }[m[2]] ?? 1) : NaN }
 
 /** The filter syntax of the API, well enough for development. */

@@ -73,9 +73,9 @@ export function mock(options = {}) {
     if (c) return client(req, res, decodeURIComponent(c[1]), c[2] ?? '', q, body)
     if (path === '/topics/tree') return answer(res, 200, page(children(q.get('branch')), q))
     if (path === '/topics') { const t = filter(q.get('filter') ?? '', (x) => x.topic); return answer(res, 200, page(someTopics().filter(t), q, leaves)) }
-    if (path === '/topics/top') { const by = q.get('by') ?? 'messages'; return answer(res, 200, { items: someTopics().sort((a, b) => b[by] - a[by]).slice(0, 50), error: 120, exact: false }) }
+    if (path === '/topics/top') { const by = q.get('by') ?? 'messages'; return answer(res, 200, { items: someTopics().sort((a, b) => b[by] - a[by]).slice(0, 50).map((t) => ({ topic: t.topic, weight: t[by] })), error: 120, exact: false }) }
     if (path === '/topics/unheard') return answer(res, 200, page(someTopics().filter((t) => t.unheard > 0), q))
-    if (path === '/topics/unfed') return answer(res, 200, page(Array.from({ length: 60 }, (_, i) => ({ filter: `shop/${i}/never/+`, subscribers: 1 + (i % 4), client: `sensor-${String(i).padStart(6, '0')}`, since: new Date(Date.now() - i * 1e7).toISOString() })), q))
+    if (path === '/topics/unfed') return answer(res, 200, page(Array.from({ length: 60 }, (_, i) => ({ filter: `shop/${i}/never/+`, client: `sensor-${String(i).padStart(6, '0')}`, qos: i % 3 })), q))
     if (path === '/topics/detail') { const t = q.get('topic'); return answer(res, 200, { ...topicRow(t.split('/')), topic: t, last: { at: new Date(Math.floor(Date.now() / 3000) * 3000).toISOString(), publisher: 'sensor-000017', size: 64, qos: 1, retain: false }, payload: payload(t), subscribers: [{ client: 'gateway-000001', filter: 'shop/#', qos: 1 }, { client: 'screen-000022', filter: 'shop/+/line/+/+/state', qos: 0, group: 'screens' }], qos: [120, 44, 2], dropped_by: { queue_full: 12 }, denied_by: {} }) }
     if (path === '/events') {
       const test = (f) => ['client', 'user', 'reason', 'topic'].every((k) => !q.get(k) || f[k] === q.get(k)) && (!q.get('kind') || q.get('kind').split(',').includes(f.kind)) && (!q.get('text') || f.text.toLowerCase().includes(q.get('text').toLowerCase())) && (!q.get('address') || f.address?.startsWith(q.get('address')))

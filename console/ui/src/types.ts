@@ -51,7 +51,7 @@ export interface TopicDetail extends Topic {
 
 export interface Retained { topic: string; size: number; qos: number; publisher?: string; at?: string; expires?: string; payload?: Payload }
 
-export interface RetainedEffect { matched: number; bytes: number; sample?: (string | Retained)[] | null; snapshot?: string }
+export interface RetainedEffect { matched: number; bytes: number; sample?: (string | Retained)[] | null; deleted?: number; snapshot?: Snapshot }
 
 export interface Snapshot { id: string; at: string; by?: string; messages?: number; matched?: number; bytes?: number; filter?: string }
 
@@ -162,7 +162,7 @@ export interface Explained { allowed: boolean; rule?: string; why: string; clien
 
 export interface Ban { subject: string; value: string; reason?: string; by?: string; until?: string; quarantine?: boolean }
 
-export interface Operator { name: string; role: Role; created?: string; seen?: string; disabled?: boolean; last_login?: string }
+export interface Operator { name: string; role: Role; created?: string; disabled?: boolean; sessions?: number; password_change_needed?: boolean }
 
 export interface Key { id: string; name?: string; scopes?: string[] | null; role?: Role; created?: string; expires?: string; used?: string; by?: string; key?: string; secret?: string }
 
@@ -171,7 +171,7 @@ export interface AuditEntry {
   address?: string; from?: string; status?: number; before?: unknown; after?: unknown; text?: string
 }
 
-export interface BooksLine { name: string; count: number; text?: string }
+export interface BooksLine { name: string; side?: 'in' | 'out' | 'stock' | 'beside'; of?: 'messages' | 'copies'; count: number; text?: string }
 
 export interface Books {
   balanced: boolean; imbalance: number; checked?: string; since?: string

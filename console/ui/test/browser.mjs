@@ -14,7 +14,7 @@ export async function browser() {
 }
 
 /** A page that is logged in; what goes wrong in it is in problems. */
-export async function visit(b, url, { user = 'admin', theme = 'light', width = 1280, height = 860, hash = '' } = {}) {
+export async function visit(b, url, { user = 'admin', password = user, theme = 'light', width = 1280, height = 860, hash = '' } = {}) {
   const context = await b.newContext({ colorScheme: theme, viewport: { width, height }, reducedMotion: 'reduce' })
   const page = await context.newPage()
   const problems = []
@@ -24,7 +24,7 @@ export async function visit(b, url, { user = 'admin', theme = 'light', width = 1
   await page.goto(url + hash)
   if (user) {
     await page.getByLabel('Name').fill(user)
-    await page.getByLabel('Password').fill(user)
+    await page.getByLabel('Password').fill(password)
     await page.getByRole('button', { name: 'Log in' }).click()
     await page.locator('.frame').waitFor()
   }

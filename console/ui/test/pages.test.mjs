@@ -107,7 +107,7 @@ describe('retained', () => {
       assert.deepEqual(m.log.at(-1).body, { filter: 'shop/012/#', preview: true })
       await dialog.getByRole('button', { name: 'Delete 214' }).click()
       await page.getByText('Snapshot s2 can bring them back').waitFor()
-      assert.deepEqual(m.log.at(-1).body, { filter: 'shop/012/#' })
+      assert.deepEqual(m.log.at(-1).body, { filter: 'shop/012/#', confirm: 214 })
     })
   })
 })

@@ -1,8 +1,14 @@
 import { useLoad } from '../api'
 import { full, num, words } from '../format'
 import { to } from '../route'
-import type { Books as Sheet } from '../types'
+import type { BooksLine, Books as Sheet } from '../types'
 import { Ago, Card, Note, Read } from '../ui/basics'
+
+/** The two accounts: what was published, and what was made of that for receivers. Each side of one has the same sum. */
+const accounts = [
+  ['messages', 'Messages, as they were published', [['in', 'Came in'], ['out', 'Ended as']]],
+  ['copies', 'Copies, one for each receiver', [['in', 'Were made'], ['out', 'Ended as'], ['stock', 'Are under way'], ['beside', 'Besides']]],
+] as const
 
 /** Where every message ended. */
 export function Books() {
@@ -15,15 +21,29 @@ export function Books() {
         <>
           <Note tone={b.balanced ? 'ok' : 'bad'}>{b.balanced ? 'The books balance: every copy of every message is accounted for.' : `The books do not balance: ${full(b.imbalance)} copies are unaccounted for. This is an error of the broker; please report it.`} Checked <Ago at={b.checked} past />{b.since && <>, counted for <Ago at={b.since} /></>}.</Note>
           <div class="columns">
-            <Card title="Where messages ended">
-              <table class="table plain"><caption class="sr">Lines of the books</caption><tbody>{(b.lines ?? []).map((l) => <tr key={l.name}><th scope="row">{words(l.name)}{l.text && <div class="faint">{l.text}</div>}</th><td class="right"><b title={full(l.count)}>{full(l.count)}</b></td></tr>)}</tbody></table>
-            </Card>
-            <Card title="Dropped, by reason">
-              {reasons.length ? <ul class="bars">{reasons.map(([reason, n]) => <li key={reason}><a href={to('events', [], { kind: 'dropped', reason })}><span>{words(reason)}</span><b title={full(n)}>{num(n)}</b><i style={{ width: `${Math.max(1, (n / max) * 100)}%` }} /></a></li>)}</ul> : <p class="faint">No message was dropped.</p>}
+            {accounts.map(([of, title, sides]) => <Account key={of} title={title} sides={sides} lines={(b.lines ?? []).filter((l) => (l.of ?? 'copies') === of)} />)}
+            <Card title="Dropped, denied and refused, by reason">
+              {reasons.length ? <ul class="bars">{reasons.map(([reason, n]) => <li key={reason}><a href={reason.startsWith('denied') ? to('security', ['denials']) : to('events', [], { kind: 'dropped,limited', reason })}><span>{words(reason)}</span><b title={full(n)}>{num(n)}</b><i style={{ width: `${Math.max(1, (n / max) * 100)}%` }} /></a></li>)}</ul> : <p class="faint">No message was lost.</p>}
             </Card>
           </div>
         </>
       )
     }}</Read>
+  )
+}
+
+function Account({ title, sides, lines }: { title: string; sides: readonly (readonly [string, string])[]; lines: BooksLine[] }) {
+  return (
+    <Card title={title}>
+      <table class="table plain dense"><caption class="sr">{title}</caption>{sides.map(([side, name]) => {
+        const of = lines.filter((l) => (l.side ?? 'in') === side)
+        return of.length > 0 && (
+          <tbody key={side}>
+            <tr><th scope="rowgroup" class="strong">{name}</th><td class="right">{side !== 'beside' && <b title="The sum">{full(of.reduce((sum, l) => sum + l.count, 0))}</b>}</td></tr>
+            {of.map((l) => <tr key={l.name} class={l.count === 0 ? 'faint' : undefined}><th scope="row" class="indent">{words(l.name)}{l.text && <div class="faint">{l.text}</div>}</th><td class="right">{full(l.count)}</td></tr>)}
+          </tbody>
+        )
+      })}</table>
+    </Card>
   )
 }

@@ -7,7 +7,7 @@ import { Config } from './config'
 import { LoadCharts } from './load'
 import { Listeners, Store } from './store'
 
-const tabs = [['load', 'Load', '/load', 'sapwood top'], ['listeners', 'Listeners', '/listeners', 'sapwood status'], ['store', 'Store', '/store', 'sapwood store status'], ['config', 'Configuration', '/config', 'sapwood config show'], ['books', 'Books', '/books', 'sapwood books']] as const
+const tabs = [['load', 'Load', '/load', 'sapwood top'], ['listeners', 'Listeners', '/listeners', 'sapwood listeners'], ['store', 'Store', '/store', 'sapwood store stats'], ['config', 'Configuration', '/config', 'sapwood config explain'], ['books', 'Books', '/books', 'sapwood books']] as const
 
 export default function Broker() {
   const tab = tabs.find((t) => t[0] === (route.value.parts[0] ?? 'load')) ?? tabs[0]

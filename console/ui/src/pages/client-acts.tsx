@@ -36,7 +36,7 @@ function keepOut(c: ClientDetail, apart: boolean, done: () => void) {
   ask({
     title: `${apart ? 'Quarantine' : 'Ban'} ${c.id}`, confirm: apart ? 'Quarantine' : 'Ban', danger: true, done,
     effect: <BanForm c={c} apart={apart} choice={choice} />,
-    command: () => ({ method: 'POST', path: '/bans', body: body(), cli: `sapwood bans add ${choice.subject} ${quote(value())}${apart ? ' --quarantine' : ''}${choice.ttl ? ` --for ${choice.ttl}s` : ''}` }),
+    command: () => ({ method: 'POST', path: '/bans', body: body(), cli: `sapwood ${apart ? 'quarantine' : 'ban'} ${choice.subject} ${quote(value())}${choice.ttl ? ` --for ${choice.ttl}s` : ''}${choice.reason ? ` --reason ${quote(choice.reason)}` : ''}` }),
     run: async () => {
       const made = await post<{ ban: Ban; met: number }>('/bans', body())
       return `${value()} is ${apart ? 'in quarantine' : 'kept out'}: ${made.met} connected ${made.met === 1 ? 'client was' : 'clients were'} met`
@@ -67,7 +67,7 @@ export function endSession(c: ClientDetail, done: () => void) {
   ask({
     title: `End the session of ${c.id}`, confirm: 'End it', danger: true, done,
     effect: <><p>{num(c.subscriptions)} subscriptions and {num(c.queued)} queued messages ({bytes(c.queue_bytes)}) go for ever. This cannot be undone.</p>{c.will && <p>Its will is sent to <code>{c.will.topic}</code>.</p>}</>,
-    command: () => ({ method: 'DELETE', path: `/sessions/${seg(c.id)}`, cli: `sapwood sessions delete ${quote(c.id)}` }),
+    command: () => ({ method: 'DELETE', path: `/sessions/${seg(c.id)}`, cli: `sapwood sessions end ${quote(c.id)}` }),
     run: async () => { await call('DELETE', `/sessions/${seg(c.id)}`); return `The session of ${c.id} ended` },
   })
 }

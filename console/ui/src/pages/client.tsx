@@ -21,7 +21,7 @@ export function ClientPage({ id, tab }: { id: string; tab: string }) {
     <div class={cx('page', tab !== 'overview' && 'full')}>
       <Head back={{ href: to('clients'), text: 'Clients' }}
         title={<span class="with-dot">{c && <Dot tone={c.connected ? 'ok' : 'calm'} label={c.connected ? 'connected' : 'offline'} />}<span class="clip" title={id}>{id}</span></span>}
-        sub={c && <>{c.connected ? <>connected <Ago at={c.since} /></> : <>offline <Ago at={c.seen ?? c.since} /></>}{c.user ? <> · {c.user}</> : ' · anonymous'}{c.address && <> · <span class="mono">{c.address}</span></>}{c.quarantined && <> · <Badge tone="warn">quarantined</Badge></>}</>}
+        sub={c && <>{c.connected ? <>connected <Ago at={c.since} /></> : <>offline <Ago at={c.since ?? c.seen} /></>}{c.user ? <> · {c.user}</> : ' · anonymous'}{c.address && <> · <span class="mono">{c.address}</span></>}{c.quarantined && <> · <Badge tone="warn">quarantined</Badge></>}</>}
         command={[{ path: `/clients/${seg(id)}`, cli: `sapwood clients show ${quote(id)}` }, { what: 'Why it is as it is', path: `/clients/${seg(id)}/why`, cli: `sapwood why ${quote(id)}` }]}>
         {c && <>
           {c.connected && <Act onClick={() => disconnect(c, client.reload)}>Disconnect</Act>}
@@ -52,11 +52,11 @@ function Part({ id, tab, client }: { id: string; tab: string; client: ReturnType
   }
 }
 
-const verdicts: Record<string, [Tone, string]> = { fine: ['ok', 'Fine'], disconnected: ['bad', 'Disconnected'], silent: ['warn', 'Silent'], slow: ['warn', 'Slow'], refused: ['bad', 'Refused'], unknown: ['calm', 'Unknown'] }
+const verdicts: Record<string, [Tone, string]> = { fine: ['ok', 'Fine'], hindered: ['warn', 'Hindered'], disconnected: ['bad', 'Disconnected'], silent: ['warn', 'Silent'], slow: ['warn', 'Slow'], refused: ['bad', 'Refused'], unknown: ['calm', 'Unknown'] }
 
 function WhyCard({ id }: { id: string }) {
   const why = useLoad<Why>(`/clients/${seg(id)}/why`, 5000)
-  if (why.error?.missing) return null
+  if (why.error?.missing || (why.error?.status === 503 && !why.data)) return null
   return (
     <Card title="Why" class="why">
       <Read from={why} what="the reason" rows={2}>{(w) => {
@@ -72,6 +72,9 @@ function WhyCard({ id }: { id: string }) {
     </Card>
   )
 }
+
+/** What a limit counts is in its name. */
+const amount = (name: string, n: number) => (/bytes|size/.test(name) ? bytes(n) : num(n))
 
 function Overview({ c }: { c: ClientDetail }) {
   const dropped = Object.entries(c.dropped_by ?? {}).filter(([, n]) => n > 0)
@@ -95,7 +98,7 @@ function Overview({ c }: { c: ClientDetail }) {
           ]} />
         </Card>
         <Card title="Limits">
-          {c.limits?.length ? <ul class="rooms">{c.limits.map((l) => <li key={l.name}><div><span>{words(l.name)}</span><span class="faint">{num(l.used)} of {num(l.limit)}</span>{l.limit > 0 && <Meter share={l.used / l.limit} label={words(l.name)} />}</div></li>)}</ul> : <p class="faint">No limit is told.</p>}
+          {c.limits?.length ? <ul class="rooms">{c.limits.map((l) => <li key={l.name}><div><span>{words(l.name)}</span><span class="faint">{amount(l.name, l.used)} of {amount(l.name, l.limit)}</span>{l.limit > 0 && <Meter share={l.used / l.limit} label={words(l.name)} />}</div></li>)}</ul> : <p class="faint">No limit is told.</p>}
         </Card>
         <Card title="Messages">
           <Facts rows={[

@@ -15,16 +15,16 @@ const perSecondBytes = (v: number) => bytes(v)
 
 /** Each line names its metric; those of a counter are per second, and what has labels is summed up. */
 const charts: ChartSpec[] = [
-  { title: 'Messages per second', format: perSecond, lines: [['in', 'messages_received_total'], ['out', 'messages_sent_total']] },
+  { title: 'Messages per second', format: perSecond, lines: [['in', 'messages_received'], ['out', 'messages_sent']] },
   { title: 'Clients connected', format: num, lines: [['connected', 'clients_connected']] },
-  { title: 'Bytes per second', format: perSecondBytes, lines: [['in', 'received_bytes_total'], ['out', 'sent_bytes_total']] },
-  { title: 'Dropped per second', format: perSecond, lines: [['dropped', 'messages_dropped_total']] },
+  { title: 'Bytes per second', format: perSecondBytes, lines: [['in', 'received_bytes'], ['out', 'sent_bytes']] },
+  { title: 'Dropped per second', format: perSecond, lines: [['dropped', 'messages_dropped']] },
   { title: 'Processor, cores', format: (v) => rate(v), lines: [['used', 'cpu_cores']] },
   { title: 'Memory', format: bytes, lines: [['resident', 'memory_resident_bytes'], ['heap', 'memory_heap_bytes']] },
   { title: 'Event loops, time of a turn', format: span, lines: [['99 of 100', 'loop_lag_p99_seconds'], ['half', 'loop_lag_p50_seconds']] },
   { title: 'Store, time of a commit', format: span, lines: [['99 of 100', 'store_commit_p99_seconds'], ['half', 'store_commit_p50_seconds']] },
   { title: 'Waiting in queues', format: num, lines: [['messages', 'queued_messages']] },
-  { title: 'Connects per second', format: perSecond, lines: [['connects', 'connects_total'], ['refused', 'connects_refused_total']] },
+  { title: 'Connects per second', format: perSecond, lines: [['connects', 'connects'], ['refused', 'connects_refused']] },
   { title: 'Garbage collection, longest stop', format: span, lines: [['99 of 100', 'gc_pause_p99_seconds']] },
   { title: 'Open files and sockets', format: num, lines: [['open', 'descriptors_open']] },
 ]
@@ -90,8 +90,11 @@ export function LoadCharts() {
   )
 }
 
+interface Canaries { delivers: boolean; day_ratio?: number; text?: string; canaries?: { qos: number; p99_seconds?: number }[] | null }
+
 function Present() {
   const l = live.load.value
+  const own = useLoad<Canaries>('/canaries', 10_000).data
   if (!l) return null
   return (
     <div class="figures">
@@ -100,6 +103,7 @@ function Present() {
       <Figure name="A turn of its loops" value={span(l.loop_lag_seconds?.p99)} sub={<>half within {span(l.loop_lag_seconds?.p50)}</>} />
       <Figure name="A commit to disk" value={span(l.store?.commit_p99_seconds)} sub={<>{num(l.store?.queue)} wait</>} href={to('broker', ['store'])} />
       <Figure name="Longest stop for GC" value={span(l.gc?.pause_p99_seconds)} sub={l.gc?.cpu !== undefined ? <>{percent(l.gc.cpu)} of the processor</> : undefined} />
+      {own?.day_ratio !== undefined && <Figure name="Own test messages" value={<span title={own.text}>{percent(own.day_ratio)}</span>} tone={own.delivers ? undefined : 'bad'} sub={own.canaries?.length ? <>QoS {own.canaries.map((c) => c.qos).join(', ')}: within {own.canaries.map((c) => span(c.p99_seconds)).join(', ')}</> : own.text} />}
       <Figure name="Files and sockets" value={num(l.fds?.open)} sub={<>of {num(l.fds?.limit)}</>} />
     </div>
   )

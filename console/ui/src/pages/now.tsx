@@ -23,7 +23,7 @@ export default function Now() {
   const n = report.data
   return (
     <div class="page now">
-      <Head title="Now" command={{ path: '/now', cli: 'sapwood status' }} />
+      <Head title="Now" command={{ path: '/now', cli: 'sapwood top' }} />
       <Verdict report={n} {...(report.error ? { failed: report.error.message } : {})} missing={report.error?.missing} status={status.data} />
       <Figures s={s} n={n} />
       <div class="columns">
@@ -76,7 +76,7 @@ function useHour(metric: string): number[] {
 
 function Figures({ s, n }: { s: Stats | undefined; n: NowReport | undefined }) {
   const ring = live.ring.value
-  const hourIn = useHour('messages_received_total'), hourOut = useHour('messages_sent_total'), hourClients = useHour('clients_connected')
+  const hourIn = useHour('messages_received'), hourOut = useHour('messages_sent'), hourClients = useHour('clients_connected')
   const tail = (hour: number[], pick: (p: live.Point) => number) => (hour.length > 1 ? [...hour, ...(ring.length ? [pick(ring.at(-1)!)] : [])] : ring.map(pick))
   const clients = s?.clients ?? n?.clients
   const normal = n?.clients?.normal
@@ -91,7 +91,7 @@ function Figures({ s, n }: { s: Stats | undefined; n: NowReport | undefined }) {
       <Figure name="Messages in" value={<>{rate(r?.in_messages)}<small>/s</small></>} sub={<>{bytes(r?.in_bytes)}/s</>} href={to('topics', ['top'])}>
         <Spark values={tail(hourIn, (p) => p.in)} label="Messages in, last hour" />
       </Figure>
-      <Figure name="Messages out" value={<>{rate(r?.out_messages)}<small>/s</small></>} sub={<>{bytes(r?.out_bytes)}/s</>} href={to('clients', [], { sort: '-out.rate' })}>
+      <Figure name="Messages out" value={<>{rate(r?.out_messages)}<small>/s</small></>} sub={<>{bytes(r?.out_bytes)}/s</>} href={to('clients', [], { sort: '-out_rate' })}>
         <Spark values={tail(hourOut, (p) => p.out)} label="Messages out, last hour" tone="second" />
       </Figure>
       <Figure name="Waiting in queues" value={num(s?.queued?.messages)} sub={bytes(s?.queued?.bytes)} href={to('clients', [], { filter: 'queued>0', sort: '-queue_bytes' })} />

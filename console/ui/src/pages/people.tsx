@@ -28,7 +28,7 @@ function removal(kind: 'operators' | 'keys', name: string, effect: string, done:
   let password = ''
   ask({
     title: `Delete ${name}`, confirm: 'Delete', danger: true, done, effect: <><p>{effect}</p><Again change={(v) => { password = v }} /></>,
-    command: () => ({ method: 'DELETE', path: `/${kind}/${seg(name)}`, cli: `sapwood ${kind} delete ${quote(name)}` }),
+    command: () => ({ method: 'DELETE', path: `/${kind}/${seg(name)}`, cli: `sapwood ${kind} ${kind === 'keys' ? 'revoke' : 'delete'} ${quote(name)}` }),
     run: async () => {
       if (me.value?.confirm_needed) { await post('/me/confirm', { password }); await whoAmI() }
       await call('DELETE', `/${kind}/${seg(name)}`)
@@ -46,8 +46,8 @@ export function Operators() {
       <Read from={all} what="operators">{(p) => (
         <div class="table-scroll" tabIndex={0} role="region" aria-label="Operators"><table class="table plain">
           <caption class="sr">Operators</caption>
-          <thead><tr><th scope="col">Name</th><th scope="col">Role</th><th scope="col">Made</th><th scope="col">Last login</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
-          <tbody>{list(p).map((o) => <tr key={o.name}><td class="strong">{o.name} {o.disabled && <Badge tone="warn">disabled</Badge>}</td><td><Badge tone={o.role === 'admin' ? 'accent' : 'calm'}>{o.role}</Badge></td><td><Ago at={o.created} /></td><td><Ago at={o.last_login ?? o.seen} /></td>
+          <thead><tr><th scope="col">Name</th><th scope="col">Role</th><th scope="col">Made</th><th scope="col">Logged in</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
+          <tbody>{list(p).map((o) => <tr key={o.name}><td class="strong">{o.name} {o.disabled && <Badge tone="warn">disabled</Badge>}</td><td><Badge tone={o.role === 'admin' ? 'accent' : 'calm'}>{o.role}</Badge></td><td><Ago at={o.created} /></td><td>{o.sessions ? (o.sessions === 1 ? 'once' : `${o.sessions} times`) : <span class="faint">no</span>}{o.password_change_needed && <> <Badge title="At the first login it chooses a password of its own">first password</Badge></>}</td>
             <td class="right">{can('admin') && o.name !== me.value?.user && <Button small kind="ghost" icon="trash" aria-label={`Delete ${o.name}`} onClick={() => removal('operators', o.name, 'Its sessions end at once.', all.reload)} />}</td></tr>)}</tbody>
         </table></div>
       )}</Read>

@@ -80,8 +80,8 @@ async function remove(which: { filter: string; older: string; publisher: string 
       {!!preview.sample?.length && <><span class="faint">Such as</span><ul class="mono">{preview.sample.slice(0, 8).map((s) => { const t = typeof s === 'string' ? s : s.topic; return <li key={t} class="wrap">{t}</li> })}</ul></>}
       {which.filter === '#' && <Note tone="warn">No topic filter is set: this is every retained message that there is.</Note>}
     </> : <Note tone="bad">What it would delete could not be found out: {error}</Note>,
-    command: () => ({ method: 'POST', path: '/retained/delete', body, cli: `sapwood retained delete ${quote(which.filter)}${which.older ? ` --older-than ${which.older}s` : ''}${which.publisher ? ` --publisher ${quote(which.publisher)}` : ''}` }),
-    run: async () => { const r = await post<RetainedEffect>('/retained/delete', body); return <>{num(r?.matched)} messages are deleted. {r?.snapshot && <>Snapshot {r.snapshot} can bring them back.</>}</> },
+    command: () => ({ method: 'POST', path: '/retained/delete', body: { ...body, confirm: preview?.matched ?? 0 }, cli: `sapwood retained delete ${quote(which.filter)}${which.older ? ` --older-than ${which.older}s` : ''}${which.publisher ? ` --publisher ${quote(which.publisher)}` : ''} --confirm ${preview?.matched ?? 0}` }),
+    run: async () => { const r = await post<RetainedEffect>('/retained/delete', { ...body, confirm: preview?.matched ?? 0 }); return <>{num(r?.deleted ?? r?.matched)} messages are deleted. {r?.snapshot && <>Snapshot {r.snapshot.id} can bring them back.</>}</> },
   })
 }
 

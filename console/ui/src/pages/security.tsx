@@ -11,8 +11,8 @@ import { Audit, Keys, Operators } from './people'
 import { Users } from './users'
 
 const tabs = [
-  ['users', 'Users', '/users', 'sapwood users'], ['rules', 'Rules', '/rules', 'sapwood acl list'], ['explain', 'Explain', '/acl/explain', 'sapwood acl explain'], ['denials', 'Denials', '/events?kind=denied,refused', 'sapwood events --kind denied,refused'],
-  ['bans', 'Bans', '/bans', 'sapwood bans'], ['operators', 'Operators', '/operators', 'sapwood operators'], ['keys', 'API keys', '/keys', 'sapwood keys'], ['audit', 'Audit', '/audit', 'sapwood audit'],
+  ['users', 'Users', '/users', 'sapwood users list'], ['rules', 'Rules', '/rules', 'sapwood rules list'], ['explain', 'Explain', '/acl/explain', 'sapwood acl explain CLIENT TOPIC'], ['denials', 'Denials', '/events?kind=denied,refused', 'sapwood events --kind denied,refused'],
+  ['bans', 'Bans', '/bans', 'sapwood bans'], ['operators', 'Operators', '/operators', 'sapwood operators list'], ['keys', 'API keys', '/keys', 'sapwood keys list'], ['audit', 'Audit', '/audit', 'sapwood audit'],
 ] as const
 
 export default function Security() {

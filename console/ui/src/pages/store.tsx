@@ -1,7 +1,7 @@
 import { can, post, useLoad } from '../api'
 import { bytes, num, percent, span, time, day, words } from '../format'
 import type { Listener, StoreStatus } from '../types'
-import { Badge, Button, Card, Empty, Facts, Figure, Note, Read } from '../ui/basics'
+import { Ago, Badge, Button, Card, Empty, Facts, Figure, Note, Read } from '../ui/basics'
 import { ask } from '../ui/dialog'
 
 export function Listeners() {
@@ -51,9 +51,9 @@ export function Store() {
         <div class="columns">
           <Card title="Segments" extra={can('admin') && <><Button small onClick={check}>Check…</Button><Button small onClick={() => compact(s)}>Compact…</Button></>}>
             <div class="segments" role="img" aria-label={`${s.segments?.length ?? 0} segments; filled as far as live`}>{(s.segments ?? []).slice(-160).map((g) => <i key={g.number} title={`${g.kind} ${g.number}: ${bytes(g.live_bytes)} of ${bytes(g.bytes)} live`} style={{ '--live': `${g.bytes ? (g.live_bytes / g.bytes) * 100 : 0}%` } as never} />)}</div>
-            <p class="faint card-foot">{num(s.segments?.length)} segments, each filled as far as it is still needed.</p>
+            <p class="faint card-foot">{s.segments?.length === 1 ? 'One segment' : `${num(s.segments?.length)} segments`}, filled as far as still needed.</p>
           </Card>
-          <Card title="The last start"><Facts rows={[['Took', span(s.start.took_ns / 1e9)], ['Read', <>{num(s.start.replayed_records)} records, {bytes(s.start.replayed_bytes)}</>], ['Cut off', bytes(s.start.cut_bytes)], ['Set aside as damaged', bytes(s.start.quarantined_bytes)], ['Checkpoint', s.checkpoint || '–'], ['Behind it', bytes(s.tail_bytes)], ['Durability', s.durability]]} /></Card>
+          <Card title="The last start"><Facts rows={[['Took', span(s.start.took_ns / 1e9)], ['Read', <>{num(s.start.replayed_records)} records, {bytes(s.start.replayed_bytes)}</>], ['Cut off', bytes(s.start.cut_bytes)], ['Set aside as damaged', bytes(s.start.quarantined_bytes)], ['Checkpoint', <Ago at={s.checkpoint} past />], ['Behind it', bytes(s.tail_bytes)], ['Durability', s.durability]]} /></Card>
         </div>
       </>
     )}</Read>

@@ -1,9 +1,9 @@
 // One topic: its last message and those before it that were seen here, who gets them, and how much flows.
 import { useEffect, useState } from 'preact/hooks'
 import { can, path, post, useLoad } from '../api'
-import { bytes, clock, num, quote, rate, time, words } from '../format'
+import { bytes, clock, num, quote, rate, term, time, words } from '../format'
 import { to } from '../route'
-import type { Payload, TopicDetail } from '../types'
+import type { Page, Payload, Topic, TopicDetail } from '../types'
 import { Ago, Badge, Button, Card, Empty, Facts, Failure, Field, Figure, Loading } from '../ui/basics'
 import { ask } from '../ui/dialog'
 import { Diff, PayloadView, pretty } from '../ui/payload'
@@ -13,11 +13,14 @@ interface Version { at: string; publisher?: string; payload: Payload }
 const kept = 50
 
 export function TopicView({ topic, close }: { topic: string; close: () => void }) {
-  const detail = useLoad<TopicDetail>(path('/topics/detail', { topic }) + (topic === '' ? '?topic=' : ''), 1500)
+  // The first level of /a has no name, and is no topic that anything could be published to.
+  const detail = useLoad<TopicDetail>(topic === '' ? null : path('/topics/detail', { topic }), 1500)
+  const own = (detail.data?.messages ?? 0) > 0 || !!detail.data?.retained
+  const branch = useBranch(topic, topic === '' || detail.error?.status === 404 || (!!detail.data && !own))
   const [seen, setSeen] = useState<Version[]>([])
   const [at, setAt] = useState<string | null>(null)
   const [against, setAgainst] = useState(false)
-  const d = detail.data
+  const d: TopicDetail | undefined = own ? detail.data : branch ? { ...detail.data, ...branch } : detail.data
   useEffect(() => {
     if (!d?.payload || !d.last) return
     const next = { at: d.last.at, ...(d.last.publisher ? { publisher: d.last.publisher } : {}), payload: d.payload }
@@ -28,7 +31,7 @@ export function TopicView({ topic, close }: { topic: string; close: () => void }
   const before = seen[index + 1]
   return (
     <div class="pane" aria-label="Topic">
-      <Card title={<Crumbs topic={topic} />} extra={<><PublishButton topic={topic} payload={shown?.payload} /><Button kind="ghost" small icon="close" aria-label="Close" onClick={close} /></>}>
+      <Card title={<Crumbs topic={topic} />} extra={<>{topic !== '' && <PublishButton topic={topic} payload={shown?.payload} />}<Button kind="ghost" small icon="close" aria-label="Close" onClick={close} /></>}>
         {!d ? (detail.error ? (detail.error.status === 404 ? <Empty icon="topics" title="Nothing was published here" /> : <Failure error={detail.error} what="this topic" retry={detail.reload} />) : <Loading />) : (
           <div class="form">
             {shown ? <>
@@ -37,7 +40,7 @@ export function TopicView({ topic, close }: { topic: string; close: () => void }
                 {before && <label class="check"><input type="checkbox" checked={against} onChange={(e) => setAgainst(e.currentTarget.checked)} /> what changed</label>}
               </div>
               {against && before ? <Diff from={before.payload} to={shown.payload} /> : <PayloadView payload={shown.payload} />}
-            </> : <p class="faint">{d.branch ? 'This is a branch: no message has exactly this topic.' : 'Its last message is not kept.'}</p>}
+            </> : <p class="faint">{d.branch ? 'A branch: nothing was published to exactly this topic. The figures are sums of all that is below.' : 'Its last message is not kept.'}</p>}
             {seen.length > 1 && <details open={at !== null}><summary>{seen.length} messages seen since this was opened</summary>
               <div class="versions">{seen.map((v) => <button key={v.at} aria-pressed={v === shown} onClick={() => setAt(v === seen[0] ? null : v.at)}><span class="mono">{clock(time(v.at) ?? new Date(), true)}</span><span class="faint">{bytes(v.payload.size)}</span><span class="clip mono">{v.payload.text.slice(0, 120)}</span></button>)}</div>
             </details>}
@@ -57,13 +60,21 @@ export function TopicView({ topic, close }: { topic: string; close: () => void }
         <Card title="Figures">
           <Facts rows={[
             d.qos && ['QoS 0, 1, 2', d.qos.map(num).join(' · ')], ['Rate 1, 5, 15 min', [d.rate1, d.rate5, d.rate15].map(rate).join(' · ')], ['Largest', bytes(d.max_size)], ['Unheard', num(d.unheard)],
-            d.branch ? ['Topics below', num(d.topics)] : undefined,
+            d.branch && ['Topics below', num(d.topics)],
             ...Object.entries(d.dropped_by ?? {}).map(([k, n]) => [<>Dropped: {words(k)}</>, num(n)] as const), ...Object.entries(d.denied_by ?? {}).map(([k, n]) => [<>Denied: {words(k)}</>, num(n)] as const),
           ]} />
         </Card>
       </>}
     </div>
   )
+}
+
+/** What is known of a topic as a branch: the sums of all that is below. */
+function useBranch(topic: string, wanted: boolean): Topic | undefined {
+  const cut = topic.lastIndexOf('/')
+  const where = path('/topics/tree', { filter: topic === '' ? '' : `topic:${term(topic)}`, limit: topic === '' ? 1000 : 1 }) + (cut < 0 ? '' : `&branch=${encodeURIComponent(topic.slice(0, cut))}`)
+  const row = useLoad<Page<Topic>>(wanted ? where : null, 2000).data?.items?.find((t) => t.topic === topic)
+  return row?.branch ? row : undefined
 }
 
 function Crumbs({ topic }: { topic: string }) {

@@ -8,7 +8,7 @@ import type { Page, Topic } from '../types'
 import { Ago, Badge, cx, Empty, Failure, Head, Loading, Note, Read, Tabs } from '../ui/basics'
 import { Filter } from '../ui/filter'
 import { Icon } from '../ui/icons'
-import { type Column, usePager, VirtualTable } from '../ui/virtual'
+import { again, type Column, usePager, VirtualTable } from '../ui/virtual'
 import { TopicView } from './topic'
 
 const tabs = [['tree', 'Tree'], ['search', 'Search'], ['top', 'Heaviest'], ['unheard', 'Unheard'], ['unfed', 'Unfed']] as const
@@ -19,7 +19,7 @@ export default function Topics() {
   const topic = query.get('topic')
   const filter = query.get('filter') ?? ''
   const command = topic !== null ? { path: path('/topics/detail', { topic }), cli: `sapwood topics show ${quote(topic)}` }
-    : tab === 'tree' ? { path: '/topics/tree', cli: 'sapwood topics' } : tab === 'search' ? { path: path('/topics', { filter }), cli: `sapwood topics${filter ? ' --filter ' + quote(filter) : ''}` } : { path: '/topics/' + tab, cli: `sapwood topics ${tab}` }
+    : tab === 'tree' ? { path: '/topics/tree', cli: 'sapwood topics tree' } : tab === 'search' ? { path: path('/topics', { filter }), cli: `sapwood topics${filter ? ' ' + quote(filter) : ''}` } : { path: '/topics/' + tab, cli: `sapwood topics ${tab}${tab === 'top' && query.get('by') ? ` --by ${query.get('by')}` : ''}` }
   const pick = (t: string) => requery({ topic: t })
   return (
     <div class="page full">
@@ -37,7 +37,7 @@ export default function Topics() {
 const height = 28
 
 function TreeView({ picked, pick }: { picked: string | null; pick: (t: string) => void }) {
-  const sort = route.value.query.get('sort') ?? 'name'
+  const sort = route.value.query.get('sort') ?? 'topic'
   const tree = useMemo(() => new Tree(sort), [sort])
   const box = useRef<HTMLDivElement>(null)
   const [view, setView] = useState({ top: 0, height: 600 })
@@ -69,7 +69,7 @@ function TreeView({ picked, pick }: { picked: string | null; pick: (t: string) =
   const seen = rows.slice(first, last)
   const latest = useRef(seen)
   latest.current = seen
-  useEffect(() => { const t = setInterval(() => { if (!document.hidden) void tree.refresh(latest.current) }, 2000); return () => clearInterval(t) }, [tree])
+  useEffect(() => again(2000, () => tree.refresh(latest.current)), [tree])
   useEffect(() => { for (const r of seen) if (r.kind === 'more' && !r.full && !r.error) void tree.more(r.parent) })
   const key = (e: KeyboardEvent) => {
     const at = rows.findIndex((r) => r.key === cursor)
@@ -96,7 +96,7 @@ function TreeView({ picked, pick }: { picked: string | null; pick: (t: string) =
   return (
     <div class="tree">
       <div class="tree-head">
-        <span><button class={cx('sort', sort === 'name' && 'active')} aria-pressed={sort === 'name'} onClick={() => requery({ sort: undefined })}>Name</button></span>
+        <span><button class={cx('sort', sort === 'topic' && 'active')} aria-pressed={sort === 'topic'} onClick={() => requery({ sort: undefined })}>Name</button></span>
         <span><button class={cx('sort', sort === '-rate' && 'active')} aria-pressed={sort === '-rate'} onClick={() => requery({ sort: '-rate' })}>Rate/s</button></span>
         <span><button class={cx('sort', sort === '-topics' && 'active')} aria-pressed={sort === '-topics'} onClick={() => requery({ sort: '-topics' })}>Topics</button></span>
         <span><button class={cx('sort', sort === '-bytes' && 'active')} aria-pressed={sort === '-bytes'} onClick={() => requery({ sort: '-bytes' })}>Bytes</button></span>
@@ -168,10 +168,12 @@ function SearchList({ pick, picked }: Picking) {
   )
 }
 
+/** One of the heaviest; its weight may be too high by the error. */
+interface Heavy { topic: string; weight: number; error?: number }
+
 function Top({ pick, picked }: Picking) {
   const by = route.value.query.get('by') ?? 'messages'
-  const top = useLoad<Page<Topic> & { error?: number; exact?: boolean }>(path('/topics/top', { by }), 3000)
-  const value = (t: Topic) => Number(t[by as 'messages'] ?? 0)
+  const top = useLoad<Page<Heavy> & { error?: number; exact?: boolean }>(path('/topics/top', { by }), 3000)
   return (
     <div class="pane">
       <div class="toolbar">
@@ -179,8 +181,8 @@ function Top({ pick, picked }: Picking) {
         {top.data && <span class="faint">{top.data.exact ? 'Exact counts.' : top.data.error ? `Found by a sketch: each count is at most ${full(top.data.error)} too high.` : ''}</span>}
       </div>
       <Read from={top} what="the heaviest topics">{(p) => {
-        const items = p.items ?? [], max = Math.max(1, ...items.map(value))
-        return items.length ? <ul class="card bars even">{items.map((t) => <li key={t.topic}><a href={to('topics', ['top'], { topic: t.topic, by })} aria-current={picked === t.topic ? 'true' : undefined} onClick={(e) => { e.preventDefault(); pick(t.topic) }}><span class="wrap">{t.topic}</span><b>{by === 'bytes' ? bytes(value(t)) : num(value(t))}</b><i style={{ width: `${Math.max(0.5, (value(t) / max) * 100)}%` }} /></a></li>)}</ul> : <Empty title="Nothing was counted yet" />
+        const items = p.items ?? [], max = Math.max(1, ...items.map((t) => t.weight))
+        return items.length ? <ul class="card bars even">{items.map((t) => <li key={t.topic}><a href={to('topics', ['top'], { topic: t.topic, by })} aria-current={picked === t.topic ? 'true' : undefined} onClick={(e) => { e.preventDefault(); pick(t.topic) }}><span class="wrap">{t.topic}</span><b>{by === 'bytes' ? bytes(t.weight) : num(t.weight)}</b><i style={{ width: `${Math.max(0.5, (t.weight / max) * 100)}%` }} /></a></li>)}</ul> : <Empty title="Nothing was counted yet" />
       }}</Read>
     </div>
   )
@@ -197,20 +199,21 @@ function Unheard({ pick, picked }: Picking) {
   )
 }
 
-interface Unfed { filter: string; client?: string; clients?: number; subscribers?: number; since?: string }
+interface Unfed { filter: string; client: string; user?: string; qos: number }
 
 function Unfed() {
-  const pager = usePager<Unfed>('/topics/unfed', {})
+  const sort = route.value.query.get('sort') ?? 'filter'
+  const pager = usePager<Unfed>('/topics/unfed', { sort }, 10_000)
   const cols: Column<Unfed>[] = [
-    { id: 'filter', title: 'Filter', render: (f) => <span class="clip mono" title={f.filter}>{f.filter}</span> },
-    { id: 'n', title: 'Subscribers', right: true, width: '110px', render: (f) => num(f.subscribers ?? f.clients) },
-    { id: 'client', title: 'Among them', width: '26%', from: 640, render: (f) => f.client ? <a href={to('clients', [f.client, 'subscriptions'])}>{f.client}</a> : '–' },
-    { id: 'since', title: 'Since', width: '110px', from: 500, render: (f) => <Ago at={f.since} /> },
+    { id: 'filter', title: 'Filter', sort: 'filter', render: (f) => <span class="clip mono" title={f.filter}>{f.filter}</span> },
+    { id: 'client', title: 'Subscribed by', sort: 'client', width: '34%', render: (f) => <a class="clip" title={f.client} href={to('clients', [f.client, 'subscriptions'])}>{f.client}</a> },
+    { id: 'user', title: 'User', sort: 'user', width: '18%', from: 640, render: (f) => f.user ?? <span class="faint">anonymous</span> },
+    { id: 'qos', title: 'QoS', sort: 'qos', right: true, width: '66px', from: 500, render: (f) => f.qos },
   ]
   return (
     <div class="pane">
       <Note>Clients subscribe to these, and no message ever matched: a wrong name, or a publisher that is not there.</Note>
-      <VirtualTable pager={pager} columns={cols} label="Unfed filters" what="unfed filters" rowKey={(f) => f.filter + (f.client ?? '')} empty={<Empty title="Every subscription was fed" />} />
+      <VirtualTable pager={pager} columns={cols} label="Unfed filters" what="unfed filters" rowKey={(f) => f.filter + f.client} sort={sort} onSort={(s) => requery({ sort: s })} empty={<Empty title="Every subscription was fed" />} />
     </div>
   )
 }

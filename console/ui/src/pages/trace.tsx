@@ -35,12 +35,12 @@ function Start() {
   }
   const end = (t: Running) => ask({
     title: 'End the trace', confirm: 'End it', done: traces.reload, effect: <p>No more packets of {subject(t).join(' ')} are kept, and those that were are gone. Download them first if you need them.</p>,
-    command: () => ({ method: 'DELETE', path: `/traces/${seg(t.id)}`, cli: `sapwood trace stop ${quote(t.id)}` }),
+    command: () => ({ method: 'DELETE', path: `/traces/${seg(t.id)}` }),
     run: async () => { await call('DELETE', `/traces/${seg(t.id)}`); return 'The trace is ended' },
   })
   return (
     <div class="page">
-      <Head title="Trace" sub="Packets as they come and go, decoded" command={{ method: 'POST', path: '/traces', body, cli: `sapwood trace --${what} ${quote(value || 'ID')}` }} />
+      <Head title="Trace" sub="Packets as they come and go, decoded" command={{ method: 'POST', path: '/traces', body, cli: `sapwood trace ${what === 'client' ? '' : `--${what} `}${quote(value || 'ID')} --for ${seconds}s --payload ${bytes}` }} />
       {can('operator') && !traces.error?.missing && <Card title="Start a trace">
         <form class="form" onSubmit={start}>
           <div class="form-row">
@@ -88,7 +88,7 @@ function Watch({ id }: { id: string }) {
   return (
     <div class="page full">
       <Head back={{ href: to('trace'), text: 'Trace' }} title={<span class="clip">{t ? subject(t).join(' ') : `Trace ${id}`}</span>} sub={stream.live ? 'live' : 'connecting …'}
-        command={[{ path: `/traces/${seg(id)}/stream`, cli: `sapwood trace show ${quote(id)}` }, { what: 'For Wireshark', path: `/traces/${seg(id)}/download?format=pcapng`, cli: `sapwood trace download ${quote(id)} --format pcapng` }]}>
+        command={[{ path: `/traces/${seg(id)}/stream` }, { what: 'For Wireshark', path: `/traces/${seg(id)}/download?format=pcapng` }]}>
         <Button icon={paused ? 'play' : 'pause'} onClick={() => { setPaused(!paused); setDropped(0) }}>{paused ? `Go on${dropped ? ` (${num(dropped)} passed)` : ''}` : 'Pause'}</Button>
         <Button onClick={() => { setLines([]); toast('The list is empty; the trace goes on') }}>Clear</Button>
         <a class="button" href={download('jsonl')} download>JSON lines</a>

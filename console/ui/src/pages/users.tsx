@@ -38,12 +38,12 @@ export function Users() {
   const able = (u: User) => ask({
     title: `${u.disabled ? 'Enable' : 'Disable'} user ${u.name}`, confirm: u.disabled ? 'Enable' : 'Disable', danger: !u.disabled, done: reload,
     effect: <p>{u.disabled ? 'Clients can connect as it again.' : 'Its clients are disconnected now and refused until it is enabled. Nothing is deleted.'}</p>,
-    command: () => ({ method: 'PATCH', path: `/users/${seg(u.name)}`, body: { disabled: !u.disabled }, cli: `sapwood users set ${quote(u.name)} --disabled=${!u.disabled}` }),
+    command: () => ({ method: 'PATCH', path: `/users/${seg(u.name)}`, body: { disabled: !u.disabled }, cli: `sapwood users set ${quote(u.name)} ${u.disabled ? '--no-disabled' : '--disabled'}` }),
     run: async () => { await call('PATCH', `/users/${seg(u.name)}`, { disabled: !u.disabled }); return `${u.name} is ${u.disabled ? 'enabled' : 'disabled'}` },
   })
   const fresh = (u: User) => ask({
     title: `A new password for ${u.name}`, confirm: 'Make one', danger: true, done: reload, effect: <p>A random password is made and shown once. The old one ends, and clients that are connected as {u.name} are disconnected.</p>,
-    command: () => ({ method: 'PATCH', path: `/users/${seg(u.name)}`, body: { generate: true }, cli: `sapwood users set ${quote(u.name)} --generate` }),
+    command: () => ({ method: 'PATCH', path: `/users/${seg(u.name)}`, body: { generate: true }, cli: `sapwood users password ${quote(u.name)} --generate` }),
     run: async () => { const r = await call<User>('PATCH', `/users/${seg(u.name)}`, { generate: true }); showSecret(u.name, r.secret) },
   })
   return (

@@ -30,7 +30,7 @@ export function Login() {
         <Field label="Password"><input name="password" type="password" autocomplete="current-password" required value={password} onInput={(e) => setPassword(e.currentTarget.value)} /></Field>
         {error && <Note tone="bad">{error}</Note>}
         <Button type="submit" kind="primary" busy={busy}>Log in</Button>
-        <details class="faint"><summary>No password yet?</summary><p>The first start writes that of <code>admin</code> to <code>admin.password</code> in the data directory; <code>sapwood status</code> says where that is.</p></details>
+        <details class="faint"><summary>No password?</summary><p>The first start of the broker printed that of <code>admin</code>, or took it from <code>SAPWOOD_ADMIN_PASSWORD</code>. On the broker’s machine <code>sapwood operators password admin --generate</code> makes another.</p></details>
       </form>
     </main>
   )

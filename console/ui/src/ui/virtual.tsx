@@ -22,10 +22,22 @@ export function usePager<T>(base: string, query: Query, every = 0): Pager<T> {
   const pager = useMemo(() => new Pager<T>(base, query), [key])
   useEffect(() => {
     pager.show(0, 0)
-    const timer = every > 0 ? window.setInterval(() => { if (!document.hidden && !pager.error?.missing) void pager.refresh() }, every) : 0
-    return () => { clearInterval(timer); pager.close() }
+    const stop = every > 0 ? again(every, async () => { if (!pager.error?.missing) await pager.refresh() }) : () => {}
+    return () => { stop(); pager.close() }
   }, [pager, every])
   return pager
+}
+
+/** Does it again and again while the page is in sight, but waits so much longer than it takes that a long list costs the server little. */
+export function again(every: number, run: () => Promise<void>): () => void {
+  let timer = 0, ended = false
+  const next = (took: number) => { if (!ended) timer = window.setTimeout(turn, Math.min(60_000, Math.max(every, took * 30))) }
+  const turn = async () => {
+    const began = performance.now()
+    try { if (!document.hidden) await run() } finally { next(document.hidden ? 0 : performance.now() - began) }
+  }
+  next(0)
+  return () => { ended = true; clearTimeout(timer) }
 }
 
 const over = 12

@@ -1,0 +1,247 @@
+// The console against the real broker, with real clients: what the pages show is what the broker holds, and what they do is done.
+// Pictures of every page for docs/tour.md are made with TOUR=1.
+import assert from 'node:assert/strict'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { after, before, describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { broker, until } from './broker.mjs'
+import { browser, visit } from './browser.mjs'
+import { config, hostile, plant } from './plant.mjs'
+import { tour, write } from './tour.mjs'
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const viewer = 'viewer password 123'
+let b, p, chrome, close
+
+before(async () => {
+  b = await broker({ config })
+  p = await plant(b);
+  ({ b: chrome, close } = await browser())
+  await b.api('POST', '/operators', { name: '<i onclick=alert(6)>viewer', role: 'viewer', password: viewer })
+})
+after(async () => { p?.end(); await close?.(); await b?.close() })
+
+/** A page for the length of a test; what goes wrong in it, or is refused by the server, fails the test. */
+async function on({ refused = [], ...options }, run) {
+  const v = await visit(chrome, b.url, { password: b.password, ...options })
+  v.page.setDefaultTimeout(15_000)
+  const bad = []
+  v.page.on('response', (r) => { if (r.status() >= 400 && !refused.includes(r.status())) bad.push(`${r.status()} ${r.request().method()} ${r.url()}`) })
+  try { await run(v.page); assert.deepEqual([...v.problems, ...bad], []) } finally { await v.context.close() }
+}
+const go = (page, hash) => page.evaluate((h) => { location.hash = h }, hash)
+const digits = async (locator) => Number((await locator.innerText()).replace(/[^\d]/g, ''))
+
+describe('what the broker holds', () => {
+  test('Now shows the clients that are connected, and what comes in', async () => {
+    await on({}, async (page) => {
+      const { clients } = await b.api('GET', '/stats')
+      assert.ok(clients.connected >= 60 + hostile.length)
+      const figure = page.locator('.figures > *').filter({ hasText: 'Clients online' }).locator('.figure-value')
+      await until('the clients', async () => (await digits(figure)) === clients.connected)
+      await until('messages', async () => (await digits(page.locator('.figures > *').filter({ hasText: 'Messages in' }).locator('.figure-value'))) > 50)
+      await page.getByRole('img', { name: 'Messages in, last hour' }).waitFor({ timeout: 30_000 })
+    })
+  })
+  test('the list of clients is that of the API, sorted by it', async () => {
+    await on({ hash: '#/clients?filter=press-' }, async (page) => {
+      const { matched, total } = await b.api('GET', '/clients?filter=press-&limit=1')
+      await page.getByText(`${matched} of ${total} clients`).waitFor()
+      await page.getByRole('button', { name: 'In/s' }).click()
+      await page.waitForURL(/sort=-in_rate/)
+      await page.getByRole('link', { name: 'press-001' }).waitFor()
+    })
+  })
+  test('the books of the page balance, and are those of the API', async () => {
+    await on({ hash: '#/broker/books' }, async (page) => {
+      await page.getByText('The books balance').waitFor()
+      const { by_reason: by } = await b.api('GET', '/books')
+      assert.ok(by.denied_by_rule > 0)
+      await page.getByRole('link', { name: /denied by rule/ }).waitFor()
+      await page.getByRole('row', { name: /^routed/ }).waitFor()
+    })
+  })
+  test('charts have lines for what flowed', async () => {
+    await until('a history', async () => (await b.api('GET', '/history?metric=messages_received,messages_dropped')).series.length >= 2, 60_000)
+    await on({ hash: '#/broker/load?span=900' }, async (page) => {
+      for (const name of ['Messages per second', 'Clients connected', 'Bytes per second', 'Dropped per second', 'Processor, cores', 'Connects per second']) await page.getByRole('figure', { name, exact: true }).waitFor()
+      await page.getByText('Own test messages').waitFor()
+    })
+  })
+  test('the tree goes into levels without a name, and a branch shows its sums', async () => {
+    await on({ hash: '#/topics?topic=' + encodeURIComponent('/legacy/press-4/celsius') }, async (page) => {
+      await page.getByRole('treeitem', { name: /celsius/ }).waitFor()
+      assert.equal(await page.getByRole('treeitem', { name: /^plant/ }).count(), 1, 'the level without a name does not hold the whole tree')
+      await go(page, '#/topics?topic=' + encodeURIComponent('plant/line-1'))
+      await page.getByText('The figures are sums').waitFor()
+    })
+  })
+  test('the heaviest, the unheard and the unfed', async () => {
+    await on({ hash: '#/topics/top' }, async (page) => {
+      await page.getByText('Exact counts.').waitFor()
+      await page.getByRole('link', { name: /^plant\/line-0\/press-1\/temperature\s*[1-9]/ }).waitFor()
+      await go(page, '#/topics/unheard')
+      await page.getByText('lonely/press-001').waitFor()
+      await go(page, '#/topics/unfed')
+      await page.getByText('plnat/typo/#').waitFor()
+      await page.getByRole('link', { name: 'display-1' }).waitFor()
+    })
+  })
+})
+
+describe('what is done', () => {
+  test('a client is disconnected after its effect was told', async () => {
+    const victim = await p.join({ id: 'victim', clean: false })
+    await victim.subscribe('plant/none/#')
+    await on({ hash: '#/clients/victim', refused: [404] }, async (page) => {
+      await page.getByRole('button', { name: 'Disconnect' }).click()
+      const dialog = page.getByRole('dialog')
+      await dialog.getByText(/1 subscriptions and 0 queued messages wait for it/).waitFor()
+      assert.equal(victim.closed, false)
+      await dialog.getByRole('button', { name: 'Disconnect' }).click()
+      await page.getByText('victim is disconnected').waitFor()
+      await until('the connection to close', () => victim.closed)
+      await page.getByText(/offline/).first().waitFor()
+      await page.getByRole('button', { name: 'End session' }).click()
+      await dialog.getByRole('button', { name: 'End it' }).click()
+      await page.getByText('The session of victim ended').waitFor()
+    })
+    await assert.rejects(b.api('GET', '/clients/victim'), /404/)
+  })
+  test('the MQTT client of the page publishes, subscribes, and is seen in Topics', async () => {
+    await on({ hash: '#/mqtt' }, async (page) => {
+      await page.getByLabel('User', { exact: true }).fill('press')
+      await page.getByRole('textbox', { name: 'Password' }).fill(p.pass)
+      await page.getByLabel('Client id').fill('browser-1')
+      await page.getByRole('button', { name: 'Connect' }).click()
+      await page.getByText('connected as').waitFor()
+      await page.getByLabel('Filter').fill('plant/browser/#')
+      await page.locator('form', { has: page.getByLabel('Filter') }).getByLabel('QoS').selectOption('2')
+      await page.getByRole('button', { name: 'Subscribe' }).click()
+      await page.locator('.subs code', { hasText: 'plant/browser/#' }).waitFor()
+      for (const qos of ['0', '1', '2']) {
+        const form = page.locator('form', { has: page.getByLabel('Topic', { exact: true }) })
+        await form.getByLabel('Topic', { exact: true }).fill('plant/browser/' + qos)
+        await form.getByLabel('Payload').fill(`{"from":"the page","qos":${qos}}`)
+        await form.getByLabel('QoS').selectOption(qos)
+        await form.getByRole('button', { name: 'Publish' }).click()
+        await page.locator('.message', { hasText: 'received' }).filter({ hasText: 'plant/browser/' + qos }).filter({ hasText: `QoS ${qos}` }).waitFor()
+      }
+      await until('the display to get it', () => p.display.messages.some((m) => m.topic === 'plant/browser/2'))
+      await go(page, '#/clients/browser-1')
+      await page.getByText('MQTT 5.0, without TLS').waitFor()
+      await go(page, '#/topics?topic=plant/browser/2')
+      await page.getByText('"the page"').waitFor()
+      await page.getByRole('link', { name: 'browser-1' }).first().waitFor()
+      await go(page, '#/mqtt')
+      await page.getByRole('button', { name: 'Disconnect' }).click()
+      await page.getByRole('button', { name: 'Connect' }).waitFor()
+    })
+  })
+  test('a wrong password of the MQTT client is told as the broker tells it', async () => {
+    await on({ hash: '#/mqtt' }, async (page) => {
+      await page.getByLabel('User', { exact: true }).fill('press')
+      await page.getByRole('textbox', { name: 'Password' }).fill('wrong')
+      await page.getByRole('button', { name: 'Connect' }).click()
+      await page.getByText(/bad user name or password|not authorized/i).waitFor()
+    })
+  })
+  test('retained messages are deleted after a preview, and brought back', async () => {
+    for (let i = 0; i < 12; i++) await p.machines[0].publish(`plant/old/${i}`, 'old', { retain: true, qos: 1 })
+    const count = async () => (await b.api('GET', '/retained?filter=plant/old/%23&limit=1')).matched
+    assert.equal(await count(), 12)
+    await on({ hash: '#/retained?filter=' + encodeURIComponent('plant/old/#') }, async (page) => {
+      await page.getByText(/^12 /).first().waitFor()
+      await page.getByRole('button', { name: 'Delete these' }).click()
+      const dialog = page.getByRole('dialog')
+      await dialog.getByText(/^plant\/old\/\d+$/).first().waitFor()
+      assert.equal(await count(), 12)
+      await dialog.getByText('The same on the command line').click()
+      await dialog.getByText("sapwood retained delete 'plant/old/#' --confirm 12").waitFor()
+      await dialog.getByRole('button', { name: 'Delete 12' }).click()
+      await page.getByText('12 messages are deleted').waitFor()
+      assert.equal(await count(), 0)
+      await go(page, '#/retained/snapshots')
+      await page.getByRole('button', { name: 'Restore' }).first().click()
+      await dialog.getByRole('button', { name: 'Restore' }).click()
+      await page.getByText('The messages are back').waitFor()
+      assert.equal(await count(), 12)
+    })
+  })
+  test('a live trace shows the packets of a client, and where a client went is looked back', async () => {
+    await on({ hash: '#/trace?client=press-001' }, async (page) => {
+      await page.getByRole('button', { name: 'Start' }).click()
+      await page.getByRole('cell', { name: /PUBLISH/ }).first().waitFor()
+      await page.getByRole('link', { name: 'plant/line-0/press-1/temperature' }).first().waitFor()
+      const [file] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'pcapng' }).click()])
+      assert.match(file.suggestedFilename(), /pcapng$/)
+      await go(page, '#/trace')
+      await page.getByRole('button', { name: /^End/ }).first().click()
+      await page.getByRole('dialog').getByRole('button', { name: 'End it' }).click()
+      await page.getByText('The trace is ended').waitFor()
+      await go(page, '#/clients/press-001/trace')
+      await page.getByRole('cell', { name: /PUBLISH/ }).first().waitFor()
+    })
+  })
+  test('a denial is explained by its rule', async () => {
+    await on({ hash: '#/clients/press-001' }, async (page) => {
+      await page.getByText(/no commands by devices/).first().waitFor()
+      await go(page, '#/security/denials')
+      await page.getByRole('link', { name: /press-001 plant\/line-1\/cmd/ }).waitFor()
+    })
+  })
+})
+
+test('a viewer reads every page and finds no action', async () => {
+  await on({ user: '<i onclick=alert(6)>viewer', password: viewer, refused: [403] }, async (page) => {
+    await page.getByText('<i onclick=alert(6)>viewer', { exact: true }).waitFor()
+    for (const [place, names] of [['#/clients/press-001', ['Disconnect', 'Ban', 'Quarantine']], ['#/clients/archive/queue', ['Purge…']], ['#/retained', ['Delete these…']], ['#/trace', ['Start']], ['#/security/users', ['User']], ['#/security/rules', ['Rule']], ['#/security/bans', ['Ban']], ['#/broker/store', ['Compact…']], ['#/broker/config', ['Reload…']]]) {
+      await go(page, place)
+      await page.waitForTimeout(600)
+      for (const name of names) assert.equal(await page.getByRole('button', { name, exact: true }).count(), 0, `${place}: ${name}`)
+    }
+  })
+})
+
+// F190: what clients name themselves, their topics, their users and what they send runs in no page of an admin.
+test('[F190] names and payloads of attackers stay text', async () => {
+  await on({ hash: '#/clients' }, async (page) => {
+    for (const id of hostile) {
+      await go(page, '#/clients/' + encodeURIComponent(id))
+      await page.getByRole('heading', { name: id }).waitFor()
+      if (id.includes('#')) continue
+      await go(page, '#/topics?topic=' + encodeURIComponent('hostile/' + id.replaceAll('+', '')))
+      await page.locator('.payload-text', { hasText: id }).waitFor()
+    }
+    for (const place of ['#/clients', '#/events?text=img', '#/retained?filter=hostile/%23', '#/topics/unheard', '#/security/users', '#/security/operators', '#/security/denials', '#/security/audit', '#/now']) {
+      await go(page, place)
+      await page.waitForTimeout(500)
+      assert.equal(await page.locator('main img, main script, main iframe, main i[onclick], [onerror]').count(), 0, place)
+    }
+  })
+})
+
+describe('every page', () => {
+  for (const [kind, options] of Object.entries({ light: {}, dark: { theme: 'dark' }, phone: { width: 390, height: 780 } })) {
+    test(`is accessible and fits, ${kind}`, async () => {
+      const pictures = process.env.TOUR ? fileURLToPath(new URL('../../../docs/tour/', import.meta.url)) : undefined
+      if (pictures) mkdirSync(pictures, { recursive: true })
+      await on({ ...options, width: options.width ?? 1280, height: options.height ?? 800 }, async (page) => {
+        await page.evaluate(axe)
+        const bad = []
+        for (const { name, hash, settle = 900, picture } of tour) {
+          await go(page, hash)
+          await page.waitForTimeout(settle)
+          if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) bad.push(`${name}: wider than the window`)
+          if (pictures && picture !== false && kind !== 'phone') await page.screenshot({ path: `${pictures}${name}-${kind}.png` })
+          if (pictures) continue
+          const r = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }))
+          for (const v of r.violations) bad.push(`${name}: ${v.id}: ${v.nodes.length}× ${v.nodes[0].target.join(' ')} ${v.nodes[0].any[0]?.message ?? ''}`)
+        }
+        assert.deepEqual(bad, [])
+      })
+      if (pictures) writeFileSync(`${pictures}../tour.md`, write())
+    })
+  }
+})
