@@ -74,7 +74,7 @@ func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 	retain := m.Retain
 	if m.QoS > 0 || retain {
 		if err := r.sh.health.why(); err != nil {
-			if r.refusable(from, m) && r.grows(from, m) {
+			if refusable(from, m) && r.grows(from, m) {
 				v.reason, v.why = refusal(err), err
 				r.sh.count.NotStored[v.reason]++
 				if from != nil {
@@ -123,7 +123,7 @@ func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 
 // refusable tells whether somebody hears when m is refused. Before MQTT 5 nobody does: such a message goes on, and
 // when the store does not keep it the connection ends.
-func (r *router) refusable(from *client, m *mqtt.Message) bool {
+func refusable(from *client, m *mqtt.Message) bool {
 	return m.QoS > 0 && (from == nil || from.s.Version() >= mqtt.V5)
 }
 
