@@ -136,9 +136,9 @@ func TestTotalQueued(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if st := s.stats(); st.QueuedBytes != 0 || st.Dropped[session.SessionEnded] != uint64(40-refused) {
-			t.Errorf("%d bytes queued, %d dropped with their session", st.QueuedBytes, st.Dropped[session.SessionEnded])
-		}
+		s.until("what waited is dropped with its session", func(st broker.Stats) bool {
+			return st.QueuedBytes == 0 && st.Dropped[session.SessionEnded] == uint64(40-refused)
+		})
 	})
 }
 

@@ -55,8 +55,15 @@ func TestRemoveQueued(t *testing.T) {
 			at uint64
 			is error
 		}{
-			{"kept", 1, nil}, {"kept", 1, broker.ErrNoMessage}, {"kept", 3, nil}, {"kept", 0, broker.ErrNoMessage}, {"kept", 99, broker.ErrNoMessage},
-			{"brief", 1, broker.ErrNoMessage}, {"brief", 3, nil}, {"brief", 3, broker.ErrNoMessage}, {"nobody", 1, broker.ErrNoClient},
+			{"kept", 1, nil},
+			{"kept", 1, broker.ErrNoMessage},
+			{"kept", 3, nil},
+			{"kept", 0, broker.ErrNoMessage},
+			{"kept", 99, broker.ErrNoMessage},
+			{"brief", 1, broker.ErrNoMessage},
+			{"brief", 3, nil},
+			{"brief", 3, broker.ErrNoMessage},
+			{"nobody", 1, broker.ErrNoClient},
 		} {
 			if err := k.RemoveQueued(ctx, x.id, x.at); !errors.Is(err, x.is) && (x.is != broker.ErrNoMessage || !errors.Is(err, broker.ErrInFlight)) {
 				t.Errorf("%s %d: %v, want %v", x.id, x.at, err, x.is)

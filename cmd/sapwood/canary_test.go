@@ -67,7 +67,7 @@ func (a *aviary) secretSettings(dir string) (env []string) {
 		a.Fatal(err)
 	}
 	a.search("the schema", schema)
-	env = append(env, "SAPWOOD_AUTHENTICATION_HTTP_HEADERS_0_NAME=X-Key")
+	env = append(env, "SAPWOOD_AUTHENTICATION_HTTP_HEADERS_0_NAME=X-Key", "SAPWOOD_TELEMETRY_HEADERS_0_NAME=X-Key")
 	for i, key := range app.SecretKeys() {
 		value := a.canary(key.Path) + strings.Repeat("-", 64) // as long as any must be
 		if i%2 == 0 {

@@ -41,7 +41,7 @@ type Options struct {
 	Latest  func() *vitals.Snapshot         // nil before the first reading
 	Open    bool                            // everybody may read
 	Local   bool                            // who can reach it may read, but for what a proxy passed on
-	Protect func(http.Handler) http.Handler // lets in who may read by the API's operators and keys
+	Protect func(http.Handler) http.Handler // lets in operators and keys of the API that may read; nil = nobody has any
 }
 
 // Handler answers /metrics.
@@ -56,7 +56,10 @@ func New(o Options) *Handler {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(collector{o.Latest})
 	h := &Handler{o: o, answer: promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 5 * time.Second, EnableOpenMetrics: true})}
-	h.protected = o.Protect(http.HandlerFunc(h.read))
+	h.protected = http.HandlerFunc(nobody)
+	if o.Protect != nil {
+		h.protected = o.Protect(http.HandlerFunc(h.read))
+	}
 	return h
 }
 
@@ -81,6 +84,11 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.answer.ServeHTTP(w, r)
+}
+
+// nobody is let in.
+func nobody(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "metrics need the credentials of the API, or metrics.open", http.StatusUnauthorized)
 }
 
 // passedOn tells whether a proxy sent the request for somebody else.

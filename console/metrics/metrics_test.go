@@ -122,7 +122,11 @@ func TestWhoMayRead(t *testing.T) {
 // Topics that the configuration names have series, no more than it allows; one that has them keeps them; promlint is content.
 func TestTopics(t *testing.T) {
 	rows := []broker.TopicRow{
-		{Topic: "a/1", Messages: 5, Bytes: 50}, {Topic: "a/2", Messages: 9}, {Topic: "a/3", Messages: 1}, {Topic: "a/1/x", Messages: 100}, {Topic: "a/\"\n", Messages: 8},
+		{Topic: "a/1", Messages: 5, Bytes: 50},
+		{Topic: "a/2", Messages: 9},
+		{Topic: "a/3", Messages: 1},
+		{Topic: "a/1/x", Messages: 100},
+		{Topic: "a/\"\n", Messages: 8},
 		{Topic: "a/rest", Messages: 1000, Rest: true},
 	}
 	var asked []broker.TopicQuery

@@ -142,8 +142,12 @@ func recordOf(f *fact.Fact) *logs.LogRecord {
 		SeverityText: "INFO", Body: words(f.Text), EventName: "sapwood." + string(f.Kind),
 	}
 	for _, a := range []Attribute{
-		{"messaging.client.id", f.Client}, {"user.name", f.User}, {"client.address", f.Address}, {"sapwood.listener", f.Listener},
-		{"messaging.destination.name", f.Topic}, {"sapwood.reason", f.Reason},
+		{"messaging.client.id", f.Client},
+		{"user.name", f.User},
+		{"client.address", f.Address},
+		{"sapwood.listener", f.Listener},
+		{"messaging.destination.name", f.Topic},
+		{"sapwood.reason", f.Reason},
 	} {
 		if a.Value != "" {
 			x.Attributes = append(x.Attributes, text(a.Name, a.Value))

@@ -20,10 +20,6 @@ import (
 //go:embed dist
 var dist embed.FS
 
-// policy lets pages use what this server answers, and nothing else; no script or style stands in a page itself.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
-	"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-
 // kinds are the content types of the files that there may be: those of the machine must not decide.
 var kinds = map[string]string{
 	".html": "text/html; charset=utf-8",
@@ -121,7 +117,6 @@ func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	h.Set("Content-Type", f.kind)
-	h.Set("Content-Security-Policy", policy)
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Referrer-Policy", "no-referrer")

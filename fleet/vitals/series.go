@@ -73,12 +73,6 @@ func (l *list) by(name, help, label string, counts []uint64, of func(int) string
 func behindFirst(i int) bool { return i > 0 }
 func always(int) bool        { return true }
 
-// failures are the reason codes with names, which are told though they have not happened, so that an alert sees the first.
-func failures(i int) bool {
-	c := mqtt.ReasonCode(i)
-	return c.Failed() && !strings.HasPrefix(c.String(), "reason code")
-}
-
 // refusals are those of a CONNACK.
 func refusals(i int) bool {
 	switch mqtt.ReasonCode(i) {

@@ -287,14 +287,13 @@ func (m *message) arrived() {
 			return
 		}
 	}
-	for _, f := range m.about(fact.Subscribed) {
-		if f.At.After(m.was.Last) && f.Topic == m.by.Filter && f.Detail["again"] == "" && !m.sentSince() {
+	if subs := m.about(fact.Subscribed); len(subs) > 0 {
+		if f := subs[0]; f.At.After(m.was.Last) && f.Topic == m.by.Filter && f.Detail["again"] == "" && !m.sentSince() {
 			m.say(NotMatched, "too_late", f.At, "The last message of %s was published %s ago, before %s subscribed to %s.", m.topic, span(m.now.Sub(m.was.Last)), m.id, m.by.Filter)
 			m.prove(f)
 			m.suggest("Publish it retained, so that whoever subscribes later gets the last one.")
 			return
 		}
-		break
 	}
 	if strings.HasPrefix(m.by.Filter, "$share/") && !m.sentSince() {
 		m.say(NotMatched, "shared", m.was.Last, "%s shares %s with others: each message goes to one of them, and nothing was sent to this one since the last message of %s, %s ago.", m.id, m.by.Filter, m.topic, span(m.now.Sub(m.was.Last)))
