@@ -16,7 +16,7 @@ import (
 // (320,000 entries of the 10^8; that a start which takes long says so is TestLongStart of package app).
 func TestLargeStore(t *testing.T) {
 	t.Parallel()
-	const sessions, messages, size, topics = 300, 1000, 64 << 10, 20_000
+	const sessions, messages, size, topics = 300, 1000, 96 << 10, 20_000
 	data := filepath.Join(t.TempDir(), "data")
 	fill(t, data, sessions, messages, size, topics)
 	if _, err := build(); err != nil {
