@@ -19,7 +19,7 @@ export function Inflights({ id }: { id: string }) {
           <tbody>{p.items.map((m) => (
             <tr key={m.direction + m.packet_id}>
               <td><Badge tone={m.direction === 'in' ? 'accent' : 'calm'}>{m.direction === 'in' ? 'from it' : 'to it'}</Badge></td>
-              <td class="wrap"><a href={to('topics', [], { topic: m.topic })}>{m.topic}</a></td><td>{words(m.state)}</td>
+              <td class="wrap">{m.topic ? <a href={to('topics', [], { topic: m.topic })}>{m.topic}</a> : <span class="faint">not known</span>}</td><td>{words(m.state)}</td>
               <td class="right mono">{m.packet_id}</td><td class="right">{m.qos}</td><td class="right">{bytes(m.size)}</td><td class={m.age_seconds > 60 ? 'right warn-text' : 'right'}>{span(m.age_seconds)}</td>
             </tr>
           ))}</tbody>
