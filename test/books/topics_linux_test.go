@@ -73,21 +73,6 @@ func (b *broker) timed(what, path string, into any) {
 	}
 }
 
-// memory is what the process has resident, in bytes.
-func (b *broker) memory() int {
-	b.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.cmd.Process.Pid))
-	if err != nil {
-		b.t.Skip("the memory of a process is known on Linux alone")
-	}
-	_, rest, _ := strings.Cut(string(text), "VmRSS:")
-	kib, err := strconv.Atoi(strings.Fields(rest)[0])
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return kib << 10
-}
-
 // TestTopics publishes to many topics: the tree's sums are the total, the top list is exact, and the process says what it takes.
 func TestTopics(t *testing.T) {
 	b := start(t, fmt.Sprintf("books: {topics: %d}\n", *topics+20_000))
@@ -169,4 +154,19 @@ func TestHeavy(t *testing.T) {
 	}
 	t.Logf("error %d of %d messages; %d of the heaviest 100 are not among the 100 told", top.Error, 4**topics, missed)
 	b.stop()
+}
+
+// memory is what the process has resident, in bytes.
+func (b *broker) memory() int {
+	b.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.cmd.Process.Pid))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	kib, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return kib << 10
 }
