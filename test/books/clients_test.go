@@ -80,3 +80,13 @@ func (b *broker) visit(n int) {
 	}
 	done.Wait()
 }
+
+// timed asks and tells how long the first and a second answer took.
+func (b *broker) timed(what, path string, into any) {
+	b.t.Helper()
+	for _, which := range []string{"first", "again"} {
+		began := time.Now()
+		b.does(http.MethodGet, path, nil, into)
+		b.t.Logf("%-22s %s: %v", what, which, time.Since(began).Round(time.Millisecond))
+	}
+}

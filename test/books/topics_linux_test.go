@@ -63,16 +63,6 @@ func heaviest(counts []int, n int) []int {
 	return order[:n]
 }
 
-// timed asks and tells how long the first and a second answer took.
-func (b *broker) timed(what, path string, into any) {
-	b.t.Helper()
-	for _, which := range []string{"first", "again"} {
-		began := time.Now()
-		b.does(http.MethodGet, path, nil, into)
-		b.t.Logf("%-22s %s: %v", what, which, time.Since(began).Round(time.Millisecond))
-	}
-}
-
 // TestTopics publishes to many topics: the tree's sums are the total, the top list is exact, and the process says what it takes.
 func TestTopics(t *testing.T) {
 	b := start(t, fmt.Sprintf("books: {topics: %d}\n", *topics+20_000))
