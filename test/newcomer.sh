@@ -103,8 +103,8 @@ api() { # PATH: what the API says to the user that the start has shown
   http=$(sed -n 's|.*http  \(http://[0-9.:]*\).*|\1|p' "$work/serve.out")
   curl -s -u "admin:$admin" "$http/api/v1/$1"
 }
-subscribed() { api status | grep -q '"subscriptions":1'; }
-plain() { sed -E 's/[0-9]+(ms|[smhd])?/N/g; s/ +/ /g; s/ $//'; }
+subscribed() { api subscriptions | grep -q '"client":"[^$]'; } # $canary is the broker's own
+plain() { sed -E 's/[0-9]+([.:-][0-9]+)*(ms|[smhd])?/N/g; s/ +/ /g; s/ $//'; }
 shown() { plain <"$work/command.out" | cat - "$work/sub.out" | grep -qF -- "$(plain <<<"$1")"; }
 
 # session FILE runs what is in it, in the directory that is current. It sets ran to the number of commands.
