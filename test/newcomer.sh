@@ -105,7 +105,7 @@ api() { # PATH: what the API says to the user that the start has shown
 }
 subscribed() { api subscriptions | grep -q '"client":"[^$]'; } # $canary is the broker's own
 plain() { sed -E 's/[0-9]+([.:-][0-9]+)*(ms|[smhd])?/N/g; s/ +/ /g; s/ $//'; }
-shown() { plain <"$work/command.out" | cat - "$work/sub.out" | grep -qF -- "$(plain <<<"$1")"; }
+shown() { cat "$work"/{command,sub}.out | plain | grep -F -- "$(plain <<<"$1")" >/dev/null; }
 
 # session FILE runs what is in it, in the directory that is current. It sets ran to the number of commands.
 session() {
