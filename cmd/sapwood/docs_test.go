@@ -99,7 +99,9 @@ func checkOperations(t *testing.T, page, text string) (n int) {
 		t.Fatal(err)
 	}
 	type operation struct{ Parameters []struct{ Name string } }
-	var api struct{ Paths map[string]map[string]operation }
+	var api struct {
+		Paths map[string]map[string]operation
+	}
 	if err := json.Unmarshal(description, &api); err != nil {
 		t.Fatal(err)
 	}
