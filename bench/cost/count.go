@@ -27,7 +27,7 @@ func countAll(ctx context.Context, o options) error {
 	defer os.RemoveAll(dir)
 	file := func(name string) string { return filepath.Join(dir, name+".cachegrind") }
 	peers, err := o.peers(func(name string) []string {
-		return []string{"valgrind", "--quiet", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=" + file(name)}
+		return []string{"valgrind", "--quiet", "--log-file=/dev/null", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=" + file(name)}
 	})
 	if err != nil {
 		return err
