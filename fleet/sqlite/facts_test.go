@@ -197,6 +197,12 @@ func TestFactsSoon(t *testing.T) {
 		{"topic", func(i int) fact.Query {
 			return fact.Query{Topic: fmt.Sprintf("plant/%d/line/%d/press-%05d/cmd/go", i%20, i, i)}
 		}, 50 * time.Millisecond},
+		{"a device's branch", func(i int) fact.Query {
+			return fact.Query{Topic: fmt.Sprintf("plant/%d/line/%d/press-%05d/#", i%20, i, i)}
+		}, 50 * time.Millisecond},
+		{"who came from an address", func(i int) fact.Query {
+			return fact.Query{Address: fact.Host(all[i].Address), Kinds: []fact.Kind{fact.Refused, fact.Connected}}
+		}, 50 * time.Millisecond},
 		{"branch", func(i int) fact.Query { return fact.Query{Topic: fmt.Sprintf("plant/%d/#", i%20)} }, time.Second},
 		{"kind", func(int) fact.Query { return fact.Query{Kinds: []fact.Kind{fact.Denied}} }, time.Second},
 		{"newest", func(int) fact.Query { return fact.Query{} }, time.Second},
