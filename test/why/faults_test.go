@@ -366,11 +366,13 @@ var losses = []fault{
 	{name: "too-late", topic: "n/late", do: func(s *scene) {
 		p := s.client("")
 		s.say("qos=1 id=1 topic=n/late")
+		<-time.After(200 * time.Millisecond) // what is closer together cannot be told apart
 		p.send("SUBSCRIBE id=1 n/late qos=1")
 		p.until("SUBACK")
 	}, verdict: why.NotMatched, cause: "too_late", words: "before"},
 	{name: "before-its-session", topic: "n/early", do: func(s *scene) {
 		s.say("qos=1 id=1 topic=n/early")
+		<-time.After(200 * time.Millisecond)
 		s.subscriber("", "n/early qos=1")
 	}, verdict: why.NotMatched, cause: "too_late", words: "before"},
 	{name: "no-local", topic: "n/local", do: func(s *scene) {
