@@ -147,7 +147,7 @@ func queries(t *testing.T, s fact.Store) {
 		{Topic: "plant/a/" + strings.Repeat("x/", 500) + "#", Oldest: true},
 		{Topic: "plant/a/#", Clients: []string{"press-09"}, Kinds: []fact.Kind{fact.Subscribed}},
 	} {
-		for _, limit := range []int{0, 7, fact.MaxLimit} {
+		for _, limit := range []int{0, 41, fact.MaxLimit} {
 			q.Limit = limit
 			n := q.Normal()
 			var want []fact.Fact
