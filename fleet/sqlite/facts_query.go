@@ -84,7 +84,7 @@ type search struct {
 	page   *fact.Page
 	arms   []cond // each row is found by one of them
 	common []cond
-	sorted bool // the arms find few, which are sorted: one look is enough
+	sorted bool   // the arms find few, which are sorted: one look is enough
 	from   string // how to find them, where that is not left to the database
 }
 
