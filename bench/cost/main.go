@@ -3,7 +3,7 @@
 // measures; it may not be imported.
 //
 //	go build -o /tmp/cost ./bench/cost
-//	taskset -c 1 /tmp/cost                                  # what is on and off, all shapes, 61 short rounds
+//	taskset -c 1 /tmp/cost                                  # what is on and off, all shapes, 31 rounds
 //	taskset -c 1 /tmp/cost -only 'fan' -brokers off,all
 //	taskset -c 1 /tmp/cost -brokers all -also 'other=/tmp/cost-of-another-tree -serve all -port PORT'
 //	/tmp/cost -instructions                                 # instructions per message, by valgrind
@@ -38,8 +38,8 @@ func main() {
 		o.also = append(o.also, s)
 		return nil
 	})
-	flag.IntVar(&o.rounds, "rounds", 61, "rounds; each measures every broker once")
-	flag.IntVar(&o.messages, "messages", 20_000, "messages delivered in a round, about")
+	flag.IntVar(&o.rounds, "rounds", 31, "rounds; each measures every broker once")
+	flag.IntVar(&o.messages, "messages", 100_000, "messages delivered in a round, about; fewer than what takes 50 ms are lost in the ticks of the scheduler")
 	flag.BoolVar(&o.instructions, "instructions", false, "count instructions of this module's functions under valgrind instead")
 	flag.StringVar(&o.lines, "functions", "", "with -instructions: list the functions of the broker with this `name`")
 	variant := flag.String("serve", "", "be a broker: "+fmt.Sprint(variants()))

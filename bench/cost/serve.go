@@ -12,14 +12,13 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/bench/peer"
 	"github.com/sapwood-mqtt/sapwood/broker"
-	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
 	"github.com/sapwood-mqtt/sapwood/broker/trace"
 )
 
 // variants are what a broker of our own keeps and tells. The books are kept in all: they cannot be turned off.
 func variants() []string { return []string{"off", "trace", "told", "all"} }
 
-// serve is a broker with one event loop, in memory, that drops nothing, until ctx ends.
+// serve is a broker with one event loop that keeps nothing and drops nothing, until ctx ends.
 func serve(ctx context.Context, variant string, port int) error {
 	if !slices.Contains(variants(), variant) {
 		return fmt.Errorf("no broker %q", variant)
@@ -28,7 +27,7 @@ func serve(ctx context.Context, variant string, port int) error {
 	look.Enabled = variant == "trace" || variant == "all"
 	limits := broker.DefaultLimits()
 	limits.MaxInflight, limits.ReceiveMaximum, limits.MaxOutgoingBytes = 65535, 65535, 64<<20
-	o := broker.Options{Store: mem.New(), Shards: 1, Trace: &look, Limits: &limits}
+	o := broker.Options{Store: forgetful{}, Shards: 1, Trace: &look, Limits: &limits}
 	if variant == "told" || variant == "all" {
 		o.Events = func(broker.Event) {} // what a fact is made of; making it is off the path
 	}
