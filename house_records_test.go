@@ -123,3 +123,44 @@ func TestPages(t *testing.T) {
 		}
 	}
 }
+
+// TestArchitecture holds that docs/ARCHITECTURE.md has a word for each package of the product but suites of tests.
+func TestArchitecture(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("docs", "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	for _, line := range strings.Split(string(text), "\n") {
+		if strings.HasPrefix(line, "| `") {
+			rows = append(rows, line)
+		}
+	}
+	for _, floor := range floors {
+		err := filepath.WalkDir(floor, func(path string, d os.DirEntry, err error) error {
+			if err != nil || !d.IsDir() {
+				return err
+			}
+			if d.Name() == "testdata" || d.Name() == "node_modules" || d.Name() == "src" || d.Name() == "dist" || strings.HasSuffix(d.Name(), "test") {
+				return filepath.SkipDir
+			}
+			files, err := filepath.Glob(filepath.Join(path, "*.go"))
+			if err != nil || len(files) == 0 {
+				return err
+			}
+			name := filepath.ToSlash(path)
+			for _, row := range rows { // by its path, or by its name in the row of a folder beside or above it
+				rest, _ := strings.CutPrefix(name, floor+"/")
+				if strings.Contains(row, "`"+name+"`") || strings.Contains(row, "`"+folder(name, 2)) && strings.Contains(row, "`"+d.Name()+"`") ||
+					strings.HasPrefix(row, "| `"+floor+"`") && strings.Contains(row, "`"+rest+"`") {
+					return nil
+				}
+			}
+			t.Errorf("docs/ARCHITECTURE.md has no word for %s", name)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
