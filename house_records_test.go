@@ -97,7 +97,7 @@ func TestModules(t *testing.T) {
 	}
 }
 
-// TestPages holds that docs/README.md links each page, and that no link of a page or of the README leads nowhere.
+// TestPages holds that docs/README.md links each page, and that no link of a page, a record or the README, and no Go file that one names, leads nowhere.
 func TestPages(t *testing.T) {
 	pages, err := filepath.Glob(filepath.Join("docs", "*.md"))
 	if err != nil {
@@ -108,8 +108,13 @@ func TestPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
-	for _, page := range append(pages, "README.md") {
-		if dir, name := filepath.Split(page); dir != "" && name != "README.md" && !strings.Contains(string(index), "]("+name+")") {
+	source := regexp.MustCompile("\\b(?:" + strings.Join(floors, "|") + "|bench|test)/[A-Za-z0-9_/-]+\\.go\\b")
+	names, _ := records(t)
+	for i, name := range names {
+		names[i] = filepath.Join("docs", "decisions", name)
+	}
+	for _, page := range append(append(pages, names...), "README.md") {
+		if dir, name := filepath.Split(page); filepath.ToSlash(dir) == "docs/" && name != "README.md" && !strings.Contains(string(index), "]("+name+")") {
 			t.Errorf("docs/README.md does not link %s", name)
 		}
 		text, err := os.ReadFile(page)
@@ -118,6 +123,11 @@ func TestPages(t *testing.T) {
 		}
 		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(page), filepath.FromSlash(m[1]))); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+		for _, file := range source.FindAllString(string(text), -1) {
+			if _, err := os.Stat(filepath.FromSlash(file)); err != nil {
 				t.Errorf("%s: %v", page, err)
 			}
 		}
