@@ -1,7 +1,10 @@
 package app
 
 import (
+	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -28,6 +31,36 @@ func TestFiguresAPI(t *testing.T) {
 	}
 	if s := has("/stats", "at", "uptime_seconds", "clients", "subscriptions", "retained", "queued", "in", "out", "rates", "dropped", "denied"); s["clients"].(map[string]any)["connected"] != 1.0 {
 		t.Error(s)
+	}
+	// F134: whoever connects and whatever is published, the series stay as many, and name nobody.
+	series := func() (n int, text string) {
+		resp, err := http.Get(b.Bound().HTTP + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		all, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatal(resp.Status, err)
+		}
+		return strings.Count(string(all), "\nsapwood_"), string(all)
+	}
+	before, _ := series()
+	for i := range 50 {
+		b.client(fmt.Sprintf("exploder-%d", i), "boss", 0, nil)
+		b.say(fmt.Sprintf("free/explosion/%d", i))
+	}
+	for end := time.Now().Add(patience); ; <-time.After(100 * time.Millisecond) {
+		after, text := series()
+		if strings.Contains(text, "explo") || after != before {
+			t.Errorf("%d series, and then %d", before, after)
+		}
+		if strings.Contains(text, "\nsapwood_clients_connected 51\n") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("nobody has seen them connect")
+		}
 	}
 	has("/load", "cpu", "cores", "memory", "gc", "goroutines", "loop_lag_seconds", "store", "disk", "listeners", "headroom")
 	has("/now", "ok", "text", "problems", "clients", "rates", "headroom", "changes")
