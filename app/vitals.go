@@ -93,6 +93,7 @@ func (a sources) state() vitals.State {
 	s.Overload, s.OverloadWhy = int(o.Level), o.Why
 	c := a.config()
 	s.MaxConnections, s.LagLimit = c.Limits.MaxConnections, c.Overload.LagConnects
+	s.Kept = vitals.Kept{Retained: c.Limits.MaxRetained, RetainedBytes: c.Limits.MaxRetainedBytes, QueuedBytes: c.Limits.MaxTotalQueued}
 	return s
 }
 

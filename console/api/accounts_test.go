@@ -323,6 +323,9 @@ func TestBans(t *testing.T) {
 	}
 	d.ask("POST", "/bans", `{"subject":"pattern","value":"press-*","quarantine":true}`, 200, `"quarantine":true`)
 	d.ask("GET", "/bans", "", 200, "192.0.2.0/24", "press-*")
+	d.ask("GET", "/bans/pattern/press-*", "", 200, `"quarantine":true`)
+	d.ask("GET", "/bans/address/192.0.2.0%2F24", "", 200, "scanner")
+	d.ask("GET", "/bans/client/press-*", "", 404)
 	d.ask("POST", "/bans", `{"subject":"address","value":"x"}`, 422, "no address")
 	d.ask("POST", "/bans", `{"subject":"planet","value":"x"}`, 422)
 	d.ask("POST", "/bans", `{"subject":"client","value":"x","until":"2001-01-01T00:00:00Z"}`, 422, "over already")

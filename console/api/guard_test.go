@@ -111,7 +111,7 @@ func (g *gate) login(name string) *http.Cookie {
 }
 
 // TestPermissions asks every route that is registered, by every method, as everybody: without a credential, as each role, and with
-// keys of every scope (F188, F194, F202). A route that nobody has declared fails.
+// keys of every scope (F188, F194, F202), also to what has all secrets: backup and export (F201). A route that nobody has declared fails.
 func TestPermissions(t *testing.T) {
 	g := atGate(t, access.Config{})
 	g.operator("vera", access.RoleViewer)

@@ -68,6 +68,37 @@ func TestProblems(t *testing.T) {
 	t.Error("nobody is slowed down")
 }
 
+// TestPageSizes: no list gives more than it has room for, however much is asked of it (F144).
+func TestPageSizes(t *testing.T) {
+	g := atGate(t, access.Config{})
+	key := "Bearer " + g.key("k", "admin")
+	asked := 0
+	for path, item := range g.api.doc.Paths {
+		if item.Get == nil {
+			continue
+		}
+		for _, p := range item.Get.Parameters {
+			if p.Name != "limit" {
+				continue
+			}
+			asked++
+			if p.Schema.Maximum == nil || *p.Schema.Maximum > 10_000 {
+				t.Errorf("%s: a page has no limit, or one that is too great", path)
+			}
+			at := strings.NewReplacer("{id}", "x").Replace(strings.TrimPrefix(path, serve.Prefix)) + "?limit=1000000000"
+			for _, p := range item.Get.Parameters {
+				if p.Required && p.In == "query" {
+					at += "&" + p.Name + "=x"
+				}
+			}
+			g.send("GET", at, "", 422, "Authorization", key)
+		}
+	}
+	if asked < 10 {
+		t.Errorf("only %d lists have pages", asked)
+	}
+}
+
 // TestBodyLeft: of a body that is refused nothing is taken for a request, whoever put one in there (request smuggling).
 func TestBodyLeft(t *testing.T) {
 	g := atGate(t, access.Config{})

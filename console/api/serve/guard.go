@@ -83,13 +83,12 @@ type Guard struct {
 	foreign *http.CrossOriginProtection
 	proxies proxy.Trusted // whose X-Forwarded-For is believed
 	audit   *auditor
-	log     *slog.Logger
 }
 
 // NewGuard puts a guard before a router.
 func NewGuard(o Options) *Guard {
 	audit := &auditor{who: o.Access, mux: o.Router, ids: o.Operations, facts: o.Recorder, log: o.Logger, often: map[string]*recent{}}
-	return &Guard{o.Access, o.Router, NewPermits(), http.NewCrossOriginProtection(), o.Proxies, audit, o.Logger}
+	return &Guard{o.Access, o.Router, NewPermits(), http.NewCrossOriginProtection(), o.Proxies, audit}
 }
 
 // Visit is a request that was let in.
@@ -162,7 +161,7 @@ func (g *Guard) caught(w *outcome, r *http.Request) {
 		return
 	}
 	if fault != http.ErrAbortHandler {
-		g.log.Error("a request of the API panicked", "method", r.Method, "path", r.URL.Path, "panic", fault, "stack", string(debug.Stack()))
+		g.audit.log.Error("a request of the API panicked", "method", r.Method, "path", r.URL.Path, "panic", fault, "stack", string(debug.Stack()))
 	}
 	if fault == http.ErrAbortHandler || w.status != 0 {
 		panic(http.ErrAbortHandler)
