@@ -1,16 +1,14 @@
 // The console against the real broker, with real clients: what the pages show is what the broker holds, and what they do is done.
 // Pictures of every page for docs/tour.md are made with TOUR=1.
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import { writeFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { broker, until } from './broker.mjs'
-import { browser, visit } from './browser.mjs'
+import { browser, go, settled, sweep, visit } from './browser.mjs'
 import { config, hostile, plant } from './plant.mjs'
 import { tour, write } from './tour.mjs'
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const viewer = 'viewer password 123'
 let b, p, chrome, close
 
@@ -25,12 +23,10 @@ after(async () => { p?.end(); await close?.(); await b?.close() })
 /** A page for the length of a test; what goes wrong in it, or is refused by the server, fails the test. */
 async function on({ refused = [], ...options }, run) {
   const v = await visit(chrome, b.url, { password: b.password, ...options })
-  v.page.setDefaultTimeout(15_000)
   const bad = []
   v.page.on('response', (r) => { if (r.status() >= 400 && !refused.includes(r.status())) bad.push(`${r.status()} ${r.request().method()} ${r.url()}`) })
   try { await run(v.page); assert.deepEqual([...v.problems, ...bad], []) } finally { await v.context.close() }
 }
-const go = (page, hash) => page.evaluate((h) => { location.hash = h }, hash)
 const digits = async (locator) => Number((await locator.innerText()).replace(/[^\d]/g, ''))
 
 describe('what the broker holds', () => {
@@ -198,7 +194,7 @@ test('a viewer reads every page and finds no action', async () => {
     await page.getByText('<i onclick=alert(6)>viewer', { exact: true }).waitFor()
     for (const [place, names] of [['#/clients/press-001', ['Disconnect', 'Ban', 'Quarantine']], ['#/clients/archive/queue', ['Purge…']], ['#/retained', ['Delete these…']], ['#/trace', ['Start']], ['#/security/users', ['User']], ['#/security/rules', ['Rule']], ['#/security/bans', ['Ban']], ['#/broker/store', ['Compact…']], ['#/broker/config', ['Reload…']]]) {
       await go(page, place)
-      await page.waitForTimeout(600)
+      await settled(page)
       for (const name of names) assert.equal(await page.getByRole('button', { name, exact: true }).count(), 0, `${place}: ${name}`)
     }
   })
@@ -216,32 +212,18 @@ test('[F190] names and payloads of attackers stay text', async () => {
     }
     for (const place of ['#/clients', '#/events?text=img', '#/retained?filter=hostile/%23', '#/topics/unheard', '#/security/users', '#/security/operators', '#/security/denials', '#/security/audit', '#/now']) {
       await go(page, place)
-      await page.waitForTimeout(500)
+      await settled(page)
       assert.equal(await page.locator('main img, main script, main iframe, main i[onclick], [onerror]').count(), 0, place)
     }
   })
 })
 
-describe('every page', () => {
-  for (const [kind, options] of Object.entries({ light: {}, dark: { theme: 'dark' }, phone: { width: 390, height: 780 } })) {
-    test(`is accessible and fits, ${kind}`, async () => {
-      const pictures = process.env.TOUR ? fileURLToPath(new URL('../../../docs/tour/', import.meta.url)) : undefined
-      if (pictures) mkdirSync(pictures, { recursive: true })
-      await on({ ...options, width: options.width ?? 1280, height: options.height ?? 800 }, async (page) => {
-        await page.evaluate(axe)
-        const bad = []
-        for (const { name, hash, settle = 900, picture } of tour) {
-          await go(page, hash)
-          await page.waitForTimeout(settle)
-          if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) bad.push(`${name}: wider than the window`)
-          if (pictures && picture !== false && kind !== 'phone') await page.screenshot({ path: `${pictures}${name}-${kind}.png` })
-          if (pictures) continue
-          const r = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }))
-          for (const v of r.violations) bad.push(`${name}: ${v.id}: ${v.nodes.length}× ${v.nodes[0].target.join(' ')} ${v.nodes[0].any[0]?.message ?? ''}`)
-        }
-        assert.deepEqual(bad, [])
-      })
-      if (pictures) writeFileSync(`${pictures}../tour.md`, write())
-    })
-  }
+test('every page is accessible and fits, in both themes and on a phone', async () => {
+  const pictures = process.env.TOUR ? fileURLToPath(new URL('../../../docs/tour/', import.meta.url)) : undefined
+  await on({}, async (page) => {
+    // For pictures there is a bit of a past.
+    if (pictures) await until('a past to show', async () => (await b.api('GET', '/stats')).uptime_seconds > 150, 200_000)
+    assert.deepEqual(await sweep(page, tour, { pictures, shoot: (place, view) => place.picture === true || place.picture?.includes?.(view), check: !pictures }), [])
+  })
+  if (pictures) writeFileSync(`${pictures}../tour.md`, write())
 })

@@ -144,8 +144,8 @@ export function Audit() {
   const pager = usePager<Entry>('/audit', {}, 10_000)
   const [open, setOpen] = useState<Entry>()
   const columns: Column<Entry>[] = [
-    { id: 'at', title: 'Time', width: '150px', render: (e) => <At at={e.at} /> },
-    { id: 'who', title: 'Who', width: '16%', render: (e) => <>{e.by ?? e.who ?? e.user ?? <span class="faint">{e.kind ?? 'nobody'}</span>}</> },
+    { id: 'at', title: 'Time', width: '142px', render: (e) => <At at={e.at} /> },
+    { id: 'who', title: 'Who', width: '16%', from: 460, render: (e) => <>{e.by ?? e.who ?? e.user ?? <span class="faint">{e.kind ?? 'nobody'}</span>}</> },
     { id: 'what', title: 'What', width: '22%', render: (e) => <span class="strong">{e.operation ?? e.action ?? e.what}</span> },
     { id: 'object', title: 'Of what', from: 560, render: (e) => <span class="mono" title={e.target ?? e.object}>{e.target ?? e.object}</span> },
     { id: 'from', title: 'From', width: '140px', from: 760, render: (e) => <span class="mono">{e.from ?? e.address}</span> },

@@ -57,12 +57,12 @@ export function Queue({ id, changed }: { id: string; changed: () => void }) {
   }
   const columns: Column<Queued>[] = [
     { id: 'pos', title: '#', width: '70px', right: true, render: (m) => <span class="faint">{num(m.position)}</span> },
-    { id: 'topic', title: 'Topic', width: '34%', render: (m) => <a class="clip" href={to('topics', [], { topic: m.topic })} title={m.topic}>{m.topic}</a> },
+    { id: 'topic', title: 'Topic', width: '30%', render: (m) => <a class="clip" href={to('topics', [], { topic: m.topic })} title={m.topic}>{m.topic}</a> },
     { id: 'payload', title: 'Payload', from: 560, render: (m) => <PayloadView payload={m.payload} compact /> },
     { id: 'qos', title: 'QoS', width: '54px', right: true, from: 560, render: (m) => m.qos },
     { id: 'size', title: 'Size', width: '84px', right: true, from: 640, render: (m) => bytes(m.size ?? m.payload?.size) },
-    { id: 'from', title: 'From', width: '14%', from: 900, render: (m) => m.publisher ? <a class="clip" href={to('clients', [m.publisher])}>{m.publisher}</a> : '–' },
-    { id: 'expires', title: 'Expires', width: '100px', from: 1000, render: (m) => m.expires ? <span title={m.expires}>in {span(Math.max(0, (Date.parse(m.expires) - Date.now()) / 1000))}</span> : <span class="faint">never</span> },
+    { id: 'from', title: 'From', width: '12%', from: 900, render: (m) => m.publisher ? <a class="clip" href={to('clients', [m.publisher])}>{m.publisher}</a> : '–' },
+    { id: 'expires', title: 'Expires', width: '92px', from: 1180, render: (m) => m.expires ? <span title={m.expires}>in {span(Math.max(0, (Date.parse(m.expires) - Date.now()) / 1000))}</span> : <span class="faint">never</span> },
     ...(can('operator') ? [{ id: 'do', title: 'Actions', bare: true, width: '84px', right: true, render: (m: Queued) => <span class="row-acts"><Button kind="ghost" small icon="down" aria-label={`Requeue message ${m.position}`} title="To the end" onClick={() => requeue(m)} /><Button kind="ghost" small icon="trash" aria-label={`Remove message ${m.position}`} title="Remove" onClick={() => remove(m)} /></span> }] : []),
   ]
   return (

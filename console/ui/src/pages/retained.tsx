@@ -25,14 +25,14 @@ export default function Retained() {
 function Messages() {
   const q = route.value.query
   const filter = q.get('filter') ?? '', older = q.get('older') ?? '', publisher = q.get('publisher') ?? '', sort = q.get('sort') ?? 'topic', topic = q.get('topic')
-  const pager = usePager<Message>('/retained', { filter, older_than: older ? older + 's' : '', publisher, sort }, 10_000)
+  const pager = usePager<Message>('/retained', { filter, older_than: older ? older + 's' : '', publisher, sort }, 10_000, 'topic')
   const columns: Column<Message>[] = [
-    { id: 'topic', title: 'Topic', sort: 'topic', width: '38%', render: (m) => <span class="clip" title={m.topic}>{m.topic}</span> },
+    { id: 'topic', title: 'Topic', sort: 'topic', width: '32%', render: (m) => <span class="clip" title={m.topic}>{m.topic}</span> },
     { id: 'payload', title: 'Payload', from: 560, render: (m) => <PayloadView payload={m.payload} compact /> },
     { id: 'size', title: 'Size', sort: 'size', right: true, width: '84px', from: 420, render: (m) => bytes(m.size) },
     { id: 'at', title: 'Age', sort: 'at', width: '100px', render: (m) => <Ago at={m.at} /> },
-    { id: 'publisher', title: 'Publisher', sort: 'publisher', width: '16%', from: 820, render: (m) => m.publisher ? <a class="clip" href={to('clients', [m.publisher])}>{m.publisher}</a> : '–' },
-    { id: 'expires', title: 'Expires', width: '100px', from: 980, render: (m) => m.expires ? <>in {span(Math.max(0, (Date.parse(m.expires) - Date.now()) / 1000))}</> : <span class="faint">never</span> },
+    { id: 'publisher', title: 'Publisher', sort: 'publisher', width: '13%', from: 820, render: (m) => m.publisher ? <a class="clip" href={to('clients', [m.publisher])}>{m.publisher}</a> : '–' },
+    { id: 'expires', title: 'Expires', width: '92px', from: 1180, render: (m) => m.expires ? <>in {span(Math.max(0, (Date.parse(m.expires) - Date.now()) / 1000))}</> : <span class="faint">never</span> },
   ]
   return (
     <>

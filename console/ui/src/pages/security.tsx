@@ -1,6 +1,6 @@
 // Who may do what, who tried to, and who is kept out; for clients of MQTT and for people who use this console.
 import { path, useLoad } from '../api'
-import { num } from '../format'
+import { num, words } from '../format'
 import { route, to } from '../route'
 import type { Fact, Page } from '../types'
 import { Card, Empty, Head, Read, Tabs } from '../ui/basics'
@@ -39,7 +39,7 @@ function Denials() {
       const groups = new Map<string, Group>()
       for (const f of facts) {
         const key = `${f.client}\n${f.topic ?? f.reason}`
-        const g = groups.get(key) ?? { key, count: 0, client: f.client ?? '', topic: f.topic ?? f.reason ?? '', text: f.text }
+        const g = groups.get(key) ?? { key, count: 0, client: f.client ?? '', topic: f.topic ?? words(f.reason ?? ''), text: f.text }
         g.count += f.count ?? 1
         groups.set(key, g)
       }

@@ -7,6 +7,7 @@ import type { Page, Payload, Topic, TopicDetail } from '../types'
 import { Ago, Badge, Button, Card, Empty, Facts, Failure, Field, Figure, Loading } from '../ui/basics'
 import { ask } from '../ui/dialog'
 import { Diff, PayloadView, pretty } from '../ui/payload'
+import { AskAbout } from './ask'
 
 interface Version { at: string; publisher?: string; payload: Payload }
 
@@ -54,8 +55,9 @@ export function TopicView({ topic, close }: { topic: string; close: () => void }
           <Figure name="Copies" value={num(d.copies)} sub={d.messages ? `${rate((d.copies ?? 0) / d.messages)} of each` : undefined} />
           <Figure name="Dropped" value={num(d.dropped)} sub={<>{num(d.denied)} denied</>} tone={d.dropped ? 'bad' : undefined} href={to('events', [], { topic, kind: 'dropped' })} />
         </div>
-        <Card title="Who gets it" extra={<a href={to('events', [], { topic })}>Events</a>}>
+        <Card title="Who gets it" extra={<><a href={to('ask', [], { topic })}>How each would</a><a href={to('events', [], { topic })}>Events</a></>}>
           {d.subscribers?.length ? <ul class="subs">{d.subscribers.slice(0, 100).map((s) => <li key={s.client + s.filter}><a href={to('clients', [s.client])}>{s.client}</a><code>{s.filter}</code>{s.group && <Badge tone="accent">shared by {s.group}</Badge>}<Badge>QoS {s.qos}</Badge></li>)}{d.subscribers.length > 100 && <li class="faint">and {num(d.subscribers.length - 100)} more</li>}</ul> : <p class="faint">Nobody subscribes to it.</p>}
+          {own && <AskAbout topic={topic} />}
         </Card>
         <Card title="Figures">
           <Facts rows={[
