@@ -1,5 +1,5 @@
 // A browser for tests: headless Chromium, with what it does wrong collected.
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
@@ -66,25 +66,33 @@ const views = [
  * Looks at each place in both themes and as wide as a phone, and tells what is not accessible (axe) or does not fit.
  * With pictures, a directory, it takes those that shoot(place, view) wants.
  */
-export async function sweep(page, places, { pictures, shoot = () => true, check = true, ready = async () => {} } = {}) {
+export async function sweep(page, places, { pictures, shoot = () => true, check = true, format = 'png' } = {}) {
   if (pictures) mkdirSync(pictures, { recursive: true })
+  const cdp = await page.context().newCDPSession(page)
   await page.evaluate(axe)
   const bad = []
   for (const place of places) {
+    await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' })
+    await page.setViewportSize({ width: 1280, height: 800 })
     await go(page, place.hash)
+    await settled(page)
+    await place.act?.(page)
     for (const [view, { colorScheme, ...size }, options] of views) {
       await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
       await page.setViewportSize(size)
       await settled(page)
       await page.mouse.move(0, 0)
-      await ready(place, view)
-      if (pictures && shoot(place, view)) await page.screenshot({ path: join(pictures, `${place.name}-${view}.png`), animations: 'disabled' })
+      if (pictures && shoot(place, view)) {
+        const { data } = await cdp.send('Page.captureScreenshot', { format, ...(format === 'webp' ? { quality: 80 } : {}) })
+        writeFileSync(join(pictures, `${place.name}-${view}.${format}`), Buffer.from(data, 'base64'))
+      }
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
       if (wide > 0) bad.push(`${place.name} ${view}: ${wide} px wider than the window`)
       if (!check) continue
       const found = await page.evaluate((o) => globalThis.axe.run(document, { resultTypes: ['violations'], iframes: false, ...o }).then((r) => r.violations.map((v) => `${v.id}: ${v.nodes.length}× ${v.nodes[0].target.join(' ')} ${v.nodes[0].any[0]?.message ?? v.nodes[0].all[0]?.message ?? ''}`)), options)
       for (const f of found) bad.push(`${place.name} ${view}: ${f}`)
     }
+    await page.keyboard.press('Escape')
   }
   return bad
 }

@@ -1,5 +1,6 @@
 // Flows through the pages in a real browser, against the server for development.
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { after, before, describe, test } from 'node:test'
 import { hostile } from '../dev/fleet.mjs'
 import { mock } from '../dev/mock.mjs'
@@ -247,6 +248,22 @@ test('ids, topics and payloads of attackers stay text', async () => {
     await go(page, '#/topics?topic=' + encodeURIComponent(hostile[0]))
     await page.getByText('<img src=x onerror="alert(2)">').waitFor()
     assert.equal(await page.locator('main img, main script').count(), 0)
+  })
+})
+
+test('a line to copy holds what a client named itself as one argument, never as a flag or a command', async () => {
+  await on({ hash: '#/clients' }, async (page) => {
+    const lines = async () => { await page.getByRole('button', { name: 'Copy as' }).click(); const all = await page.locator('.popover code').allTextContents(); await page.keyboard.press('Escape'); return all }
+    for (const id of [...hostile, '--url=http://evil.example', "a'b", '$(id)', '`id`', 'a\nsudo b', '\u001b[31m', 'tab\there', 'back\\slash\u0007', '-rf']) {
+      await go(page, '#/ask?client=' + encodeURIComponent(id))
+      await page.getByText('Why', { exact: false }).first().waitFor()
+      const [command, curl] = await lines()
+      assert.ok(!/[\u0000-\u001f\u007f-\u009f]/.test(command + curl), 'nothing that a terminal obeys: ' + JSON.stringify(command))
+      const said = execFileSync('bash', ['-c', `sapwood() { printf '%s\\0' "$@"; }\n${command}`]).toString().split('\0').slice(0, -1)
+      assert.deepEqual(said, ['why', ...(id.startsWith('-') ? ['--'] : []), id])
+      const asked = execFileSync('bash', ['-c', `curl() { printf '%s\\0' "$@"; }\n${curl}`]).toString().split('\0')
+      assert.equal(asked[2], m.url + 'api/v1/clients/' + encodeURIComponent(id) + '/why')
+    }
   })
 })
 

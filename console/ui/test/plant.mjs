@@ -15,7 +15,7 @@ rates:
       max_queued_messages: 120
 `
 
-const pass = 'press secret 1234'
+export const pass = 'press secret 1234'
 const software = ['acme-press/2.4.1', 'acme-press/2.4.1', 'acme-press/2.3.0']
 
 /** Starts the plant; it goes on until its end is called. */

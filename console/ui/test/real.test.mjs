@@ -1,13 +1,15 @@
 // The console against the real broker, with real clients: what the pages show is what the broker holds, and what they do is done.
 // Pictures of every page for docs/tour.md are made with TOUR=1.
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { broker, until } from './broker.mjs'
 import { browser, go, settled, sweep, visit } from './browser.mjs'
 import { config, hostile, plant } from './plant.mjs'
-import { tour, write } from './tour.mjs'
+import { phones, places, write } from './tour.mjs'
 
 const viewer = 'viewer password 123'
 let b, p, chrome, close
@@ -210,7 +212,13 @@ test('[F190] names and payloads of attackers stay text', async () => {
       await go(page, '#/topics?topic=' + encodeURIComponent('hostile/' + id.replaceAll('+', '')))
       await page.locator('.payload-text', { hasText: id }).waitFor()
     }
-    for (const place of ['#/clients', '#/events?text=img', '#/retained?filter=hostile/%23', '#/topics/unheard', '#/security/users', '#/security/operators', '#/security/denials', '#/security/audit', '#/now']) {
+    for (const id of hostile) {
+      await go(page, '#/ask?client=' + encodeURIComponent(id) + '&topic=' + encodeURIComponent('hostile/' + id.replace(/[+#]/g, '')))
+      await page.getByRole('link', { name: id }).first().waitFor()
+      await settled(page)
+      assert.equal(await page.locator('main img, main script, main iframe, main i[onclick], [onerror]').count(), 0, 'ask ' + id)
+    }
+    for (const place of ['#/clients', '#/broker/delivery', '#/ask?client=stranger', '#/clients?filter=img', '#/events?text=img', '#/retained?filter=hostile/%23', '#/topics/unheard', '#/security/users', '#/security/operators', '#/security/denials', '#/security/audit', '#/now']) {
       await go(page, place)
       await settled(page)
       assert.equal(await page.locator('main img, main script, main iframe, main i[onclick], [onerror]').count(), 0, place)
@@ -218,12 +226,45 @@ test('[F190] names and payloads of attackers stay text', async () => {
   })
 })
 
+test('the lines to copy work as they are', async () => {
+  const { key } = await b.api('POST', '/keys', { name: 'copied', scopes: ['admin'] })
+  const trace = await b.api('POST', '/traces', { client: 'press-001', payload_bytes: 0, seconds: 600 })
+  const bin = join(b.dir, 'bin')
+  mkdirSync(bin)
+  symlinkSync(b.binary, join(bin, 'sapwood'))
+  writeFileSync(join(bin, 'curl'), '#!/bin/sh\nexec /usr/bin/curl -fsS "$@"\n', { mode: 0o755 })
+  const env = { PATH: `${bin}:${process.env.PATH}`, HOME: b.dir, SAPWOOD_API_URL: b.url, SAPWOOD_API_KEY: key, SAPWOOD_URL: `mqtt://press:${encodeURIComponent(p.pass)}@127.0.0.1:${b.port}` }
+  const lines = new Set()
+  await on({}, async (page) => {
+    for (const { hash } of places({ trace: trace.id })) {
+      await go(page, hash)
+      await settled(page)
+      const button = page.getByRole('button', { name: 'Copy as' })
+      if (!(await button.count())) continue
+      await button.click()
+      for (const l of await page.locator('.popover code').allTextContents()) lines.add(l)
+      await page.keyboard.press('Escape')
+    }
+  })
+  assert.ok(lines.size > 60, `only ${lines.size} lines`)
+  // What goes on until it is interrupted is good if it is still there after a while; top needs a terminal.
+  const bad = []
+  for (const line of lines) {
+    if (line === 'sapwood top') continue
+    const goesOn = /\/stream|download|--follow|^sapwood (trace|sub) /.test(line)
+    await new Promise((done) => execFile('bash', ['-c', line], { env, timeout: goesOn ? 2500 : 60_000 }, (e, _out, err) => { if (e && !(goesOn && e.killed)) bad.push(`${line}\n${e.code} ${err}`); done() }))
+  }
+  assert.deepEqual(bad, [])
+})
+
 test('every page is accessible and fits, in both themes and on a phone', async () => {
   const pictures = process.env.TOUR ? fileURLToPath(new URL('../../../docs/tour/', import.meta.url)) : undefined
   await on({}, async (page) => {
     // For pictures there is a bit of a past.
     if (pictures) await until('a past to show', async () => (await b.api('GET', '/stats')).uptime_seconds > 150, 200_000)
-    assert.deepEqual(await sweep(page, tour, { pictures, shoot: (place, view) => place.picture === true || place.picture?.includes?.(view), check: !pictures }), [])
+    const trace = await b.api('POST', '/traces', { client: 'press-001', payload_bytes: 256, seconds: 600 })
+    const shoot = ({ name, title }, view) => view === 'phone' ? phones.includes(name) : !!title
+    assert.deepEqual(await sweep(page, places({ trace: trace.id }), { pictures, shoot, check: !pictures, format: 'webp' }), [])
   })
   if (pictures) writeFileSync(`${pictures}../tour.md`, write())
 })

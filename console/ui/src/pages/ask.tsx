@@ -1,7 +1,7 @@
 // Questions in words: why a client is as it is, who would get a message, and why somebody did not.
 import { useEffect, useState } from 'preact/hooks'
 import { get, path, seg, useLoad } from '../api'
-import { num, quote, term } from '../format'
+import { cli, num, term } from '../format'
 import { requery, route, to } from '../route'
 import type { Client, Page, Recipient, Route, Topic, Why } from '../types'
 import { Badge, Button, Card, Dot, Empty, Field, Head, Note, Read, type Tone } from '../ui/basics'
@@ -13,9 +13,9 @@ export default function Ask() {
   const q = route.value.query
   const client = q.get('client') ?? '', topic = q.get('topic') ?? '', qos = q.get('qos') ?? '1'
   const commands: Command[] = [
-    ...(topic && client ? [{ what: 'Why it did not get it', path: path('/why-not', { topic, client }), cli: `sapwood why-not ${quote(topic)} ${quote(client)}` }] : []),
-    ...(topic ? [{ what: 'Who would get it', path: path('/route', { topic, qos }), cli: `sapwood route ${quote(topic)} --qos ${qos}` }] : []),
-    ...(client && !topic ? [{ what: 'Why it is as it is', path: `/clients/${seg(client)}/why`, cli: `sapwood why ${quote(client)}` }] : []),
+    ...(topic && client ? [{ what: 'Why it did not get it', path: path('/why-not', { topic, client }), cli: cli('why-not', [topic, client]) }] : []),
+    ...(topic ? [{ what: 'Who would get it', path: path('/route', { topic, qos }), cli: cli('route', [topic], { qos }) }] : []),
+    ...(client && !topic ? [{ what: 'Why it is as it is', path: `/clients/${seg(client)}/why`, cli: cli('why', [client]) }] : []),
   ]
   return (
     <div class="page">

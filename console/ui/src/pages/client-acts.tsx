@@ -1,7 +1,7 @@
 // What can be done to a client. Each is told in figures before it is done.
 import { useState } from 'preact/hooks'
 import { call, post, seg } from '../api'
-import { bytes, num, quote, span } from '../format'
+import { bytes, cli, num, span } from '../format'
 import type { Ban, BulkDone, ClientDetail } from '../types'
 import { Field, Note } from '../ui/basics'
 import { ask } from '../ui/dialog'
@@ -16,7 +16,7 @@ export function disconnect(c: ClientDetail, done: () => void) {
       <p>Its connection is closed. {keeps(c) ? <>Its session stays{(c.session_expiry_seconds ?? 0) > 0 ? ` for ${span(c.session_expiry_seconds)}` : ''}: {num(c.subscriptions)} subscriptions and {num(c.queued)} queued messages wait for it.</> : <>Its session ends with it: {num(c.subscriptions)} subscriptions go.</>}</p>
       <p>{c.will ? <>Its will is sent to <code>{c.will.topic}</code>. </> : null}It may connect again at once; most clients do.</p>
     </Reason>,
-    command: () => ({ method: 'POST', path: `/clients/${seg(c.id)}/disconnect`, body: reason ? { reason } : {}, cli: `sapwood clients disconnect ${quote(c.id)}` }),
+    command: () => ({ method: 'POST', path: `/clients/${seg(c.id)}/disconnect`, body: reason ? { reason } : {}, cli: cli('clients disconnect', [c.id], { reason }) }),
     run: async () => { await post(`/clients/${seg(c.id)}/disconnect`, reason ? { reason } : {}); return `${c.id} is disconnected` },
   })
 }
@@ -36,7 +36,7 @@ function keepOut(c: ClientDetail, apart: boolean, done: () => void) {
   ask({
     title: `${apart ? 'Quarantine' : 'Ban'} ${c.id}`, confirm: apart ? 'Quarantine' : 'Ban', danger: true, done,
     effect: <BanForm c={c} apart={apart} choice={choice} />,
-    command: () => ({ method: 'POST', path: '/bans', body: body(), cli: `sapwood ${apart ? 'quarantine' : 'ban'} ${choice.subject} ${quote(value())}${choice.ttl ? ` --for ${choice.ttl}s` : ''}${choice.reason ? ` --reason ${quote(choice.reason)}` : ''}` }),
+    command: () => ({ method: 'POST', path: '/bans', body: body(), cli: cli(apart ? 'quarantine' : 'ban', [choice.subject, value()], { for: choice.ttl ? `${choice.ttl}s` : '', reason: choice.reason }) }),
     run: async () => {
       const made = await post<{ ban: Ban; met: number }>('/bans', body())
       return `${value()} is ${apart ? 'in quarantine' : 'kept out'}: ${made.met} connected ${made.met === 1 ? 'client was' : 'clients were'} met`
@@ -67,7 +67,7 @@ export function endSession(c: ClientDetail, done: () => void) {
   ask({
     title: `End the session of ${c.id}`, confirm: 'End it', danger: true, done,
     effect: <><p>{num(c.subscriptions)} subscriptions and {num(c.queued)} queued messages ({bytes(c.queue_bytes)}) go for ever. This cannot be undone.</p>{c.will && <p>Its will is sent to <code>{c.will.topic}</code>.</p>}</>,
-    command: () => ({ method: 'DELETE', path: `/sessions/${seg(c.id)}`, cli: `sapwood sessions end ${quote(c.id)}` }),
+    command: () => ({ method: 'DELETE', path: `/sessions/${seg(c.id)}`, cli: cli('sessions end', [c.id]) }),
     run: async () => { await call('DELETE', `/sessions/${seg(c.id)}`); return `The session of ${c.id} ended` },
   })
 }
@@ -97,7 +97,7 @@ export async function bulk(verb: keyof typeof verbs, filter: string, done: () =>
         <Field label="Reason, which they are told"><input maxLength={200} onInput={(e) => { choice.reason = e.currentTarget.value }} /></Field>
       </div>
     </> : <Note tone="bad">Whom it would meet could not be found out: {error}</Note>,
-    command: () => ({ method: 'POST', path: where, body: { ...body(), confirm: n }, ...(verb === 'disconnect' ? { cli: `sapwood clients disconnect --where ${quote(filter)} --confirm ${n}${choice.reason ? ` --reason ${quote(choice.reason)}` : ''}` } : {}) }),
+    command: () => ({ method: 'POST', path: where, body: { ...body(), confirm: n }, ...(verb === 'disconnect' ? { cli: cli('clients disconnect', [], { where: filter, confirm: n, reason: choice.reason }) } : {}) }),
     run: async () => { const r = await post<BulkDone>(where, { ...body(), confirm: n }); return `${num(r.done)} clients ${v.done}${r.gone ? `; ${num(r.gone)} were gone` : ''}` },
   })
 }

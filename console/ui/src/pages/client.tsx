@@ -1,7 +1,7 @@
 // One client: why it is as it is, what happened to it, and what its session holds.
 import type { ComponentChildren } from 'preact'
 import { can, path, seg, useLoad } from '../api'
-import { bytes, num, quote, rate, span, words } from '../format'
+import { bytes, cli, num, rate, span, words } from '../format'
 import { requery, route, to } from '../route'
 import type { ClientDetail, Fact, Page, Subscription, Trace, TraceLine, Why } from '../types'
 import { Act, Ago, Badge, Button, Card, cx, Dot, Empty, Facts, Figure, Head, Meter, Note, Read, Tabs } from '../ui/basics'
@@ -23,7 +23,7 @@ export function ClientPage({ id, tab }: { id: string; tab: string }) {
       <Head back={{ href: to('clients'), text: 'Clients' }}
         title={<span class="with-dot">{c && <Dot tone={c.connected ? 'ok' : 'calm'} label={c.connected ? 'connected' : 'offline'} />}<span class="clip" title={id}>{id}</span></span>}
         sub={c && <>{c.connected ? <>connected <Ago at={c.since} /></> : <>offline <Ago at={c.since ?? c.seen} /></>}{c.user ? <> · {c.user}</> : ' · anonymous'}{c.address && <> · <span class="mono">{c.address}</span></>}{c.quarantined && <> · <Badge tone="warn">quarantined</Badge></>}{c.listener?.startsWith('$') && <> · <Badge title="It is not counted among the clients">the broker’s own</Badge></>}</>}
-        command={[{ path: `/clients/${seg(id)}`, cli: `sapwood clients show ${quote(id)}` }, { what: 'Why it is as it is', path: `/clients/${seg(id)}/why`, cli: `sapwood why ${quote(id)}` }]}>
+        command={[{ path: `/clients/${seg(id)}`, cli: cli('clients show', [id]) }, { what: 'Why it is as it is', path: `/clients/${seg(id)}/why`, cli: cli('why', [id]) }]}>
         {c && <>
           {c.connected && <Act onClick={() => disconnect(c, client.reload)}>Disconnect</Act>}
           {can('operator') && <Button onClick={() => quarantine(c, client.reload)}>Quarantine</Button>}

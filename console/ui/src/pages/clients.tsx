@@ -1,6 +1,6 @@
 // All clients and sessions: a list of any length, and one of them.
 import { can, path } from '../api'
-import { bytes, num, quote, rate } from '../format'
+import { bytes, cli, num, rate, terms } from '../format'
 import { requery, route, to } from '../route'
 import type { Client } from '../types'
 import { Act, Ago, Badge, Dot, Head } from '../ui/basics'
@@ -39,7 +39,7 @@ function List() {
   const again = () => void pager.refresh()
   return (
     <div class="page full">
-      <Head title="Clients" command={[{ path: path('/clients', { filter, sort, limit: 100 }), cli: `sapwood clients${filter ? ' ' + quote(filter) : ''} --sort=${sort}` }]} />
+      <Head title="Clients" command={[{ path: path('/clients', { filter, sort, limit: 100 }), cli: cli('clients list', terms(filter), { sort }) }]} />
       <div class="toolbar">
         <Filter value={filter} onChange={set} label="Filter clients" placeholder="id, user, address, or queued>0 user:shop*" hints={hints} />
         <Chips value={filter} onChange={set} chips={[['connected:true', 'Online'], ['connected:false', 'Offline'], ['queued>0', 'With a queue'], ['dropped>0', 'Lost messages'], ['denied>0', 'Denied'], ['quarantined:true', 'Quarantined']]} />

@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals'
 import { useState } from 'preact/hooks'
 import { can, post, root } from '../api'
-import { bytes, clock, num, quote, span } from '../format'
+import { bytes, cli, clock, num, span } from '../format'
 import { Client, type Properties, reason, type Received } from '../mqtt5'
 import { to } from '../route'
 import { Badge, Button, Card, cx, Empty, Field, Head, Note } from '../ui/basics'
@@ -36,7 +36,7 @@ const defaultUrl = () => root.replace(/^http/, 'ws') + 'mqtt'
 export default function Mqtt() {
   return (
     <div class="page">
-      <Head title="MQTT client" sub={about.value ? <>connected as <a href={to('clients', [about.value.id])}>{about.value.id}</a></> : 'not connected'} command={[{ what: 'Publish by the API', method: 'POST', path: '/publish', body: { topic: 'shop/012/cmd', payload: 'on', encoding: 'text', qos: 1 }, cli: `sapwood pub -t shop/012/cmd -m on -q 1` }, { what: 'Subscribe', path: '/topics', cli: `sapwood sub -t ${quote('shop/012/#')}` }]} />
+      <Head title="MQTT client" sub={about.value ? <>connected as <a href={to('clients', [about.value.id])}>{about.value.id}</a></> : 'not connected'} command={[{ what: 'Publish by the API', method: 'POST', path: '/publish', body: { topic: 'shop/012/cmd', payload: 'on', encoding: 'text', qos: 1 }, cli: cli('pub', [], { topic: 'shop/012/cmd', message: 'on', qos: 1 }) }, { what: 'Subscribe', path: '/topics', cli: cli('sub', [], { topic: 'shop/012/#' }) }]} />
       <div class="mqtt">
         <div class="mqtt-side"><Connection />{client.value && <><Subscribe /><Publish /></>}{can('operator') && <Request />}</div>
         <Card title="Messages" extra={<><Button small icon={paused.value ? 'play' : 'pause'} onClick={() => { paused.value = !paused.value }}>{paused.value ? 'Go on' : 'Pause'}</Button><Button small onClick={() => { messages.value = [] }}>Clear</Button></>}>
@@ -182,7 +182,7 @@ function Request() {
         <Button type="submit" busy={busy}>{busy ? 'Waiting …' : 'Send and wait'}</Button>
         {error && <Note tone="bad">{error}</Note>}
         {answer && <article class="message"><header><Badge tone="ok">answer</Badge><span class="topic">{answer.topic}</span><span class="faint">after {span(answer.took_seconds)}{answer.encoding === 'base64' ? ' · base64' : ''}</span></header>{answer.payload !== '' && <pre tabIndex={0}>{answer.payload}</pre>}{!!answer.user_properties?.length && <pre class="small">{answer.user_properties.map((p) => `${p.name} = ${p.value}`).join('\n')}</pre>}</article>}
-        {f.topic && <details class="same"><summary>The same on the command line</summary><Commands commands={[{ method: 'POST', path: '/request', body, cli: `sapwood request ${quote(f.topic)} ${quote(f.payload)} --timeout ${f.timeout}s` }]} /></details>}
+        {f.topic && <details class="same"><summary>The same on the command line</summary><Commands commands={[{ method: 'POST', path: '/request', body, cli: cli('request', [f.topic, f.payload], { timeout: `${f.timeout}s` }) }]} /></details>}
       </form>
     </Card>
   )

@@ -1,6 +1,6 @@
 // What a session still has to deliver: inflight and queued messages.
 import { call, can, path, post, seg, useLoad } from '../api'
-import { bytes, num, quote, span, words } from '../format'
+import { bytes, num, span, words } from '../format'
 import { to } from '../route'
 import type { Inflight, Page, Queued } from '../types'
 import { Act, Badge, Button, Empty, Read } from '../ui/basics'
@@ -36,13 +36,13 @@ export function Queue({ id, changed }: { id: string; changed: () => void }) {
   const remove = (m: Queued) => ask({
     title: 'Remove one message from the queue', confirm: 'Remove', danger: true, done,
     effect: <p>The message to <code>{m.topic}</code> at position {m.position} is not delivered to {id}, and counts as dropped. This cannot be undone.</p>,
-    command: () => ({ method: 'DELETE', path: `${base}/${m.position}`, cli: `sapwood clients queue remove ${quote(id)} ${m.position}` }),
+    command: () => ({ method: 'DELETE', path: `${base}/${m.position}` }),
     run: async () => { await call('DELETE', `${base}/${m.position}`); return 'The message is removed' },
   })
   const requeue = (m: Queued) => ask({
     title: 'Put the message at the end of the queue', confirm: 'Requeue', done,
     effect: <p>The message to <code>{m.topic}</code> is delivered after everything that waits now.</p>,
-    command: () => ({ method: 'POST', path: `${base}/${m.position}/requeue`, cli: `sapwood clients queue requeue ${quote(id)} ${m.position}` }),
+    command: () => ({ method: 'POST', path: `${base}/${m.position}/requeue` }),
     run: async () => { await post(`${base}/${m.position}/requeue`); return 'The message is at the end of the queue' },
   })
   const purge = async () => {
@@ -51,7 +51,7 @@ export function Queue({ id, changed }: { id: string; changed: () => void }) {
     ask({
       title: `Purge the queue of ${id}`, confirm: 'Purge', danger: true, done,
       effect: <p>{num(effect)} messages{size !== undefined && ` (${bytes(size)})`} are not delivered, and count as dropped. This cannot be undone.</p>,
-      command: () => ({ method: 'DELETE', path: base, cli: `sapwood clients queue purge ${quote(id)}` }),
+      command: () => ({ method: 'DELETE', path: base }),
       run: async () => { await call('DELETE', base); return 'The queue is empty' },
     })
   }

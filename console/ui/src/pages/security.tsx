@@ -11,7 +11,7 @@ import { Audit, Keys, Operators } from './people'
 import { Users } from './users'
 
 const tabs = [
-  ['users', 'Users', '/users', 'sapwood users list'], ['rules', 'Rules', '/rules', 'sapwood rules list'], ['explain', 'Explain', '/acl/explain', 'sapwood acl explain CLIENT TOPIC'], ['denials', 'Denials', '/events?kind=denied,refused', 'sapwood events --kind denied,refused'],
+  ['users', 'Users', '/users', 'sapwood users list'], ['rules', 'Rules', '/rules', 'sapwood rules list'], ['explain', 'Explain', '/acl/explain', ''], ['denials', 'Denials', '/events?kind=denied,refused', 'sapwood events --kind=denied,refused'],
   ['bans', 'Bans', '/bans', 'sapwood bans'], ['operators', 'Operators', '/operators', 'sapwood operators list'], ['keys', 'API keys', '/keys', 'sapwood keys list'], ['audit', 'Audit', '/audit', 'sapwood audit'],
 ] as const
 
@@ -21,7 +21,7 @@ export default function Security() {
   const View = views[tab[0]]
   return (
     <div class="page">
-      <Head title="Security" command={{ path: tab[2], cli: tab[3] }} />
+      <Head title="Security" {...(tab[3] ? { command: { path: tab[2], cli: tab[3] } } : {})} />
       <Tabs label="Parts of security" active={tab[0]} tabs={tabs.map(([id, title]) => ({ id, title, href: to('security', [id]) }))} />
       <View />
     </div>

@@ -1,7 +1,7 @@
 // One topic: its last message and those before it that were seen here, who gets them, and how much flows.
 import { useEffect, useState } from 'preact/hooks'
 import { can, path, post, useLoad } from '../api'
-import { bytes, clock, num, quote, rate, term, time, words } from '../format'
+import { bytes, clock, cli, num, rate, term, time, words } from '../format'
 import { to } from '../route'
 import type { Page, Payload, Topic, TopicDetail } from '../types'
 import { Ago, Badge, Button, Card, Empty, Facts, Failure, Field, Figure, Loading } from '../ui/basics'
@@ -99,7 +99,7 @@ function PublishButton({ topic, payload }: { topic: string; payload: Payload | u
         </div>
         <p class="faint">Everybody who subscribes to the topic gets it, as from any client. It cannot be taken back.</p>
       </div>,
-      command: () => ({ method: 'POST', path: '/publish', body: { ...message, encoding: 'text' }, cli: `sapwood pub -t ${quote(message.topic)} -m ${quote(message.payload)}${message.qos ? ` -q ${message.qos}` : ''}${message.retain ? ' -r' : ''}` }),
+      command: () => ({ method: 'POST', path: '/publish', body: { ...message, encoding: 'text' }, cli: cli('pub', [], { topic: message.topic, message: message.payload, qos: message.qos, retain: message.retain }) }),
       run: async () => { const r = await post<{ reason?: string; code?: number }>('/publish', { ...message, encoding: 'text' }); return `Published${r?.reason ? ': ' + words(r.reason) : ''}` },
     })
   }

@@ -1,7 +1,7 @@
 // The topics that there are: a live tree, a search, the heaviest, and those that nobody hears or feeds.
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { path, useLoad } from '../api'
-import { bytes, full, num, quote, rate } from '../format'
+import { bytes, cli, full, num, rate, terms } from '../format'
 import { requery, route, to } from '../route'
 import { type Row, Tree } from '../tree'
 import type { Page, Topic } from '../types'
@@ -18,8 +18,8 @@ export default function Topics() {
   const tab = parts[0] ?? 'tree'
   const topic = query.get('topic')
   const filter = query.get('filter') ?? ''
-  const command = topic !== null ? { path: path('/topics/detail', { topic }), cli: `sapwood topics show ${quote(topic)}` }
-    : tab === 'tree' ? { path: '/topics/tree', cli: 'sapwood topics tree' } : tab === 'search' ? { path: path('/topics', { filter }), cli: `sapwood topics${filter ? ' ' + quote(filter) : ''}` } : { path: '/topics/' + tab, cli: `sapwood topics ${tab}${tab === 'top' && query.get('by') ? ` --by ${query.get('by')}` : ''}` }
+  const command = topic !== null ? { path: path('/topics/detail', { topic }), cli: cli('topics show', [topic]) }
+    : tab === 'tree' ? { path: '/topics/tree', cli: cli('topics tree') } : tab === 'search' ? { path: path('/topics', { filter, payload: query.get('payload') }), cli: cli('topics list', terms(filter), { payload: query.get('payload') ?? '' }) } : { path: '/topics/' + tab, cli: cli(`topics ${tab}`, [], tab === 'top' ? { by: query.get('by') ?? '' } : {}) }
   const pick = (t: string) => requery({ topic: t })
   return (
     <div class="page full">
