@@ -36,6 +36,8 @@ describe('what the broker holds', () => {
     await on({}, async (page) => {
       const { clients } = await b.api('GET', '/stats')
       assert.ok(clients.connected >= 60 + hostile.length)
+      assert.equal((await b.api('GET', '/clients?filter=connected:true&limit=1')).total, clients.sessions, 'the canary is counted in neither')
+      assert.equal((await b.api('GET', '/clients/$canary')).connected, true)
       const figure = page.locator('.figures > *').filter({ hasText: 'Clients online' }).locator('.figure-value')
       await until('the clients', async () => (await digits(figure)) === clients.connected)
       await until('messages', async () => (await digits(page.locator('.figures > *').filter({ hasText: 'Messages in' }).locator('.figure-value'))) > 50)

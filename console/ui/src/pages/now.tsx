@@ -5,7 +5,7 @@ import { bytes, full, num, percent, rate, span, words } from '../format'
 import * as live from '../live'
 import { to } from '../route'
 import type { Canaries, Fact, Headroom, History, Load, NowReport, Overview, Page } from '../types'
-import { Card, cx, Empty, Failure, Figure, Head, Loading, Meter, Note } from '../ui/basics'
+import { Ago, Card, cx, Empty, Failure, Figure, Head, Loading, Meter, Note } from '../ui/basics'
 import { FactList } from '../ui/facts'
 import { Icon } from '../ui/icons'
 import { Spark } from '../ui/spark'
@@ -53,7 +53,7 @@ function Verdict({ report, failed, missing, status }: { report: NowReport | unde
       <Icon name={fine ? 'ok' : 'warn'} size={26} />
       <div>
         <p class="verdict-text">{text}</p>
-        {status && <p class="faint">Version {status.version}, up {span(status.uptime_seconds)} · {status.promise}</p>}
+        {status && <p class="faint">Version {status.version}, up <Ago at={status.started} /> · {status.promise}</p>}
         {problems.length > 0 && <ul class="problems">{problems.map((p) => {
           const link = local(p.link)
           return <li key={p.text} class={p.severity}><Icon name={p.severity === 'critical' || p.severity === 'error' ? 'bad' : 'warn'} size={16} /><span>{p.text}</span>{link && <a href={link}>Show</a>}</li>

@@ -55,7 +55,8 @@ function TreeView({ picked, pick }: { picked: string | null; pick: (t: string) =
   useLayoutEffect(() => {
     const el = box.current!
     let frame = 0
-    const read = () => { frame = 0; setView({ top: el.scrollTop, height: el.clientHeight }) }
+    const step = height * 5
+    const read = () => { frame = 0; setView((old) => { const top = Math.floor(el.scrollTop / step) * step; return old.top === top && old.height === el.clientHeight ? old : { top, height: el.clientHeight } }) }
     const soon = () => { if (!frame) frame = requestAnimationFrame(read) }
     const ro = new ResizeObserver(soon)
     ro.observe(el)

@@ -62,7 +62,12 @@ export function VirtualTable<T>({ pager, columns, label, rowKey, what, rowHeight
   const [view, setView] = useState({ top: 0, height: 600, width: 1200 })
   useLayoutEffect(() => {
     const el = box.current!
-    const read = () => setView({ top: el.scrollTop, height: el.clientHeight, width: el.clientWidth })
+    // What is seen changes by some rows at a time, so that most frames of a scroll draw nothing.
+    const step = rowHeight * (over / 2)
+    const read = () => setView((old) => {
+      const top = Math.floor(el.scrollTop / step) * step
+      return old.top === top && old.height === el.clientHeight && old.width === el.clientWidth ? old : { top, height: el.clientHeight, width: el.clientWidth }
+    })
     let frame = 0
     const soon = () => { if (!frame) frame = requestAnimationFrame(() => { frame = 0; read() }) }
     const ro = new ResizeObserver(soon)
