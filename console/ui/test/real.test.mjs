@@ -263,7 +263,7 @@ test('every page is accessible and fits, in both themes and on a phone', async (
   const pictures = process.env.TOUR ? fileURLToPath(new URL('../../../docs/tour/', import.meta.url)) : undefined
   await on({}, async (page) => {
     // For pictures there is a bit of a past.
-    if (pictures) await until('a past to show', async () => (await b.api('GET', '/stats')).uptime_seconds > 150, 200_000)
+    if (pictures) await until('a past to show', async () => (await b.api('GET', '/stats')).uptime_seconds > 100, 200_000)
     const trace = await b.api('POST', '/traces', { client: 'press-001', payload_bytes: 256, seconds: 600 })
     const shoot = ({ name, title }, view) => view === 'phone' ? phones.includes(name) : !!title
     assert.deepEqual(await sweep(page, places({ trace: trace.id }), { pictures, shoot, check: !pictures, format: 'webp' }), [])
