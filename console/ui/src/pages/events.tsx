@@ -1,7 +1,7 @@
 // What happened: every fact, newest first, live if one likes, and back as far as the store goes.
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { apiRoot, get, path, Problem } from '../api'
-import { full, quote, words } from '../format'
+import { cli, full, words } from '../format'
 import { requery, route, to } from '../route'
 import type { Fact, Page } from '../types'
 import { Button, Empty, Failure, Head, Loading } from '../ui/basics'
@@ -20,7 +20,6 @@ export default function Events() {
   const live = q.get('live') !== 'off' && !query['until']
   const { facts, error, loading, next, older, add } = useFacts(query)
   const stream = useStream<Fact>(live && !error?.missing ? path('/events/stream', { ...ahead, since: undefined }) : null, ['fact'], add)
-  const flags = fields.filter((f) => query[f]).map((f) => `--${f === 'since' ? 'since' : f} ${quote(query[f]!)}`).join(' ')
   const more = useRef<HTMLDivElement>(null)
   useEffect(() => {
     const el = more.current
@@ -32,7 +31,7 @@ export default function Events() {
   const narrowed = fields.some((f) => query[f])
   return (
     <div class="page">
-      <Head title="Events" sub={live ? (stream.live ? 'as they happen' : 'connecting …') : 'paused'} command={[{ path: path('/events', query), cli: `sapwood events ${flags}`.trim() }, { what: 'As they happen', path: path('/events/stream', ahead), cli: `sapwood events --follow ${flags}`.trim() }]}>
+      <Head title="Events" sub={live ? (stream.live ? 'as they happen' : 'connecting …') : 'paused'} command={[{ path: path('/events', query), cli: cli('events', [], query) }, { what: 'As they happen', path: path('/events/stream', ahead), cli: cli('events', [], { follow: true, ...ahead }) }]}>
         <Button icon={live ? 'pause' : 'play'} disabled={!!query['until']} onClick={() => requery({ live: live ? 'off' : undefined })}>{live ? 'Pause' : 'Live'}</Button>
         <a class="button" href={apiRoot + path('/events', { ...query, limit: 10_000 })} download="events.json">Download</a>
       </Head>

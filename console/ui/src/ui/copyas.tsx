@@ -8,7 +8,7 @@ import { Icon } from './icons'
 export interface Command { what?: string; method?: string; path: string; body?: unknown; cli?: string }
 
 export function curl({ method = 'GET', path, body }: Command): string {
-  const parts = ['curl', '-H "Authorization: Bearer $SAPWOOD_KEY"']
+  const parts = ['curl', '-H "Authorization: Bearer $SAPWOOD_API_KEY"']
   if (method !== 'GET') parts.push('-X', method)
   if (body !== undefined) parts.push('-H', quote('Content-Type: application/json'), '-d', quote(JSON.stringify(body)))
   parts.push(quote(apiRoot + path))
