@@ -34,7 +34,8 @@ type poster struct {
 	log     *slog.Logger
 	partial func([]byte) (uint64, string, error) // what an answer says was rejected, and why
 
-	sent atomic.Uint64 // items
+	sent    atomic.Uint64          // items
+	failing atomic.Pointer[string] // why there is a pause; nil = there is none
 
 	told bool          // that items were rejected
 	open time.Time     // nothing is sent before; zero = all is well
@@ -84,6 +85,8 @@ func (p *poster) failed(err error) {
 	if p.open.IsZero() {
 		p.log.Error("the collector does not take telemetry; it is dropped until it does", "signal", p.signal, "error", err)
 	}
+	why := err.Error()
+	p.failing.Store(&why)
 	p.next = min(max(2*p.next, pause), maxPause)
 	p.open = time.Now().Add(p.next)
 }
@@ -93,6 +96,7 @@ func (p *poster) recovered() {
 	if !p.open.IsZero() {
 		p.log.Info("the collector takes telemetry again", "signal", p.signal)
 	}
+	p.failing.Store(nil)
 	p.open, p.next = time.Time{}, 0
 }
 

@@ -17,9 +17,9 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync/atomic"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker/transport"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 )
 
@@ -36,12 +36,11 @@ const SignatureHeader = "Sapwood-Signature"
 
 // Webhook is a fact.Sink.
 type Webhook struct {
+	fact.Count
 	cfg    Config
 	log    *slog.Logger
 	client *http.Client
 	host   string // for the log: the rest of a URL may be secret
-
-	sent, dead atomic.Uint64
 
 	open time.Time     // nothing is sent before; zero = the circuit is closed
 	next time.Duration // of the next pause
@@ -49,9 +48,16 @@ type Webhook struct {
 
 var _ fact.Sink = (*Webhook)(nil)
 
-// New makes one. Nothing is sent yet.
-func New(cfg Config, log *slog.Logger) *Webhook {
+// New makes one. Nothing is sent yet. An error means that ca_file is no good.
+func New(cfg Config, log *slog.Logger) (*Webhook, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	trust, err := transport.Trusting(cfg.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	if trust != nil {
+		t.TLSClientConfig = trust
+	}
 	t.MaxConnsPerHost, t.MaxIdleConnsPerHost = 1, 1
 	t.MaxResponseHeaderBytes = maxAnswer
 	host := ""
@@ -64,14 +70,8 @@ func New(cfg Config, log *slog.Logger) *Webhook {
 			Transport: t, Timeout: cfg.Timeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // where to is for the configuration to say
 		},
-	}
+	}, nil
 }
-
-// Sent is how many events a server has taken.
-func (w *Webhook) Sent() uint64 { return w.sent.Load() }
-
-// Dead is how many events were given up.
-func (w *Webhook) Dead() uint64 { return w.dead.Load() }
 
 // body is what is sent.
 type body struct {
@@ -81,13 +81,16 @@ type body struct {
 
 // Send implements fact.Sink.
 func (w *Webhook) Send(ctx context.Context, facts []fact.Fact, lost uint64) {
-	w.dead.Add(lost)
+	w.Lost(lost)
 	for len(facts) > 0 || lost > 0 {
 		n := min(w.cfg.Batch, len(facts))
-		if err := w.batch(ctx, body{facts[:n:n], lost}); err != nil {
-			w.dead.Add(uint64(n))
-		} else {
-			w.sent.Add(uint64(n))
+		switch err := w.batch(ctx, body{facts[:n:n], lost}); {
+		case err == nil:
+			w.Took(n)
+		case errors.Is(err, errOpen): // why it is open stands
+			w.Lost(uint64(n))
+		default:
+			w.Failed(n, err)
 		}
 		facts, lost = facts[n:], 0
 	}
@@ -147,7 +150,7 @@ func (w *Webhook) opened(err error) {
 // closed ends a pause.
 func (w *Webhook) closed() {
 	if !w.open.IsZero() {
-		w.log.Info("a webhook takes events again", "host", w.host, "given_up", w.dead.Load())
+		w.log.Info("a webhook takes events again", "host", w.host, "given_up", w.Outcome().Dropped)
 	}
 	w.open, w.next = time.Time{}, pause
 }
