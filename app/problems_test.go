@@ -339,3 +339,30 @@ func TestKindsAreTold(t *testing.T) {
 		t.Errorf("%d names, %d kinds", len(names), len(fact.Kinds()))
 	}
 }
+
+// What of events, telemetry, canaries and metrics changes is told as waiting for a restart, and does not hold before.
+func TestReloadTellsOfRestart(t *testing.T) {
+	s := serveFile(t, near+"listeners: [{address: '127.0.0.1:0'}]\n")
+	done := s.reload(near + `listeners: [{address: '127.0.0.1:0'}]
+events: {max_age: 1h, log: {to: stderr, keep: 1}, webhook: {url: 'http://127.0.0.1:1/x', batch: 7}, mqtt: {enabled: true, kinds: [dropped]}}
+telemetry: {endpoint: 'http://127.0.0.1:1', headers: [{name: X-A, value: b}], attributes: [{name: a, value: b}], sample_ratio: 0.5}
+canaries: {interval: 2s, objective: 0.5}
+metrics: {topics: [a]}
+history: {bytes: 64MiB}
+trace: {keep: 1h}
+`)
+	if len(done.Changes) < 15 {
+		t.Errorf("%d changes: %+v", len(done.Changes), done.Changes)
+	}
+	for _, c := range done.Changes {
+		if !c.Restart {
+			t.Errorf("%s is said to hold now", c.Key)
+		}
+	}
+	if len(s.sinks) != 0 || s.sent.exporter != nil || s.canary.Report().Interval != 1 {
+		t.Error("some of it holds")
+	}
+	if f := s.told(fact.Reloaded); !strings.Contains(f.Text, "0 settings changed, and ") || !strings.Contains(f.Detail["after_restart"], "events.webhook.url") {
+		t.Errorf("%+v", f)
+	}
+}
