@@ -77,10 +77,10 @@ func (a sources) options() vitals.Options {
 	}
 	o.Books, o.Problems, o.Kept = a.ledger.Imbalances, a.problems, a.series
 	o.Logins = func() uint64 {
-		if a.site.access == nil {
-			return 0
+		if who := a.site.access.Load(); who != nil {
+			return who.Failures()
 		}
-		return a.site.access.Failures()
+		return 0
 	}
 	return o
 }
@@ -95,6 +95,7 @@ func (a sources) state() vitals.State {
 	s.Overload, s.OverloadWhy = int(o.Level), o.Why
 	c := a.config()
 	s.MaxConnections, s.LagLimit = c.Limits.MaxConnections, c.Overload.LagConnects
+	s.Kept = vitals.Kept{Retained: c.Limits.MaxRetained, RetainedBytes: c.Limits.MaxRetainedBytes, QueuedBytes: c.Limits.MaxTotalQueued}
 	return s
 }
 

@@ -240,7 +240,7 @@ func (f *files) Reload(context.Context, string) (ConfigReload, error) {
 	return ConfigReload{OK: true}, nil
 }
 
-// A reload applies what was looked at, and nothing else.
+// A reload applies what was looked at, and nothing else (F200).
 func TestReloadCondition(t *testing.T) {
 	g := atGate(t, access.Config{})
 	c := &files{pending: "a"}

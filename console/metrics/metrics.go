@@ -63,14 +63,9 @@ func New(o Options) *Handler {
 	return h
 }
 
-// ServeHTTP lets in who may read.
+// ServeHTTP lets in who may read, by GET or HEAD: the others console.Metrics has turned away.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "/metrics answers GET and HEAD", http.StatusMethodNotAllowed)
-		return
-	}
 	if r.Header.Get("Authorization") == "" && (h.o.Open || h.o.Local && !passedOn(r)) {
 		h.read(w, r)
 		return

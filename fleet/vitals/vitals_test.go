@@ -149,5 +149,9 @@ func TestProblems(t *testing.T) {
 	f("backend ldap fails", Critical, func(p *process) { p.back = []Backend{{Name: "ldap", Open: true}} })
 	f("the processor: 85 %", Warning, func(p *process) { p.cpu = 1.7 })
 	f("the number of connections: 96 %", Critical, func(p *process) { p.state.MaxConnections, p.stats.Connected = 100, 96 })
+	// F130, F132: alarms before the limits are reached.
+	f("the number of retained messages: 80 %", Warning, func(p *process) { p.state.Kept.Retained, p.stats.Retained = 100, 80 })
+	f("retained messages: 85 %", Warning, func(p *process) { p.state.Kept.RetainedBytes, p.stats.RetainedBytes = 100, 85 })
+	f("what waits in queues: 97 %", Critical, func(p *process) { p.state.Kept.QueuedBytes, p.stats.QueuedBytes = 100, 97 })
 	f("open to all", Info, func(p *process) { p.state.Warnings = []string{"open to all"} })
 }

@@ -55,7 +55,7 @@ func (a *auditor) serve(w http.ResponseWriter, r *http.Request, pattern string) 
 	asked := &seen{ReadCloser: r.Body}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	r.Body = asked
-	out := &outcome{ResponseWriter: w}
+	out := &outcome{ResponseWriter: w, keep: tells(e.Operation)}
 	defer func() { // also when a stream that breaks off panics
 		if out.status == 0 {
 			out.status = http.StatusInternalServerError
@@ -68,6 +68,9 @@ func (a *auditor) serve(w http.ResponseWriter, r *http.Request, pattern string) 
 		}
 		if edit && e.Outcome == access.Done && r.Method != http.MethodDelete {
 			e.After = a.look(r)
+		}
+		if out.keep && e.Outcome == access.Done {
+			e.After = redacted(out.text)
 		}
 		a.write(r.Context(), e)
 	}()
@@ -112,6 +115,15 @@ func judged(status int) string {
 		return access.Refused
 	}
 	return access.Failed
+}
+
+// tells tells of operations whose answer says what they changed: keys of the configuration, how many messages and the snapshot that has them.
+func tells(operation string) bool {
+	switch operation {
+	case "config-reload", "retained-delete", "retained-restore", "client-queue-purge":
+		return true
+	}
+	return false
 }
 
 // seldom are operations of which one entry a minute and caller is written, with how many more there were: they would push out the rest.
@@ -191,6 +203,9 @@ func (a *auditor) look(r *http.Request) json.RawMessage {
 	get.Method, get.Body, get.ContentLength = http.MethodGet, http.NoBody, 0
 	get.Header = http.Header{"Accept": {"application/json"}}
 	get.Pattern = ""
+	if id, ok := strings.CutPrefix(get.URL.Path, Prefix+"/sessions/"); ok { // a session is looked at as its client
+		get.URL.Path, get.URL.RawPath = Prefix+"/clients/"+id, ""
+	}
 	if _, pattern := a.mux.Handler(get); pattern == "" || pattern == "/" {
 		return nil
 	}
@@ -239,6 +254,8 @@ func (s *seen) Read(to []byte) (int, error) {
 type outcome struct {
 	http.ResponseWriter
 	status int
+	keep   bool // the beginning of the body, in text
+	text   []byte
 }
 
 func (o *outcome) WriteHeader(status int) {
@@ -251,6 +268,9 @@ func (o *outcome) WriteHeader(status int) {
 func (o *outcome) Write(text []byte) (int, error) {
 	if o.status == 0 {
 		o.status = http.StatusOK
+	}
+	if o.keep {
+		o.text = append(o.text, text[:min(len(text), maxSeen+1-len(o.text))]...)
 	}
 	return o.ResponseWriter.Write(text)
 }
