@@ -64,7 +64,7 @@ func (a *App) openAPI(context.Context) error {
 	o.Reasons = reasonsOf(a)
 	o.Vitals, o.Live = apiVitals(a)
 	o.Present = api.Present{
-		Clients: inspector{view, control}, Retained: apiRetained{view, control, shelf(a)}, Topics: apiTopics{view}, Publish: control, Request: a.requests,
+		Clients: inspector{view, control}, Retained: apiRetained{view, control, shelf(a), a.facts.Record}, Topics: apiTopics{view}, Publish: control, Request: a.requests,
 		Queues: control,
 	}
 	served := api.New(o)

@@ -38,6 +38,8 @@ type App struct {
 	disk     *disk.Store // the store again, where it is one on disk; nil with durability memory
 	found    Found
 	facts    *fact.Recorder
+	sinks    []sink   // of facts, that are counted
+	lesser   []string // what is kept in memory although the rest is on disk
 	certs    *keyring
 	rules    *rules
 	people   *people

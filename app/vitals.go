@@ -34,6 +34,7 @@ func (a *App) openVitals(context.Context) error {
 		kept, err := figures.Open(o)
 		if err != nil { // charts are no reason not to serve
 			a.log.Error("the history of figures is kept in memory only", "error", err)
+			a.lesser = append(a.lesser, "the history of figures is kept in memory only: "+err.Error())
 			o.Dir, o.Free, o.Bytes = "", nil, min(o.Bytes, inMemory)
 			if kept, err = figures.Open(o); err != nil {
 				return err
@@ -51,6 +52,7 @@ func (a *App) openVitals(context.Context) error {
 		a.vitals.Run(ctx)
 	}()
 	a.open.add("vitals", func(context.Context) error { end(); <-done; return nil })
+	a.openTidings()
 	a.sent.exporter.Measure(a.vitals.Latest)
 	return nil
 }
@@ -73,7 +75,7 @@ func (a sources) options() vitals.Options {
 			}
 		}
 	}
-	o.Books = a.ledger.Imbalances
+	o.Books, o.Problems, o.Kept = a.ledger.Imbalances, a.problems, a.series
 	o.Logins = func() uint64 {
 		if who := a.site.access.Load(); who != nil {
 			return who.Failures()
@@ -85,7 +87,7 @@ func (a sources) options() vitals.Options {
 
 // state is how the process is, for its vitals. While it starts that is no news.
 func (a sources) state() vitals.State {
-	s := vitals.State{Warnings: warnings(a.App)}
+	s := vitals.State{Warnings: standing(a.App)}
 	if s.Ready = a.isReady(); errors.Is(s.Ready, errStarting) {
 		s.Ready = nil
 	}

@@ -112,6 +112,10 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for i := range s.Series {
 		x := &s.Series[i]
+		if x.Spread != nil {
+			out <- spread(x)
+			continue
+		}
 		if x.Value != x.Value {
 			continue // not known here
 		}
@@ -122,6 +126,18 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(prefix+x.Name, x.Help, x.Names, nil), kind, x.Value, x.Values...)
 	}
 	out <- turns(&s.Delays)
+}
+
+// spread is a histogram: Prometheus' buckets hold those before them, too.
+func spread(x *vitals.Series) prometheus.Metric {
+	buckets, below := make(map[float64]uint64, len(x.Spread.Bounds)), uint64(0)
+	for i, n := range x.Spread.Counts {
+		below += n
+		if i < len(x.Spread.Bounds) {
+			buckets[x.Spread.Bounds[i]] = below
+		}
+	}
+	return prometheus.MustNewConstHistogram(prometheus.NewDesc(prefix+x.Name, x.Help, x.Names, nil), below, x.Spread.Sum, buckets, x.Values...)
 }
 
 // turns are the loops' turns by how long they took, with a bound for each fourfold.

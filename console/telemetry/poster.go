@@ -30,7 +30,8 @@ type poster struct {
 	log     *slog.Logger
 	partial func([]byte) (uint64, string, error) // what an answer says was rejected, and why
 
-	sent atomic.Uint64 // items
+	sent    atomic.Uint64          // items
+	failing atomic.Pointer[string] // why there is a pause; nil = there is none
 
 	sender post.Sender
 	told   bool // that items were rejected
@@ -62,8 +63,11 @@ func (p *poster) send(ctx context.Context, body []byte) (rejected uint64, err er
 func (p *poster) changed(err error) {
 	if err != nil {
 		p.log.Error("the collector does not take telemetry; it is dropped until it does", "signal", p.signal, "error", err)
+		why := err.Error()
+		p.failing.Store(&why)
 	} else {
 		p.log.Info("the collector takes telemetry again", "signal", p.signal)
+		p.failing.Store(nil)
 	}
 }
 

@@ -6,10 +6,6 @@ package telemetry
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -100,16 +96,8 @@ func (e *Exporter) Start() error {
 	if e == nil {
 		return nil
 	}
-	if e.cfg.CAFile != "" {
-		data, err := os.ReadFile(e.cfg.CAFile)
-		if err != nil {
-			return fmt.Errorf("read authorities: %w", err)
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(data) {
-			return errors.New("read authorities: the file holds no certificate")
-		}
-		e.transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	if err := post.Trust(e.transport, e.cfg.CAFile); err != nil {
+		return err
 	}
 	e.life, e.abort = context.WithCancel(context.Background())
 	e.started = true
@@ -164,6 +152,29 @@ func (e *Exporter) Spans() *broker.Spans {
 	return &broker.Spans{Ratio: e.cfg.Ratio, PerSecond: e.cfg.PerSecond, Deliveries: e.cfg.Deliveries, Inject: e.cfg.Inject, Tell: e.Step}
 }
 
+// Failing is why the collector does not take telemetry at present, "" when it does, or nothing is sent.
+func (e *Exporter) Failing() string {
+	if e == nil {
+		return ""
+	}
+	var posts []*poster
+	if e.figures != nil {
+		posts = append(posts, e.figures.post)
+	}
+	if e.logs != nil {
+		posts = append(posts, e.logs.post)
+	}
+	if e.spans != nil {
+		posts = append(posts, e.spans.post)
+	}
+	for _, p := range posts {
+		if why := p.failing.Load(); why != nil {
+			return *why
+		}
+	}
+	return ""
+}
+
 // Series are the figures of the exporter itself.
 func (e *Exporter) Series() (all []vitals.Series) {
 	if e == nil {
@@ -172,7 +183,8 @@ func (e *Exporter) Series() (all []vitals.Series) {
 	add := func(p *poster, dropped uint64) {
 		all = append(all,
 			vitals.Counter("telemetry_sent_total", "Items that the OpenTelemetry collector took: log records, spans, points of metrics.", p.sent.Load(), "signal", p.signal),
-			vitals.Counter("telemetry_dropped_total", "Items that did not reach the OpenTelemetry collector.", dropped, "signal", p.signal))
+			vitals.Counter("telemetry_dropped_total", "Items that did not reach the OpenTelemetry collector.", dropped, "signal", p.signal),
+			vitals.Gauge("telemetry_failing", "1 while the OpenTelemetry collector fails and is not asked.", map[bool]float64{true: 1}[p.failing.Load() != nil], "signal", p.signal))
 	}
 	if f := e.figures; f != nil {
 		add(f.post, f.dropped.Load())

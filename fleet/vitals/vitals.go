@@ -38,6 +38,7 @@ type Options struct {
 	Problems func() []Problem          // what others found wrong; nil = nobody looks
 	History  *history.History          // nil = none is kept
 	Late     func() time.Duration      // how overdue an event loop is; nil = nobody knows
+	Kept     func() []Series           // figures of others, which the history keeps, but for histograms; nil = none. It must not wait
 	More     func() []Series           // figures of others, which the history does not keep; nil = none. It must not wait
 	Read     func(time.Time) load.Load // nil = of this process
 }

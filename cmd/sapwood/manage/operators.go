@@ -16,7 +16,7 @@ import (
 
 // OperatorsCmd is `sapwood operators`.
 type OperatorsCmd struct {
-	List     operatorsListCmd     `cmd:"" help:"List who may use the API and the console."`
+	List     operatorsListCmd     `cmd:"" default:"withargs" help:"List who may use the API and the console."`
 	Add      operatorsAddCmd      `cmd:"" help:"Create an operator."`
 	Set      operatorsSetCmd      `cmd:"" help:"Change an operator."`
 	Password operatorsPasswordCmd `cmd:"" help:"Give an operator another password."`

@@ -19,7 +19,7 @@ import (
 
 // UsersCmd is `sapwood users`.
 type UsersCmd struct {
-	List     usersListCmd     `cmd:"" help:"List users."`
+	List     usersListCmd     `cmd:"" default:"withargs" help:"List users."`
 	Show     usersShowCmd     `cmd:"" help:"Show one user."`
 	Add      usersAddCmd      `cmd:"" help:"Create a user."`
 	Set      usersSetCmd      `cmd:"" help:"Change a user."`

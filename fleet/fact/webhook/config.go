@@ -15,6 +15,7 @@ type Config struct {
 	Secret    string        `yaml:"secret" secret:"true" reload:"restart" doc:"Key of the signature in the header Sapwood-Signature; empty = none."`
 	Bearer    string        `yaml:"bearer" secret:"true" reload:"restart" doc:"Token that is sent as Authorization: Bearer; empty = none."`
 	Plaintext bool          `yaml:"plaintext" reload:"restart" doc:"Leave to send events to another machine by http, readable for all on the way."`
+	CAFile    string        `yaml:"ca_file" reload:"restart" doc:"PEM file of the authorities one of which must have signed the server's certificate; empty = those of the system."`
 	Batch     int           `yaml:"batch" reload:"restart" min:"1" max:"1000" doc:"How many events one request has at most."`
 	Timeout   time.Duration `yaml:"timeout" reload:"restart" doc:"How long an answer may take." exceeded:"the request is sent again"`
 	Tries     int           `yaml:"tries" reload:"restart" min:"1" max:"20" doc:"How often a request is sent." exceeded:"its events are given up, which is counted, and for a while nothing is sent"`

@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
@@ -32,34 +31,28 @@ const SignatureHeader = "Sapwood-Signature"
 
 // Webhook is a fact.Sink.
 type Webhook struct {
+	fact.Count
 	cfg    Config
 	log    *slog.Logger
 	client *http.Client
 	host   string // for the log: the rest of a URL may be secret
-
-	sent, dead atomic.Uint64
 
 	sender post.Sender
 }
 
 var _ fact.Sink = (*Webhook)(nil)
 
-// New makes one. Nothing is sent yet.
-func New(cfg Config, log *slog.Logger) *Webhook {
+// New makes one. Nothing is sent yet. An error means that ca_file is no good.
+func New(cfg Config, log *slog.Logger) (*Webhook, error) {
 	w := &Webhook{cfg: cfg, log: log, sender: post.Sender{Tries: cfg.Tries, Pause: pause, MaxPause: maxPause}}
 	w.sender.Changed = w.changed
-	w.client, _ = post.Client(cfg.Timeout, 1)
+	var t *http.Transport
+	w.client, t = post.Client(cfg.Timeout, 1)
 	if u, err := url.Parse(cfg.URL); err == nil {
 		w.host = u.Host
 	}
-	return w
+	return w, post.Trust(t, cfg.CAFile)
 }
-
-// Sent is how many events a server has taken.
-func (w *Webhook) Sent() uint64 { return w.sent.Load() }
-
-// Dead is how many events were given up.
-func (w *Webhook) Dead() uint64 { return w.dead.Load() }
 
 // body is what is sent.
 type body struct {
@@ -69,13 +62,16 @@ type body struct {
 
 // Send implements fact.Sink.
 func (w *Webhook) Send(ctx context.Context, facts []fact.Fact, lost uint64) {
-	w.dead.Add(lost)
+	w.Lost(lost)
 	for len(facts) > 0 || lost > 0 {
 		n := min(w.cfg.Batch, len(facts))
-		if err := w.batch(ctx, body{facts[:n:n], lost}); err != nil {
-			w.dead.Add(uint64(n))
-		} else {
-			w.sent.Add(uint64(n))
+		switch err := w.batch(ctx, body{facts[:n:n], lost}); {
+		case err == nil:
+			w.Took(n)
+		case errors.Is(err, post.ErrPaused): // why it is open stands
+			w.Lost(uint64(n))
+		default:
+			w.Failed(n, err)
 		}
 		facts, lost = facts[n:], 0
 	}
@@ -103,7 +99,7 @@ func (w *Webhook) changed(err error) {
 	if err != nil {
 		w.log.Error("a webhook does not take events; they are given up until it does", "host", w.host, "error", err)
 	} else {
-		w.log.Info("a webhook takes events again", "host", w.host, "given_up", w.dead.Load())
+		w.log.Info("a webhook takes events again", "host", w.host, "given_up", w.Outcome().Dropped)
 	}
 }
 
