@@ -8,7 +8,7 @@ func Metrics(next http.Handler, metrics func() http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/metrics" {
 			if h := metrics(); h != nil {
-				h.ServeHTTP(w, r)
+				secured(h).ServeHTTP(w, r)
 				return
 			}
 		}
