@@ -1,7 +1,9 @@
 package house
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -72,11 +74,52 @@ func TestModules(t *testing.T) {
 	for _, text := range texts {
 		all.WriteString(text)
 	}
+	text, err = os.ReadFile("console/ui/package.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pages struct{ Dependencies, DevDependencies map[string]string }
+	if err := json.Unmarshal(text, &pages); err != nil || len(pages.Dependencies) == 0 {
+		t.Fatal(err)
+	}
+	maps.Copy(pages.Dependencies, pages.DevDependencies)
+	for name := range pages.Dependencies {
+		if !strings.Contains(strings.ToLower(all.String()), filepath.Base(name)) {
+			t.Errorf("no decision record names the npm package %s: say why it is there and how to leave it", name)
+		}
+	}
 	version := regexp.MustCompile(`/v[0-9]+$`)
 	for _, m := range regexp.MustCompile(`(?m)^(?:require )?\t?(\S+\.\S+/\S+) v\S+$`).FindAllStringSubmatch(string(text), -1) {
 		name := version.ReplaceAllString(m[1], "")
 		if !strings.Contains(all.String(), filepath.Base(name)) {
 			t.Errorf("no decision record names the module %s: say why it is there and how to leave it", name)
+		}
+	}
+}
+
+// TestPages holds that docs/README.md links each page, and that no link of a page or of the README leads nowhere.
+func TestPages(t *testing.T) {
+	pages, err := filepath.Glob(filepath.Join("docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := os.ReadFile(filepath.Join("docs", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+	for _, page := range append(pages, "README.md") {
+		if dir, name := filepath.Split(page); dir != "" && name != "README.md" && !strings.Contains(string(index), "]("+name+")") {
+			t.Errorf("docs/README.md does not link %s", name)
+		}
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), filepath.FromSlash(m[1]))); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
 		}
 	}
 }

@@ -126,9 +126,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerPublish(h, o.Present.Publish)
 	registerRequest(h, o.Present.Request)
 	registerQueues(h, o.Present.Queues)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		serve.Problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+serve.Prefix+"/openapi.json")
-	})
+	mux.HandleFunc("/", mux.Absent)
 	a.routes = mux.Patterns
 	a.guard = serve.NewGuard(serve.Options{
 		Access: o.Access, Router: mux, Operations: a.describe(), Proxies: o.Proxies, Recorder: o.Recorder, Logger: a.log,

@@ -115,7 +115,6 @@ func TestAnswers(t *testing.T) {
 	f("GET", "/api/v1/store/export", right, 200, lines, "")
 	f("GET", "/api/v1/openapi.json", right, 200, "application/openapi+json", `"openapi":"3.1.0"`)
 	f("GET", "/api/v1/nothing", right, 404, problem, "openapi.json")
-	f("GET", "/api/v1/store/check", right, 404, problem, "GET /api/v1/store/check")
 	f("POST", "/api/v1/store/compact", right, 403, problem, "another site", "Origin", "http://evil.example", "Sec-Fetch-Site", "cross-site")
 	f("GET", "/api/v1/status", "", 401, problem, "give credentials")
 	for range 5 {

@@ -171,7 +171,7 @@ func (s *Shelf) list() ([]About, error) {
 	for _, name := range files {
 		a, _, err := s.read(strings.TrimSuffix(filepath.Base(name), suffix), true)
 		if err != nil {
-			return nil, err
+			continue // one that is damaged, or no file of ours, hides no other and keeps nobody from deleting
 		}
 		list = append(list, a)
 	}
@@ -190,7 +190,7 @@ func (s *Shelf) Get(id string) (About, []*mqtt.Message, error) {
 }
 
 func (s *Shelf) read(id string, brief bool) (a About, list []*mqtt.Message, err error) {
-	f, err := os.Open(s.file(id))
+	f, err := os.OpenInRoot(s.dir, id+suffix)
 	if errors.Is(err, os.ErrNotExist) {
 		return a, nil, ErrUnknown
 	}
