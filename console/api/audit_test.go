@@ -94,6 +94,11 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%s is in %s", secret, text)
 		}
 	}
+	for _, f := range g.facts { // who may read events is told that there is a new operator, and no more
+		if _, more := f.Detail["asked"]; f.Reason == "operator-create" && (more || f.Detail["by"] != "admin") {
+			t.Errorf("%+v", f)
+		}
+	}
 	if f := g.facts[1]; f.Kind != fact.Admin || f.Reason != "user-create" || f.Detail["by"] != "admin" || f.Detail["asked"] != `{"name":"anna","password":"***"}` {
 		t.Errorf("%+v", f)
 	}

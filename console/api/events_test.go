@@ -16,7 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/capture"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact/memory"
 )
@@ -255,6 +257,39 @@ func TestViewers(t *testing.T) {
 	view(t, s, "/events/stream").close()
 }
 
+// F198: one credential cannot have all the live streams, those of traces are among them, and all room is given back.
+func TestViewersOfOne(t *testing.T) {
+	x := &tracer{taps: make(chan *trace.Tap, 1)}
+	a, s := serveTracer(t, x)
+	a.one = 3
+	var info capture.Info
+	if _, text := call(t, s, "POST", "/traces", `{"client":"x"}`); json.Unmarshal(text, &info) != nil {
+		t.Fatal(string(text))
+	}
+	var all []*viewing
+	for range 3 {
+		all = append(all, view(t, s, "/traces/"+info.ID+"/stream"))
+	}
+	for _, path := range []string{"/stream", "/download"} {
+		if resp, body := call(t, s, "GET", "/traces/"+info.ID+path, ""); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !strings.Contains(string(body), "3 live streams of API user admin") {
+			t.Errorf("%s: %v %s", path, resp, body)
+		}
+	}
+	for _, v := range all {
+		v.close()
+	}
+	waitFor(t, func() bool {
+		<-time.After(50 * time.Millisecond)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.viewers == 0 && len(a.viewersOf) == 0
+	})
+	if resp, body := call(t, s, "GET", "/traces/"+info.ID+"/download", ""); resp.StatusCode != 200 {
+		t.Errorf("%v %s", resp, body)
+	}
+	(<-x.taps).Close()
+}
+
 // F198: a viewer that takes nothing is told what it missed, or dropped; the others and the process do not wait for it.
 func TestSlowViewer(t *testing.T) {
 	t.Parallel()
@@ -276,7 +311,7 @@ func TestViewerThatStopsReading(t *testing.T) {
 	t.Parallel()
 	large := strings.Repeat("x", 1<<20)
 	a, s, _ := newsroom(t, map[string]Producer{"stats": func(context.Context) (any, error) { return large, nil }})
-	a.slow = 300 * time.Millisecond
+	a.slow, a.one = 300*time.Millisecond, maxViewers
 	for range maxViewers - 2 {
 		view(t, s, "/stream?watch=events")
 	}

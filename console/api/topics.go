@@ -304,25 +304,44 @@ func (o *topicsOf) listUnfed(ctx context.Context, in *struct{ ListQuery }) (*ans
 	}); err != nil {
 		return nil, serve.Failure(err)
 	}
-	var wild []string
-	for f := range fed {
-		if strings.ContainsAny(f, "+#") {
-			wild = append(wild, f)
-		}
-	}
-	for i := range all {
-		if _, ok := fed[all[i].name]; ok {
-			fed[all[i].name] = true
-		}
-		wild = slices.DeleteFunc(wild, func(f string) bool {
-			fed[f] = topic.Match(f, all[i].name)
-			return fed[f]
-		})
+	if err := noteFed(ctx, fed, all); err != nil {
+		return nil, serve.Failure(err)
 	}
 	subs = slices.DeleteFunc(subs, func(s Subscriber) bool { return fed[inner(s.Filter)] })
 	return page(o.unfed, subs, &in.ListQuery, func(s *Subscriber) SubscriptionRow {
 		return SubscriptionRow{s.Client, s.User, filterRow(&s.Subscription, s.Resting)}
 	})
+}
+
+// feedEvery is after how many topics it is looked whether somebody still waits for the answer.
+const feedEvery = 4096
+
+// noteFed notes which filters match one of the topics. A filter with wildcards is looked for until one does, by an index: to try each with each
+// topic would take minutes where there are many of both.
+func noteFed(ctx context.Context, fed map[string]bool, all []named) error {
+	wild, filters := topic.NewIndex(), []string(nil)
+	for f := range fed {
+		if strings.ContainsAny(f, "+#") {
+			wild.Set(f, topic.Entry{ID: uint32(len(filters))})
+			filters = append(filters, f)
+		}
+	}
+	var met []topic.Entry
+	for i := range all {
+		if i%feedEvery == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		name := all[i].name
+		if _, ok := fed[name]; ok {
+			fed[name] = true
+		}
+		met = wild.Match([]byte(name), met[:0])
+		for _, e := range met {
+			fed[filters[e.ID]] = true
+			wild.Delete(filters[e.ID], e.ID)
+		}
+	}
+	return nil
 }
 
 // inner is what a shared subscription shares, or the filter itself.

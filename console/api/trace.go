@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -52,10 +50,9 @@ type LookedBack struct {
 
 // traces is what the API has of them.
 type traces struct {
-	api     *API
-	tracer  Tracer
-	desk    *capture.Desk
-	viewers atomic.Uint64
+	api    *API
+	tracer Tracer
+	desk   *capture.Desk
 }
 
 type traceID struct {
@@ -160,7 +157,7 @@ func (x *traces) stream(ctx context.Context, in *traceID) (*huma.StreamResponse,
 	if t == nil {
 		return nil, serve.Missing("trace", in.ID)
 	}
-	ctx, end, err := x.api.begin(ctx, "view of a trace, "+strconv.FormatUint(x.viewers.Add(1), 10))
+	ctx, end, err := x.api.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +227,7 @@ func (x *traces) download(ctx context.Context, in *struct {
 	if t == nil {
 		return nil, serve.Missing("trace", in.ID)
 	}
-	_, end, err := x.api.begin(ctx, "download of a trace, "+strconv.FormatUint(x.viewers.Add(1), 10))
+	_, end, err := x.api.enter(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,10 @@ package metrics
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,7 +22,7 @@ import (
 // Config says who may read the metrics.
 type Config struct {
 	Enabled   bool     `yaml:"enabled" reload:"restart" doc:"Whether there are any."`
-	Open      bool     `yaml:"open" reload:"restart" doc:"Let everybody read them without credentials. Where http.address is a loopback address this needs no leave, but for requests that a proxy passed on."`
+	Open      bool     `yaml:"open" reload:"restart" doc:"Let everybody read them without credentials. Where http.address is a loopback address this needs no leave, but for requests that a proxy passed on or that name another host."`
 	Topics    []string `yaml:"topics" reload:"restart" doc:"Filters of topics that have series of their own, with the label topic. Who may read the metrics sees these topics' names."`
 	MaxTopics int      `yaml:"max_topics" reload:"restart" min:"1" max:"10000" doc:"How many topics have series." exceeded:"those with most messages came first; the others are counted in sapwood_topics_left_out"`
 }
@@ -66,7 +69,7 @@ func New(o Options) *Handler {
 // ServeHTTP lets in who may read, by GET or HEAD: the others console.Metrics has turned away.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	if r.Header.Get("Authorization") == "" && (h.o.Open || h.o.Local && !passedOn(r)) {
+	if r.Header.Get("Authorization") == "" && (h.o.Open || h.o.Local && !passedOn(r) && direct(r.Host)) {
 		h.read(w, r)
 		return
 	}
@@ -94,6 +97,16 @@ func passedOn(r *http.Request) bool {
 		}
 	}
 	return false
+}
+
+// direct tells whether a request names this machine, or an address. Any other name may be that of a site whose page a browser on this machine
+// shows, which has had its name resolve to it (DNS rebinding).
+func direct(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil || strings.EqualFold(host, "localhost")
 }
 
 // collector gives the latest figures, whatever they are.

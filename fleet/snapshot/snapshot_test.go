@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -74,7 +75,17 @@ func TestShelf(t *testing.T) {
 	if left, err := s.List(); err != nil || len(left) != 3 || left[0].Filter != "after" {
 		t.Error(left, err)
 	}
+	var head bytes.Buffer // what is too large is not written first
+	if err := write(&bounded{&head, 10}, &About{}, list); !errors.Is(err, ErrTooLarge) || head.Len() > 10 {
+		t.Error(err, head.Len())
+	}
 	tight := Open(t.TempDir(), Config{Number: 3, Bytes: 10, Age: time.Hour})
+	if err := os.WriteFile(filepath.Join(tight.dir, "new-1234"), []byte("of a process that was killed"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tight.List(); err != nil {
+		t.Error(err)
+	}
 	if _, err := tight.Keep(About{At: began}, list); !errors.Is(err, ErrTooLarge) {
 		t.Error(err)
 	}

@@ -22,11 +22,12 @@ type Recorder interface{ Record(fact.Fact) }
 
 // auditor writes down what changes by the API.
 type auditor struct {
-	who   *access.Access
-	mux   *Router
-	ids   map[string]string // of operations, by pattern
-	facts Recorder          // nil = nobody
-	log   *slog.Logger
+	who     *access.Access
+	mux     *Router
+	ids     map[string]string // of operations, by pattern
+	permits *Permits
+	facts   Recorder // nil = nobody
+	log     *slog.Logger
 
 	mu    sync.Mutex
 	often map[string]*recent
@@ -151,13 +152,14 @@ func (a *auditor) write(ctx context.Context, e *access.Entry) {
 	if a.facts == nil || e.Outcome == access.Refused {
 		return
 	}
+	detail := map[string]string{"by": by, "kind": string(e.Kind), "action": e.Operation, "target": e.Target, "outcome": e.Outcome}
+	// Facts are for all who may read events, and for who subscribes to $SYS: what only admins may look at stays in the audit log.
+	if need := a.permits.Of(http.MethodGet, e.Target); need.Declared && need.Level == access.Read {
+		detail["before"], detail["after"], detail["asked"] = short(e.Before), short(e.After), short(e.Asked)
+	}
 	a.facts.Record(fact.Fact{
 		At: e.At, Kind: fact.Admin, Address: e.From, Reason: e.Operation,
-		Text: fmt.Sprintf("%s: %s %s by %s", e.Operation, e.Target, e.Outcome, by),
-		Detail: map[string]string{
-			"by": by, "kind": string(e.Kind), "action": e.Operation, "target": e.Target, "outcome": e.Outcome,
-			"before": short(e.Before), "after": short(e.After), "asked": short(e.Asked),
-		},
+		Text: fmt.Sprintf("%s: %s %s by %s", e.Operation, e.Target, e.Outcome, by), Detail: detail,
 	})
 }
 
@@ -301,6 +303,9 @@ func redacted(text []byte) json.RawMessage {
 func censored(name string, v any) any {
 	switch v := v.(type) {
 	case map[string]any:
+		if strings.EqualFold(name, "payload") { // as lists show it
+			delete(v, "text")
+		}
 		for k, field := range v {
 			v[k] = censored(k, field)
 		}

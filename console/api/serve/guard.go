@@ -87,8 +87,9 @@ type Guard struct {
 
 // NewGuard puts a guard before a router.
 func NewGuard(o Options) *Guard {
-	audit := &auditor{who: o.Access, mux: o.Router, ids: o.Operations, facts: o.Recorder, log: o.Logger, often: map[string]*recent{}}
-	return &Guard{o.Access, o.Router, NewPermits(), http.NewCrossOriginProtection(), o.Proxies, audit}
+	permits := NewPermits()
+	audit := &auditor{who: o.Access, mux: o.Router, ids: o.Operations, permits: permits, facts: o.Recorder, log: o.Logger, often: map[string]*recent{}}
+	return &Guard{o.Access, o.Router, permits, http.NewCrossOriginProtection(), o.Proxies, audit}
 }
 
 // Visit is a request that was let in.
