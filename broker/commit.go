@@ -69,7 +69,9 @@ func (k *commits) newBatch() *batch {
 	return b
 }
 
-func (b *batch) empty() bool { return len(b.Records) == 0 && len(b.routed) == 0 && len(b.waiters) == 0 && len(b.answers) == 0 }
+func (b *batch) empty() bool {
+	return len(b.Records) == 0 && len(b.routed) == 0 && len(b.waiters) == 0 && len(b.answers) == 0
+}
 
 // keep adds a change to the batch, of a client's session or nobody's (nil).
 func (k *commits) keep(c *client, r store.Record) {
