@@ -204,7 +204,7 @@ func (h *health) failed(b *batch) {
 		case a.group == "":
 			h.sh.forgo(a.from, a.from.id, a.msg, a.why)
 		default:
-			h.sh.router.giveUp(a)
+			giveUp(&h.sh.router, a)
 		}
 	}
 	if h.pending() {

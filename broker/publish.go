@@ -286,13 +286,13 @@ func (r *router) requeue(a again) bool {
 	if r.requeued(&a) {
 		return true
 	}
-	r.giveUp(&a)
+	giveUp(r, &a)
 	return false
 }
 
 // giveUp is the end of a message's way to another member that there is none of, or no room to wait for. One that is still in its queue stays
 // there; else it is dropped, and the store is not to have it any more either.
-func (r *router) giveUp(a *again) {
+func giveUp(r *router, a *again) {
 	if a.seq == 0 || a.left {
 		r.lost(a, a.why)
 	}
