@@ -117,7 +117,7 @@ func TestPurgeQueue(t *testing.T) {
 		s.books(map[string]int{"received": n + 3, "routed": n + 3, "copies": 3*n + 3, "queued": 3*n + 3})
 		for _, preview := range []bool{true, false} {
 			purge("kept", preview, n-2, 2)
-			purge("brief", preview, n-2+3, 0) // in memory nobody looks at what is in flight
+			purge("brief", preview, n-2+3, 2)
 			purge("away", preview, n, 0)
 		}
 		purge("away", false, 0, 0)

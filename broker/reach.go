@@ -13,9 +13,9 @@ type reach struct{ b *Broker }
 
 // abreast brings a shard up to date before somebody outside of its turn looks at it. An acknowledgement is written at the end of the turn in which
 // it was earned, behind the mail of that turn (Turn, loop.turn): whoever has it finds the message either here or in the inbox.
-func (sh *shard) abreast() {
-	sh.tick(sh.loop.Now())
-	sh.mail.collect()
+func (x *mailbox) abreast() {
+	x.sh.tick(x.sh.loop.Now())
+	x.collect()
 }
 
 // slice is how many clients are looked at before a loop goes on with its work.
@@ -61,7 +61,7 @@ func (r reach) onAll(ctx context.Context, told *news, do func(*shard, *client) b
 func (r reach) in(ctx context.Context, sh *shard, do func()) error {
 	done := make(chan error, 1)
 	sh.loop.Post(func() {
-		sh.abreast()
+		sh.mail.abreast()
 		defer func() { done <- nil }()
 		do()
 	})
@@ -72,7 +72,7 @@ func (r reach) in(ctx context.Context, sh *shard, do func()) error {
 func (r reach) kept(ctx context.Context, sh *shard, do func()) error {
 	done := make(chan error, 1)
 	sh.loop.Post(func() {
-		sh.abreast()
+		sh.mail.abreast()
 		b := sh.commits.batch // of this turn: it goes to the store when the turn ends
 		was := len(b.Records)
 		defer func() {
@@ -97,7 +97,7 @@ func (r reach) on(ctx context.Context, id string, do func(*shard, *client)) erro
 	sh := r.b.shardOf(id)
 	done := make(chan error, 1)
 	sh.loop.Post(func() {
-		sh.abreast()
+		sh.mail.abreast()
 		c := sh.byID[id]
 		if c == nil {
 			done <- ErrNoClient

@@ -184,6 +184,9 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 	c := sh.newClient(m.ClientID, &auth.Principal{Identity: identityNamed(m.Owner), ClientID: m.ClientID, Restored: true})
 	c.s = *session.Restore(sh.b.laws.now.Load().rules, q)
 	c.stored, c.known = m.ID, true
+	if len(sh.b.laws.now.Load().rates.Classes) > 0 {
+		sh.paces.set(c, true) // by user and client id: groups and listener are known again when it connects
+	}
 	c.told.since = m.Disconnected
 	for i := range c.s.Subscriptions() {
 		sh.router.subscribe(c, &c.s.Subscriptions()[i])

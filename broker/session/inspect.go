@@ -69,6 +69,16 @@ func Inflight(s *Session) int {
 	return int(s.recvMax) - int(s.out.quota)
 }
 
+// Unsettled is how many QoS 1 and 2 messages were sent on this connection and are not at the client as far as is known.
+func Unsettled(s *Session) (n int) {
+	for _, f := range Flights(s) {
+		if f.Out && f.State != "awaits PUBCOMP" {
+			n++
+		}
+	}
+	return n
+}
+
 // ReceiveMaximum is how many QoS 1 and 2 messages the client takes at a time.
 func ReceiveMaximum(l *Session) uint16 { return l.recvMax }
 
