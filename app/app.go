@@ -172,10 +172,10 @@ func (a *App) Found() Found { return a.found }
 
 // FirstPassword is the random password of the user admin that this start has made, to be shown once; "" otherwise.
 func (a *App) FirstPassword() string {
-	if a.site.access == nil {
-		return ""
+	if who := a.site.access.Load(); who != nil {
+		return who.FirstPassword()
 	}
-	return a.site.access.FirstPassword()
+	return ""
 }
 
 // Stop closes everything in reverse order and gives it until ctx ends.

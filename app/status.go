@@ -27,7 +27,7 @@ func (a *App) overview() api.Overview {
 		Connected: b.Connected, Sessions: b.Sessions, Subscriptions: b.Subscriptions,
 		Retained: kept.Retained, RetainedBytes: kept.RetainedBytes,
 		QueuedMessages: kept.Messages, QueuedBytes: b.QueuedBytes,
-		StoreErrors: b.StoreErrors, WrongLogins: a.site.access.Failures(),
+		StoreErrors: b.StoreErrors, WrongLogins: a.site.access.Load().Failures(),
 	}
 	if a.disk != nil {
 		s := a.disk.Status()

@@ -75,10 +75,10 @@ func (a sources) options() vitals.Options {
 	}
 	o.Books = a.ledger.Imbalances
 	o.Logins = func() uint64 {
-		if a.site.access == nil {
-			return 0
+		if who := a.site.access.Load(); who != nil {
+			return who.Failures()
 		}
-		return a.site.access.Failures()
+		return 0
 	}
 	return o
 }

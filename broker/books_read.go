@@ -109,10 +109,7 @@ type TopicView struct {
 
 // Time is a moment of the steady clock, as topics remember them; zero for 0.
 func (v *TopicView) Time(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms)
+	return moment(ms)
 }
 
 // TopicViewAge is how old a view may be that is shared.

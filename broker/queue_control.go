@@ -154,10 +154,10 @@ func (r reach) edit(ctx context.Context, id string, position uint64) (e edited, 
 	return e, list[0], nil
 }
 
-// on runs do on the session's loop, as long as it is the same session.
+// on runs do on the session's loop, as long as it is the same session, and waits until what it changes is kept.
 func (e *edited) on(ctx context.Context, do func(*shard, *client) error) (err error) {
 	sh, c := e.client.shard, e.client
-	failed := e.in(ctx, sh, func() {
+	failed := e.kept(ctx, sh, func() {
 		defer sh.rescue(c)
 		if c.s.Ended() || c.stored != e.stored {
 			err = ErrNoClient

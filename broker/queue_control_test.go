@@ -24,8 +24,8 @@ func (s *served) queued(id string) (positions []uint64) {
 
 func (s *served) queues(id string, n int) {
 	s.t.Helper()
-	if !reached(func() bool { return len(s.queued(id)) == n }) {
-		s.t.Fatalf("%s: %v are queued, want %d", id, s.queued(id), n)
+	if at := s.queued(id); len(at) != n {
+		s.t.Fatalf("%s: %v are queued, want %d", id, at, n)
 	}
 }
 

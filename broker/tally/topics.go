@@ -45,15 +45,19 @@ type Tag uint32
 
 // Topics are the counts of one event loop by topic.
 type Topics struct {
-	names    *Names
-	at       []*[pageSize]Tag // by Topic
-	rows     []*[rowPage]row
-	n        int
-	sent     []*[pageSize]uint64 // by Topic: also of those that other loops received
-	anew     []*[pageSize]uint32 // by Topic: copies of what was published before
-	unknown  Topic               // of UnknownName; 0 = it was not needed
-	rare     map[rare]int        // place in counted
-	counted  []counted
+	names   *Names
+	at      []*[pageSize]Tag // by Topic
+	rows    []*[rowPage]row
+	n       int
+	sent    []*[pageSize]uint64 // by Topic: also of those that other loops received
+	anew    []*[pageSize]uint32 // by Topic: copies of what was published before
+	unknown Topic               // of UnknownName; 0 = it was not needed
+	rare    map[rare]int        // place in counted
+	counted []counted
+	lately  struct { // what was counted last: drops come in rows
+		rare
+		at int
+	}
 	payloads payloads
 	heavy    [Weights]sketch // below rests
 	beyond   bool            // there is a rest
@@ -189,6 +193,10 @@ func (t *Topics) Ended(name []byte, e End) {
 }
 
 func (t *Topics) count(what rare, n uint64) {
+	if what == t.lately.rare {
+		t.counted[t.lately.at].n += n
+		return
+	}
 	i, ok := t.rare[what]
 	if !ok {
 		i = len(t.counted)
@@ -196,6 +204,7 @@ func (t *Topics) count(what rare, n uint64) {
 		t.counted = append(t.counted, counted{rare: what})
 	}
 	t.counted[i].n += n
+	t.lately.rare, t.lately.at = what, i
 }
 
 // seldom is how often it happened.

@@ -28,10 +28,7 @@ type desk struct {
 
 func atDesk(t *testing.T, p rights.Policy) *desk {
 	t.Helper()
-	who, err := access.Open(access.Options{Password: right})
-	if err != nil {
-		t.Fatal(err)
-	}
+	who := admitting(t, access.Options{})
 	known, err := accounts.New(accounts.Options{Store: accounts.NewMemory(), Scram: []string{"SCRAM-SHA-256"}})
 	if err != nil {
 		t.Fatal(err)
@@ -386,10 +383,7 @@ func TestPutMeanwhile(t *testing.T) {
 	if _, err := d.known.Generate(&u); err != nil {
 		t.Fatal(err)
 	}
-	who, err := access.Open(access.Options{Password: right})
-	if err != nil {
-		t.Fatal(err)
-	}
+	who := admitting(t, access.Options{})
 	d.s.Config.Handler = New(Options[state, found, found]{Access: who, Status: func() Overview { return Overview{} }, Accounts: &meanwhile{Accounts: d.known, made: &u}})
 	d.ask("PUT", "/users/ann", `{"note":"n"}`, 409, "is there already")
 	if got, err := d.known.User(t.Context(), "ann"); err != nil || got.Password == "" {

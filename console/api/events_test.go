@@ -34,10 +34,7 @@ func newsroom(t *testing.T, live map[string]Producer) (*API, *httptest.Server, r
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close(context.Background()) })
-	who, err := access.Open(access.Options{Password: right})
-	if err != nil {
-		t.Fatal(err)
-	}
+	who := admitting(t, access.Options{})
 	a := New(Options[state, found, found]{Access: who, Facts: recorder{r}, Live: live})
 	s := httptest.NewUnstartedServer(a)
 	s.Config.ReadTimeout, s.Config.WriteTimeout = 2*time.Second, 2*time.Second // streams live longer
@@ -153,6 +150,7 @@ func (v *viewing) next() (id, name, data string) {
 
 // A stream has what its filter asks for, lives longer than the deadlines for short requests, and goes on where it was left.
 func TestEventsStream(t *testing.T) {
+	t.Parallel()
 	_, s, r := newsroom(t, nil)
 	r.Record(fact.Fact{Kind: fact.Connected, Client: "before"})
 	if err := r.Flush(t.Context()); err != nil {
@@ -192,6 +190,7 @@ func TestEventsStream(t *testing.T) {
 
 // A producer is asked once a second, whoever watches, and not while nobody does; all get the same.
 func TestLive(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int64
 	_, s, r := newsroom(t, map[string]Producer{"stats": func(context.Context) (any, error) { return map[string]int64{"n": asked.Add(1)}, nil }})
 	var all []*viewing
@@ -258,6 +257,7 @@ func TestViewers(t *testing.T) {
 
 // F198: a viewer that takes nothing is told what it missed, or dropped; the others and the process do not wait for it.
 func TestSlowViewer(t *testing.T) {
+	t.Parallel()
 	v := &viewer{frames: make(chan []byte, 2)}
 	f := &feed{viewers: map[*viewer]struct{}{v: {}}}
 	for range 5 {
@@ -273,6 +273,7 @@ func TestSlowViewer(t *testing.T) {
 // F198: of 256 viewers one keeps its socket open and reads nothing: it is dropped when the time is over, while another gets all there is. One more
 // than 256 is turned away, so that ten thousand are 256.
 func TestViewerThatStopsReading(t *testing.T) {
+	t.Parallel()
 	large := strings.Repeat("x", 1<<20)
 	a, s, _ := newsroom(t, map[string]Producer{"stats": func(context.Context) (any, error) { return large, nil }})
 	a.slow = 300 * time.Millisecond

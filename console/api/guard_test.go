@@ -34,10 +34,7 @@ type gate struct {
 
 func atGate(t *testing.T, cfg access.Config) *gate {
 	t.Helper()
-	who, err := access.Open(access.Options{Password: right, Config: cfg})
-	if err != nil {
-		t.Fatal(err)
-	}
+	who := admitting(t, access.Options{Config: cfg})
 	known, err := accounts.New(accounts.Options{Store: accounts.NewMemory()})
 	if err != nil {
 		t.Fatal(err)
@@ -305,6 +302,7 @@ func TestCrossSite(t *testing.T) {
 
 // TestSensitive: operators and keys are changed by who gave its password just now, and the own password by who knows the old one (F193).
 func TestSensitive(t *testing.T) {
+	t.Parallel()
 	cfg := access.DefaultConfig()
 	cfg.Sessions.Confirm = 1
 	g := atGate(t, cfg)

@@ -155,9 +155,6 @@ func (x *traces) list(context.Context, *struct{}) (*answer[TraceList], error) {
 	return &answer[TraceList]{list}, nil
 }
 
-// alive is how often a stream says something, so that whoever is between keeps it open.
-const alive = 15 * time.Second
-
 func (x *traces) stream(ctx context.Context, in *traceID) (*huma.StreamResponse, error) {
 	t := x.desk.Find(in.ID)
 	if t == nil {
@@ -183,7 +180,7 @@ func (x *traces) stream(ctx context.Context, in *traceID) (*huma.StreamResponse,
 				_ = sendEvent(w, "end", t.Info()) // it is the last
 				return
 			}
-			tick := time.NewTimer(alive)
+			tick := time.NewTimer(heartbeat)
 			select {
 			case <-changed:
 			case <-tick.C:
@@ -220,7 +217,7 @@ func sendEvent(s *serve.Stream, name string, v any) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.Write([]byte("event: " + name + "\ndata: " + string(text) + "\n\n"))
+	_, err = s.Write(appendEvent(nil, 0, name, text))
 	return err
 }
 

@@ -22,6 +22,7 @@ import (
 	resource "go.opentelemetry.io/proto/slim/otlp/resource/v1"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/fleet/post"
 	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
 )
 
@@ -59,26 +60,19 @@ func New(cfg Config, version string, log *slog.Logger) *Exporter {
 		cfg: cfg, log: log, began: time.Now(), resource: resourceOf(&cfg, version),
 		scope: &common.InstrumentationScope{Name: "github.com/sapwood-mqtt/sapwood", Version: version},
 	}
-	e.transport = http.DefaultTransport.(*http.Transport).Clone()
-	e.transport.MaxConnsPerHost, e.transport.MaxIdleConnsPerHost = 3, 3
-	e.transport.MaxResponseHeaderBytes = maxAnswer
-	client := &http.Client{
-		Transport: e.transport, Timeout: cfg.Timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // where to is for the configuration to say
-	}
-	post := func(signal string, partial func([]byte) (uint64, string, error)) *poster {
-		return &poster{
-			signal: signal, url: strings.TrimSuffix(cfg.Endpoint, "/") + "/v1/" + signal, headers: cfg.Headers, client: client, log: log, partial: partial,
-		}
+	var client *http.Client
+	client, e.transport = post.Client(cfg.Timeout, 3)
+	to := func(signal string, partial func([]byte) (uint64, string, error)) *poster {
+		return newPoster(e, client, signal, strings.TrimSuffix(cfg.Endpoint, "/")+"/v1/"+signal, partial)
 	}
 	if cfg.Metrics {
-		e.figures = &figures{post: post("metrics", partialMetrics), end: make(chan struct{}), done: make(chan struct{})}
+		e.figures = &figures{post: to("metrics", partialMetrics), end: make(chan struct{}), done: make(chan struct{})}
 	}
 	if cfg.Logs {
-		e.logs = newLane(roomLogs, post("logs", partialLogs), e.encodeLogs)
+		e.logs = newLane(roomLogs, to("logs", partialLogs), e.encodeLogs)
 	}
 	if cfg.Traces {
-		e.spans = newLane(roomSpans, post("traces", partialSpans), e.encodeSpans)
+		e.spans = newLane(roomSpans, to("traces", partialSpans), e.encodeSpans)
 	}
 	return e
 }

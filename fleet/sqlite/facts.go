@@ -34,6 +34,7 @@ var factsSchema string
 type Facts struct {
 	write, read *sql.DB
 	insert      *sql.Stmt
+	arrived     string // of which facts there is an index by address
 
 	mu    sync.Mutex // guards what follows
 	kinds map[fact.Kind]int64
@@ -115,6 +116,9 @@ func (f *Facts) prepare(ctx context.Context) error {
 		}
 	case version != factsVersion:
 		return fmt.Errorf("%w: its schema is %d, this program knows %d", errForeign, version, factsVersion)
+	}
+	if err := f.indexAddresses(ctx); err != nil {
+		return err
 	}
 	if err := f.write.QueryRowContext(ctx, "SELECT late FROM state").Scan(&f.late); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ const (
 	enough = 2 * time.Second
 	// rare is how many facts below a branch are sorted; where there are more, the facts in order have them soon enough.
 	rare = 5000
+	// maxArms is how many keys are looked for each by itself, which gives them in order; SQLite joins no more than 500 parts.
+	maxArms = 100
 )
 
 // Query implements fact.Store. It looks at one stretch of time after the other, so that it can end after a while and say how far it came.
@@ -81,7 +84,8 @@ type search struct {
 	page   *fact.Page
 	arms   []cond // each row is found by one of them
 	common []cond
-	sorted bool // the arms find few, which are sorted: one look is enough
+	sorted bool   // the arms find few, which are sorted: one look is enough
+	from   string // how to find them, where that is not left to the database
 }
 
 // cond is a condition in SQL.
@@ -124,6 +128,10 @@ func (s *search) plan(ctx context.Context) error {
 		if err := s.byTopic(ctx); err != nil {
 			return err
 		}
+	case q.Address != "" && len(q.Kinds) > 0 && !slices.ContainsFunc(q.Kinds, func(k fact.Kind) bool { return !slices.Contains(arrivals[:], k) }):
+		if err := s.byAddress(ctx); err != nil {
+			return err
+		}
 	}
 	switch {
 	case len(s.arms) == 0 && len(kinds) == 0:
@@ -164,17 +172,74 @@ func (s *search) byTopic(ctx context.Context) error {
 		if *branch != "" { // it ends in /, and 0 comes next
 			below = cond{"key >= ? AND key < ?", []any{*branch, strings.TrimSuffix(*branch, "/") + "0"}}
 		}
-		var n int
-		err := s.f.read.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM facts WHERE "+below.text+" LIMIT ?)", append(below.args, rare)...).Scan(&n)
+		n, err := s.count(ctx, "facts_key", below)
 		if err != nil || n == rare {
 			return err
 		}
 		s.arms, s.sorted = append(s.arms, below), true
 	}
+	s.from = " INDEXED BY facts_key"
+	if len(keys) > maxArms {
+		in := cond{text: "key IN (?" + strings.Repeat(",?", len(keys)-1) + ")"}
+		for _, k := range keys {
+			in.args = append(in.args, k)
+		}
+		s.arms = append(s.arms, in)
+		return nil
+	}
 	for _, k := range keys {
 		s.arms = append(s.arms, cond{"key = ?", []any{k}})
 	}
 	return nil
+}
+
+// arrivals are the kinds whose facts are indexed by their address: what came from there. Those about clients that got in are found by the client.
+var arrivals = [...]fact.Kind{fact.Connected, fact.Refused}
+
+// indexAddresses makes the index of addresses, and says of which facts it is: a condition that a question has to repeat as it is.
+func (f *Facts) indexAddresses(ctx context.Context) error {
+	var ids [len(arrivals)]int64
+	for i, k := range arrivals {
+		if _, err := f.write.ExecContext(ctx, "INSERT INTO kinds (name) VALUES (?) ON CONFLICT DO NOTHING", string(k)); err != nil {
+			return err
+		}
+		if err := f.write.QueryRowContext(ctx, "SELECT id FROM kinds WHERE name = ?", string(k)).Scan(&ids[i]); err != nil {
+			return err
+		}
+	}
+	f.arrived = fmt.Sprintf("kind IN (%d, %d)", ids[0], ids[1])
+	_, err := f.write.ExecContext(ctx, "CREATE INDEX IF NOT EXISTS facts_address ON facts (address) WHERE "+f.arrived)
+	return err
+}
+
+// byAddress plans by the index of addresses, unless there are too many facts about this one.
+func (s *search) byAddress(ctx context.Context) error {
+	host := s.q.Address
+	arms := []cond{{"address = ?", []any{host}}, beginning(host + ":")}
+	if strings.Contains(host, ":") {
+		arms = append(arms, beginning("["+host+"]:"))
+	}
+	n := 0
+	for i := range arms {
+		arms[i].text += " AND " + s.f.arrived
+		some, err := s.count(ctx, "facts_address", arms[i])
+		if n += some; err != nil || n >= rare {
+			return err
+		}
+	}
+	s.arms, s.sorted, s.from = arms, true, " INDEXED BY facts_address"
+	return nil
+}
+
+// beginning are the addresses that begin with a text that ends in a colon: a semicolon comes next.
+func beginning(text string) cond {
+	return cond{"address >= ? AND address < ?", []any{text, strings.TrimSuffix(text, ":") + ";"}}
+}
+
+// count counts facts by an index, up to rare.
+func (s *search) count(ctx context.Context, index string, c cond) (n int, err error) {
+	err = s.f.read.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM facts INDEXED BY "+index+" WHERE "+c.text+" LIMIT ?)", append(c.args, rare)...).Scan(&n)
+	return n, err
 }
 
 // bounds are the ids from and below which facts can be asked for.
@@ -210,7 +275,7 @@ func (s *search) look(ctx context.Context, from, below int64) (more bool, err er
 		if i > 0 {
 			text.WriteString(" UNION ALL ")
 		}
-		text.WriteString("SELECT " + factColumns + " FROM facts WHERE " + arm.text + " AND id >= ? AND id < ?")
+		text.WriteString("SELECT " + factColumns + " FROM facts" + s.from + " WHERE " + arm.text + " AND id >= ? AND id < ?")
 		args = append(append(args, arm.args...), from, below)
 		for _, c := range s.common {
 			text.WriteString(" AND " + c.text)

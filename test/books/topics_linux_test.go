@@ -65,6 +65,7 @@ func heaviest(counts []int, n int) []int {
 
 // TestTopics publishes to many topics: the tree's sums are the total, the top list is exact, and the process says what it takes.
 func TestTopics(t *testing.T) {
+	t.Parallel()
 	b := start(t, fmt.Sprintf("books: {topics: %d}\n", *topics+20_000))
 	p := b.join("p")
 	before := b.memory()
@@ -104,11 +105,12 @@ func TestTopics(t *testing.T) {
 	}
 	after := b.memory()
 	t.Logf("%d MiB resident before, %d MiB after: %d bytes a topic", before>>20, after>>20, (after-before) / *topics)
-	b.stop()
+	b.Stop()
 }
 
 // TestHeavy has more topics than have rows: the sketch's weights are right within the error it states, and nothing that is heavier than that is missed.
 func TestHeavy(t *testing.T) {
+	t.Parallel()
 	b := start(t, fmt.Sprintf("books: {topics: %d}\n", *topics/10))
 	counts := publish(b.join("p"), *topics, 3**topics)
 	b.books(count{"received": int64(4 * *topics), "unheard": int64(4 * *topics)})
@@ -143,13 +145,13 @@ func TestHeavy(t *testing.T) {
 		}
 	}
 	t.Logf("error %d of %d messages; %d of the heaviest 100 are not among the 100 told", top.Error, 4**topics, missed)
-	b.stop()
+	b.Stop()
 }
 
 // memory is what the process has resident, in bytes.
 func (b *broker) memory() int {
 	b.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.Cmd.Process.Pid))
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -127,18 +127,7 @@ func (c *operatorsAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 
 // tellOperator prints what was done to an operator.
 func tellOperator(std *screen.Streams, err error, o *rights.OperatorSecret, asJSON bool, done string) error {
-	switch {
-	case err != nil:
-		return err
-	case asJSON:
-		return screen.JSON(std.Out, o)
-	case o.Secret != "":
-		fmt.Fprintln(std.Err, "the password is shown this one time:")
-		_, err = fmt.Fprintln(std.Out, o.Secret)
-		return err
-	}
-	_, err = fmt.Fprintf(std.Out, "operator %s: %s\n", screen.Printable(o.Name), done)
-	return err
+	return (&secretive{"operator", o.Name, o.Secret, o}).tell(std, err, asJSON, done)
 }
 
 // operatorsSetCmd is `sapwood operators set`.

@@ -39,7 +39,7 @@ func registerBans(h huma.API, b Bans) {
 		func(ctx context.Context, in *struct {
 			Body struct {
 				Ban
-				TTL float64 `json:"ttl_seconds,omitempty" minimum:"0" doc:"How long, in place of until."`
+				TTL float64 `json:"ttl_seconds,omitempty" minimum:"0" maximum:"3155760000" doc:"How long, in place of until."`
 			}
 		},
 		) (*answer[made], error) {

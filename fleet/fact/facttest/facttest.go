@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,6 +112,10 @@ func queries(t *testing.T, s fact.Store) {
 		{User: "ann"},
 		{Address: "192.0.2.3"},
 		{Address: "2001:db8::7"},
+		{Address: "192.0.2.3", Kinds: []fact.Kind{fact.Connected, fact.Refused}},
+		{Address: "192.0.2.3", Kinds: []fact.Kind{fact.Refused}, Limit: 3},
+		{Address: "2001:db8::7", Kinds: []fact.Kind{fact.Connected}},
+		{Address: "192.0.2.99", Kinds: []fact.Kind{fact.Connected}},
 		{Reason: "queue_full", Kinds: []fact.Kind{fact.Dropped}},
 		{Text: "WAS PRESS-1"},
 		{Text: "100 %_"},
@@ -138,9 +143,11 @@ func queries(t *testing.T, s fact.Store) {
 		{Topic: "/"},
 		{Topic: "plant/"},
 		{Topic: "nowhere/at/all"},
+		{Topic: "plant/a" + strings.Repeat("/", 60_000)},
+		{Topic: "plant/a/" + strings.Repeat("x/", 500) + "#", Oldest: true},
 		{Topic: "plant/a/#", Clients: []string{"press-09"}, Kinds: []fact.Kind{fact.Subscribed}},
 	} {
-		for _, limit := range []int{0, 7, fact.MaxLimit} {
+		for _, limit := range []int{0, 41, fact.MaxLimit} {
 			q.Limit = limit
 			n := q.Normal()
 			var want []fact.Fact

@@ -1,13 +1,11 @@
 package webhook
 
 import (
-	"errors"
-	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
+	"github.com/sapwood-mqtt/sapwood/fleet/post"
 )
 
 // Config says whom to tell. The zero value tells nobody; start from DefaultConfig.
@@ -41,31 +39,7 @@ func (c *Config) Check(bad func(key, message, fix string)) {
 	if c.URL == "" {
 		return
 	}
-	if err := c.checkURL(); err != nil {
+	if err := post.CheckURL(c.URL, c.Plaintext, "bearer"); err != nil {
 		bad("url", err.Error(), "give it as in https://example.com/mqtt-events")
 	}
-}
-
-func (c *Config) checkURL() error {
-	u, err := url.Parse(c.URL)
-	switch {
-	case err != nil || u.Host == "" || u.Fragment != "":
-		return errors.New("is not the URL of a server")
-	case u.User != nil:
-		return errors.New("contains a password, which logs would show: use bearer")
-	case u.Scheme == "https", u.Scheme == "http" && (c.Plaintext || local(u.Hostname())):
-		return nil
-	case u.Scheme == "http":
-		return errors.New("is http to another machine: who is on the way could read and change events; take https, or set plaintext")
-	}
-	return errors.New("must be https")
-}
-
-// local tells whether a host is this machine.
-func local(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
 }
