@@ -134,8 +134,7 @@ func TestStory(t *testing.T) {
 	f(fact.Admin, "reason=user-create", "user-create", mqtt.Success, "by admin", "asked", `"password":"***"`)
 	f(fact.Banned, "client=loud", "", mqtt.Success, "it is loud")
 	f(fact.Reloaded, "", "", mqtt.Success, "read again", "keys", "limits.max_subscriptions", "by", "admin")
-	f(fact.Limited, "client=full", "max_subscriptions", mqtt.QuotaExceeded, "")
-	f(fact.Started, "", "", mqtt.Success, "")
+	f(fact.Subscribed, "client=full&topic=free/2", "quota_exceeded", mqtt.QuotaExceeded, "refused", "refused", "yes")
 
 	// What happens for each message is a sum: 20 denials in one fact or a few, and no other word of them.
 	denied := b.ask("GET", "/events?client=teller&kind=denied&topic=free/orders/%23", nil)["items"].([]any)
