@@ -66,7 +66,7 @@ describe('what the broker holds', () => {
     await until('a history', async () => (await b.api('GET', '/history?metric=messages_received,messages_dropped')).series.length >= 2, 60_000)
     await on({ hash: '#/broker/load?span=900' }, async (page) => {
       for (const name of ['Messages per second', 'Clients connected', 'Bytes per second', 'Dropped per second', 'Processor, cores', 'Connects per second']) await page.getByRole('figure', { name, exact: true }).waitFor()
-      await page.getByText('Own test messages').waitFor()
+      await page.getByText('Test messages', { exact: true }).waitFor()
     })
   })
   test('the tree goes into levels without a name, and a branch shows its sums', async () => {
