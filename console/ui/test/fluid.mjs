@@ -46,7 +46,7 @@ const idle = async () => {
   return ((after.TaskDuration - before.TaskDuration) / (after.Timestamp - before.Timestamp) * 100).toFixed(1) + ' % of a core'
 }
 const out = {}
-for (const hash of ['#/now', '#/clients', '#/topics', '#/topics/search']) out['paint ' + hash] = (await paint(hash)) + ' ms'
+for (const hash of ['#/clients', '#/topics', '#/topics/search']) out['paint ' + hash] = (await paint(hash)) + ' ms'
 await go(page, '#/clients')
 await settled(page)
 const trace = process.argv[2]

@@ -11,6 +11,7 @@ import { useStream } from '../ui/stream'
 
 const fields = ['kind', 'text', 'client', 'topic', 'user', 'address', 'reason', 'since', 'until'] as const
 const spans: [string, string][] = [['', 'since ever'], ['15m', 'last 15 min'], ['1h', 'last hour'], ['24h', 'last day'], ['7d', 'last week']]
+const groups = ['refused,denied,dropped,protocol_error,limited,stalled,taken_over', 'connected,disconnected,taken_over,refused', 'admin,reloaded,banned,unbanned,quarantined,quarantine_ended,retained_deleted']
 const most = 1000
 
 export default function Events() {
@@ -39,10 +40,11 @@ export default function Events() {
         <Filter value={query['text'] ?? ''} onChange={(v) => requery({ text: v })} label="Words of the event" placeholder="words of the sentence" />
         <select aria-label="Kind" value={query['kind'] ?? ''} onChange={(e) => requery({ kind: e.currentTarget.value })}>
           <option value="">all kinds</option>
-          <option value="refused,denied,dropped,protocol_error,limited,stalled,taken_over">trouble</option>
-          <option value="connected,disconnected,taken_over,refused">connections</option>
-          <option value="admin,reloaded,banned,unbanned,quarantined,quarantine_ended,retained_deleted">done by people</option>
+          <option value={groups[0]}>trouble</option>
+          <option value={groups[1]}>connections</option>
+          <option value={groups[2]}>done by people</option>
           {kinds.map((k) => <option key={k} value={k}>{words(k)}</option>)}
+          {query['kind'] && !groups.includes(query['kind']) && !kinds.includes(query['kind']) && <option value={query['kind']}>{words(query['kind']).replace(/,/g, ', ')}</option>}
         </select>
         <select aria-label="Time" value={query['since'] ?? ''} onChange={(e) => requery({ since: e.currentTarget.value })}>{spans.map(([v, t]) => <option key={v} value={v}>{t}</option>)}</select>
         <input aria-label="Client" placeholder="client" value={query['client'] ?? ''} onChange={(e) => requery({ client: e.currentTarget.value })} />

@@ -47,14 +47,17 @@ function Verdict({ report, failed, missing, status }: { report: NowReport | unde
   const fine = report ? report.ok : (status?.ready ?? true) && status?.overload.shed !== 'publishes'
   const text = report?.text ?? (status ? (status.ready ? 'The broker is ready.' : `The broker is not ready: ${status.reason}`) : 'Looking …')
   const problems = report?.problems ?? (status?.warnings ?? []).map((w) => ({ severity: 'warning', text: w, link: undefined as string | undefined }))
+  // The one problem that is the sentence itself is not said twice.
+  const said = problems.length === 1 && problems[0]!.text.replace(/\.$/, '') === text.replace(/\.$/, '') ? problems[0] : undefined
+  const where = local(said?.link)
   const grave = !problems.length || problems.some((p) => p.severity === 'critical' || p.severity === 'error')
   return (
     <section class={cx('verdict', !report && !status ? 'calm' : fine ? 'ok' : grave ? 'bad' : 'warn')} aria-label="How it is">
       <Icon name={fine ? 'ok' : 'warn'} size={26} />
       <div>
-        <p class="verdict-text">{text}</p>
+        <p class="verdict-text">{text}{where && <> <a href={where}>Show</a></>}</p>
         {status && <p class="faint">Version {status.version}, up <Ago at={status.started} /> · {status.promise}</p>}
-        {problems.length > 0 && <ul class="problems">{problems.map((p) => {
+        {problems.length > 0 && !said && <ul class="problems">{problems.map((p) => {
           const link = local(p.link)
           return <li key={p.text} class={p.severity}><Icon name={p.severity === 'critical' || p.severity === 'error' ? 'bad' : 'warn'} size={16} /><span>{p.text}</span>{link && <a href={link}>Show</a>}</li>
         })}</ul>}

@@ -28,7 +28,7 @@ function removal(kind: 'operators' | 'keys', name: string, effect: string, done:
   let password = ''
   ask({
     title: `Delete ${name}`, confirm: 'Delete', danger: true, done, effect: <><p>{effect}</p><Again change={(v) => { password = v }} /></>,
-    command: () => ({ method: 'DELETE', path: `/${kind}/${seg(name)}`, cli: cli(`${kind} ${kind === 'keys' ? 'revoke' : 'delete'}`, [name]) }),
+    command: () => ({ method: 'DELETE', path: `/${kind}/${seg(name)}`, people: true, cli: cli(`${kind} ${kind === 'keys' ? 'revoke' : 'delete'}`, [name]) }),
     run: async () => {
       if (me.value?.confirm_needed) { await post('/me/confirm', { password }); await whoAmI() }
       await call('DELETE', `/${kind}/${seg(name)}`)

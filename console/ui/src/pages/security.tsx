@@ -21,7 +21,7 @@ export default function Security() {
   const View = views[tab[0]]
   return (
     <div class="page">
-      <Head title="Security" {...(tab[3] ? { command: { path: tab[2], cli: tab[3] } } : {})} />
+      <Head title="Security" {...(tab[3] ? { command: { path: tab[2], cli: tab[3], people: tab[0] === 'operators' || tab[0] === 'keys' } } : {})} />
       <Tabs label="Parts of security" active={tab[0]} tabs={tabs.map(([id, title]) => ({ id, title, href: to('security', [id]) }))} />
       <View />
     </div>

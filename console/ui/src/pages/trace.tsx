@@ -40,7 +40,7 @@ function Start() {
   })
   return (
     <div class="page">
-      <Head title="Trace" sub="Packets as they come and go, decoded" command={{ method: 'POST', path: '/traces', body, cli: cli('trace', what === 'client' ? [value || 'ID'] : [], { ...(what === 'client' ? {} : { [what]: value }), for: `${seconds}s`, payload: bytes }) }} />
+      <Head title="Trace" sub="Packets as they come and go, decoded" command={[{ what: 'Traces that run', path: '/traces' }, ...(value ? [{ what: 'Start this one', method: 'POST', path: '/traces', body, cli: cli('trace', what === 'client' ? [value] : [], { ...(what === 'client' ? {} : { [what]: value }), for: `${seconds}s`, payload: bytes }) }] : [])]} />
       {can('operator') && !traces.error?.missing && <Card title="Start a trace">
         <form class="form" onSubmit={start}>
           <div class="form-row">
