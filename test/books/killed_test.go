@@ -59,7 +59,7 @@ func TestKilled(t *testing.T) {
 	before := b.crowd(half)
 	here.check(t, before)
 	sent, acked := b.torrent()
-	b.kill()
+	b.Kill()
 	b.begin()
 	var p page
 	b.does(http.MethodGet, "/books", nil, &p)
@@ -105,10 +105,10 @@ func TestKilled(t *testing.T) {
 	b.client("away", count{
 		"queued at the start": waited, "copies": first + after.away[0], "acknowledged": waits, "out": waits,
 	}.drops("offline", int(after.away[0])).drops("queue_full", int(waited+first-waits)))
-	b.stop()
+	b.Stop()
 	b.begin() // and a start brings it all back, but for what is under way
 	b.books(want)
-	b.stop()
+	b.Stop()
 	t.Logf("%d messages in %v", 2*(half/publishers*publishers)+sent(), time.Since(began).Round(time.Millisecond))
 }
 
