@@ -167,7 +167,14 @@ func (l *Line) refuse(r *reply, reason mqtt.ReasonCode, do []Effect) []Effect {
 	if e.Kind == SendConnack && !e.Flag { // there is no such session to come back to
 		l.expiry = 0
 	}
-	return l.close(mqtt.ImplementationSpecificError, "the change could not be stored", do)
+	text := "the change could not be stored"
+	if e.Type == mqtt.PUBACK || e.Type == mqtt.PUBREC {
+		text = "the message could not be stored"
+	}
+	if reason == mqtt.QuotaExceeded {
+		text += ": the store is full"
+	}
+	return l.close(mqtt.ImplementationSpecificError, text, do)
 }
 
 // Receives tells that a QoS 2 message with a packet identifier was taken over and is not completed.

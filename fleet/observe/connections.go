@@ -164,7 +164,7 @@ func farewell(e *broker.Disconnected) string {
 		case e.Reason == mqtt.Success:
 			return "Disconnected by the client, in good order," + after + "." + kept
 		case e.Reason == mqtt.DisconnectWithWill:
-			return "Disconnected by the client" + after + ", which wants its will to be sent." + kept
+			return "Disconnected by the client" + after + " with 0x04: its will is to be sent, if it has one." + kept
 		}
 		if strings.HasPrefix(e.Text, "the client disconnected") { // it said no more
 			return "Disconnected by the client" + after + " with " + coded(e.Reason) + "." + kept
@@ -200,7 +200,11 @@ func farewell(e *broker.Disconnected) string {
 	case broker.ByDenial:
 		return "Disconnected by the broker: " + clean(e.Text) + ", and it cannot be told otherwise."
 	case broker.ByStore:
-		return "Disconnected by the broker: " + clean(e.Text) + ". It may try again."
+		advice := "; see the disk and the log."
+		if strings.HasSuffix(e.Text, "the store is full") {
+			advice = "; free disk space, or raise storage.max_bytes."
+		}
+		return "Disconnected by the broker: " + clean(e.Text) + advice + " It may try again." + kept
 	case broker.ByFault:
 		return "Disconnected by the broker for a fault of its own: see the log, and report it, please."
 	}

@@ -88,6 +88,8 @@ func samples() (list []broker.Event) {
 		broker.WillCancelled{Party: party, Topic: "meters/7/state"},
 		broker.WillCancelled{Party: party, Topic: "meters/7/state", Reconnect: true},
 		broker.Limited{Party: party, What: "client_publish_messages", Text: "the limit client_publish_messages is reached; answer: delay"},
+		broker.Limited{Party: party, What: "class_publish_bytes", Text: "the limit class_publish_bytes is reached; answer: refuse"},
+		broker.Limited{Party: party, What: "client_deliver_messages", Text: "the limit client_deliver_messages is reached; answer: delay"},
 		broker.Limited{Party: party, What: "flapping", Text: "20 connections in 1m0s"},
 		broker.Stalled{Party: party, Pending: 1 << 20, Queued: 3},
 		broker.StallEnded{Party: party, For: 12 * time.Second},
@@ -119,6 +121,8 @@ func samples() (list []broker.Event) {
 		add(broker.Denied{Party: party, Sum: sum(3, "a/b/c/#", "a/b/c/d", time.Second), Action: auth.Publish, From: from, Reason: mqtt.NotAuthorized, Decision: auth.Decision{Rule: "r", Why: "rule r denies it"}})
 	}
 	add(
+		broker.Disconnected{Party: party, Cause: broker.ByStore, Reason: mqtt.ImplementationSpecificError, Text: "the message could not be stored: the store is full", Version: mqtt.V311},
+		broker.Denied{Party: party, Sum: sum(1, "r/s", "r/s", 0), Action: auth.Publish, From: broker.DeniedByStore, Reason: mqtt.QuotaExceeded},
 		broker.Denied{Party: party, Sum: sum(1, "secret/#", "secret/#", 0), Action: auth.Subscribe, Reason: mqtt.NotAuthorized, Decision: auth.Decision{Why: "no rule allows it"}},
 		broker.Denied{Party: nobody, Sum: sum(9, "#", "x", 0), Action: auth.Publish},
 	)

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
 	bans "github.com/sapwood-mqtt/sapwood/broker/ban"
@@ -9,14 +10,50 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	keep "github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
 func limited(e *broker.Limited) fact.Fact {
-	text := "Flaps: " + sentence(e.Text)
-	if e.What != "flapping" {
+	text := ""
+	switch scope, what, _ := strings.Cut(e.What, "_"); {
+	case e.What == "flapping":
+		text = "Flaps: " + sentence(e.Text) + " Something ends its connections each time, or two devices have one id."
+	case strings.HasPrefix(what, "deliver_"):
+		text = "It is to get more than its rate allows (rates.client." + what + ", or that of its class): QoS 1 and 2 wait in its queue, QoS 0 is dropped."
+	case strings.HasPrefix(what, "publish_"):
+		text = faster(scope, what) + answered(e.Text)
+	default:
 		text = "Has reached a rate: " + sentence(e.Text)
 	}
 	return of(fact.Limited, &e.Party, fact.Fact{Reason: e.What, Text: text})
+}
+
+// faster says who publishes more than which setting allows.
+func faster(scope, what string) string {
+	switch scope {
+	case "user":
+		return "Its user publishes more than rates.user." + what + " allows"
+	case "class":
+		return "The clients of its class together publish more than rates.classes allow (together." + what + ")"
+	case "listener":
+		return "The clients of its listener together publish more than rates.listener." + what + " allows"
+	case "total":
+		return "All clients together publish more than rates.total." + what + " allows"
+	}
+	return "It publishes more than its rate allows (rates.client." + what + ", or that of its class)"
+}
+
+// answered is what the broker does about a rate, by the answer at the end of what it says.
+func answered(text string) string {
+	switch _, answer, _ := strings.Cut(text, "answer: "); answer {
+	case "delay":
+		return ": it is read no faster, and nothing is lost."
+	case "refuse":
+		return ": what is more is refused, QoS 0 is dropped; before MQTT 5 QoS 1 and 2 are delayed instead."
+	case "disconnect":
+		return ": it is disconnected."
+	}
+	return ": " + sentence(text)
 }
 
 func stalled(e *broker.Stalled) fact.Fact {
@@ -85,7 +122,7 @@ func store(e *broker.StoreChanged) fact.Fact {
 	case e.Err == nil:
 		return fact.Fact{Kind: fact.StoreChanged, Reason: "healthy", Text: "The store is well again: everything is kept."}
 	case errors.Is(e.Err, keep.ErrFull):
-		return fact.Fact{Kind: fact.StoreChanged, Reason: "full", Text: "The store is full (" + clean(e.Err.Error()) + "): what would have to be kept is refused until there is room."}
+		return fact.Fact{Kind: fact.StoreChanged, Reason: "full", Text: "The store is full (" + clean(e.Err.Error()) + "): what would have to be kept is refused until there is room. Free disk space, raise storage.max_bytes, or see whose messages wait: sapwood sessions list --sort=-queue_bytes."}
 	}
 	return fact.Fact{Kind: fact.StoreChanged, Reason: "failed", Text: "The store takes nothing new (" + clean(e.Err.Error()) + "): what would have to be kept is refused. See the disk and the log."}
 }
@@ -130,7 +167,7 @@ func dropped(e *broker.Dropped) fact.Fact {
 	case e.Why == session.RetainedFull:
 		text = count(e.Count, "message") + where(&e.Sum) + " from " + whom + " could not be retained" + during(&e.Sum) + ": limits.max_retained or limits.max_retained_bytes is reached."
 	case e.Why == session.StoreUnwell && e.Incoming:
-		text = count(e.Count, "message") + where(&e.Sum) + " from " + whom + " could not be retained" + during(&e.Sum) + ": the store takes nothing new."
+		text = count(e.Count, "message") + where(&e.Sum) + " from " + whom + " could not be retained" + during(&e.Sum) + ": " + whyDropped(e)
 	case e.Why == session.Expired && e.ClientID == "":
 		text = count(e.Count, "retained message") + where(&e.Sum) + " expired."
 	case e.Incoming:
@@ -166,9 +203,9 @@ func whyDropped(e *broker.Dropped) string {
 		}
 		return "it may not receive them."
 	case session.StoreFailed:
-		return "the store could not keep them; see the log."
+		return "the store could not keep them; events of kind store, and the log, say why."
 	case session.StoreUnwell:
-		return "the store takes nothing new."
+		return "the store takes nothing new; events of kind store say why."
 	case session.RateLimited:
 		if e.Incoming {
 			return "QoS 0, and it publishes more than its rate allows (rates)."
@@ -203,7 +240,11 @@ func denied(e *broker.Denied) fact.Fact {
 	case broker.DeniedByOverload:
 		text += " at present: the broker is overloaded"
 	case broker.DeniedByStore:
-		text += " at present: the store takes nothing new"
+		if text += " at present: the store "; e.Reason == mqtt.QuotaExceeded {
+			text += "is full; free disk space, or raise storage.max_bytes"
+		} else {
+			text += "takes nothing new; see the disk and the log"
+		}
 	default:
 		if e.Why != "" {
 			text += ": " + clean(e.Why)
