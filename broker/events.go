@@ -240,10 +240,11 @@ type WillCancelled struct {
 	Reconnect bool // the client came back within the will's delay; else it disconnected orderly
 }
 
-// Limited is a client or user that has reached a limit, or flaps: once until it was within the limit for a while.
+// Limited is a client or user that has reached a limit, or flaps: once until it was within the limit for a while. Or a client before MQTT 5 that
+// publishes what the store does not take, so that nothing is read from it until the store is well.
 type Limited struct {
 	Party        // without a client id it is about the user
-	What  string // the name of a limit.Reason, or "flapping"
+	What  string // the name of a limit.Reason, "flapping" or "store"
 	Text  string // for people
 }
 

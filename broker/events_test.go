@@ -545,8 +545,14 @@ func TestToldOfStore(t *testing.T) {
 	if e := await(t, x, any1[broker.Denied]); e.From != broker.DeniedByStore || e.Reason != mqtt.QuotaExceeded || e.ClientID != "p" || e.Topic != "r" {
 		t.Errorf("%+v", e)
 	}
+	old := s.client("v3.1.1 id=old clean")
+	old.send("PUBLISH qos=1 id=1 retain topic=r \"x\"")
+	if e := await(t, x, any1[broker.Limited]); e.What != "store" || e.ClientID != "old" || e.Text != "the store is full" {
+		t.Errorf("%+v", e)
+	}
 	h.SetHealth(nil)
 	await(t, x, func(e broker.StoreChanged) bool { return e.Err == nil })
+	old.expect("PUBACK id=1")
 }
 
 // TestToldOfStall: a client that does not read, and that reads again.

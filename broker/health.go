@@ -134,7 +134,11 @@ func (h *health) seeOff() {
 // holdsBack tells that a client is not to be read any further because the store does not take the PUBLISH p of QoS 1 or 2, and
 // stops reading: before MQTT 5 there is no other way to say no.
 func (h *health) holdsBack(c *client, p *mqtt.Packet) bool {
-	if c.s.Version() >= mqtt.V5 || h.why() == nil {
+	if c.s.Version() >= mqtt.V5 {
+		return false
+	}
+	err := h.why()
+	if err == nil {
 		return false
 	}
 	m := mqtt.Message{Topic: p.Publish.Topic, Payload: p.Publish.Payload, QoS: p.Publish.QoS, Retain: p.Publish.Retain}
@@ -142,6 +146,13 @@ func (h *health) holdsBack(c *client, p *mqtt.Packet) bool {
 		return false
 	}
 	h.sh.count.HeldBack++
+	if _, already := h.back[c]; !already && h.sh.b.tells() {
+		text := "the store takes nothing new"
+		if errors.Is(err, store.ErrFull) {
+			text = "the store is full"
+		}
+		h.sh.b.tell(Limited{Party: c.party(), What: "store", Text: text})
+	}
 	h.back[c] = struct{}{}
 	c.conn.PauseRead()
 	return true

@@ -23,7 +23,7 @@ const (
 	SessionCreated      Kind = "session_created"
 	SessionResumed      Kind = "session_resumed" // Detail: queued, offline_for_seconds
 	SessionEnded        Kind = "session_ended"   // Reason: expired, clean_start, disconnected, admin
-	Limited             Kind = "limited"         // Reason: a limit.Reason, flapping
+	Limited             Kind = "limited"         // Reason: a limit.Reason, flapping, store
 	Dropped             Kind = "dropped"         // Count messages; Topic is the branch, Reason a session.Why
 	Stalled             Kind = "stalled"         // a client does not read; Detail: pending_bytes
 	StallEnded          Kind = "stall_ended"

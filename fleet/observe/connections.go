@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	keep "github.com/sapwood-mqtt/sapwood/broker/store"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -77,7 +78,11 @@ func refused(e *broker.Refused) fact.Fact {
 	if !e.Before {
 		text += advice(e.Reason)
 	}
-	text += "."
+	if strings.Contains(e.Text, keep.ErrFull.Error()) {
+		text += storeAdvice(e.Text)
+	} else {
+		text += "."
+	}
 	if e.Count > 1 {
 		text += " That was " + count(e.Count, "time")
 		if d := e.Last.Sub(e.First); d > 0 {
@@ -200,11 +205,7 @@ func farewell(e *broker.Disconnected) string {
 	case broker.ByDenial:
 		return "Disconnected by the broker: " + clean(e.Text) + ", and it cannot be told otherwise."
 	case broker.ByStore:
-		advice := "; see the disk and the log."
-		if strings.HasSuffix(e.Text, "the store is full") {
-			advice = "; free disk space, or raise storage.max_bytes."
-		}
-		return "Disconnected by the broker: " + clean(e.Text) + advice + " It may try again." + kept
+		return "Disconnected by the broker: " + clean(e.Text) + storeAdvice(e.Text) + " It may try again." + kept
 	case broker.ByFault:
 		return "Disconnected by the broker for a fault of its own: see the log, and report it, please."
 	}

@@ -18,6 +18,8 @@ func limited(e *broker.Limited) fact.Fact {
 	switch scope, what, _ := strings.Cut(e.What, "_"); {
 	case e.What == "flapping":
 		text = "Flaps: " + sentence(e.Text) + " Something ends its connections each time, or two devices have one id."
+	case e.What == "store":
+		text = "Nothing is read from it until the store is well: before MQTT 5 a publish cannot be refused, and " + clean(e.Text) + storeAdvice(e.Text)
 	case strings.HasPrefix(what, "deliver_"):
 		text = "It is to get more than its rate allows (rates.client." + what + ", or that of its class): QoS 1 and 2 wait in its queue, QoS 0 is dropped."
 	case strings.HasPrefix(what, "publish_"):
@@ -26,6 +28,14 @@ func limited(e *broker.Limited) fact.Fact {
 		text = "Has reached a rate: " + sentence(e.Text)
 	}
 	return of(fact.Limited, &e.Party, fact.Fact{Reason: e.What, Text: text})
+}
+
+// storeAdvice is what to do about a store that takes nothing new, by what is said of it, and ends the sentence.
+func storeAdvice(text string) string {
+	if strings.HasSuffix(text, "the store is full") || strings.Contains(text, keep.ErrFull.Error()) {
+		return "; free disk space, or raise storage.max_bytes."
+	}
+	return "; see the disk and the log."
 }
 
 // faster says who publishes more than which setting allows.

@@ -160,8 +160,13 @@ func (c *look) limited(since time.Time) bool {
 	if len(l) == 0 {
 		return false
 	}
-	c.say(Slow, cmp.Or(l[0].Reason, "limited"), l[len(l)-1].At, "It is held back: %s", lower(l[0].Text))
 	c.prove(l...)
+	if l[0].Reason == "store" { // nobody tells each client that the store is well again
+		c.say(Slow, "store", l[0].At, "It was held back %s ago: %s", span(c.now.Sub(l[0].At)), lower(l[0].Text))
+		c.suggest("sapwood events --kind store tells whether the store is well again.")
+		return true
+	}
+	c.say(Slow, cmp.Or(l[0].Reason, "limited"), l[len(l)-1].At, "It is held back: %s", lower(l[0].Text))
 	c.suggest("Raise the rate for its class in rates.classes, or have the device send less.")
 	return true
 }
@@ -371,7 +376,14 @@ func (c *look) gone(ctx context.Context, src Sources) error {
 	if err := c.turnedAway(ctx, src, end); err != nil {
 		return err
 	}
-	if advice := cmp.Or(advices[cause], advices[end.Reason]); advice != "" {
+	advice := cmp.Or(advices[cause], advices[end.Reason])
+	if l := c.h.last(fact.Limited, fact.Connected); l != nil && l.Kind == fact.Limited && l.Reason == "store" && cause == "closed" {
+		if l.At.Before(end.At.Add(-time.Minute)) { // else it is proved already
+			c.prove(*l)
+		}
+		advice = "It was not read while the store took nothing, and may have given up: sapwood events --kind store tells why."
+	}
+	if advice != "" {
 		c.suggest(advice)
 	}
 	if c.known && c.s.Queued > 0 {

@@ -96,6 +96,9 @@ func TestClient(t *testing.T) {
 		state: &State{Since: ago(5 * time.Minute)},
 		facts: []fact.Fact{connected, of(fact.Disconnected, 5*time.Minute, "keep_alive", "No packet came for 90 s.")},
 	}, Disconnected, "keep_alive", "It has been disconnected for 5 min: no packet came for 90 s.")
+	f("gave up on a full store", world{
+		facts: []fact.Fact{connected, of(fact.Limited, 10*time.Minute, "store", "Nothing is read from it."), of(fact.Disconnected, 5*time.Minute, "closed", "The client closed the connection.")},
+	}, Disconnected, "closed", "It has been disconnected for 5 min: the client closed the connection.")
 	f("refused since", world{
 		facts: []fact.Fact{
 			connected, of(fact.Disconnected, 5*time.Minute, "connection_lost", "The connection broke."),
@@ -142,6 +145,9 @@ func TestClient(t *testing.T) {
 	f("limited", world{
 		state: on(nil), facts: []fact.Fact{connected, of(fact.Limited, time.Minute, "client_messages", "It publishes more than 10 messages a second.")},
 	}, Slow, "client_messages", "It is held back: it publishes more than 10 messages a second.")
+	f("held back by the store", world{
+		state: on(nil), facts: []fact.Fact{connected, of(fact.Limited, time.Minute, "store", "Nothing is read from it until the store is well.")},
+	}, Slow, "store", "It was held back 1 min ago: nothing is read from it until the store is well.")
 	f("drops", world{
 		state: on(nil), facts: []fact.Fact{connected, {At: ago(time.Minute), Kind: fact.Dropped, Client: "d1", Reason: "queue_full", Count: 4, Text: "Its queue is full."}},
 	}, Slow, "queue_full", "It is connected, but 4 messages did not reach it in the last 10 min: its queue is full.")
