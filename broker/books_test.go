@@ -514,7 +514,7 @@ func TestTopicBooks(t *testing.T) {
 			t.Errorf("unheard: %+v, %v", list, err)
 		}
 		d, err := k.Topic(ctx, "a/b/c", 10)
-		if err != nil || d.QoS != [3]uint64{5, 3} || d.Payload == nil || string(d.Payload.Kept) != "2" || len(d.Subscribers) != 1 || d.Subscribers[0].Filter != "a/#" || d.Retained == nil {
+		if err != nil || d.Sum.QoS() != [3]uint64{5, 3} || d.Payload == nil || string(d.Payload.Kept) != "2" || len(d.Subscribers) != 1 || d.Subscribers[0].Filter != "a/#" || d.Retained == nil {
 			t.Errorf("%+v, %v", d, err)
 		}
 		unfed, n, err := k.Unfed(ctx, 10)

@@ -3,6 +3,7 @@ package tally
 // Sum is what all loops have counted of one topic, or of a branch with all that is below it. It has no pointer.
 type Sum struct {
 	Messages uint64
+	Assured  [2]uint64 // those of them with QoS 1 and 2
 	Bytes    uint64
 	Copies   uint64
 	Sent     uint64 // copies written for the first time
@@ -16,11 +17,18 @@ type Sum struct {
 	Topics   uint32 // published to, in a branch
 }
 
+// QoS are the messages by QoS.
+func (s *Sum) QoS() [3]uint64 {
+	return [3]uint64{s.Messages - s.Assured[0] - s.Assured[1], s.Assured[0], s.Assured[1]}
+}
+
 // Fed tells that there was a message.
 func (s *Sum) Fed() bool { return s.Messages > 0 }
 
 func (s *Sum) add(o *Sum) {
 	s.Messages += o.Messages
+	s.Assured[0] += o.Assured[0]
+	s.Assured[1] += o.Assured[1]
 	s.Bytes += o.Bytes
 	s.Copies += o.Copies
 	s.Sent += o.Sent
@@ -113,6 +121,8 @@ func (r *row) read(v *View) {
 	}
 	s.Topics = 1
 	s.Messages += n
+	s.Assured[0] += r.messages[1]
+	s.Assured[1] += r.messages[2]
 	s.Bytes += r.bytes
 	s.Copies += r.copies
 	s.Unheard += r.unheard
@@ -135,7 +145,6 @@ func (v *View) Branches() []Sum {
 
 // Detail is what the loops know of one topic beside its Sum.
 type Detail struct {
-	QoS       [3]uint64
 	Sizes     [Sizes]uint64
 	Dropped   [Reasons]uint64
 	Ended     [Ends]uint64
@@ -166,9 +175,6 @@ func (t *Topics) Detail(topic Topic, p *Publishers, d *Detail) {
 		return
 	}
 	r := t.row(page[topic&(pageSize-1)])
-	for i, n := range r.messages {
-		d.QoS[i] += n
-	}
 	for i, n := range r.sizes {
 		d.Sizes[i] += uint64(n)
 	}

@@ -56,6 +56,7 @@ type TopicRow struct {
 	Children int          `json:"children,omitempty"`
 	Topics   uint32       `json:"topics" doc:"That were published to, in it and below."`
 	Messages uint64       `json:"messages"`
+	QoS      [3]uint64    `json:"qos" doc:"Messages by QoS."`
 	Bytes    uint64       `json:"bytes" doc:"Payloads."`
 	Copies   uint64       `json:"copies" doc:"For receivers."`
 	Rate     float32      `json:"rate" doc:"Messages per second, of the last whole five seconds."`
@@ -85,9 +86,15 @@ type TopicDetail struct {
 	Payload     *payload.Shown    `json:"payload,omitempty" doc:"Of the last message, or of one a little before where many come; of the retained one where none is kept."`
 	Subscribers []TopicSubscriber `json:"subscribers"`
 	More        bool              `json:"more_subscribers,omitempty"`
-	QoS         [3]uint64         `json:"qos" doc:"Messages by QoS."`
+	Sizes       []SizeClass       `json:"sizes" doc:"Messages by the size of their payload; classes without any are left out."`
 	DroppedBy   map[string]uint64 `json:"dropped_by"`
 	DeniedBy    map[string]uint64 `json:"denied_by"`
+}
+
+// SizeClass is how many messages are larger than the class before, and not larger than this.
+type SizeClass struct {
+	UpTo     int    `json:"up_to" doc:"Bytes; -1 = any."`
+	Messages uint64 `json:"messages"`
 }
 
 // TopTopic is one of the heaviest.
@@ -132,7 +139,7 @@ func topicRow(n *named) TopicRow {
 	s := n.sum
 	r := TopicRow{
 		Name: n.name[strings.LastIndexByte(n.name, '/')+1:], Topic: n.name, Branch: n.children > 0, Children: n.children, Topics: s.Topics,
-		Messages: s.Messages, Bytes: s.Bytes, Copies: s.Copies, Rate: s.Rates.Now, Rate1: s.Rates.Average[0], Rate5: s.Rates.Average[1],
+		Messages: s.Messages, QoS: s.QoS(), Bytes: s.Bytes, Copies: s.Copies, Rate: s.Rates.Now, Rate1: s.Rates.Average[0], Rate5: s.Rates.Average[1],
 		Rate15: s.Rates.Average[2], Dropped: s.Dropped, Denied: s.Denied, Unheard: s.Unheard, Retained: n.retained, MaxSize: s.Largest,
 	}
 	if s.Last != 0 {
@@ -446,7 +453,7 @@ func (o *topicsOf) detail(ctx context.Context, in *struct {
 	}
 	d := TopicDetail{
 		TopicRow: topicRow(&named{name: in.Topic, sum: &x.Sum, retained: x.Retained != nil}), Subscribers: x.Subscribers, More: x.More,
-		QoS: x.Detail.QoS, DroppedBy: x.DroppedBy, DeniedBy: map[string]uint64{},
+		Sizes: sizes(&x.Detail), DroppedBy: x.DroppedBy, DeniedBy: map[string]uint64{},
 	}
 	if d.Subscribers == nil {
 		d.Subscribers = []TopicSubscriber{}
@@ -474,4 +481,20 @@ func (o *topicsOf) detail(ctx context.Context, in *struct {
 		d.Payload = &shown
 	}
 	return &answer[TopicDetail]{d}, nil
+}
+
+func sizes(d *tally.Detail) []SizeClass {
+	limits := tally.SizeLimits()
+	classes := []SizeClass{}
+	for i, n := range d.Sizes {
+		if n == 0 {
+			continue
+		}
+		c := SizeClass{UpTo: -1, Messages: n}
+		if i < len(limits) {
+			c.UpTo = limits[i]
+		}
+		classes = append(classes, c)
+	}
+	return classes
 }
