@@ -25,9 +25,9 @@ func schema() *Schema[thing] {
 		}
 		return 0
 	}
-	return New(func(v *thing) string { return v.id },
+	return New(Field[thing]{Text: func(v *thing) string { return v.id }},
 		Field[thing]{Name: "id", Text: func(v *thing) string { return v.id }, Word: true},
-		Field[thing]{Name: "user", Text: func(v *thing) string { return v.user }, Word: true},
+		Field[thing]{Name: "user", Append: func(b []byte, v *thing) []byte { return append(b, v.user...) }, Word: true},
 		Field[thing]{Name: "groups", Kind: Texts, Texts: func(v *thing) []string { return v.groups }},
 		Field[thing]{Name: "queue_bytes", Kind: Number, Number: func(v *thing) float64 { return v.n }},
 		Field[thing]{Name: "age", Kind: Duration, Number: func(v *thing) float64 { return v.age }},

@@ -1,0 +1,57 @@
+package api
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/console/api/filter"
+)
+
+// many are so many clients, from an address each.
+func many(n int) []Client {
+	rows := make([]Client, n)
+	for i := range rows {
+		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), uint16(1024+i%60_000))
+		rows[i] = Client{ID: fmt.Sprintf("dev%06d", i), Who: &auth.Principal{Identity: auth.Identity{Name: "sapwood"}, Peer: auth.Peer{Address: at}}, Queued: i * 7919 % n, Connected: i%3 == 0}
+	}
+	return rows
+}
+
+// queries are what a list of clients is asked, in every order and by filters of every kind.
+func queries() []filter.Query {
+	all := []filter.Query{{}, {Filter: "0999"}, {Filter: "id:dev0009*"}, {Filter: "address:10.0.9.*"}, {Filter: "queued>10 !connected:true"}, {Filter: "nothing is like that"}}
+	for _, name := range clientSchema().Names() {
+		all = append(all, filter.Query{Sort: name}, filter.Query{Sort: "-" + name})
+	}
+	return all
+}
+
+// A page of a list allocates for what is on it, not for what it is chosen from.
+func TestListsAllocate(t *testing.T) {
+	s, rows := clientSchema(), many(5000)
+	for _, q := range queries() {
+		if allocs := testing.AllocsPerRun(2, func() {
+			if _, err := s.Page(rows, q, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}); allocs > 1500 {
+			t.Errorf("%+v: %v allocations", q, allocs)
+		}
+	}
+}
+
+func BenchmarkClients(b *testing.B) {
+	s, rows := clientSchema(), many(100_000)
+	for _, q := range queries() {
+		b.Run(q.Filter+" by "+q.Sort, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := s.Page(rows, q, time.Now()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
