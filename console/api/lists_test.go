@@ -15,7 +15,7 @@ func many(n int) []Client {
 	rows := make([]Client, n)
 	for i := range rows {
 		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), uint16(1024+i%60_000))
-		rows[i] = Client{ID: fmt.Sprintf("dev%06d", i), Who: &auth.Principal{Identity: auth.Identity{Name: "sapwood"}, Peer: auth.Peer{Address: at}}, Queued: i * 7919 % n, Connected: i%3 == 0}
+		rows[i] = Client{ID: fmt.Sprintf("dev%06d", i), Who: &auth.Principal{Identity: &auth.Identity{Name: "sapwood"}, Peer: auth.Peer{Address: at}}, Queued: i * 7919 % n, Connected: i%3 == 0}
 	}
 	return rows
 }
