@@ -8,14 +8,16 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/console/api/filter"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
 // many are so many clients, from an address each.
 func many(n int) []Client {
 	rows := make([]Client, n)
 	for i := range rows {
-		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), uint16(1024+i%60_000))
-		rows[i] = Client{ID: fmt.Sprintf("dev%06d", i), Who: &auth.Principal{Identity: &auth.Identity{Name: "sapwood"}, Peer: auth.Peer{Address: at}}, Queued: i * 7919 % n, Connected: i%3 == 0}
+		n := i * 7919 % n // so that they come in no order
+		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), uint16(1024+n%60_000))
+		rows[i] = Client{ID: fmt.Sprintf("dev%06d", n), Version: mqtt.V5, Who: &auth.Principal{Identity: &auth.Identity{Name: "sapwood"}, Peer: auth.Peer{Address: at}}, Queued: n, Connected: i%3 == 0}
 	}
 	return rows
 }
