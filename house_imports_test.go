@@ -49,6 +49,7 @@ var siblings = map[string][]string{
 	"fleet/alert":   {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint"},
 	"fleet/remedy":  {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint", "fleet/alert"},
 	"fleet/notify":  {"fleet/device", "fleet/observe", "fleet/ledger", "fleet/contract", "fleet/lint", "fleet/alert"},
+	"fleet/fact":    {"fleet/post"}, // its webhook sends
 	"fleet/canary":  {"fleet/fact"},
 	"fleet/observe": {"fleet/fact"}, // says what the broker tells
 	"fleet/ledger":  {"fleet/fact"},

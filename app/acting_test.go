@@ -27,6 +27,7 @@ func openBureau(t *testing.T) *bureau {
 	s := &testSite{T: t, file: filepath.Join(t.TempDir(), "sapwood.yaml")}
 	s.write(`
 watch_interval: 0s
+canaries: {interval: 0s}
 http: {address: '127.0.0.1:0'}
 listeners: [{address: '127.0.0.1:0', name: plain}]
 authentication: {chain: [password]}
@@ -42,8 +43,8 @@ authorization:
 	return b
 }
 
-// ask changes something by the API, and gives the answer.
-func (b *bureau) ask(method, path string, body any) map[string]any {
+// send sends a request of the API, and gives the status and the text of the answer.
+func (b *bureau) send(method, path string, body any) (int, []byte) {
 	b.Helper()
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -61,11 +62,28 @@ func (b *bureau) ask(method, path string, body any) map[string]any {
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode >= 300 {
-		b.Fatalf("%s %s: %d %s %v", method, path, resp.StatusCode, answer, err)
+	if err != nil {
+		b.Fatalf("%s %s: %v", method, path, err)
 	}
+	return resp.StatusCode, answer
+}
+
+// status sends a request that may fail, and gives the status and the answer.
+func (b *bureau) status(method, path string, body any) (int, map[string]any) {
+	b.Helper()
+	code, answer := b.send(method, path, body)
 	var v map[string]any
 	_ = json.Unmarshal(answer, &v) // some have none
+	return code, v
+}
+
+// ask changes something by the API, and gives the answer.
+func (b *bureau) ask(method, path string, body any) map[string]any {
+	b.Helper()
+	code, v := b.status(method, path, body)
+	if code >= 300 {
+		b.Fatalf("%s %s: %d %v", method, path, code, v)
+	}
 	return v
 }
 
@@ -160,6 +178,7 @@ func (b *bureau) ends(c *client.Client, what string, reason mqtt.ReasonCode) {
 
 // A change of the rules acts on clients that are there, and on sessions that wait, by the time the API has answered.
 func TestRulesAct(t *testing.T) {
+	t.Parallel()
 	b := openBureau(t)
 	b.user("anna", "line")
 	got := make(chan string, 100)
@@ -219,6 +238,7 @@ func TestRulesAct(t *testing.T) {
 
 // What is taken from a user ends its connections, and it does not come back.
 func TestUsersAct(t *testing.T) {
+	t.Parallel()
 	b := openBureau(t)
 	for name, act := range map[string]func(user string){
 		"disabled": func(u string) { b.ask("PATCH", "/users/"+u, map[string]any{"disabled": true}) },
@@ -244,6 +264,7 @@ func TestUsersAct(t *testing.T) {
 
 // A ban ends connections and keeps out, quarantine keeps apart; each until it is lifted, signed by who said so.
 func TestBansAct(t *testing.T) {
+	t.Parallel()
 	b := openBureau(t)
 	b.user("carl")
 	got := make(chan string, 100)

@@ -33,20 +33,20 @@ func (a *App) openAPI(context.Context) error {
 	if a.disk != nil {
 		dir = a.cfg.Data
 	}
-	var err error
-	s.access, err = access.Open(access.Options{
+	who, err := access.Open(access.Options{
 		Dir: dir, Password: os.Getenv(EnvAdminPassword), Store: a.people.db.Access(), Config: a.cfg.HTTP.access(), Logger: a.log,
 	})
 	if err != nil {
 		return CannotStore(a.cfg.Data, err)
 	}
-	a.open.add("access", s.access.Close)
+	s.access.Store(who)
+	a.open.add("access", who.Close)
 	proxies, err := proxy.ParseTrusted(a.cfg.HTTP.MQTT.Proxy.Trusted)
 	if err != nil {
 		return fmt.Errorf("http.mqtt.proxy: %w", err)
 	}
 	o := options{
-		Access: s.access, Version: Version, Proxies: proxies, Status: a.overview, Logger: a.log, Accounts: a.people.accounts, Recorder: a.facts,
+		Access: who, Version: Version, Proxies: proxies, Status: a.overview, Logger: a.log, Accounts: a.people.accounts, Recorder: a.facts,
 		Doors:    api.Doors{Listeners: a.doors.status, Backends: a.doors.backends},
 		Canaries: func() canary.Report { return a.canary.Report() },
 	}
@@ -64,7 +64,7 @@ func (a *App) openAPI(context.Context) error {
 	o.Reasons = reasonsOf(a)
 	o.Vitals, o.Live = apiVitals(a)
 	o.Present = api.Present{
-		Clients: inspector{view, control}, Retained: apiRetained{view, control, shelf(a)}, Topics: apiTopics{view}, Publish: control, Request: a.requests,
+		Clients: inspector{view, control}, Retained: apiRetained{view, control, shelf(a), a.facts.Record}, Topics: apiTopics{view}, Publish: control, Request: a.requests,
 		Queues: control,
 	}
 	served := api.New(o)
@@ -79,12 +79,12 @@ func (a *App) openAPI(context.Context) error {
 		return nil
 	}
 	a.open.add("local key", func(context.Context) error {
-		if err := s.access.CloseLocal(dir); err != nil { // it is worth nothing any more
+		if err := who.CloseLocal(dir); err != nil { // it is worth nothing any more
 			a.log.Warn("the key for local commands stays", "error", err)
 		}
 		return nil
 	})
-	err = errors.Join(s.access.OpenLocal(dir, local(s.url)), a.disk.Announce(s.url[strings.Index(s.url, "://")+len("://"):]))
+	err = errors.Join(who.OpenLocal(dir, local(s.url)), a.disk.Announce(s.url[strings.Index(s.url, "://")+len("://"):]))
 	if err != nil { // a full disk keeps no broker from starting
 		a.log.Warn("commands on this machine will not find the API by --data", "error", err)
 	}

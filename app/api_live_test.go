@@ -20,6 +20,7 @@ func items(v map[string]any) (list []map[string]any) {
 
 // TestClientsAPI shows clients by the API as they are.
 func TestClientsAPI(t *testing.T) {
+	t.Parallel()
 	b := openBureau(t)
 	b.user("anna")
 	for i := range 3 {
@@ -61,6 +62,7 @@ func TestClientsAPI(t *testing.T) {
 
 // TestRetainedAPI deletes retained messages by preview and confirmation, and puts them back byte by byte.
 func TestRetainedAPI(t *testing.T) {
+	t.Parallel()
 	b := openBureau(t)
 	for i := range 5 {
 		p := &mqtt.Publish{Topic: fmt.Appendf(nil, "free/r/%d", i), Payload: []byte{byte(i), 0xff, '{'}, QoS: 1, Retain: true}
@@ -106,6 +108,7 @@ func TestRetainedAPI(t *testing.T) {
 
 // TestTopicsAPI shows what was counted by topic.
 func TestTopicsAPI(t *testing.T) {
+	t.Parallel()
 	b := openBureau(t)
 	c := b.client("reader", "boss", 0, nil)
 	b.subscribe(c, "free/a/+")
@@ -141,6 +144,7 @@ func TestTopicsAPI(t *testing.T) {
 
 // TestPublishAPI publishes as a client would, rules and all.
 func TestPublishAPI(t *testing.T) {
+	t.Parallel()
 	b := openBureau(t)
 	got := make(chan string, 10)
 	c := b.client("reader", "boss", 0, got)

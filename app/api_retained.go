@@ -3,11 +3,13 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 	"github.com/sapwood-mqtt/sapwood/fleet/snapshot"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -25,6 +27,7 @@ type apiRetained struct {
 	view    *broker.View
 	control *broker.Control
 	shelf   *snapshot.Shelf
+	tell    func(fact.Fact)
 }
 
 // Scan implements api.Retained.
@@ -37,7 +40,15 @@ func (r apiRetained) Get(name string) *mqtt.Message { return r.view.RetainedMess
 
 // Delete implements api.Retained.
 func (r apiRetained) Delete(ctx context.Context, list []*mqtt.Message) (int, error) {
-	return r.control.DeleteRetained(ctx, list, nil)
+	n, err := r.control.DeleteRetained(ctx, list, nil)
+	if n > 0 {
+		f := fact.Fact{Kind: fact.RetainedDeleted, Count: uint64(n), Text: fmt.Sprintf("%d retained messages were deleted by the API.", n)}
+		if len(list) == 1 {
+			f.Topic, f.Text = string(list[0].Topic), "The retained message was deleted by the API."
+		}
+		r.tell(f)
+	}
+	return n, err
 }
 
 // Snapshots implements api.Retained.

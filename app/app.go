@@ -38,6 +38,8 @@ type App struct {
 	disk     *disk.Store // the store again, where it is one on disk; nil with durability memory
 	found    Found
 	facts    *fact.Recorder
+	sinks    []sink   // of facts, that are counted
+	lesser   []string // what is kept in memory although the rest is on disk
 	certs    *keyring
 	rules    *rules
 	people   *people
@@ -172,10 +174,10 @@ func (a *App) Found() Found { return a.found }
 
 // FirstPassword is the random password of the user admin that this start has made, to be shown once; "" otherwise.
 func (a *App) FirstPassword() string {
-	if a.site.access == nil {
-		return ""
+	if who := a.site.access.Load(); who != nil {
+		return who.FirstPassword()
 	}
-	return a.site.access.FirstPassword()
+	return ""
 }
 
 // Stop closes everything in reverse order and gives it until ctx ends.

@@ -46,6 +46,7 @@ func (a *App) openFacts(ctx context.Context) error {
 		o.Store = kept
 	} else { // a full disk keeps no broker from starting
 		a.log.Error("events are kept in memory only", "error", err)
+		a.lesser = append(a.lesser, "events are kept in memory only: "+err.Error())
 		o.Store, o.MaxBytes = &memory.Store{}, min(o.MaxBytes, inMemory)
 	}
 	r, err := fact.Open(ctx, o)
@@ -62,11 +63,20 @@ func (a *App) openFacts(ctx context.Context) error {
 	return a.openSinks()
 }
 
+// sink is where facts go, by the name that its figures have.
+type sink struct {
+	name string
+	fact interface{ Outcome() fact.Outcome }
+}
+
 // feed has a sink told the kinds of events that it wants, until the stop.
 func (a *App) feed(name string, kinds []string, s fact.Sink) error {
 	wanted, err := fact.CheckKinds(kinds)
 	if err != nil {
 		return err
+	}
+	if counted, ok := s.(interface{ Outcome() fact.Outcome }); ok {
+		a.sinks = append(a.sinks, sink{name, counted})
 	}
 	stop := a.facts.Feed(fact.Query{Kinds: wanted}, s)
 	a.open.add("events to "+name, func(ctx context.Context) error {
@@ -85,7 +95,7 @@ func (a *App) openSinks() error {
 		if err != nil {
 			return &SettingError{Key: "events.log.to", Value: c.To, Why: err.Error(), Fix: "name a file that can be written, stderr or stdout", Err: err}
 		}
-		if err := a.feed("the log", c.Kinds, j); err != nil {
+		if err := a.feed("log", c.Kinds, j); err != nil {
 			return err
 		}
 	}
@@ -95,7 +105,11 @@ func (a *App) openSinks() error {
 		}
 	}
 	if c := a.cfg.Events.Webhook; c.URL != "" {
-		return a.feed("the webhook", c.Kinds, webhook.New(c, a.log))
+		hook, err := webhook.New(c, a.log)
+		if err != nil {
+			return &SettingError{Key: "events.webhook.ca_file", Value: c.CAFile, Why: err.Error(), Fix: "name a PEM file with certificates of authorities", Err: err}
+		}
+		return a.feed("webhook", c.Kinds, hook)
 	}
 	return nil
 }
@@ -107,7 +121,7 @@ func (a *App) openPublishing(context.Context) error {
 		return nil
 	}
 	control := a.broker.Control()
-	return a.feed("MQTT", c.Kinds, publish.New(func(ctx context.Context, topic string, payload []byte) error {
+	return a.feed("mqtt", c.Kinds, publish.New(func(ctx context.Context, topic string, payload []byte) error {
 		_, err := control.Publish(ctx, mqtt.Message{Topic: []byte(topic), Payload: payload})
 		return err
 	}, a.log))

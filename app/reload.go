@@ -77,7 +77,7 @@ type Watched interface {
 // NewReloading is New for an app whose configuration can be read again. It sets level to the configured one.
 func NewReloading(l *Loaded, log *slog.Logger, level *slog.LevelVar) *App {
 	a := New(l.Config, log)
-	r := &reloader{log: log, phase: &a.phase, source: l.Source, level: level, loaded: l.when, started: l.Set, cfg: l.Config, running: l.Set, watching: a.watching, told: a.tellReloaded}
+	r := &reloader{log: a.log, phase: &a.phase, source: l.Source, level: level, loaded: l.when, started: l.Set, cfg: l.Config, running: l.Set, watching: a.watching, told: a.tellReloaded}
 	r.parts = []part{{"limits", a.applyLimits}, {"authorization", a.rules.apply}, {"listeners", a.doors.apply}, {"log", r.applyLog}}
 	a.reload = r
 	setLevel(level, l.Config.Log)

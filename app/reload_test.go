@@ -212,7 +212,7 @@ func TestReloadTakesPortOver(t *testing.T) {
 	}
 }
 
-// An invalid file changes nothing and says where; what needs a restart says so, until it is done or taken back.
+// An invalid file changes nothing and says where, and what was stays (F200); what needs a restart says so, until it is done or taken back.
 func TestReload(t *testing.T) {
 	first := freeAddress(t)
 	listeners := "listeners: [{address: '" + first + "'}]\n"

@@ -2,36 +2,12 @@ package app
 
 import (
 	"bytes"
-	"encoding/json"
 	"net/http"
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 	"github.com/sapwood-mqtt/sapwood/mqtt/client"
 )
-
-// status sends a request of the API that may fail, and gives the status.
-func (b *bureau) status(method, path string, body any) (int, map[string]any) {
-	b.Helper()
-	text, err := json.Marshal(body)
-	if err != nil {
-		b.Fatal(err)
-	}
-	r, err := http.NewRequestWithContext(b.Context(), method, b.Bound().HTTP+"/api/v1"+path, bytes.NewReader(text))
-	if err != nil {
-		b.Fatal(err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.SetBasicAuth("admin", b.password)
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var v map[string]any
-	_ = json.NewDecoder(resp.Body).Decode(&v) // some have none
-	return resp.StatusCode, v
-}
 
 // responder answers each request below a filter with what f makes of it; f tells the topic too.
 func (b *bureau) responder(version mqtt.Version, filter string, f func(*mqtt.Publish) *mqtt.Publish) {
@@ -71,6 +47,7 @@ func (b *bureau) responder(version mqtt.Version, filter string, f func(*mqtt.Pub
 // TestRequest asks devices by HTTP: [MQTT5 4.10] with the response topic and the correlation data of a request, and by a topic that is
 // agreed on.
 func TestRequest(t *testing.T) {
+	t.Parallel()
 	b := openBureau(t)
 	b.responder(mqtt.V5, "free/five/#", func(p *mqtt.Publish) *mqtt.Publish {
 		var to, correlation []byte
@@ -121,6 +98,7 @@ func TestRequest(t *testing.T) {
 
 // TestRequestOfOldDevices asks a device of MQTT 3.1.1, which answers where it always does.
 func TestRequestOfOldDevices(t *testing.T) {
+	t.Parallel()
 	b := openBureau(t)
 	b.responder(mqtt.V311, "free/old/ask", func(p *mqtt.Publish) *mqtt.Publish {
 		return &mqtt.Publish{Topic: []byte("free/old/answer"), Payload: bytes.ToUpper(p.Payload)}

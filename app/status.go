@@ -27,7 +27,7 @@ func (a *App) overview() api.Overview {
 		Connected: b.Connected, Sessions: b.Sessions, Subscriptions: b.Subscriptions,
 		Retained: kept.Retained, RetainedBytes: kept.RetainedBytes,
 		QueuedMessages: kept.Messages, QueuedBytes: b.QueuedBytes,
-		StoreErrors: b.StoreErrors, WrongLogins: a.site.access.Failures(),
+		StoreErrors: b.StoreErrors, WrongLogins: a.site.access.Load().Failures(),
 	}
 	if a.disk != nil {
 		s := a.disk.Status()
@@ -38,18 +38,38 @@ func (a *App) overview() api.Overview {
 
 // warnings are what weakens the promise, what is open to others, and what of TLS needs care.
 func warnings(a *App) []string {
-	all := append(slices.Clone(a.found.Warnings), a.config().Warnings()...)
-	if a.site.certs != nil {
-		for _, w := range a.site.certs.Status().Warnings {
-			all = append(all, "http.tls: "+w)
+	all := standing(a)
+	for _, c := range care(a) {
+		all = append(all, c.text)
+	}
+	return all
+}
+
+// standing are the warnings of what was found at the start, and of what the configuration leaves open.
+func standing(a *App) []string {
+	return append(slices.Clone(a.found.Warnings), a.config().Warnings()...)
+}
+
+// concern is what of TLS needs care; grave = it keeps clients out.
+type concern struct {
+	text  string
+	grave bool
+}
+
+// care is what needs it, of the TLS of all addresses.
+func care(a *App) (all []concern) {
+	of := func(what string, c *certificates) {
+		if c == nil {
+			return
+		}
+		status := c.Status()
+		for _, w := range status.Warnings {
+			all = append(all, concern{what + ": " + w, slices.Contains(status.Grave, w)})
 		}
 	}
+	of("http.tls", a.site.certs)
 	for _, g := range a.doors.all() {
-		if g.certs != nil {
-			for _, w := range g.certs.Status().Warnings {
-				all = append(all, "the listener "+g.door.Listener().Name+": "+w)
-			}
-		}
+		of("the listener "+g.door.Listener().Name, g.certs)
 	}
 	return all
 }

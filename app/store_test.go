@@ -65,7 +65,7 @@ func TestDataDirectory(t *testing.T) {
 	f(cfg.Data, fmt.Sprintf("pid %d on host", os.Getpid()), strings.TrimPrefix(a.Bound().HTTP, "http://"))
 	local, err := access.ReadLocal(cfg.Data)
 	if err == nil {
-		_, err = a.site.access.Authorization(t.Context(), "Bearer "+local.Key, "h")
+		_, err = a.site.access.Load().Authorization(t.Context(), "Bearer "+local.Key, "h")
 	}
 	if err != nil {
 		t.Errorf("the process that was refused has touched the local key: %v", err)

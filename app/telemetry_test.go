@@ -26,6 +26,7 @@ type collector struct {
 	mu     sync.Mutex
 	spans  []*trace.Span
 	events []string
+	lines  []string
 	points int
 }
 
@@ -53,6 +54,10 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = proto.Unmarshal(body, &m)
 		for _, x := range m.ResourceLogs {
 			for _, l := range x.ScopeLogs[0].LogRecords {
+				if l.EventName == "" {
+					c.lines = append(c.lines, l.Body.GetStringValue())
+					continue
+				}
 				c.events = append(c.events, l.EventName)
 			}
 		}
@@ -64,7 +69,7 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A message of a client that traces arrives at a collector as a tree below the client's own span, with events and figures; the
+// A message of a client that traces arrives at a collector as a tree below the client's own span, with events, lines of the log and figures; the
 // topics that are asked for have series.
 func TestTelemetry(t *testing.T) {
 	got := &collector{t: t}
@@ -104,6 +109,9 @@ telemetry: {endpoint: '` + server.URL + `', sample_ratio: 0, headers: [{name: Au
 	}
 	<-heard
 	<-heard
+	if _, err := s.Reload(t.Context(), "the test"); err != nil { // which is a line of the log: a start need not have any
+		t.Fatal(err)
+	}
 	s.sent.topics.Read(t.Context()) // as it does every ten seconds
 	if _, err := s.vitals.Next(t.Context(), s.vitals.Latest()); err != nil {
 		t.Fatal(err)
@@ -140,6 +148,9 @@ telemetry: {endpoint: '` + server.URL + `', sample_ratio: 0, headers: [{name: Au
 		if !slices.Contains(got.events, e) {
 			t.Errorf("no %q among %v", e, got.events)
 		}
+	}
+	if !slices.Contains(got.lines, "configuration read again") {
+		t.Errorf("no line of the log among %q", got.lines)
 	}
 	if got.points == 0 {
 		t.Error("no metrics came")

@@ -34,6 +34,7 @@ func (a *App) openVitals(context.Context) error {
 		kept, err := figures.Open(o)
 		if err != nil { // charts are no reason not to serve
 			a.log.Error("the history of figures is kept in memory only", "error", err)
+			a.lesser = append(a.lesser, "the history of figures is kept in memory only: "+err.Error())
 			o.Dir, o.Free, o.Bytes = "", nil, min(o.Bytes, inMemory)
 			if kept, err = figures.Open(o); err != nil {
 				return err
@@ -51,6 +52,7 @@ func (a *App) openVitals(context.Context) error {
 		a.vitals.Run(ctx)
 	}()
 	a.open.add("vitals", func(context.Context) error { end(); <-done; return nil })
+	a.openTidings()
 	a.sent.exporter.Measure(a.vitals.Latest)
 	return nil
 }
@@ -73,19 +75,19 @@ func (a sources) options() vitals.Options {
 			}
 		}
 	}
-	o.Books = a.ledger.Imbalances
+	o.Books, o.Problems, o.Kept = a.ledger.Imbalances, a.problems, a.series
 	o.Logins = func() uint64 {
-		if a.site.access == nil {
-			return 0
+		if who := a.site.access.Load(); who != nil {
+			return who.Failures()
 		}
-		return a.site.access.Failures()
+		return 0
 	}
 	return o
 }
 
 // state is how the process is, for its vitals. While it starts that is no news.
 func (a sources) state() vitals.State {
-	s := vitals.State{Warnings: warnings(a.App)}
+	s := vitals.State{Warnings: standing(a.App)}
 	if s.Ready = a.isReady(); errors.Is(s.Ready, errStarting) {
 		s.Ready = nil
 	}
@@ -93,6 +95,7 @@ func (a sources) state() vitals.State {
 	s.Overload, s.OverloadWhy = int(o.Level), o.Why
 	c := a.config()
 	s.MaxConnections, s.LagLimit = c.Limits.MaxConnections, c.Overload.LagConnects
+	s.Kept = vitals.Kept{Retained: c.Limits.MaxRetained, RetainedBytes: c.Limits.MaxRetainedBytes, QueuedBytes: c.Limits.MaxTotalQueued}
 	return s
 }
 

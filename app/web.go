@@ -22,8 +22,8 @@ type site struct {
 	doors *doors
 	certs *certificates // nil = no TLS
 
-	access *access.Access
-	api    atomic.Pointer[api.API] // nil until it is open, and when the stop has begun
+	access atomic.Pointer[access.Access] // nil until the API is open; figures ask for it meanwhile
+	api    atomic.Pointer[api.API]       // nil until it is open, and when the stop has begun
 
 	metrics atomic.Pointer[metrics.Handler] // as api; also nil where they are off
 }
@@ -65,6 +65,7 @@ func (s *site) server(log *slog.Logger) *http.Server {
 		WriteTimeout:      10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
+		ConnState:         newCrowd(log).state,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

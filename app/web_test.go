@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,11 +36,12 @@ func TestSlow(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
+	var all sync.WaitGroup
 	f := func(what, first, again string) {
-		t.Helper()
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
+			return
 		}
 		defer c.Close()
 		began := time.Now()
@@ -50,7 +52,8 @@ func TestSlow(t *testing.T) {
 			gone <- err
 		}()
 		if _, err := io.WriteString(c, first); err != nil {
-			t.Fatal(err)
+			t.Error(err)
+			return
 		}
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
@@ -67,11 +70,16 @@ func TestSlow(t *testing.T) {
 			}
 		}
 	}
-	f("a header that does not end", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ", "a")
-	f("silence", "", "")
-	f("a body that does not end", "POST /api/v1/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{", " ")
-	f("a body that does not begin", "POST /api/v1/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n", "")
-	f("idle after an answer", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "")
+	for _, x := range [][3]string{
+		{"a header that does not end", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ", "a"},
+		{"silence", "", ""},
+		{"a body that does not end", "POST /api/v1/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{", " "},
+		{"a body that does not begin", "POST /api/v1/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n", ""},
+		{"idle after an answer", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", ""},
+	} {
+		all.Go(func() { f(x[0], x[1], x[2]) })
+	}
+	all.Wait()
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}

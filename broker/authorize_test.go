@@ -31,6 +31,7 @@ func policy(t testing.TB, rules ...auth.Rule) *acl.Engine {
 // TestDeniedPublish: a v5 client is told of what it can be told; an older one has it acknowledged, or loses the connection
 // without an acknowledgement [MQTT311 MQTT-3.3.5-2]. The identifier of a QoS 2 message that was not allowed is free again.
 func TestDeniedPublish(t *testing.T) {
+	t.Parallel()
 	var ev events
 	s := serve(t, broker.Options{Shards: 2, Events: ev.hooks(), Authz: policy(t,
 		auth.Rule{Name: "all", Actions: everything, Topics: []string{"#"}}, auth.Rule{Name: "not no", Deny: true, Actions: everything, Topics: []string{"no/#"}})})
@@ -66,6 +67,7 @@ func TestDeniedPublish(t *testing.T) {
 // TestReservedTopics: what is the server's own cannot be published to in any spelling, whatever the rules say, by packet, will or
 // API; to subscribe to it is a matter of rules (F169).
 func TestReservedTopics(t *testing.T) {
+	t.Parallel()
 	everybody := auth.Rule{Name: "all", Actions: everything, Topics: []string{"#", "$SYS/#", "$CONTROL/#", "+/+", "{client}/#", "$sys/#", "$SYS.x"}}
 	for name, e := range map[string]auth.Authorizer{"rules": policy(t, everybody), "none": nil} {
 		var ev events

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -19,7 +20,25 @@ type TopicSubscriber struct {
 
 // subscribers are the subscriptions that match a name, as far as they belong to most clients; more tells that there are others.
 func (w *View) subscribers(ctx context.Context, name string, most int) (list []TopicSubscriber, more bool, err error) {
-	byShard := make([][]*client, len(w.b.shards))
+	byShard, more := w.listeners(name, most)
+	for i, clients := range byShard {
+		for part := range slices.Chunk(clients, slice) {
+			err := w.in(ctx, w.b.shards[i], func() {
+				for _, c := range part {
+					list = c.matching(name, list)
+				}
+			})
+			if err != nil {
+				return nil, false, err
+			}
+		}
+	}
+	return list, more, nil
+}
+
+// listeners are the clients of which a subscription matches a name, by their shards: at most so many, and whether there are more.
+func (w *View) listeners(name string, most int) (byShard [][]*client, more bool) {
+	byShard = make([][]*client, len(w.b.shards))
 	seen := make(map[*client]bool)
 	add := func(c *client) {
 		switch {
@@ -40,28 +59,13 @@ func (w *View) subscribers(ctx context.Context, name string, most int) (list []T
 			}
 		}
 	}
-	for i, clients := range byShard {
-		for len(clients) > 0 && err == nil {
-			part := clients[:min(len(clients), slice)]
-			clients = clients[len(part):]
-			err = w.in(ctx, w.b.shards[i], func() {
-				for _, c := range part {
-					list = c.matching(name, list)
-				}
-			})
-		}
-	}
-	return list, more, err
+	return byShard, more
 }
 
 // matching appends a client's subscriptions that match a name and do not rest.
 func (c *client) matching(name string, list []TopicSubscriber) []TopicSubscriber {
 	for _, s := range c.s.Subscriptions() {
-		group, inner, shared, err := topic.ParseShared(s.Filter)
-		if !shared {
-			inner = s.Filter
-		}
-		if err == nil && !c.resting[s.Filter] && topic.Match(inner, name) {
+		if group, inner := splitShared(s.Filter); !c.resting[s.Filter] && topic.Match(inner, name) {
 			list = append(list, TopicSubscriber{Client: c.id, Filter: s.Filter, Group: group, QoS: s.Options.QoS(), NoLocal: s.Options.NoLocal()})
 		}
 	}

@@ -21,6 +21,7 @@ type batch struct {
 	routed  []routed
 	to      []receiver // of routed
 	waiters []*client
+	answers []func(error) // likewise, for those who are no clients
 	shard   *shard
 	bytes   int64 // of the messages in routed
 
@@ -68,7 +69,9 @@ func (k *commits) newBatch() *batch {
 	return b
 }
 
-func (b *batch) empty() bool { return len(b.Records) == 0 && len(b.routed) == 0 && len(b.waiters) == 0 }
+func (b *batch) empty() bool {
+	return len(b.Records) == 0 && len(b.routed) == 0 && len(b.waiters) == 0 && len(b.answers) == 0
+}
 
 // keep adds a change to the batch, of a client's session or nobody's (nil).
 func (k *commits) keep(c *client, r store.Record) {
@@ -217,6 +220,12 @@ func (k *commits) carryOut(b *batch) {
 	for _, c := range b.waiters {
 		k.tell(c, b)
 	}
+	if len(b.answers) > 0 {
+		k.sh.mail.send() // before anybody knows: see abreast
+		for _, answer := range b.answers {
+			answer(b.err)
+		}
+	}
 	k.sh.spans.answered(b)
 	k.recycle(b)
 }
@@ -236,9 +245,11 @@ func (k *commits) recycle(b *batch) {
 	clear(b.to)
 	clear(b.targets)
 	clear(b.waiters)
+	clear(b.answers)
 	b.settled, b.err, b.bytes = false, nil, 0
 	b.owners, b.changes, b.again = b.owners[:0], b.changes[:0], b.again[:0]
 	b.Records, b.routed, b.to, b.waiters, b.targets = b.Records[:0], b.routed[:0], b.to[:0], b.waiters[:0], b.targets[:0]
+	b.answers = b.answers[:0]
 	k.spare = append(k.spare, b)
 }
 

@@ -88,8 +88,8 @@ func (k *Control) EndSession(ctx context.Context, id string, why string) error {
 }
 
 // Publish publishes a message in the broker's own name: neither rules nor gates are asked, and $SYS is open to it. It returns
-// when the message is routed and, where it has to be kept, handed to the store; the reason is
-// what a publisher's acknowledgement would say. What somebody asked for goes by PublishAs.
+// when a client's acknowledgement would be sent: the message is routed, and kept where it has to be. The reason is
+// what that acknowledgement would say. What somebody asked for goes by PublishAs.
 func (k *Control) Publish(ctx context.Context, m mqtt.Message) (mqtt.ReasonCode, error) {
 	return k.publish(ctx, nil, m)
 }
@@ -107,7 +107,20 @@ func (k *Control) publish(ctx context.Context, who *auth.Principal, m mqtt.Messa
 	sh := k.b.shards[0]
 	sh.loop.Post(func() {
 		sh.tick(sh.loop.Now())
-		defer func() { done <- nil }()
+		batch := uint64(0)
+		defer func() {
+			if batch != 0 {
+				sh.commits.batch.answers = append(sh.commits.batch.answers, func(err error) {
+					if err != nil {
+						reason = refusal(err)
+					}
+					done <- nil
+				})
+				return
+			}
+			sh.mail.send() // before anybody knows: see abreast
+			done <- nil
+		}()
 		sh.b.guard("publish", func() {
 			reason = mqtt.UnspecifiedError
 			if who != nil {
@@ -118,7 +131,8 @@ func (k *Control) publish(ctx context.Context, who *auth.Principal, m mqtt.Messa
 				}
 				reason = mqtt.UnspecifiedError
 			}
-			reason = sh.router.publish(nil, kept).reason
+			v := sh.router.publish(nil, kept)
+			reason, batch = v.reason, v.batch
 		})
 	})
 	if err := k.wait(ctx, done); err != nil {

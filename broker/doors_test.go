@@ -75,6 +75,7 @@ func (e *events) has(t *testing.T, want ...string) {
 }
 
 func TestGateAndEvents(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		var ev events
 		s := serve(t, broker.Options{Shards: shards, Events: ev.hooks(), Gates: []broker.Gate{

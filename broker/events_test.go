@@ -348,9 +348,10 @@ func TestToldOfWills(t *testing.T) {
 
 // TestToldOfRefusals: the first at once, with the backend and what only the operator is told; a flood of them as few.
 func TestToldOfRefusals(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		l := broker.DefaultLimits()
-		l.ConnectTimeout = 300 * time.Millisecond
+		l.ConnectTimeout = time.Second
 		s, x := telling(t, broker.Options{Shards: shards, Authn: vouching{}, Limits: &l})
 		const n = 50
 		for range n {
@@ -406,6 +407,7 @@ func TestToldOfRefusals(t *testing.T) {
 // TestToldOfLosses: what was dropped and denied is told as sums, by client, reason and branch, with the rule and an example; together
 // they are what the broker has counted.
 func TestToldOfLosses(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		s, x := telling(t, broker.Options{Shards: shards, Authz: policy(t,
 			auth.Rule{Name: "all", Actions: everything, Topics: []string{"#"}},
@@ -462,6 +464,7 @@ func TestToldOfLosses(t *testing.T) {
 // TestLossesBounded: a client with topics without end fills the table once, the rest is nobody's; and what a client has lost is told
 // before it leaves.
 func TestLossesBounded(t *testing.T) {
+	t.Parallel()
 	s, x := telling(t, broker.Options{Shards: 1, Authz: policy(t)})
 	p := s.client("id=p")
 	const n = 5000
@@ -495,6 +498,7 @@ func TestLossesBounded(t *testing.T) {
 
 // TestToldOfQuarantine: when it begins and when its time is over.
 func TestToldOfQuarantine(t *testing.T) {
+	t.Parallel()
 	s, x := telling(t, broker.Options{Shards: 2})
 	p := s.client("id=c")
 	b := ban.Ban{Subject: ban.Client, Value: "c", Quarantine: true, Reason: "odd", By: "eve", Until: time.Now().Add(time.Second)}
@@ -527,6 +531,7 @@ func TestToldOfQuarantine(t *testing.T) {
 
 // TestToldOfStore: when it takes nothing new, and when it does again.
 func TestToldOfStore(t *testing.T) {
+	t.Parallel()
 	x := &tale{}
 	s, h, _ := ailing(t, broker.Options{Shards: 2, Events: x.tell})
 	full := fmt.Errorf("no room: %w", store.ErrFull)
@@ -546,6 +551,7 @@ func TestToldOfStore(t *testing.T) {
 
 // TestToldOfStall: a client that does not read, and that reads again.
 func TestToldOfStall(t *testing.T) {
+	t.Parallel()
 	o := with(func(l *broker.Limits, d *broker.Delivery) { l.MaxOutgoingBytes, d.StallTimeout = 64<<10, time.Minute })
 	o.Shards = 2
 	s, x := telling(t, o)

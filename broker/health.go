@@ -160,24 +160,21 @@ func (h *health) waits(c *client) bool {
 	return back || paused || c.pace != nil && c.pace.reading != 0
 }
 
-// hold keeps a message until the store is well.
-func (h *health) hold(a again) {
+// hold keeps a message until the store is well. It is false where there is no room: then the message stays in its queue or is lost, as
+// the caller says, because the store is unwell.
+func (h *health) hold(a *again) bool {
 	size := int64(a.msg.Bytes())
 	if len(h.held) >= maxHeld || h.bytes+size > maxHeldBytes {
-		if a.group != "" {
-			h.sh.router.lost(&a, session.StoreUnwell)
-		} else {
-			h.sh.forgo(a.from, a.from.id, a.msg, session.StoreUnwell)
-		}
-		h.sh.router.moved(&a)
-		return
+		a.why = session.StoreUnwell
+		return false
 	}
-	h.sh.books.heldBack(&a)
+	h.sh.books.heldBack(a)
 	if a.group == "" {
 		a.from.will = a.msg // a restart is to know of it
 	}
-	h.held = append(h.held, a)
+	h.held = append(h.held, *a)
 	h.bytes += size
+	return true
 }
 
 // failed takes from a batch that was not kept what has to be done all the same.
@@ -190,7 +187,7 @@ func (h *health) failed(b *batch) {
 				continue
 			}
 		case store.Settle:
-			if b.moves(c, r.Seq) {
+			if b.moves(c, r.Seq) { // it is settled when its message is somewhere, or given up
 				continue
 			}
 		case store.Release, store.Complete, store.EndSession, store.Unsubscribe:
@@ -201,8 +198,14 @@ func (h *health) failed(b *batch) {
 			Op: r.Op, PacketID: r.PacketID, Session: r.Session, Seq: r.Seq, Meta: r.Meta, Subscription: r.Subscription,
 		}})
 	}
-	for _, a := range b.again {
-		h.hold(a)
+	for i := range b.again {
+		switch a := &b.again[i]; {
+		case h.hold(a):
+		case a.group == "":
+			h.sh.forgo(a.from, a.from.id, a.msg, a.why)
+		default:
+			giveUp(&h.sh.router, a)
+		}
 	}
 	if h.pending() {
 		h.sh.loop.Wake()

@@ -229,16 +229,15 @@ type Waiting struct {
 // Queue looks at what waits for a client behind a position of its queue, at most most messages: in the store, off the loops, or in memory for a session
 // that ends with its connection. more tells that there is more behind the last.
 func (w *View) Queue(ctx context.Context, id string, after uint64, most int) (list []Waiting, more bool, err error) {
-	var stored store.SessionID
+	e := edited{reach: w.reach}
 	var from, to uint64
-	var sent []uint64
 	var held []session.Held
 	err = w.on(ctx, id, func(_ *shard, c *client) {
-		if stored = c.stored; stored == 0 {
+		if e.client, e.stored = c, c.stored; e.stored == 0 {
 			held = session.Waiting(&c.s, after, most+1)
 			return
 		}
-		from, to, sent = session.Stretch(&c.s)
+		from, to = session.Stretch(&c.s)
 	})
 	if err != nil {
 		return nil, false, err
@@ -249,18 +248,21 @@ func (w *View) Queue(ctx context.Context, id string, after uint64, most int) (li
 		}
 		list = append(list, Waiting{h.Seq, h.Msg, h.Delivery})
 	}
-	if stored == 0 {
+	if e.stored == 0 {
 		return list, false, nil
 	}
 	for from = max(from, after+1); from <= to; {
-		items, next, err := w.b.read(stored, from, to)
+		items, next, err := w.b.read(e.stored, from, to)
 		if err != nil {
 			return list, false, err
 		}
+		if err := e.on(ctx, func(_ *shard, c *client) error { // the store may be about to know what became of some
+			items = slices.DeleteFunc(items, func(it store.Queued) bool { return it.Released || !session.Waits(&c.s, it.Seq) })
+			return nil
+		}); err != nil {
+			return list, false, err
+		}
 		for _, it := range items {
-			if _, under := slices.BinarySearch(sent, it.Seq); under || it.Released {
-				continue
-			}
 			if len(list) == most {
 				return list, true, nil
 			}

@@ -50,9 +50,10 @@ type loss struct {
 	size        uint64
 	first, last int64 // ms
 	key         lossKey
-	gone        bool  // from the table
-	next        int64 // when to tell it, ms
-	pause       int64 // between next and the time before, ms
+	label       uint32 // of a topic in it; 0 = none is known
+	gone        bool   // from the table
+	next        int64  // when to tell it, ms
+	pause       int64  // between next and the time before, ms
 }
 
 // cut parts a topic behind its first levels.
@@ -83,7 +84,7 @@ func (l *losses) dropped(c *client, clientID string, m *mqtt.Message, why sessio
 			k.incoming = m.Publisher == clientID
 		}
 	}
-	if c != nil && c.shard == l.sh && l.again(c.told.lost, &k, name, size) {
+	if c != nil && c.shard == l.sh && l.again(c.told.lost, &k, m, name, size) {
 		return
 	}
 	x := l.add(&k, name, size)
@@ -150,13 +151,18 @@ func (c *client) noteLoss(sh *shard, last *loss) {
 }
 
 // again counts a loss that is like the client's last one, which is the common case and spares the table.
-func (l *losses) again(x *loss, k *lossKey, name []byte, size int) bool {
+func (l *losses) again(x *loss, k *lossKey, m *mqtt.Message, name []byte, size int) bool {
 	if x == nil || x.gone || x.count == 0 || x.key.why != k.why || x.key.incoming != k.incoming {
 		return false
 	}
-	branch, deeper := l.cut(name)
-	if deeper != x.key.deeper || string(branch) != x.key.branch {
-		return false
+	if m == nil || m.Label != x.label || m.Label == 0 {
+		branch, deeper := l.cut(name)
+		if deeper != x.key.deeper || string(branch) != x.key.branch {
+			return false
+		}
+		if m != nil {
+			x.label = l.sh.traces.only(m.Label)
+		}
 	}
 	x.count++
 	x.size += uint64(size)

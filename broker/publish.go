@@ -286,17 +286,23 @@ func (r *router) requeue(a again) bool {
 	if r.requeued(&a) {
 		return true
 	}
-	if a.seq == 0 || a.left { // else it stays where it is
-		r.lost(&a, a.why)
+	giveUp(r, &a)
+	return false
+}
+
+// giveUp is the end of a message's way to another member that there is none of, or no room to wait for. One that is still in its queue stays
+// there; else it is dropped, and the store is not to have it any more either.
+func giveUp(r *router, a *again) {
+	if a.seq == 0 || a.left {
+		r.lost(a, a.why)
 	}
 	if a.seq != 0 && a.left {
 		r.sh.commits.keep(a.from, store.Record{Op: store.Settle, Session: a.from.stored, Seq: a.seq})
 	}
-	r.moved(&a)
-	return false
+	r.moved(a)
 }
 
-// requeued is false when there is nobody else.
+// requeued is false when there is nobody else, or no room to hold it.
 func (r *router) requeued(a *again) bool {
 	g := r.sh.b.groups.find(a.group)
 	if g == nil {
@@ -310,8 +316,7 @@ func (r *router) requeued(a *again) bool {
 	r.found, r.ids = r.found[:0], nil
 	r.find(c, a.msg, options, g.name, false)
 	if c.stored != 0 && r.found[0].d.QoS > 0 && r.sh.health.why() != nil {
-		r.sh.health.hold(*a)
-		return true
+		return r.sh.health.hold(a)
 	}
 	_, record := r.enqueue(a.msg)
 	r.sh.books.requeued(a, len(r.found))
@@ -375,7 +380,9 @@ func (r *router) sendWill(a *again) {
 			r.sh.books.Wills++
 			r.publish(c, &m)
 		}
-		r.sh.health.hold(*a)
+		if !r.sh.health.hold(a) {
+			r.sh.forgo(c, c.id, w, a.why)
+		}
 		return
 	}
 	b := r.sh.commits.batch

@@ -20,7 +20,7 @@ var (
 type Purged struct {
 	Messages int   // QoS 0 included
 	Bytes    int64 // as they count in the queue
-	Stay     int   // messages that were sent and are not settled
+	Stay     int   // QoS 1 and 2 messages that were sent, and that the client has not said it has
 }
 
 // RemoveQueued takes a message out of a client's queue and drops it, with the reason session.Removed. It may wait, or have been sent with QoS 1
@@ -78,6 +78,9 @@ func (k *Control) PurgeQueue(ctx context.Context, id string, preview bool) (x Pu
 			sh.perform(c, nil, do)
 		}
 		x.Messages, to = n, session.Last(&c.s)
+		if e.stored == 0 { // what was sent is not read below
+			x.Stay = session.Unsettled(&c.s)
+		}
 		return nil
 	})
 	for after := uint64(0); err == nil && after < to; {
@@ -154,10 +157,10 @@ func (r reach) edit(ctx context.Context, id string, position uint64) (e edited, 
 	return e, list[0], nil
 }
 
-// on runs do on the session's loop, as long as it is the same session.
+// on runs do on the session's loop, as long as it is the same session, and waits until what it changes is kept.
 func (e *edited) on(ctx context.Context, do func(*shard, *client) error) (err error) {
 	sh, c := e.client.shard, e.client
-	failed := e.in(ctx, sh, func() {
+	failed := e.kept(ctx, sh, func() {
 		defer sh.rescue(c)
 		if c.s.Ended() || c.stored != e.stored {
 			err = ErrNoClient

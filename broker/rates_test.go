@@ -13,6 +13,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/limit"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/store/mem"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
@@ -420,5 +421,28 @@ func TestFloods(t *testing.T) {
 	}
 	if n := float64(st.PublishBytesSent); n > 64*1024*seconds+2*(64<<10)+200 {
 		t.Errorf("%v bytes sent in %v s", n, seconds)
+	}
+}
+
+// TestClassAfterRestart: a session that a restart found has the queue of its class, before its client comes again.
+func TestClassAfterRestart(t *testing.T) {
+	t.Parallel()
+	o := with(func(l *broker.Limits, _ *broker.Delivery) { l.MaxQueuedMessages = 10 })
+	rates := limit.DefaultRates()
+	rates.Classes = []limit.Class{{Name: "long", Clients: []string{"long*"}, MaxQueuedMessages: 100}}
+	o.Rates = &rates
+	st := mem.New()
+	o.Store = st
+	s := serve(t, o)
+	for _, id := range []string{"long", "short"} {
+		s.away("id="+id+" expiry=100", "t qos=1")
+	}
+	s, _ = restart(t, st, o)
+	pub := s.client("id=pub")
+	for range 50 { // what comes in one turn may be beyond the limit
+		pub.give(1, 1, "t", "")
+	}
+	if long, short := len(s.queued("long")), len(s.queued("short")); long != 50 || short != 10 {
+		t.Errorf("%d and %d messages wait", long, short)
 	}
 }

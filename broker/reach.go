@@ -2,12 +2,21 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 )
 
-// reach is how others have something done on the broker's loops, and wait for it.
+// reach is how others have something done on the broker's loops, and wait for it. What they do or see there comes after everything that was
+// acknowledged before they asked: see abreast.
 type reach struct{ b *Broker }
+
+// abreast brings a shard up to date before somebody outside of its turn looks at it. An acknowledgement is written at the end of the turn in which
+// it was earned, behind the mail of that turn (Turn, loop.turn): whoever has it finds the message either here or in the inbox.
+func (x *mailbox) abreast() {
+	x.sh.tick(x.sh.loop.Now())
+	x.collect()
+}
 
 // slice is how many clients are looked at before a loop goes on with its work.
 const slice = 1000
@@ -52,8 +61,32 @@ func (r reach) onAll(ctx context.Context, told *news, do func(*shard, *client) b
 func (r reach) in(ctx context.Context, sh *shard, do func()) error {
 	done := make(chan error, 1)
 	sh.loop.Post(func() {
-		sh.tick(sh.loop.Now())
+		sh.mail.abreast()
 		defer func() { done <- nil }()
+		do()
+	})
+	return r.wait(ctx, done)
+}
+
+// kept is in, and returns when what do gave the store is kept too, or why it is not.
+func (r reach) kept(ctx context.Context, sh *shard, do func()) error {
+	done := make(chan error, 1)
+	sh.loop.Post(func() {
+		sh.mail.abreast()
+		b := sh.commits.batch // of this turn: it goes to the store when the turn ends
+		was := len(b.Records)
+		defer func() {
+			if len(b.Records) == was {
+				done <- nil
+				return
+			}
+			b.answers = append(b.answers, func(err error) {
+				if err != nil {
+					err = fmt.Errorf("the store did not keep it: %w", err)
+				}
+				done <- err
+			})
+		}()
 		do()
 	})
 	return r.wait(ctx, done)
@@ -64,7 +97,7 @@ func (r reach) on(ctx context.Context, id string, do func(*shard, *client)) erro
 	sh := r.b.shardOf(id)
 	done := make(chan error, 1)
 	sh.loop.Post(func() {
-		sh.tick(sh.loop.Now())
+		sh.mail.abreast()
 		c := sh.byID[id]
 		if c == nil {
 			done <- ErrNoClient

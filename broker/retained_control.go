@@ -44,7 +44,7 @@ func (w *View) RetainedMessage(name string) *mqtt.Message {
 }
 
 // DeleteRetained removes retained messages that Retained gave, each if it is still its topic's, and tells how many. Nobody is sent anything; those of the
-// broker's own topics stay. They are handed to the store when it returns.
+// broker's own topics stay. What it tells is kept when it returns.
 func (k *Control) DeleteRetained(ctx context.Context, list []*mqtt.Message, progress func(done int)) (removed int, err error) {
 	err = k.eachRetained(ctx, list, progress, func(r *router, m *mqtt.Message) {
 		all := r.sh.b.retained
@@ -91,7 +91,7 @@ func (k *Control) RestoreRetained(ctx context.Context, list []*mqtt.Message, pro
 func (k *Control) eachRetained(ctx context.Context, list []*mqtt.Message, progress func(done int), do func(*router, *mqtt.Message)) error {
 	sh, done := k.b.shards[0], 0
 	for some := range slices.Chunk(list, retainedSlice) {
-		if err := k.in(ctx, sh, func() {
+		if err := k.kept(ctx, sh, func() {
 			sh.b.guard("retained", func() {
 				for _, m := range some {
 					do(&sh.router, m)

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -59,27 +60,11 @@ func (w *View) Route(ctx context.Context, m Routing) ([]Recipient, error) {
 	if err := topic.ValidName(m.Topic); err != nil {
 		return nil, err
 	}
-	byShard := make(map[*shard][]*client)
-	seen := make(map[*client]bool)
-	add := func(c *client) {
-		if c != nil && !seen[c] {
-			seen[c] = true
-			byShard[c.shard] = append(byShard[c.shard], c)
-		}
-	}
-	for _, e := range w.b.index.Match([]byte(m.Topic), nil) {
-		if e.ID&groupBit == 0 {
-			add(w.b.clients.Get(e.ID))
-		} else if g := w.b.groups.get(e.ID); g != nil {
-			for _, one := range *g.members.Load() {
-				add(one.client)
-			}
-		}
-	}
 	var all []Recipient
-	for sh, clients := range byShard {
+	byShard, _ := w.listeners(m.Topic, math.MaxInt)
+	for i, clients := range byShard {
 		for part := range slices.Chunk(clients, slice) {
-			err := w.in(ctx, sh, func() {
+			err := w.in(ctx, w.b.shards[i], func() {
 				for _, c := range part {
 					if !c.s.Ended() {
 						all = c.foresee(&m, all)

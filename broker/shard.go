@@ -62,7 +62,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.lobby.sh, sh.out.sh, sh.mail.sh, sh.replay.sh, sh.agenda.sh = sh, sh, sh, sh, sh
 	sh.mail.passing.Kind = session.SendPublish
 	sh.renewals = renewals{sh: sh, of: make(map[*client]*renewal)}
-	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 4096)}
+	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 16384)}
 	sh.books = newBooks(sh)
 	sh.commits.sh, sh.commits.paused = sh, make(map[*client]struct{})
 	sh.health = health{sh: sh, back: make(map[*client]struct{})}
@@ -184,6 +184,9 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 	c := sh.newClient(m.ClientID, &auth.Principal{Identity: identityNamed(m.Owner), ClientID: m.ClientID, Restored: true})
 	c.s = *session.Restore(sh.b.laws.now.Load().rules, q)
 	c.stored, c.known = m.ID, true
+	if len(sh.b.laws.now.Load().rates.Classes) > 0 {
+		sh.paces.set(c, true) // by user and client id: groups and listener are known again when it connects
+	}
 	c.told.since = m.Disconnected
 	for i := range c.s.Subscriptions() {
 		sh.router.subscribe(c, &c.s.Subscriptions()[i])

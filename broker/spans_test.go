@@ -127,8 +127,8 @@ func TestSpansOfLosses(t *testing.T) {
 func TestInject(t *testing.T) {
 	g := &journey{}
 	o := spans(g, 1)
-	s := serve(t, broker.Options{Spans: o})
 	o.Inject = true
+	s := serve(t, broker.Options{Spans: o})
 	sub, pub := s.client("id=sub"), s.client("id=pub")
 	sub.subscribe("t qos=0")
 	pub.send(`PUBLISH topic=t user=a=b "x"`)

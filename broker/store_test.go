@@ -97,6 +97,7 @@ func TestOrderBehindTheStore(t *testing.T) {
 // TestStoreFails: what the store cannot keep is acknowledged to nobody, what was acknowledged before is not lost,
 // and everything goes on when the store does.
 func TestStoreFails(t *testing.T) {
+	t.Parallel()
 	for _, shards := range []int{1, 4} {
 		h := storetest.NewHeld(mem.New())
 		dropped := make(chan session.Why, 100)

@@ -76,11 +76,20 @@ func (t *traces) body(b []byte, header, length int) []byte {
 
 // in notes a packet that a client sent, after its topic alias was resolved.
 func (t *traces) in(c *client, p *mqtt.Packet, first byte, size int) {
-	if p.Type != mqtt.PUBLISH || t.ring == nil || t.taps != nil {
-		t.take(c, p, first, size)
+	switch {
+	case t.ring == nil || t.taps != nil:
+	case p.Type == mqtt.PUBLISH:
+		t.owe(c, first, size)
+		return
+	case acknowledges(first) && p.Ack.Reason == 0 && c.trace.In(t.sh.now, first, size, trace.Bare):
 		return
 	}
-	t.owe(c, first, size)
+	t.take(c, p, first, size)
+}
+
+// acknowledges tells a PUBACK, PUBREC, PUBREL or PUBCOMP by its first byte (MQTT5 2.1.2).
+func acknowledges(first byte) bool {
+	return first>>4-byte(mqtt.PUBACK) <= byte(mqtt.PUBCOMP-mqtt.PUBACK)
 }
 
 // owe has the PUBLISH at hand noted a little later.
@@ -99,11 +108,19 @@ func (t *traces) take(c *client, p *mqtt.Packet, first byte, size int) {
 		t.owe(c, first, size)
 	default:
 		id, reason, about := outline(p)
-		t.ring.Record(&c.trace, t.sh.now, trace.Head{First: first, ID: id, Reason: uint8(reason), Size: size}, about, nil)
+		t.ring.Label(&c.trace, t.sh.now, trace.Head{First: first, ID: id, Reason: uint8(reason), Size: size}, bare(first, reason), about, nil)
 	}
 	if t.taps != nil {
 		t.tapIn(c.id, c.who.Load().Peer.Address, p, c.s.Version(), size)
 	}
+}
+
+// bare is the label of an acknowledgement without a reason.
+func bare(first byte, reason mqtt.ReasonCode) uint32 {
+	if acknowledges(first) && reason == 0 {
+		return trace.Bare
+	}
+	return 0
 }
 
 // routed notes the PUBLISH that came, now that its topic has a number.
@@ -126,7 +143,7 @@ func (t *traces) pay(label uint32) {
 	o := &t.owed
 	o.yes = false
 	p := &t.sh.packet.Publish
-	t.ring.Publish(&o.from.trace, t.sh.now, trace.Head{First: o.first, ID: p.ID, Size: o.size}, t.only(label), p.Topic, p.Payload)
+	t.ring.Label(&o.from.trace, t.sh.now, trace.Head{First: o.first, ID: p.ID, Size: o.size}, t.only(label), p.Topic, p.Payload)
 }
 
 // only returns a topic's number if it stands for that topic alone, else 0.
@@ -209,27 +226,36 @@ func (t *traces) delivered(c *client, m *mqtt.Message, p *mqtt.Publish, size int
 	if t.ring != nil {
 		if first := firstByte(p.QoS, p.Retain, p.Dup); !c.trace.Out(t.sh.now, first, size, m.Label) {
 			t.settle(0)
-			t.ring.Publish(&c.trace, t.sh.now, trace.Head{First: first, Out: true, ID: p.ID, Size: size}, t.only(m.Label), m.Topic, m.Payload)
+			t.ring.Label(&c.trace, t.sh.now, trace.Head{First: first, Out: true, ID: p.ID, Size: size}, t.only(m.Label), m.Topic, m.Payload)
 		}
 	}
 	if t.taps != nil {
-		about := string(m.Topic)
-		t.offer(c.id, c.who.Load().Peer.Address, about, func(payload int) trace.Packet {
-			raw := p.AppendTo(nil, c.s.Version())
-			return trace.Packet{Dir: trace.Out, Version: c.s.Version(), Topic: about, Size: size, Raw: trace.Capture(raw, len(p.Payload), payload)}
-		})
+		t.tapDelivered(c, m, p, size)
 	}
+}
+
+// tapDelivered is apart so that delivered keeps nothing for it.
+func (t *traces) tapDelivered(c *client, m *mqtt.Message, p *mqtt.Publish, size int) {
+	about := string(m.Topic)
+	t.offer(c.id, c.who.Load().Peer.Address, about, func(payload int) trace.Packet {
+		raw := p.AppendTo(nil, c.s.Version())
+		return trace.Packet{Dir: trace.Out, Version: c.s.Version(), Topic: about, Size: size, Raw: trace.Capture(raw, len(p.Payload), payload)}
+	})
 }
 
 // out notes a packet other than PUBLISH to a connection.
 func (t *traces) out(conn *loop.Conn, packet []byte) {
 	switch st := conn.State.(type) {
 	case *client:
+		// An acknowledgement of four bytes has no reason (MQTT5 3.4.2.1).
+		if t.ring != nil && t.taps == nil && len(packet) == 4 && acknowledges(packet[0]) && st.trace.Out(t.sh.now, packet[0], 4, trace.Bare) {
+			return
+		}
 		version := st.s.Version()
 		if t.ring != nil {
 			t.settle(0)
 			id, reason := trace.Outline(packet, version)
-			t.ring.Record(&st.trace, t.sh.now, trace.Head{First: packet[0], Out: true, ID: id, Reason: uint8(reason), Size: len(packet)}, nil, nil)
+			t.ring.Label(&st.trace, t.sh.now, trace.Head{First: packet[0], Out: true, ID: id, Reason: uint8(reason), Size: len(packet)}, bare(packet[0], reason), nil, nil)
 		}
 		if t.taps != nil {
 			t.tapOut(st.id, st.who.Load().Peer.Address, version, packet)

@@ -25,12 +25,9 @@ func (t *traces) dropped(c *client, m *mqtt.Message, why session.Why) {
 			t.afar[k]++
 		}
 	default:
-		t.settle(0)
-		t.text = append(append(t.text[:0], "dropped, "...), why.String()...)
-		if m != nil {
-			t.text = append(append(t.text, ": "...), m.Topic...)
+		if label := droppedLabel(m, why); !c.trace.In(t.sh.now, noteDropped, 0, label) {
+			t.noteDropped(c, m, why, label)
 		}
-		t.ring.Record(&c.trace, t.sh.now, trace.Head{First: noteDropped}, t.text, nil)
 	}
 	if t.taps != nil {
 		about := ""
@@ -42,6 +39,30 @@ func (t *traces) dropped(c *client, m *mqtt.Message, why session.Why) {
 		})
 	}
 }
+
+func (t *traces) noteDropped(c *client, m *mqtt.Message, why session.Why, label uint32) {
+	t.settle(0)
+	t.text = append(append(t.text[:0], "dropped, "...), why.String()...)
+	if m != nil {
+		t.text = append(append(t.text, ": "...), m.Topic...)
+		if t.only(m.Label) == 0 {
+			label = 0
+		}
+	}
+	t.ring.Label(&c.trace, t.sh.now, trace.Head{First: noteDropped}, label, t.text, nil)
+}
+
+// droppedLabel stands for the text of such a note, 0 where nothing does.
+func droppedLabel(m *mqtt.Message, why session.Why) uint32 {
+	const whyBits = 6
+	if m == nil || m.Label == 0 || m.Label >= 1<<(32-whyBits) {
+		return 0
+	}
+	return m.Label<<whyBits | uint32(why)
+}
+
+// What a reason takes of such a label.
+var _ [1<<6 - session.Whys]struct{}
 
 // denied notes that somebody may not do what sh.asked asks, m is nil for a subscription. why is "" where a rule
 // says it.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/broker/admission"
 	ws "github.com/sapwood-mqtt/sapwood/broker/transport/websocket"
 )
 
@@ -218,20 +219,20 @@ func (s *served) turnedAway(addr string) {
 func TestListenerLimits(t *testing.T) {
 	t.Parallel()
 	s := serve(t, broker.Options{})
-	f := func(reason string, open int, change func(*broker.ListenerLimits)) {
+	f := func(reason admission.Reason, open int, change func(*broker.ListenerLimits)) {
 		t.Helper()
 		limits := broker.DefaultListenerLimits()
 		change(&limits)
 		addr, door := s.open(func(l *broker.Listener) { l.Limits = &limits })
 		for i := range open {
-			s.enter(s.dialTCP(addr), fmt.Sprintf("id=%s%d", reason, i))
+			s.enter(s.dialTCP(addr), fmt.Sprintf("id=%v%d", reason, i))
 		}
 		s.turnedAway(addr)
 		turned := uint64(0)
 		for _, n := range door.Figures().Turned {
 			turned += n
 		}
-		if got := door.Figures(); turned != 1 || got.Connections != open {
+		if got := door.Figures(); turned != 1 || got.Turned[reason] != 1 || got.Connections != open {
 			t.Errorf("%s: %+v", reason, got)
 		}
 		l := door.Listener()
@@ -239,10 +240,10 @@ func TestListenerLimits(t *testing.T) {
 		door.Set(l)
 		s.enter(s.dialTCP(addr), "id=after")
 	}
-	f("full", 3, func(l *broker.ListenerLimits) { l.MaxConnections = 3 })
-	f("address", 3, func(l *broker.ListenerLimits) { l.MaxConnectionsPerAddress = 3 })
-	f("rate", 2, func(l *broker.ListenerLimits) { l.ConnectRate, l.ConnectBurst = 1, 2 })
-	f("address-rate", 2, func(l *broker.ListenerLimits) { l.AddressConnectRate, l.AddressConnectBurst = 1, 2 })
+	f(admission.ListenerFull, 3, func(l *broker.ListenerLimits) { l.MaxConnections = 3 })
+	f(admission.AddressFull, 3, func(l *broker.ListenerLimits) { l.MaxConnectionsPerAddress = 3 })
+	f(admission.ListenerRate, 2, func(l *broker.ListenerLimits) { l.ConnectRate, l.ConnectBurst = 1, 2 })
+	f(admission.AddressRate, 2, func(l *broker.ListenerLimits) { l.AddressConnectRate, l.AddressConnectBurst = 1, 2 })
 
 	// F122: those of one address that are no clients yet.
 	limits := broker.DefaultListenerLimits()
@@ -256,7 +257,7 @@ func TestListenerLimits(t *testing.T) {
 		silent = append(silent, s.dialTCP(addr))
 	}
 	s.turnedAway(addr)
-	if f := door.Figures(); f.Connections != 8 {
+	if f := door.Figures(); f.Connections != 8 || f.Turned[admission.AddressHalfOpen] != 1 {
 		t.Errorf("%+v", f)
 	}
 	silent[0].Close()

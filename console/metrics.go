@@ -8,7 +8,13 @@ func Metrics(next http.Handler, metrics func() http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/metrics" {
 			if h := metrics(); h != nil {
-				h.ServeHTTP(w, r)
+				if r.Method != http.MethodGet && r.Method != http.MethodHead {
+					h = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+						w.Header().Set("Allow", "GET, HEAD")
+						fail(w, http.StatusMethodNotAllowed, "/metrics answers GET and HEAD")
+					})
+				}
+				secured(h).ServeHTTP(w, r)
 				return
 			}
 		}

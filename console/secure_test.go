@@ -12,10 +12,16 @@ import (
 
 // Every answer, also one that says no, tells browsers what not to do with it (F206, and the policy of F190).
 func TestHeaders(t *testing.T) {
-	h := console.Handler(func() error { return nil }, func() http.Handler {
+	no := func() http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
-	})
-	for _, path := range []string{"/", "/healthz", "/readyz", "/api/v1/status", "/nothing"} {
+	}
+	h := console.Metrics(console.Handler(func() error { return nil }, no), no)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("POST", "/metrics", nil))
+	if w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD" || w.Header().Get("Content-Type") != "application/problem+json" {
+		t.Error(w.Code, w.Header())
+	}
+	for _, path := range []string{"/", "/healthz", "/readyz", "/metrics", "/api/v1/status", "/nothing"} {
 		for _, secure := range []bool{false, true} {
 			r := httptest.NewRequest("GET", path, nil)
 			if secure {

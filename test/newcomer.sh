@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The sessions of the README, as a newcomer has them: a fresh clone of what is committed, one
-# command, and the mosquitto clients on MQTT 3.1, 3.1.1 and 5; then what makes it safe, command by command as it is
-# written there. Needs go, git, curl and mosquitto-clients.
+# command, and the mosquitto clients on MQTT 3.1, 3.1.1 and 5; then why a device went silent and
+# what makes it safe, command by command as it is written there. Needs go, git, curl and mosquitto-clients.
 set -euo pipefail
 set -m # each job in a process group of its own, as in a terminal
 root=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
@@ -91,56 +91,84 @@ echo 'SIGTERM: status 0'
 kill "$held"
 wait "$held" || true
 
-# The README's five minutes: each line with "$ " is run, the lines below it have to be in what it prints, and the YAML
-# between them is the configuration. Its port is another one if that is taken here.
-mkdir "$work/safe" "$work/go"
+# The sessions of the README between its marks: each line with "$ " is run, the lines below it have to be in what it prints but for numbers and
+# the width of columns, and YAML between them is the configuration. Ports are others if theirs are taken here.
+mkdir "$work/watch" "$work/safe" "$work/go"
 cp "$work/bin" "$work/go/sapwood"
 PATH=$work/go:$PATH
+
+api() { # PATH: what the API says to the user that the start has shown
+  local admin http
+  admin=$(sed -n 's/.*user  admin, password \([A-Z0-9]*\).*/\1/p' "$work/serve.out")
+  http=$(sed -n 's|.*http  \(http://[0-9.:]*\).*|\1|p' "$work/serve.out")
+  curl -s -u "admin:$admin" "$http/api/v1/$1"
+}
+subscribed() { api subscriptions | grep -q '"client":"[^$]'; } # $canary is the broker's own
+plain() { sed -E 's/[0-9]+([.:-][0-9]+)*(ms|[smhd])?/N/g; s/ +/ /g; s/ $//'; }
+shown() { cat "$work"/{command,sub}.out | plain | grep -F -- "$(plain <<<"$1")" >/dev/null; }
+
+# session FILE runs what is in it, in the directory that is current. It sets ran to the number of commands.
+session() {
+  local line yaml=''
+  ran=0
+  : >"$work/sub.out"
+  while IFS= read -r line; do
+    case $line in
+      '```yaml') yaml=1 ;;
+      '```') yaml='' ;;
+      '    $ sapwood serve '*'&')
+        line=${line#*$ }
+        eval "${line%&} >'$work/serve.out' 2>&1 &"
+        broker=$!
+        until_true 20 grep -q 'user  admin' "$work/serve.out" || fail 'the broker never said that it is ready'
+        ;;
+      '    $ '*'&')
+        line=${line#*$ }
+        eval "${line%&} >'$work/sub.out' 2>&1 &"
+        until_true 10 subscribed || fail "nobody subscribed: $line"
+        ;;
+      '    $ '*)
+        line=${line#*$ } ran=$((ran + 1))
+        eval "$line" >"$work/command.out" 2>&1 || fail "status $?: $line"
+        ;;
+      *)
+        if [ -n "$yaml" ]; then
+          printf '%s\n' "$line" >>sapwood.yaml
+        elif [ "${line#    }" != "$line" ]; then
+          until_true 10 shown "${line#    }" || fail "it does not print: ${line#    }"
+        fi
+        ;;
+    esac
+  done <"$1"
+}
+
+# between HEADING prints the marked lines of a section.
+between() { sed -n "/^## $1/,/^## /p" "$work/sapwood/README.md" | sed -n '/^<!-- test\/newcomer.sh/,/^<!-- end/p'; }
+
+# Why did device 4711 go silent?
+cd "$work/watch"
+sapwood serve "${address[@]}" >"$work/serve.out" 2>&1 &
+broker=$!
+until_true 20 grep -q 'user  admin' "$work/serve.out" || fail 'the broker never said that it is ready'
+ready "$work/serve.out"
+[ "$port" = 1883 ] || export SAPWOOD_URL=mqtt://127.0.0.1:$port
+http=$(sed -n 's|.*http  http://127.0.0.1:\([0-9]*\).*|\1|p' "$work/serve.out")
+between 'Why did' | sed "s/8083/$http/" >"$work/session.md"
+session "$work/session.md"
+[ "$ran" -ge 15 ] || fail "only $ran commands about device 4711 were found in the README"
+kill -TERM "$broker"
+wait "$broker" || fail "the watched broker ended with status $? after SIGTERM"
+echo "device 4711: $ran commands ok"
+
+# Five minutes to make it safe.
 cd "$work/safe"
+unset SAPWOOD_URL
 tls=8883
 while (exec 3<>"/dev/tcp/127.0.0.1/$tls") 2>/dev/null; do tls=$((tls + 1)); done
 [ ${#address[@]} -eq 0 ] || export SAPWOOD_HTTP_ADDRESS=127.0.0.1:0
 [ "$tls" = 8883 ] || export SAPWOOD_URL=mqtts://localhost:$tls
-sed -n '/^<!-- test\/newcomer.sh/,/^<!-- end/p' "$work/sapwood/README.md" | sed "s/8883/$tls/" >"$work/session.md"
-
-status() { # what the API says, as the user that the start has shown
-  local admin http
-  admin=$(sed -n 's/.*user  admin, password \([A-Z0-9]*\).*/\1/p' "$work/serve.out")
-  http=$(sed -n 's|.*http  \(http://[0-9.:]*\).*|\1|p' "$work/serve.out")
-  curl -s -u "admin:$admin" "$http/api/v1/status"
-}
-subscribed() { status | grep -q '"subscriptions":1'; }
-shown() { grep -qF -- "$1" "$work"/{command,sub}.out; }
-
-yaml='' ran=0
-while IFS= read -r line; do
-  case $line in
-    '```yaml') yaml=1 ;;
-    '```') yaml='' ;;
-    '    $ sapwood serve '*'&')
-      line=${line#*$ }
-      eval "${line%&} >'$work/serve.out' 2>&1 &"
-      broker=$!
-      until_true 20 grep -q 'user  admin' "$work/serve.out" || fail 'the safe broker never said that it is ready'
-      ;;
-    '    $ '*'&')
-      line=${line#*$ }
-      eval "${line%&} >'$work/sub.out' 2>&1 &"
-      until_true 10 subscribed || fail "nobody subscribed: $line"
-      ;;
-    '    $ '*)
-      line=${line#*$ } ran=$((ran + 1))
-      eval "$line" >"$work/command.out" 2>&1 || fail "status $?: $line"
-      ;;
-    *)
-      if [ -n "$yaml" ]; then
-        printf '%s\n' "$line" >>sapwood.yaml
-      elif [ "${line#    }" != "$line" ]; then
-        until_true 10 shown "${line#    }" || fail "it does not print: ${line#    }"
-      fi
-      ;;
-  esac
-done <"$work/session.md"
+between 'Make it safe' | sed "s/8883/$tls/" >"$work/session.md"
+session "$work/session.md"
 [ "$ran" -ge 12 ] || fail "only $ran commands of the safe session were found in the README"
 kill -TERM "$broker"
 wait "$broker" || fail "the safe broker ended with status $? after SIGTERM"

@@ -42,13 +42,10 @@ func Flights(s *Session) []Flight {
 	}
 	for i := range s.out.slots {
 		sl := &s.out.slots[i]
-		if sl.state < sent || !s.connected {
+		if sl.state < sent || !underWay(s, sl) {
 			continue
 		}
 		seq := s.out.base + uint64(i)
-		if sl.state == sent && !sl.charged { // of an earlier connection: it waits to be sent again
-			continue
-		}
 		f := Flight{Out: true, ID: packetID(seq), QoS: sl.qos, State: "awaits PUBACK", Seq: seq, Size: int(sl.size), At: sl.at}
 		switch {
 		case sl.state == released:
@@ -70,6 +67,16 @@ func Inflight(s *Session) int {
 		return 0
 	}
 	return int(s.recvMax) - int(s.out.quota)
+}
+
+// Unsettled is how many QoS 1 and 2 messages were sent on this connection and are not at the client as far as is known.
+func Unsettled(s *Session) (n int) {
+	for _, f := range Flights(s) {
+		if f.Out && f.State != "awaits PUBCOMP" {
+			n++
+		}
+	}
+	return n
 }
 
 // ReceiveMaximum is how many QoS 1 and 2 messages the client takes at a time.
@@ -123,21 +130,28 @@ func Waiting(s *Session, after uint64, most int) []Held {
 	return list
 }
 
-// Stretch is where in the store's queue what waits may lie: from the oldest position that is not settled to the newest, and which of them
-// were sent on this connection.
-func Stretch(s *Session) (from, to uint64, sent []uint64) {
+// Stretch is where in the store's queue what waits may lie: from the oldest position that is not settled to the newest; from > to when nothing does.
+func Stretch(s *Session) (from, to uint64) {
 	switch {
-	case !s.durable:
-		return 1, 0, nil
 	case s.cold != nil:
-		return s.cold.first, s.cold.next - 1, nil
-	case s.out == nil:
-		return 1, 0, nil
+		return s.cold.first, s.cold.next - 1
+	case !s.durable || s.out == nil:
+		return 1, 0
 	}
-	for _, f := range Flights(s) {
-		if f.Out {
-			sent = append(sent, f.Seq)
-		}
-	}
-	return s.out.base, s.out.tail, sent
+	return s.out.base, s.out.tail
 }
+
+// Waits tells whether a message that the store shows at a position waits for the client: it is not under way on the present connection, and neither
+// acknowledged nor dropped with the store about to know.
+func Waits(s *Session, seq uint64) bool {
+	if s.cold != nil || s.out == nil {
+		return s.cold != nil
+	}
+	if sl := s.out.slot(seq); sl != nil && sl.state >= sent && underWay(s, sl) {
+		return false
+	}
+	return s.out.wants(seq)
+}
+
+// underWay tells whether a message that was sent awaits an answer on the present connection.
+func underWay(s *Session, sl *slot) bool { return s.connected && (sl.state == released || sl.charged) }

@@ -22,9 +22,10 @@ type Names struct {
 	pages []atomic.Pointer[page] // as many as the limit needs
 	n     atomic.Uint32          // nodes that may be read: numbers below it
 	text  atomic.Pointer[[][]byte]
-
-	mu    sync.RWMutex // guards the rest, and what is added
 	index [64]hashes
+	rests atomic.Bool // there is a rest
+
+	mu    sync.Mutex      // guards what follows, and all that is added
 	rest  map[Topic]Topic // by branch: where what has no number of its own is counted
 	bytes int
 }
@@ -75,7 +76,7 @@ func (n *Names) node(t Topic) *node { return &n.pages[t>>pageBits].Load()[t&(pag
 func (n *Names) Parent(t Topic) Topic { return n.node(t).parent }
 
 // IsRest tells that t stands for the names below its branch that have no number of their own.
-func (n *Names) IsRest(t Topic) bool { return n.node(t).rest }
+func (n *Names) IsRest(t Topic) bool { return n.rests.Load() && n.node(t).rest }
 
 // Level is the last level of t's name, not to be changed.
 func (n *Names) Level(t Topic) []byte {
@@ -103,28 +104,26 @@ func (n *Names) Name(t Topic) string { return string(n.Append(nil, t)) }
 
 // is tells whether t's name is name.
 func (n *Names) is(t Topic, name []byte) bool {
+	text := *n.text.Load()
 	for {
 		d := n.node(t)
-		if d.rest || len(name) < int(d.length) || !bytes.Equal(name[len(name)-int(d.length):], n.Level(t)) {
+		before := len(name) - int(d.length)
+		if d.rest || before < 0 || d.length > 0 && string(name[before:]) != string(text[d.at/textSize][d.at%textSize:][:d.length]) {
 			return false
 		}
-		name = name[:len(name)-int(d.length)]
 		if d.parent == Root {
-			return len(name) == 0
+			return before == 0
 		}
-		if len(name) == 0 || name[len(name)-1] != '/' {
+		if before == 0 || name[before-1] != '/' {
 			return false
 		}
-		name, t = name[:len(name)-1], d.parent
+		name, t = name[:before-1], d.parent
 	}
 }
 
 // Find returns the number of a name or branch, 0 if it has none.
 func (n *Names) Find(name []byte) Topic {
-	hash := maphash.Bytes(n.seed, name)
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	return n.find(hash, name)
+	return n.find(maphash.Bytes(n.seed, name), name)
 }
 
 // Below returns the number of a level right below a branch, 0 if it has none.
@@ -137,12 +136,6 @@ func (n *Names) Below(branch Topic, level []byte) Topic {
 
 // Nearest returns the number of the name, or of the nearest branch above it that has one.
 func (n *Names) Nearest(name []byte) Topic {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	return n.nearest(name)
-}
-
-func (n *Names) nearest(name []byte) Topic {
 	for {
 		if t := n.find(maphash.Bytes(n.seed, name), name); t != 0 {
 			return t
@@ -156,35 +149,31 @@ func (n *Names) nearest(name []byte) Topic {
 }
 
 func (n *Names) find(hash uint64, name []byte) Topic {
-	x := &n.index[hash>>58]
-	for at, t := x.first(uint32(hash)); t != 0; at, t = x.next(uint32(hash), at) {
-		if n.is(t, name) {
-			return t
+	slots := n.index[hash>>58].slots.Load()
+	if slots == nil {
+		return 0
+	}
+	mask := uint32(len(*slots) - 1)
+	for at := uint32(hash) & mask; ; at = (at + 1) & mask {
+		s := (*slots)[at].Load()
+		if s == 0 {
+			return 0
+		}
+		if uint32(s>>32) == uint32(hash) && n.is(Topic(s), name) {
+			return Topic(s)
 		}
 	}
-	return 0
 }
 
 // Number returns the number of a name, which gets one if it has none. Where there are as many as there may be it is that of
 // the rest of its branch.
 func (n *Names) Number(name []byte) Topic {
-	hash := maphash.Bytes(n.seed, name)
-	n.mu.RLock()
-	t := n.find(hash, name)
-	full := t == 0 && int(n.n.Load()) >= n.limit
-	if full {
-		t = n.rest[n.nearest(name)]
-	}
-	n.mu.RUnlock()
-	if t != 0 {
+	if t := n.Find(name); t != 0 {
 		return t
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if full {
-		return n.restOf(n.nearest(name))
-	}
-	t = Root
+	t := Root
 	for end := 0; end <= len(name); end++ {
 		if end < len(name) && name[end] != '/' {
 			continue
@@ -234,60 +223,45 @@ func (n *Names) add(parent Topic, level []byte, rest bool) Topic {
 	if len(level) > 0 {
 		copy(text[n.bytes/textSize][n.bytes%textSize:], level)
 	}
+	if rest {
+		n.rests.Store(true)
+	}
 	p[t&(pageSize-1)] = node{parent: parent, at: uint32(n.bytes), length: uint16(len(level)), rest: rest}
 	n.bytes += len(level)
 	n.n.Store(uint32(t) + 1)
 	return t
 }
 
-// hashes is an open table from hashes to numbers. It only grows.
+// hashes is an open table from hashes to numbers: 32 bits each, 0 = a free slot. It only grows, and may be read while it does.
 type hashes struct {
-	slots []hashed
+	slots atomic.Pointer[[]atomic.Uint64]
 	used  int
 }
 
-type hashed struct {
-	hash uint32
-	t    Topic
-}
-
-func (h *hashes) first(hash uint32) (int, Topic) {
-	if len(h.slots) == 0 {
-		return 0, 0
-	}
-	return h.next(hash, int(hash)-1)
-}
-
-// next goes on behind a place.
-func (h *hashes) next(hash uint32, at int) (int, Topic) {
-	mask := len(h.slots) - 1
-	for at = (at + 1) & mask; h.slots[at].t != 0; at = (at + 1) & mask {
-		if h.slots[at].hash == hash {
-			return at, h.slots[at].t
-		}
-	}
-	return at, 0
-}
-
 func (h *hashes) insert(hash uint32, t Topic) {
-	if (h.used+1)*4 > len(h.slots)*3 {
-		old := h.slots
-		h.slots = make([]hashed, max(8, 2*len(old)))
-		for _, s := range old {
-			if s.t != 0 {
-				h.put(s)
+	slots := h.slots.Load()
+	if slots == nil || (h.used+1)*4 > len(*slots)*3 {
+		larger := make([]atomic.Uint64, 8)
+		if slots != nil {
+			larger = make([]atomic.Uint64, 2*len(*slots))
+			for i := range *slots {
+				if s := (*slots)[i].Load(); s != 0 {
+					put(larger, s)
+				}
 			}
 		}
+		slots = &larger
 	}
-	h.put(hashed{hash, t})
+	put(*slots, uint64(hash)<<32|uint64(t))
+	h.slots.Store(slots)
 	h.used++
 }
 
-func (h *hashes) put(s hashed) {
-	mask := uint32(len(h.slots) - 1)
-	at := s.hash & mask
-	for h.slots[at].t != 0 {
+func put(slots []atomic.Uint64, s uint64) {
+	mask := uint32(len(slots) - 1)
+	at := uint32(s>>32) & mask
+	for slots[at].Load() != 0 {
 		at = (at + 1) & mask
 	}
-	h.slots[at] = s
+	slots[at].Store(s)
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
@@ -122,6 +123,45 @@ func TestSketch(t *testing.T) {
 		if x > misses && !found[name] {
 			t.Errorf("%s weighs %d and is missed", name, x)
 		}
+	}
+}
+
+// TestNamesTogether: loops that meet the same new names at the same time get the same numbers, also for what there is no room for.
+func TestNamesTogether(t *testing.T) {
+	const loops, topics, limit = 4, 3000, 2500
+	n := NewNames(limit)
+	name := func(loop, k int) (branch, name string) {
+		x := (k + loop*100) % topics
+		branch = fmt.Sprintf("a/%d/", x%7)
+		return branch, branch + fmt.Sprint(x)
+	}
+	var got [loops][topics]Topic
+	var all sync.WaitGroup
+	for i := range loops {
+		all.Go(func() {
+			for k := range topics {
+				_, name := name(i, k)
+				got[i][k] = n.Number([]byte(name))
+			}
+		})
+	}
+	all.Wait()
+	for i := range loops {
+		for k := range topics {
+			branch, want := name(i, k)
+			if n.IsRest(got[i][k]) {
+				if n.Find([]byte(want)) != 0 {
+					t.Fatalf("%q has a number and is counted with the rest", want)
+				}
+				want = branch + RestName
+			}
+			if was := n.Name(got[i][k]); was != want {
+				t.Fatalf("%q is %q", want, was)
+			}
+		}
+	}
+	if n.Len() < limit {
+		t.Errorf("%d numbers", n.Len())
 	}
 }
 

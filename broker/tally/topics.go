@@ -40,15 +40,19 @@ type Tag uint32
 
 // Topics are the counts of one event loop by topic.
 type Topics struct {
-	names    *Names
-	at       []*[pageSize]Tag // by Topic
-	rows     []*[rowPage]row
-	n        int
-	sent     []*[pageSize]uint64 // by Topic: also of those that other loops received
-	anew     []*[pageSize]uint32 // by Topic: copies of what was published before
-	unknown  Topic               // of UnknownName; 0 = it was not needed
-	first    map[Topic]uint32    // 1 + a place in counted
-	counted  []counted
+	names   *Names
+	at      []*[pageSize]Tag // by Topic
+	rows    []*[rowPage]row
+	n       int
+	sent    []*[pageSize]uint64 // by Topic: also of those that other loops received
+	anew    []*[pageSize]uint32 // by Topic: copies of what was published before
+	unknown Topic               // of UnknownName; 0 = it was not needed
+	first   map[Topic]uint32    // 1 + a place in counted
+	counted []counted
+	lately  struct { // what was counted last: drops come in rows
+		topic Topic
+		at    uint32 // 1 + its place in counted
+	}
 	touched  touched
 	payloads payloads
 	heavy    [Weights]sketch // below rests
@@ -188,14 +192,23 @@ func (t *Topics) Ended(name []byte, e End) {
 
 func (t *Topics) count(topic Topic, what uint8, n uint64) {
 	t.touched.add(topic)
-	for at := t.first[topic]; at != 0; at = t.counted[at-1].next {
-		if c := &t.counted[at-1]; c.what == what {
+	if l := &t.lately; l.at != 0 && l.topic == topic {
+		if c := &t.counted[l.at-1]; c.what == what {
 			c.n += n
 			return
 		}
 	}
+	t.lately.topic = topic
+	for at := t.first[topic]; at != 0; at = t.counted[at-1].next {
+		if c := &t.counted[at-1]; c.what == what {
+			c.n += n
+			t.lately.at = at
+			return
+		}
+	}
 	t.counted = append(t.counted, counted{n, t.first[topic], what})
-	t.first[topic] = uint32(len(t.counted))
+	t.lately.at = uint32(len(t.counted))
+	t.first[topic] = t.lately.at
 }
 
 func (t *Topics) weigh(r *row, m *Message) {

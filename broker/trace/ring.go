@@ -117,37 +117,35 @@ func (r *Ring) at(n uint32) *chunk { return &r.slabs[n/slabChunks][n%slabChunks]
 // Record adds a packet to a log, or to the count of one of its last entries if it is like it and follows within the window.
 // now is in ms of Unix time. What it is handed may be changed afterwards. It allocates only while the ring grows.
 func (r *Ring) Record(l *Log, now int64, h Head, topic, payload []byte) {
-	key, w := uint32(h.First)|uint32(h.Reason)<<16, 0
-	if h.Out {
-		key, w = key|bitOut<<8, 1
-	}
-	if !l.hot[w].again(l, uint32(now), key|uint32(len(topic))<<24, h.Size, topic) {
-		r.record(l, now, key|uint32(len(topic))<<24, h, topic, payload)
-	}
+	r.Label(l, now, h, 0, topic, payload)
 }
 
-// In tells that a PUBLISH from the client is like the last one, and of the same time, and counts it; false when Publish has to be
-// called. label stands for the topic, as the caller knows it, and for no other; 0 = nothing does.
+// Bare is the label of packets that have neither topic nor reason.
+const Bare = math.MaxUint32
+
+// In tells that a packet from the client, or a note, is like the last one, and of the same time, and counts it; false when Label has to
+// be called. label stands for topic and reason, as the caller knows them, and for no others; 0 = nothing does.
 func (l *Log) In(now int64, first byte, size int, label uint32) bool {
 	return l.hot[0].same(uint32(now), first, size, label)
 }
 
-// Out is In of a PUBLISH to the client.
+// Out is In of a packet to the client.
 func (l *Log) Out(now int64, first byte, size int, label uint32) bool {
 	return l.hot[1].same(uint32(now), first, size, label)
 }
 
+// same leaves what has to be looked at in the entry itself to again, once for each time: whether it still is the log's, and how old it is.
 func (w *hot) same(now uint32, first byte, size int, label uint32) bool {
-	if w.label != label || label == 0 || uint8(w.key) != first || w.last != now {
+	if (w.label != label || label == 0) && w.key>>8&bitSeveral == 0 || uint8(w.key) != first || w.last != now {
 		return false
 	}
 	w.sum += onePacket + uint64(size)
 	return true
 }
 
-// Publish is Record of a PUBLISH, whose like In and Out are to know by its label.
-func (r *Ring) Publish(l *Log, now int64, h Head, label uint32, topic, payload []byte) {
-	key, w := uint32(h.First)|uint32(len(topic))<<24, &l.hot[0]
+// Label is Record of what In and Out are to know by its label.
+func (r *Ring) Label(l *Log, now int64, h Head, label uint32, topic, payload []byte) {
+	key, w := uint32(h.First)|uint32(h.Reason)<<16|uint32(len(topic))<<24, &l.hot[0]
 	if h.Out {
 		key, w = key|bitOut<<8, &l.hot[1]
 	}

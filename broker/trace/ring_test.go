@@ -66,6 +66,42 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
+// TestLabels: what is known by its label is counted with the last like it, and nothing else is; of several topics all are.
+func TestLabels(t *testing.T) {
+	r, l := NewRing(1<<20, 0), Log{}
+	add := func(now int64, first byte, label uint32, topic string) {
+		if !l.In(now, first, 1, label) {
+			r.Label(&l, now, Head{First: first, Size: 1}, label, []byte(topic), nil)
+		}
+	}
+	for range 3 {
+		add(5, 0x30, 7, "a")
+	}
+	add(5, 0x30, 8, "b")
+	add(5, 0x32, 8, "b")
+	add(5, 0x40, Bare, "")
+	add(6, 0x40, Bare, "")
+	if l.In(6, 0x40, 1, 0) || l.In(6, 0x42, 1, Bare) || l.In(7, 0x40, 1, Bare) || l.Out(6, 0x40, 1, Bare) {
+		t.Error("something else is taken for an acknowledgement of the same time")
+	}
+	r.Label(&l, 6, Head{First: 0x40, Reason: 0x10, Size: 1}, 0, nil, nil)
+	if l.In(6, 0x40, 1, Bare) {
+		t.Error("one without a reason is taken for one with")
+	}
+	check(t, r, &l, `5 in 30 "a" ×3`, `5 in 30 "b" ×1`, `5 in 32 "b" ×1`, `5 in 40 "" ×2 until 6`, `6 in 40 "" ×1`)
+	for i := range uint32(1000) { // more than are told apart
+		add(2000, 0x30, 100+i, fmt.Sprint(i))
+		add(2000, 0x30, 0, "long")
+	}
+	total := 0
+	for _, e := range r.Entries(&l)[5:] {
+		total += e.Count
+	}
+	if total != 2000 {
+		t.Errorf("%d packets are told of 2000", total)
+	}
+}
+
 // TestReach: a fast client can be looked back at for minutes.
 func TestReach(t *testing.T) {
 	for _, topics := range []int{1, 3, 50} {

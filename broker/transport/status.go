@@ -13,6 +13,7 @@ type TLSStatus struct {
 	Lists        []ListStatus        `json:"revocation_lists,omitempty"`
 	Failed       string              `json:"reload_error,omitempty"` // why the last reload kept what was there
 	Warnings     []string            `json:"warnings,omitempty"`     // what a person should look after
+	Grave        []string            `json:"-"`                      // those of Warnings that keep clients out at present
 }
 
 // CertificateStatus is one certificate.
@@ -69,6 +70,10 @@ func (c *Certificates) Status() TLSStatus {
 	now := c.opt.Now()
 	s := TLSStatus{Certificates: []CertificateStatus{}}
 	warn := func(format string, args ...any) { s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...)) }
+	grave := func(format string, args ...any) {
+		warn(format, args...)
+		s.Grave = append(s.Grave, s.Warnings[len(s.Warnings)-1])
+	}
 	if c.failed != nil {
 		s.Failed = c.failed.Error()
 		warn("the last reload kept what was there: %s", s.Failed)
@@ -79,7 +84,7 @@ func (c *Certificates) Status() TLSStatus {
 			s.Certificates = append(s.Certificates, Describe(cert, now))
 		}
 		if len(got) == 0 {
-			warn("ACME has got no certificate yet: nobody can connect")
+			grave("ACME has got no certificate yet: nobody can connect")
 		}
 	}
 	for _, p := range c.own.pairs {
@@ -96,19 +101,19 @@ func (c *Certificates) Status() TLSStatus {
 		}
 	}
 	for _, v := range s.Certificates {
-		expiry(v, "certificate", now, warn)
+		expiry(v, "certificate", now, warn, grave)
 	}
-	c.trustStatus(&s, now, warn)
+	c.trustStatus(&s, now, warn, grave)
 	return s
 }
 
 // trustStatus adds the authorities and their lists.
-func (c *Certificates) trustStatus(s *TLSStatus, now time.Time, warn func(string, ...any)) {
+func (c *Certificates) trustStatus(s *TLSStatus, now time.Time, warn, grave func(string, ...any)) {
 	for _, a := range c.trust.authorities {
 		v := Describe(a, now)
 		v.File, v.Loaded = c.cfg.ClientCA, c.trust.loaded
 		s.Authorities = append(s.Authorities, v)
-		expiry(v, "client authority", now, warn)
+		expiry(v, "client authority", now, warn, grave)
 		l := c.trust.lists[keyOf(a)]
 		if l == nil || l.issuer != a {
 			continue
@@ -123,16 +128,16 @@ func (c *Certificates) trustStatus(s *TLSStatus, now time.Time, warn func(string
 }
 
 // expiry warns of a certificate that does not hold, or not for long.
-func expiry(v CertificateStatus, what string, now time.Time, warn func(string, ...any)) {
+func expiry(v CertificateStatus, what string, now time.Time, warn, grave func(string, ...any)) {
 	at := v.File
 	if at == "" {
 		at = "by ACME"
 	}
 	switch {
 	case now.After(v.NotAfter):
-		warn("%s %s (%s) expired on %s", what, v.Subject, at, date(v.NotAfter))
+		grave("%s %s (%s) expired on %s", what, v.Subject, at, date(v.NotAfter))
 	case now.Before(v.NotBefore):
-		warn("%s %s (%s) is not valid before %s", what, v.Subject, at, date(v.NotBefore))
+		grave("%s %s (%s) is not valid before %s", what, v.Subject, at, date(v.NotBefore))
 	case v.Days < soon:
 		warn("%s %s (%s) expires in %d days", what, v.Subject, at, v.Days)
 	}

@@ -90,7 +90,7 @@ func writeOut(std *streams, name, task string, asJSON bool, f func(w io.Writer, 
 		defer end()
 		return f(std.out, show)
 	}
-	part, err := os.OpenFile(name+".part", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	part, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.part") // mode 0600, and never what a link by a known name leads to
 	if err != nil {
 		return err
 	}

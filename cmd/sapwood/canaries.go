@@ -62,13 +62,16 @@ func (c *canariesCmd) Run(ctx context.Context, std *streams) error {
 
 func printCanaries(std *streams, r *canary.Report) error {
 	fmt.Fprintln(std.out, screen.Printable(r.Text))
+	if r.Objective > 0 && r.Interval > 0 {
+		fmt.Fprintf(std.out, "Objective: %.6g %% of 24 hours within %gs; %s.\n", 100*r.Objective, r.Timeout, map[bool]string{true: "met", false: "MISSED"}[r.Met])
+	}
 	if r.Interval == 0 {
 		return nil
 	}
-	t := screen.NewTable(std.out, "QOS", "SENT", "DELIVERED", "LOST", "LATE", "P50", "P99", "LAST HOUR")
+	t := screen.NewTable(std.out, "QOS", "SENT", "DELIVERED", "LOST", "LATE", "P50", "P99", "LAST HOUR", "24 HOURS")
 	for _, f := range r.Canaries {
 		n := func(v uint64) string { return strconv.FormatUint(v, 10) }
-		t.Row(strconv.Itoa(int(f.QoS)), n(f.Sent), n(f.Delivered), n(f.Lost), n(f.Late), took(f.P50), took(f.P99), fmt.Sprintf("%.4g %%", 100*f.HourRatio))
+		t.Row(strconv.Itoa(int(f.QoS)), n(f.Sent), n(f.Delivered), n(f.Lost), n(f.Late), took(f.P50), took(f.P99), fmt.Sprintf("%.4g %%", 100*f.HourRatio), fmt.Sprintf("%.4g %%", 100*f.DayRatio))
 	}
 	if err := t.Flush(); err != nil || len(r.Outages) == 0 {
 		return err

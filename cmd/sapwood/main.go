@@ -51,24 +51,30 @@ type whoCommands struct {
 
 // liveCommands are about what the broker does at present, and did.
 type liveCommands struct {
-	Listeners  manage.ListenersCmd  `cmd:"" help:"List where clients connect, with figures and certificates."`
-	Top        live.TopCmd          `cmd:"" help:"Watch clients, topics, rates and drops, full screen."`
-	Why        ask.WhyCmd           `cmd:"" help:"Tell why a client is disconnected, silent or slow."`
-	WhyNot     ask.WhyNotCmd        `cmd:"" help:"Tell why a client did not get a message."`
-	Route      ask.RouteCmd         `cmd:"" help:"Tell who would receive a message."`
-	Clients    live.ClientsCmd      `cmd:"" help:"List, show and disconnect clients."`
-	Sessions   live.SessionsCmd     `cmd:"" help:"List and end sessions."`
-	Topics     live.TopicsCmd       `cmd:"" help:"Look at topics and what is published to them."`
-	Retained   live.RetainedCmd     `cmd:"" help:"List, delete and restore retained messages."`
-	Request    live.RequestCmd      `cmd:"" help:"Send a request as a message, and print the response."`
-	Events     manage.EventsCmd     `cmd:"" help:"Show what happened, and what happens."`
-	Canaries   canariesCmd          `cmd:"" help:"Show whether and how soon the broker delivers its own test messages."`
-	Ban        manage.BanCmd        `cmd:"" help:"Keep clients out."`
-	Unban      manage.UnbanCmd      `cmd:"" help:"Let clients in again."`
-	Books      manage.BooksCmd      `cmd:"" help:"Show what became of all messages, and whether it adds up."`
-	Bans       manage.BansCmd       `cmd:"" help:"List who is kept out, or in quarantine."`
-	Quarantine manage.QuarantineCmd `cmd:"" help:"Keep clients apart."`
-	Trace      manage.TraceCmd      `cmd:"" help:"Show packets of a client, a topic or an address, as they pass or passed."`
+	Now           live.NowCmd           `cmd:"" help:"Tell whether all is well, and what is not."`
+	Top           live.TopCmd           `cmd:"" help:"Watch clients, topics, rates and drops, full screen."`
+	Listeners     manage.ListenersCmd   `cmd:"" help:"List where clients connect, with figures and certificates."`
+	Backends      live.BackendsCmd      `cmd:"" help:"List who is asked who clients are, with figures."`
+	Why           ask.WhyCmd            `cmd:"" help:"Tell why a client is disconnected, silent or slow."`
+	WhyNot        ask.WhyNotCmd         `cmd:"" help:"Tell why a client did not get a message."`
+	Route         ask.RouteCmd          `cmd:"" help:"Tell who would receive a message."`
+	Clients       live.ClientsCmd       `cmd:"" help:"List, show and disconnect clients."`
+	Sessions      live.SessionsCmd      `cmd:"" help:"List and end sessions."`
+	Queue         live.QueueCmd         `cmd:"" help:"Look at what waits for a client, and change it."`
+	Subscriptions live.SubscriptionsCmd `cmd:"" help:"List subscriptions of all clients."`
+	Topics        live.TopicsCmd        `cmd:"" help:"Look at topics and what is published to them."`
+	Retained      live.RetainedCmd      `cmd:"" help:"List, delete and restore retained messages."`
+	Request       live.RequestCmd       `cmd:"" help:"Send a request as a message, and print the response."`
+	Events        manage.EventsCmd      `cmd:"" help:"Show what happened, and what happens."`
+	Books         manage.BooksCmd       `cmd:"" help:"Show what became of all messages, and whether it adds up."`
+	Canaries      canariesCmd           `cmd:"" help:"Show whether and how soon the broker delivers its own test messages."`
+	History       live.HistoryCmd       `cmd:"" help:"Show and export figures of up to 30 days."`
+	Ban           manage.BanCmd         `cmd:"" help:"Keep clients out."`
+	Unban         manage.UnbanCmd       `cmd:"" help:"Let clients in again."`
+	Bans          manage.BansCmd        `cmd:"" help:"List who is kept out, or in quarantine."`
+	Quarantine    manage.QuarantineCmd  `cmd:"" help:"Keep clients apart."`
+	Trace         manage.TraceCmd       `cmd:"" help:"Show packets of a client, a topic or an address, as they pass or passed."`
+	Traces        manage.TracesCmd      `cmd:"" help:"List, download and end live traces."`
 }
 
 // apiCommands are about who may use the API.

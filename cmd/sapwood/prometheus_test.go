@@ -42,7 +42,7 @@ func TestPrometheus(t *testing.T) {
 		return path
 	}
 	// With so little memory allowed the broker finds itself overloaded at once.
-	conf := write("sapwood.yaml", fmt.Sprintf("data: %s\nhttp: {address: %q}\nlisteners: [{address: \"127.0.0.1:0\"}]\nauthentication: {chain: [password]}\noverload: {memory_limit: 1MiB}\n", filepath.Join(dir, "data"), httpAt))
+	conf := write("sapwood.yaml", fmt.Sprintf("data: %s\nhttp: {address: %q}\nlisteners: [{address: \"127.0.0.1:0\"}]\nauthentication: {chain: [password]}\noverload: {memory_limit: 1MiB}\nevents: {mqtt: {enabled: true}}\ntelemetry: {endpoint: \"http://127.0.0.1:1\"}\n", filepath.Join(dir, "data"), httpAt))
 	startTool(t, dir, binary, "serve", "--config", conf)
 	write("prometheus.yml", fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs:\n  - job_name: sapwood\n    static_configs: [{targets: [%q]}]\n", filepath.Join(deploy, "sapwood.rules.yml"), httpAt))
 	startTool(t, dir, "prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--web.listen-address="+promAt)

@@ -28,10 +28,7 @@ type desk struct {
 
 func atDesk(t *testing.T, p rights.Policy) *desk {
 	t.Helper()
-	who, err := access.Open(access.Options{Password: right})
-	if err != nil {
-		t.Fatal(err)
-	}
+	who := admitting(t, access.Options{})
 	known, err := accounts.New(accounts.Options{Store: accounts.NewMemory(), Scram: []string{"SCRAM-SHA-256"}})
 	if err != nil {
 		t.Fatal(err)
@@ -326,6 +323,9 @@ func TestBans(t *testing.T) {
 	}
 	d.ask("POST", "/bans", `{"subject":"pattern","value":"press-*","quarantine":true}`, 200, `"quarantine":true`)
 	d.ask("GET", "/bans", "", 200, "192.0.2.0/24", "press-*")
+	d.ask("GET", "/bans/pattern/press-*", "", 200, `"quarantine":true`)
+	d.ask("GET", "/bans/address/192.0.2.0%2F24", "", 200, "scanner")
+	d.ask("GET", "/bans/client/press-*", "", 404)
 	d.ask("POST", "/bans", `{"subject":"address","value":"x"}`, 422, "no address")
 	d.ask("POST", "/bans", `{"subject":"planet","value":"x"}`, 422)
 	d.ask("POST", "/bans", `{"subject":"client","value":"x","until":"2001-01-01T00:00:00Z"}`, 422, "over already")
@@ -383,10 +383,7 @@ func TestPutMeanwhile(t *testing.T) {
 	if _, err := d.known.Generate(&u); err != nil {
 		t.Fatal(err)
 	}
-	who, err := access.Open(access.Options{Password: right})
-	if err != nil {
-		t.Fatal(err)
-	}
+	who := admitting(t, access.Options{})
 	d.s.Config.Handler = New(Options[state, found, found]{Access: who, Status: func() Overview { return Overview{} }, Accounts: &meanwhile{Accounts: d.known, made: &u}})
 	d.ask("PUT", "/users/ann", `{"note":"n"}`, 409, "is there already")
 	if got, err := d.known.User(t.Context(), "ann"); err != nil || got.Password == "" {

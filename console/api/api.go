@@ -81,18 +81,20 @@ type API struct {
 	doc    *huma.OpenAPI
 	log    *slog.Logger
 
-	mu      sync.Mutex
-	tasks   map[string]bool // the long ones that run, by name
-	viewers int             // of live streams
-	slow    time.Duration   // see slowest
-	ending  context.Context // of what Stop ends
-	end     context.CancelFunc
-	left    sync.WaitGroup
+	mu        sync.Mutex
+	tasks     map[string]bool // the long ones that run, by name
+	viewers   int             // of live streams
+	viewersOf map[string]int  // the same, by who asked
+	one       int             // see maxViewersOne
+	slow      time.Duration   // see slowest
+	ending    context.Context // of what Stop ends
+	end       context.CancelFunc
+	left      sync.WaitGroup
 }
 
 // New builds the API.
 func New[S, R, C any](o Options[S, R, C]) *API {
-	a := &API{log: o.Logger, tasks: map[string]bool{}, slow: slowest}
+	a := &API{log: o.Logger, tasks: map[string]bool{}, viewersOf: map[string]int{}, one: maxViewersOne, slow: slowest}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -124,9 +126,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerPublish(h, o.Present.Publish)
 	registerRequest(h, o.Present.Request)
 	registerQueues(h, o.Present.Queues)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		serve.Problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+"; what there is tells "+serve.Prefix+"/openapi.json")
-	})
+	mux.HandleFunc("/", mux.Absent)
 	a.routes = mux.Patterns
 	a.guard = serve.NewGuard(serve.Options{
 		Access: o.Access, Router: mux, Operations: a.describe(), Proxies: o.Proxies, Recorder: o.Recorder, Logger: a.log,

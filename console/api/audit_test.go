@@ -94,6 +94,11 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%s is in %s", secret, text)
 		}
 	}
+	for _, f := range g.facts { // who may read events is told that there is a new operator, and no more
+		if _, more := f.Detail["asked"]; f.Reason == "operator-create" && (more || f.Detail["by"] != "admin") {
+			t.Errorf("%+v", f)
+		}
+	}
 	if f := g.facts[1]; f.Kind != fact.Admin || f.Reason != "user-create" || f.Detail["by"] != "admin" || f.Detail["asked"] != `{"name":"anna","password":"***"}` {
 		t.Errorf("%+v", f)
 	}
@@ -240,7 +245,7 @@ func (f *files) Reload(context.Context, string) (ConfigReload, error) {
 	return ConfigReload{OK: true}, nil
 }
 
-// A reload applies what was looked at, and nothing else.
+// A reload applies what was looked at, and nothing else (F200).
 func TestReloadCondition(t *testing.T) {
 	g := atGate(t, access.Config{})
 	c := &files{pending: "a"}
@@ -351,5 +356,48 @@ func TestRevoke(t *testing.T) {
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	if text, _ := io.ReadAll(w.Body); w.Code != 401 {
 		t.Errorf("%d %s", w.Code, text)
+	}
+}
+
+// TestAllIsAudited: every operation of the API that can change anything leaves an entry of its own name in the audit log, done or not.
+func TestAllIsAudited(t *testing.T) {
+	g := atGate(t, access.Config{})
+	page := g.page(g.login("admin"))
+	_, text := g.send("GET", "/openapi.json", "", 200, page...)
+	var api struct {
+		Paths map[string]map[string]struct{ OperationID string }
+	}
+	if err := json.Unmarshal([]byte(text), &api); err != nil {
+		t.Fatal(err)
+	}
+	permits, asked := serve.NewPermits(), 0
+	for path, methods := range api.Paths {
+		path = strings.TrimPrefix(path, serve.Prefix)
+		for method, operation := range methods {
+			method = strings.ToUpper(method)
+			if method == "GET" || permits.Of(method, path).Quiet || operation.OperationID == "logout" || operation.OperationID == "" {
+				continue
+			}
+			asked++
+			r, err := http.NewRequestWithContext(t.Context(), method, g.s.URL+serve.Prefix+strings.NewReplacer("{", "", "}", "").Replace(path), strings.NewReader("{}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := 0; i < len(page); i += 2 {
+				r.Header.Set(page[i], page[i+1])
+			}
+			resp, err := g.s.Client().Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if e := g.entries()[0]; e.Operation != operation.OperationID || e.Status != resp.StatusCode {
+				t.Errorf("%s %s: %d; the last entry is %s %d, want %s", method, path, resp.StatusCode, e.Operation, e.Status, operation.OperationID)
+			}
+		}
+	}
+	if asked < 39 {
+		t.Errorf("only %d operations were asked", asked)
 	}
 }

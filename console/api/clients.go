@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -317,7 +318,10 @@ type clientsOf struct {
 // registerClients adds what is about clients and their sessions.
 func registerClients(h huma.API, live Inspector) *clientsOf {
 	o := &clientsOf{Inspector: live, schema: clientSchema(), subs: subscriberSchema()}
-	o.rows.make = func(ctx context.Context) ([]Client, error) { return live.Rows(ctx) }
+	o.rows.make = func(ctx context.Context) ([]Client, error) {
+		rows, err := live.Rows(ctx)
+		return slices.DeleteFunc(rows, own), err
+	}
 	huma.Register(h, serve.Operation("clients", http.MethodGet, "/clients", "clients", "Clients that are connected, or whose session waits; a page at a time", http.StatusConflict),
 		func(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[ClientRow]], error) {
 			rows, err := o.all(ctx)
@@ -345,6 +349,10 @@ func registerClients(h huma.API, live Inspector) *clientsOf {
 	o.registerEnd(h)
 	return o
 }
+
+// own tells of the process's own clients, such as the canary: they are not counted among the clients, and no action on many is about them.
+// Each can be looked at by its id.
+func own(c Client) bool { return c.Who != nil && strings.HasPrefix(c.Who.Peer.Listener, "$") }
 
 // there says so where nothing can be shown.
 func (o *clientsOf) there() error {

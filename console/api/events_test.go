@@ -16,7 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
+	"github.com/sapwood-mqtt/sapwood/console/api/capture"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact/memory"
 )
@@ -34,10 +36,7 @@ func newsroom(t *testing.T, live map[string]Producer) (*API, *httptest.Server, r
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close(context.Background()) })
-	who, err := access.Open(access.Options{Password: right})
-	if err != nil {
-		t.Fatal(err)
-	}
+	who := admitting(t, access.Options{})
 	a := New(Options[state, found, found]{Access: who, Facts: recorder{r}, Live: live})
 	s := httptest.NewUnstartedServer(a)
 	s.Config.ReadTimeout, s.Config.WriteTimeout = 2*time.Second, 2*time.Second // streams live longer
@@ -153,6 +152,7 @@ func (v *viewing) next() (id, name, data string) {
 
 // A stream has what its filter asks for, lives longer than the deadlines for short requests, and goes on where it was left.
 func TestEventsStream(t *testing.T) {
+	t.Parallel()
 	_, s, r := newsroom(t, nil)
 	r.Record(fact.Fact{Kind: fact.Connected, Client: "before"})
 	if err := r.Flush(t.Context()); err != nil {
@@ -192,6 +192,7 @@ func TestEventsStream(t *testing.T) {
 
 // A producer is asked once a second, whoever watches, and not while nobody does; all get the same.
 func TestLive(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int64
 	_, s, r := newsroom(t, map[string]Producer{"stats": func(context.Context) (any, error) { return map[string]int64{"n": asked.Add(1)}, nil }})
 	var all []*viewing
@@ -256,8 +257,42 @@ func TestViewers(t *testing.T) {
 	view(t, s, "/events/stream").close()
 }
 
+// F198: one credential cannot have all the live streams, those of traces are among them, and all room is given back.
+func TestViewersOfOne(t *testing.T) {
+	x := &tracer{taps: make(chan *trace.Tap, 1)}
+	a, s := serveTracer(t, x)
+	a.one = 3
+	var info capture.Info
+	if _, text := call(t, s, "POST", "/traces", `{"client":"x"}`); json.Unmarshal(text, &info) != nil {
+		t.Fatal(string(text))
+	}
+	var all []*viewing
+	for range 3 {
+		all = append(all, view(t, s, "/traces/"+info.ID+"/stream"))
+	}
+	for _, path := range []string{"/stream", "/download"} {
+		if resp, body := call(t, s, "GET", "/traces/"+info.ID+path, ""); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !strings.Contains(string(body), "3 live streams of API user admin") {
+			t.Errorf("%s: %v %s", path, resp, body)
+		}
+	}
+	for _, v := range all {
+		v.close()
+	}
+	waitFor(t, func() bool {
+		<-time.After(50 * time.Millisecond)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.viewers == 0 && len(a.viewersOf) == 0
+	})
+	if resp, body := call(t, s, "GET", "/traces/"+info.ID+"/download", ""); resp.StatusCode != 200 {
+		t.Errorf("%v %s", resp, body)
+	}
+	(<-x.taps).Close()
+}
+
 // F198: a viewer that takes nothing is told what it missed, or dropped; the others and the process do not wait for it.
 func TestSlowViewer(t *testing.T) {
+	t.Parallel()
 	v := &viewer{frames: make(chan []byte, 2)}
 	f := &feed{viewers: map[*viewer]struct{}{v: {}}}
 	for range 5 {
@@ -273,9 +308,10 @@ func TestSlowViewer(t *testing.T) {
 // F198: of 256 viewers one keeps its socket open and reads nothing: it is dropped when the time is over, while another gets all there is. One more
 // than 256 is turned away, so that ten thousand are 256.
 func TestViewerThatStopsReading(t *testing.T) {
+	t.Parallel()
 	large := strings.Repeat("x", 1<<20)
 	a, s, _ := newsroom(t, map[string]Producer{"stats": func(context.Context) (any, error) { return large, nil }})
-	a.slow = 300 * time.Millisecond
+	a.slow, a.one = 300*time.Millisecond, maxViewers
 	for range maxViewers - 2 {
 		view(t, s, "/stream?watch=events")
 	}

@@ -34,10 +34,7 @@ type gate struct {
 
 func atGate(t *testing.T, cfg access.Config) *gate {
 	t.Helper()
-	who, err := access.Open(access.Options{Password: right, Config: cfg})
-	if err != nil {
-		t.Fatal(err)
-	}
+	who := admitting(t, access.Options{Config: cfg})
 	known, err := accounts.New(accounts.Options{Store: accounts.NewMemory()})
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +111,7 @@ func (g *gate) login(name string) *http.Cookie {
 }
 
 // TestPermissions asks every route that is registered, by every method, as everybody: without a credential, as each role, and with
-// keys of every scope (F188, F194, F202). A route that nobody has declared fails.
+// keys of every scope (F188, F194, F202), also to what has all secrets: backup and export (F201). A route that nobody has declared fails.
 func TestPermissions(t *testing.T) {
 	g := atGate(t, access.Config{})
 	g.operator("vera", access.RoleViewer)
@@ -305,6 +302,7 @@ func TestCrossSite(t *testing.T) {
 
 // TestSensitive: operators and keys are changed by who gave its password just now, and the own password by who knows the old one (F193).
 func TestSensitive(t *testing.T) {
+	t.Parallel()
 	cfg := access.DefaultConfig()
 	cfg.Sessions.Confirm = 1
 	g := atGate(t, cfg)

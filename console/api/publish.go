@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -61,6 +62,9 @@ func (p *Publication) message(now time.Time) (m mqtt.Message, err error) {
 	if p.Expiry > 0 {
 		m.Expires = now.Add(time.Duration(p.Expiry * float64(time.Second))).UnixMilli()
 	}
+	if err := wire("content_type", p.ContentType); err != nil {
+		return m, err
+	}
 	if p.ContentType != "" {
 		m.Forward = mqtt.AppendContentType(m.Forward, p.ContentType)
 	}
@@ -78,12 +82,25 @@ func (p *Publication) message(now time.Time) (m mqtt.Message, err error) {
 		m.Forward = mqtt.AppendCorrelationData(m.Forward, data)
 	}
 	for _, u := range p.Properties {
-		if strings.ContainsRune(u.Name+u.Value, 0) {
-			return refuse("user_properties: a character of code 0 is not allowed in MQTT")
+		if err := wire("user_properties", u.Name, u.Value); err != nil {
+			return m, err
 		}
 		m.Forward = mqtt.AppendUserProperty(m.Forward, u.Name, u.Value)
 	}
 	return m, nil
+}
+
+// wire refuses texts that MQTT cannot carry (MQTT5 1.5.4): subscribers would have to close their connection. JSON has UTF-8 only.
+func wire(field string, texts ...string) error {
+	for _, s := range texts {
+		switch {
+		case len(s) > 0xFFFF:
+			return huma.Error422UnprocessableEntity(fmt.Sprintf("%s: it has %d bytes, and MQTT carries %d", field, len(s), 0xFFFF))
+		case strings.ContainsRune(s, 0):
+			return huma.Error422UnprocessableEntity(field + ": a character of code 0 is not allowed in MQTT")
+		}
+	}
+	return nil
 }
 
 // principalOf is who a request comes from, as rules know it.

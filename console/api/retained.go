@@ -97,7 +97,7 @@ func retainedSchema() *filter.Schema[*mqtt.Message] {
 // RetainedChoice says which retained messages are meant.
 type RetainedChoice struct {
 	Filter    string  `json:"filter" minLength:"1" maxLength:"65535" doc:"A topic filter." example:"plant/+/state"`
-	OlderThan float64 `json:"older_than_seconds,omitempty" minimum:"0" doc:"Retained longer ago than this; those of an unknown age are not."`
+	OlderThan float64 `json:"older_than_seconds,omitempty" minimum:"0" maximum:"3155760000" doc:"Retained longer ago than this; those of an unknown age are not."`
 	Publisher string  `json:"publisher,omitempty" doc:"A client id; * stands for any characters."`
 }
 

@@ -2,17 +2,21 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
 const (
-	// maxViewers is how many live streams there may be at once.
-	maxViewers = 256
+	// maxViewers is how many live streams there may be at once, and maxViewersOne how many of one credential: nobody has them all.
+	maxViewers    = 256
+	maxViewersOne = 64
 	// heartbeat is how often a viewer hears something, so that it, and what is between, know that the stream lives.
 	heartbeat = 15 * time.Second
 	// slowest is how long a viewer may take nothing before it is dropped.
@@ -59,30 +63,50 @@ func eventStream() map[string]*huma.Response {
 	}}
 }
 
-// view lets a viewer watch, if there are not too many (F198). show gets a context that ends with the request and with Stop.
-func (a *API) view(ctx context.Context, show func(ctx context.Context, w *sse)) (*huma.StreamResponse, error) {
+// enter makes room for one more live stream, if there are not too many (F198). What it returns ends with the request and with Stop; the
+// function has to be called.
+func (a *API) enter(ctx context.Context) (context.Context, func(), error) {
+	who := serve.CallerOf(ctx)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ending.Err() != nil {
-		return nil, huma.Error503ServiceUnavailable("the process is stopping")
-	}
-	if a.viewers >= maxViewers {
-		return nil, huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("there are "+strconv.Itoa(maxViewers)+" live streams already; close one"),
+	full := func(n int, whose string) error {
+		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(fmt.Sprintf("there are %d live streams%s already; close one", n, whose)),
 			http.Header{"Retry-After": {"10"}})
 	}
+	switch {
+	case a.ending.Err() != nil:
+		return nil, nil, huma.Error503ServiceUnavailable("the process is stopping")
+	case a.viewers >= maxViewers:
+		return nil, nil, full(maxViewers, "")
+	case a.viewersOf[who] >= a.one:
+		return nil, nil, full(a.one, " of "+who)
+	}
 	a.viewers++
+	a.viewersOf[who]++
 	a.left.Add(1)
 	ctx, cancel := context.WithCancel(ctx)
 	unlink := context.AfterFunc(a.ending, cancel)
+	return ctx, func() {
+		unlink()
+		cancel()
+		a.mu.Lock()
+		a.viewers--
+		if a.viewersOf[who]--; a.viewersOf[who] == 0 {
+			delete(a.viewersOf, who)
+		}
+		a.mu.Unlock()
+		a.left.Done()
+	}, nil
+}
+
+// view lets a viewer watch. show gets a context that ends with the request and with Stop.
+func (a *API) view(ctx context.Context, show func(ctx context.Context, w *sse)) (*huma.StreamResponse, error) {
+	ctx, leave, err := a.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
-		defer func() {
-			unlink()
-			cancel()
-			a.mu.Lock()
-			a.viewers--
-			a.mu.Unlock()
-			a.left.Done()
-		}()
+		defer leave()
 		_, w := humago.Unwrap(hc)
 		s := &sse{w, http.NewResponseController(w), a.slow}
 		_ = s.control.SetReadDeadline(time.Time{}) // it would end the request's context

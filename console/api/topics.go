@@ -324,20 +324,55 @@ func (o *topicsOf) listUnfed(ctx context.Context, in *struct{ ListQuery }) (*ans
 	}); err != nil {
 		return nil, serve.Failure(err)
 	}
-	if err := o.Look(ctx, func(v *tally.View) {
-		for f := range fed {
-			for range v.Matching(f) {
-				fed[f] = true
-				break
-			}
-		}
-	}); err != nil {
-		return nil, serve.Failure(err)
+	if err := o.look(ctx, func(l *look) error { return noteFed(ctx, fed, l.View) }); err != nil {
+		return nil, err
 	}
 	subs = slices.DeleteFunc(subs, func(s Subscriber) bool { return fed[inner(s.Filter)] })
 	return page(o.unfed, each(subs), &in.ListQuery, func(s *Subscriber) SubscriptionRow {
 		return SubscriptionRow{s.Client, s.User, filterRow(&s.Subscription, s.Resting)}
 	})
+}
+
+// feedEvery is after how many topics it is looked whether somebody still waits for the answer.
+const feedEvery = 4096
+
+// noteFed notes which filters match one of the topics that were published to. A filter with wildcards is looked for until one does, by an index: to
+// try each with each topic would take minutes where there are many of both.
+func noteFed(ctx context.Context, fed map[string]bool, v *tally.View) error {
+	wild, filters := topic.NewIndex(), []string(nil)
+	for f := range fed {
+		if strings.ContainsAny(f, "+#") {
+			wild.Set(f, topic.Entry{ID: uint32(len(filters))})
+			filters = append(filters, f)
+			continue
+		}
+		if t := v.Names.Find([]byte(f)); v.Has(t) {
+			own, _ := v.Own(t)
+			fed[f] = own.Fed()
+		}
+	}
+	var met []topic.Entry
+	var name []byte
+	left := len(filters)
+	for i, t := range v.Listed() {
+		if left == 0 {
+			break
+		}
+		if i%feedEvery == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if own, _ := v.Own(t); !own.Fed() {
+			continue
+		}
+		name = v.Names.Append(name[:0], t)
+		met = wild.Match(name, met[:0])
+		for _, e := range met {
+			fed[filters[e.ID]] = true
+			wild.Delete(filters[e.ID], e.ID)
+			left--
+		}
+	}
+	return nil
 }
 
 // inner is what a shared subscription shares, or the filter itself.

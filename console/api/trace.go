@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -52,10 +50,9 @@ type LookedBack struct {
 
 // traces is what the API has of them.
 type traces struct {
-	api     *API
-	tracer  Tracer
-	desk    *capture.Desk
-	viewers atomic.Uint64
+	api    *API
+	tracer Tracer
+	desk   *capture.Desk
 }
 
 type traceID struct {
@@ -155,15 +152,12 @@ func (x *traces) list(context.Context, *struct{}) (*answer[TraceList], error) {
 	return &answer[TraceList]{list}, nil
 }
 
-// alive is how often a stream says something, so that whoever is between keeps it open.
-const alive = 15 * time.Second
-
 func (x *traces) stream(ctx context.Context, in *traceID) (*huma.StreamResponse, error) {
 	t := x.desk.Find(in.ID)
 	if t == nil {
 		return nil, serve.Missing("trace", in.ID)
 	}
-	ctx, end, err := x.api.begin(ctx, "view of a trace, "+strconv.FormatUint(x.viewers.Add(1), 10))
+	ctx, end, err := x.api.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +177,7 @@ func (x *traces) stream(ctx context.Context, in *traceID) (*huma.StreamResponse,
 				_ = sendEvent(w, "end", t.Info()) // it is the last
 				return
 			}
-			tick := time.NewTimer(alive)
+			tick := time.NewTimer(heartbeat)
 			select {
 			case <-changed:
 			case <-tick.C:
@@ -220,7 +214,7 @@ func sendEvent(s *serve.Stream, name string, v any) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.Write([]byte("event: " + name + "\ndata: " + string(text) + "\n\n"))
+	_, err = s.Write(appendEvent(nil, 0, name, text))
 	return err
 }
 
@@ -233,7 +227,7 @@ func (x *traces) download(ctx context.Context, in *struct {
 	if t == nil {
 		return nil, serve.Missing("trace", in.ID)
 	}
-	_, end, err := x.api.begin(ctx, "download of a trace, "+strconv.FormatUint(x.viewers.Add(1), 10))
+	_, end, err := x.api.enter(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -37,10 +37,7 @@ func (x *tracer) LookBack(_ context.Context, id string) ([]trace.Entry, bool, er
 
 func serveTracer(t *testing.T, x Tracer) (*API, *httptest.Server) {
 	t.Helper()
-	who, err := access.Open(access.Options{Password: right})
-	if err != nil {
-		t.Fatal(err)
-	}
+	who := admitting(t, access.Options{})
 	a := New(Options[state, found, found]{Access: who, Tracer: x})
 	s := httptest.NewUnstartedServer(a)
 	s.Config.WriteTimeout = 2 * time.Second // a trace lasts longer than answers may take

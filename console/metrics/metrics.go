@@ -4,7 +4,10 @@ package metrics
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,7 +22,7 @@ import (
 // Config says who may read the metrics.
 type Config struct {
 	Enabled   bool     `yaml:"enabled" reload:"restart" doc:"Whether there are any."`
-	Open      bool     `yaml:"open" reload:"restart" doc:"Let everybody read them without credentials. Where http.address is a loopback address this needs no leave, but for requests that a proxy passed on."`
+	Open      bool     `yaml:"open" reload:"restart" doc:"Let everybody read them without credentials. Where http.address is a loopback address this needs no leave, but for requests that a proxy passed on or that name another host."`
 	Topics    []string `yaml:"topics" reload:"restart" doc:"Filters of topics that have series of their own, with the label topic. Who may read the metrics sees these topics' names."`
 	MaxTopics int      `yaml:"max_topics" reload:"restart" min:"1" max:"10000" doc:"How many topics have series." exceeded:"those with most messages came first; the others are counted in sapwood_topics_left_out"`
 }
@@ -63,15 +66,10 @@ func New(o Options) *Handler {
 	return h
 }
 
-// ServeHTTP lets in who may read.
+// ServeHTTP lets in who may read, by GET or HEAD: the others console.Metrics has turned away.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "/metrics answers GET and HEAD", http.StatusMethodNotAllowed)
-		return
-	}
-	if r.Header.Get("Authorization") == "" && (h.o.Open || h.o.Local && !passedOn(r)) {
+	if r.Header.Get("Authorization") == "" && (h.o.Open || h.o.Local && !passedOn(r) && direct(r.Host)) {
 		h.read(w, r)
 		return
 	}
@@ -101,6 +99,16 @@ func passedOn(r *http.Request) bool {
 	return false
 }
 
+// direct tells whether a request names this machine, or an address. Any other name may be that of a site whose page a browser on this machine
+// shows, which has had its name resolve to it (DNS rebinding).
+func direct(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil || strings.EqualFold(host, "localhost")
+}
+
 // collector gives the latest figures, whatever they are.
 type collector struct{ latest func() *vitals.Snapshot }
 
@@ -117,6 +125,10 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for i := range s.Series {
 		x := &s.Series[i]
+		if x.Spread != nil {
+			out <- spread(x)
+			continue
+		}
 		if x.Value != x.Value {
 			continue // not known here
 		}
@@ -127,6 +139,18 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(prefix+x.Name, x.Help, x.Names, nil), kind, x.Value, x.Values...)
 	}
 	out <- turns(&s.Delays)
+}
+
+// spread is a histogram: Prometheus' buckets hold those before them, too.
+func spread(x *vitals.Series) prometheus.Metric {
+	buckets, below := make(map[float64]uint64, len(x.Spread.Bounds)), uint64(0)
+	for i, n := range x.Spread.Counts {
+		below += n
+		if i < len(x.Spread.Bounds) {
+			buckets[x.Spread.Bounds[i]] = below
+		}
+	}
+	return prometheus.MustNewConstHistogram(prometheus.NewDesc(prefix+x.Name, x.Help, x.Names, nil), below, x.Spread.Sum, buckets, x.Values...)
 }
 
 // turns are the loops' turns by how long they took, with a bound for each fourfold.

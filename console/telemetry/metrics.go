@@ -7,6 +7,7 @@ import (
 	"time"
 
 	collector "go.opentelemetry.io/proto/slim/otlp/collector/metrics/v1"
+	common "go.opentelemetry.io/proto/slim/otlp/common/v1"
 	metrics "go.opentelemetry.io/proto/slim/otlp/metrics/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -91,37 +92,56 @@ func (e *Exporter) metricsOf(s *vitals.Snapshot) (list []*metrics.Metric, points
 	began, at := nanos(e.began), nanos(s.At)
 	for i := range s.Series {
 		x := &s.Series[i]
-		if x.Value != x.Value {
+		if x.Value != x.Value && x.Spread == nil {
 			continue // not known here
 		}
 		m := byName[x.Name]
 		if m == nil {
 			name, unit := nameOf(x.Name)
 			m = &metrics.Metric{Name: name, Description: x.Help, Unit: unit}
-			if x.Kind == history.Counter {
+			switch {
+			case x.Spread != nil:
+				m.Data = &metrics.Metric_Histogram{Histogram: &metrics.Histogram{
+					AggregationTemporality: metrics.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE,
+				}}
+			case x.Kind == history.Counter:
 				m.Data = &metrics.Metric_Sum{Sum: &metrics.Sum{
 					AggregationTemporality: metrics.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE, IsMonotonic: true,
 				}}
-			} else {
+			default:
 				m.Data = &metrics.Metric_Gauge{Gauge: &metrics.Gauge{}}
 			}
 			byName[x.Name] = m
 			list = append(list, m)
 		}
-		p := &metrics.NumberDataPoint{TimeUnixNano: at, Value: &metrics.NumberDataPoint_AsDouble{AsDouble: x.Value}}
+		var labels []*common.KeyValue
 		for j, n := range x.Names {
-			p.Attributes = append(p.Attributes, text(n, x.Values[j]))
+			labels = append(labels, text(n, x.Values[j]))
 		}
+		p := &metrics.NumberDataPoint{TimeUnixNano: at, Attributes: labels, Value: &metrics.NumberDataPoint_AsDouble{AsDouble: x.Value}}
 		switch d := m.Data.(type) {
 		case *metrics.Metric_Sum:
 			p.StartTimeUnixNano = began
 			d.Sum.DataPoints = append(d.Sum.DataPoints, p)
 		case *metrics.Metric_Gauge:
 			d.Gauge.DataPoints = append(d.Gauge.DataPoints, p)
+		case *metrics.Metric_Histogram:
+			d.Histogram.DataPoints = append(d.Histogram.DataPoints, spread(x.Spread, labels, began, at))
 		}
 		points++
 	}
 	return append(list, turns(&s.Delays, began, at)), points + 1
+}
+
+// spread is a histogram.
+func spread(x *vitals.Spread, labels []*common.KeyValue, began, at uint64) *metrics.HistogramDataPoint {
+	p := &metrics.HistogramDataPoint{
+		StartTimeUnixNano: began, TimeUnixNano: at, Attributes: labels, Sum: &x.Sum, ExplicitBounds: x.Bounds, BucketCounts: x.Counts,
+	}
+	for _, n := range x.Counts {
+		p.Count += n
+	}
+	return p
 }
 
 // turns are the loops' turns by how long they took, with a bound for each fourfold, as in /metrics.

@@ -6,10 +6,6 @@ package telemetry
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -22,6 +18,7 @@ import (
 	resource "go.opentelemetry.io/proto/slim/otlp/resource/v1"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
+	"github.com/sapwood-mqtt/sapwood/fleet/post"
 	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
 )
 
@@ -59,26 +56,19 @@ func New(cfg Config, version string, log *slog.Logger) *Exporter {
 		cfg: cfg, log: log, began: time.Now(), resource: resourceOf(&cfg, version),
 		scope: &common.InstrumentationScope{Name: "github.com/sapwood-mqtt/sapwood", Version: version},
 	}
-	e.transport = http.DefaultTransport.(*http.Transport).Clone()
-	e.transport.MaxConnsPerHost, e.transport.MaxIdleConnsPerHost = 3, 3
-	e.transport.MaxResponseHeaderBytes = maxAnswer
-	client := &http.Client{
-		Transport: e.transport, Timeout: cfg.Timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // where to is for the configuration to say
-	}
-	post := func(signal string, partial func([]byte) (uint64, string, error)) *poster {
-		return &poster{
-			signal: signal, url: strings.TrimSuffix(cfg.Endpoint, "/") + "/v1/" + signal, headers: cfg.Headers, client: client, log: log, partial: partial,
-		}
+	var client *http.Client
+	client, e.transport = post.Client(cfg.Timeout, 3)
+	to := func(signal string, partial func([]byte) (uint64, string, error)) *poster {
+		return newPoster(e, client, signal, strings.TrimSuffix(cfg.Endpoint, "/")+"/v1/"+signal, partial)
 	}
 	if cfg.Metrics {
-		e.figures = &figures{post: post("metrics", partialMetrics), end: make(chan struct{}), done: make(chan struct{})}
+		e.figures = &figures{post: to("metrics", partialMetrics), end: make(chan struct{}), done: make(chan struct{})}
 	}
 	if cfg.Logs {
-		e.logs = newLane(roomLogs, post("logs", partialLogs), e.encodeLogs)
+		e.logs = newLane(roomLogs, to("logs", partialLogs), e.encodeLogs)
 	}
 	if cfg.Traces {
-		e.spans = newLane(roomSpans, post("traces", partialSpans), e.encodeSpans)
+		e.spans = newLane(roomSpans, to("traces", partialSpans), e.encodeSpans)
 	}
 	return e
 }
@@ -106,16 +96,8 @@ func (e *Exporter) Start() error {
 	if e == nil {
 		return nil
 	}
-	if e.cfg.CAFile != "" {
-		data, err := os.ReadFile(e.cfg.CAFile)
-		if err != nil {
-			return fmt.Errorf("read authorities: %w", err)
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(data) {
-			return errors.New("read authorities: the file holds no certificate")
-		}
-		e.transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	if err := post.Trust(e.transport, e.cfg.CAFile); err != nil {
+		return err
 	}
 	e.life, e.abort = context.WithCancel(context.Background())
 	e.started = true
@@ -170,6 +152,29 @@ func (e *Exporter) Spans() *broker.Spans {
 	return &broker.Spans{Ratio: e.cfg.Ratio, PerSecond: e.cfg.PerSecond, Deliveries: e.cfg.Deliveries, Inject: e.cfg.Inject, Tell: e.Step}
 }
 
+// Failing is why the collector does not take telemetry at present, "" when it does, or nothing is sent.
+func (e *Exporter) Failing() string {
+	if e == nil {
+		return ""
+	}
+	var posts []*poster
+	if e.figures != nil {
+		posts = append(posts, e.figures.post)
+	}
+	if e.logs != nil {
+		posts = append(posts, e.logs.post)
+	}
+	if e.spans != nil {
+		posts = append(posts, e.spans.post)
+	}
+	for _, p := range posts {
+		if why := p.failing.Load(); why != nil {
+			return *why
+		}
+	}
+	return ""
+}
+
 // Series are the figures of the exporter itself.
 func (e *Exporter) Series() (all []vitals.Series) {
 	if e == nil {
@@ -178,7 +183,8 @@ func (e *Exporter) Series() (all []vitals.Series) {
 	add := func(p *poster, dropped uint64) {
 		all = append(all,
 			vitals.Counter("telemetry_sent_total", "Items that the OpenTelemetry collector took: log records, spans, points of metrics.", p.sent.Load(), "signal", p.signal),
-			vitals.Counter("telemetry_dropped_total", "Items that did not reach the OpenTelemetry collector.", dropped, "signal", p.signal))
+			vitals.Counter("telemetry_dropped_total", "Items that did not reach the OpenTelemetry collector.", dropped, "signal", p.signal),
+			vitals.Gauge("telemetry_failing", "1 while the OpenTelemetry collector fails and is not asked.", map[bool]float64{true: 1}[p.failing.Load() != nil], "signal", p.signal))
 	}
 	if f := e.figures; f != nil {
 		add(f.post, f.dropped.Load())

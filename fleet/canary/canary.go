@@ -7,8 +7,11 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,13 +30,17 @@ const (
 type Config struct {
 	Interval time.Duration `yaml:"interval" reload:"restart" unit:"duration" doc:"Time between two messages at QoS 0 that the broker has to deliver to its own client; every tenth time, and while something is lost, also at QoS 1 and 2, which are stored. 0s sends none."`
 	Timeout  time.Duration `yaml:"timeout" reload:"restart" unit:"duration" doc:"How long a probe may take." exceeded:"it is counted as lost, and told"`
+
+	Objective float64 `yaml:"objective" reload:"restart" min:"0" max:"1" doc:"The part of the messages of 24 hours that has to be delivered in time, at the worst QoS; 0 = any." exceeded:"GET /api/v1/now tells it as a problem"`
 }
 
 // storedEvery is every which round has probes that are stored: each of those writes to the disk, which may be an SD card.
 const storedEvery = 10
 
 // DefaultConfig probes once a second.
-func DefaultConfig() Config { return Config{Interval: time.Second, Timeout: 5 * time.Second} }
+func DefaultConfig() Config {
+	return Config{Interval: time.Second, Timeout: 5 * time.Second, Objective: 0.999}
+}
 
 // Check refuses what cannot work.
 func (c *Config) Check(bad func(key, message, fix string)) {
@@ -87,14 +94,16 @@ const remembered = 100
 
 // Report is what is known of delivery.
 type Report struct {
-	Interval float64   `json:"interval_seconds" doc:"0 = there are no canaries."`
-	Timeout  float64   `json:"timeout_seconds"`
-	Since    time.Time `json:"since,omitzero"`
-	Delivers bool      `json:"delivers" doc:"The last probes arrived."`
-	DayRatio float64   `json:"day_ratio" doc:"Delivered of sent in the last 24 hours, at the worst QoS."`
-	Text     string    `json:"text"`
-	Canaries []Figures `json:"canaries"`
-	Outages  []Outage  `json:"outages" doc:"The last ones, newest first."`
+	Interval  float64   `json:"interval_seconds" doc:"0 = there are no canaries."`
+	Timeout   float64   `json:"timeout_seconds"`
+	Since     time.Time `json:"since,omitzero"`
+	Delivers  bool      `json:"delivers" doc:"The last probes arrived."`
+	DayRatio  float64   `json:"day_ratio" doc:"Delivered of sent in the last 24 hours, at the worst QoS."`
+	Objective float64   `json:"objective" doc:"What day_ratio has to be at least: canaries.objective; 0 = any."`
+	Met       bool      `json:"objective_met"`
+	Text      string    `json:"text"`
+	Canaries  []Figures `json:"canaries"`
+	Outages   []Outage  `json:"outages" doc:"The last ones, newest first."`
 }
 
 // New makes a canary. Run has it sing.
@@ -296,6 +305,11 @@ func (c *Canary) judge(began time.Time, lost []mqtt.QoS, why error) {
 	}
 }
 
+// percent is a ratio for people; what is not all is never told as 100.
+func percent(ratio float64) string {
+	return strconv.FormatFloat(math.Floor(ratio*100_000)/1000, 'f', -1, 64)
+}
+
 // Report tells what is known. It is the zero Report for a nil canary.
 func (c *Canary) Report() Report {
 	if c == nil {
@@ -305,18 +319,22 @@ func (c *Canary) Report() Report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := Report{
-		Interval: c.o.Interval.Seconds(), Timeout: c.o.Timeout.Seconds(), Since: c.began, Delivers: c.outage == nil, DayRatio: 1,
+		Objective: c.o.Objective, Interval: c.o.Interval.Seconds(), Timeout: c.o.Timeout.Seconds(), Since: c.began, Delivers: c.outage == nil, DayRatio: 1,
 		Outages: slices.Clone(c.outages),
 	}
 	for i := range c.records {
 		f := c.records[i].figures(mqtt.QoS(i), now)
 		r.Canaries, r.DayRatio = append(r.Canaries, f), min(r.DayRatio, f.DayRatio)
 	}
+	r.Met = r.DayRatio >= r.Objective
 	if c.outage != nil {
 		r.Outages = append(r.Outages, *c.outage)
 		r.Text = fmt.Sprintf("The broker does not deliver its own test messages since %s: %s.", c.outage.From.UTC().Format(time.TimeOnly), c.outage.Why)
 	} else {
-		r.Text = fmt.Sprintf("The broker delivered %.4g %% of its own test messages in the last 24 hours.", 100*r.DayRatio)
+		r.Text = fmt.Sprintf("The broker delivered %s %% of its own test messages in the last 24 hours.", percent(r.DayRatio))
+		if !r.Met {
+			r.Text = strings.TrimSuffix(r.Text, ".") + fmt.Sprintf("; the objective is %.6g %%.", 100*r.Objective)
+		}
 	}
 	slices.Reverse(r.Outages)
 	return r

@@ -190,6 +190,9 @@ type Stats struct {
 	Size        Size // of the store; zero if it cannot tell
 }
 
+// Counts are those of Stats that need not be asked for: events recorded, and not recorded, since the start.
+func (r *Recorder) Counts() (recorded, not uint64) { return r.recorded.Load(), r.notRecorded.Load() }
+
 // Stats tells how it is.
 func (r *Recorder) Stats(ctx context.Context) Stats {
 	r.mu.Lock()

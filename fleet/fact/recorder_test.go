@@ -211,7 +211,7 @@ func TestTooFast(t *testing.T) {
 	})
 }
 
-// Who watches gets what its filter asks for; who is too slow is told how many it missed, and holds up nobody.
+// Who watches, as each webhook does, gets what its filter asks for; who is too slow is told how many it missed, in a bounded queue, and holds up nobody (F196).
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := open(t, fact.Options{})

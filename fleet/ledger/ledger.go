@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,7 +50,8 @@ type Ledger struct {
 	carried Carried
 	found   map[string]*doubt // by what and name
 	checked time.Time
-	clients int // looked at
+	alarm   time.Time // when an imbalance was told last
+	clients int       // looked at
 	counted uint64
 	last    broker.Books
 }
@@ -185,6 +188,7 @@ func (l *Ledger) note(f Finding, at time.Time) {
 	}
 	d.told = true
 	l.counted++
+	l.alarm = time.Now()
 	l.log.Error("the books do not balance", "what", f.What, "name", f.Name, "difference", f.Difference, "text", f.Text)
 	if l.o.Tell != nil {
 		l.o.Tell(f)
@@ -196,6 +200,23 @@ func (l *Ledger) Imbalances() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.counted
+}
+
+// Findings are those that last, and when the last one was found, of those too that have gone; the zero time = none since the start. It asks nobody.
+func (l *Ledger) Findings() (last []Finding, alarm time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.findings(), l.alarm
+}
+
+// findings are those that were told and last, by what they are of. The caller holds the lock.
+func (l *Ledger) findings() (last []Finding) {
+	for _, key := range slices.Sorted(maps.Keys(l.found)) {
+		if d := l.found[key]; d.told {
+			last = append(last, d.Finding)
+		}
+	}
+	return last
 }
 
 // Report is the state of the books.
@@ -223,12 +244,7 @@ func (l *Ledger) Report(ctx context.Context) (Report, error) {
 	r := Report{
 		At: books.At, Since: l.carried.Since, Checked: l.checked, Imbalances: l.counted, Clients: l.clients,
 		Crashed: l.carried.Crashed, Stopped: l.carried.Stopped,
-		Lines: l.carried.with(&books.Total),
-	}
-	for _, d := range l.found {
-		if d.told {
-			r.Findings = append(r.Findings, d.Finding)
-		}
+		Lines: l.carried.with(&books.Total), Findings: l.findings(),
 	}
 	r.Balanced = books.Balanced() && len(r.Findings) == 0
 	return r, nil

@@ -166,7 +166,7 @@ func TestFacts(t *testing.T) {
 	}
 }
 
-// TestInjection: whatever a client calls itself and sends, a sentence and its evidence stay one line of what they seem to be.
+// TestInjection (F197): whatever a client calls itself and sends, a sentence and its evidence stay one line of what they seem to be.
 func TestInjection(t *testing.T) {
 	evil := "a\r\n2026-01-01 level=ERROR \x1b[31m\u202egnp.\u2028\x00\xff" + strings.Repeat("x", 5000)
 	var poison func(v reflect.Value)

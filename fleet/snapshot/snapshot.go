@@ -93,7 +93,7 @@ func (s *Shelf) Keep(a About, list []*mqtt.Message) (_ About, err error) {
 			err = errors.Join(fmt.Errorf("keep snapshot: %w", err), os.Remove(f.Name()))
 		}
 	}()
-	err = write(f, &a, list)
+	err = write(&bounded{f, s.cfg.Bytes}, &a, list)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -104,9 +104,7 @@ func (s *Shelf) Keep(a About, list []*mqtt.Message) (_ About, err error) {
 	if err != nil {
 		return a, err
 	}
-	if a.File = info.Size(); a.File > s.cfg.Bytes {
-		return a, ErrTooLarge
-	}
+	a.File = info.Size()
 	if err := os.Rename(f.Name(), s.file(a.ID)); err != nil {
 		return a, err
 	}
@@ -134,10 +132,31 @@ func write(w io.Writer, a *About, list []*mqtt.Message) error {
 	return errors.Join(z.Close(), b.Flush())
 }
 
+// bounded is a file that gets no larger than left: what is too large does not fill the disk first.
+type bounded struct {
+	io.Writer
+	left int64
+}
+
+// Write implements io.Writer.
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, ErrTooLarge
+	}
+	return b.Writer.Write(p)
+}
+
 func (s *Shelf) file(id string) string { return filepath.Join(s.dir, id+suffix) }
 
 // trim removes what the bounds do not allow.
 func (s *Shelf) trim(now time.Time) error {
+	begun, err := filepath.Glob(filepath.Join(s.dir, "new-*")) // by a process that did not live to end them
+	for _, name := range begun {
+		err = errors.Join(err, os.Remove(name))
+	}
+	if err != nil {
+		return err
+	}
 	list, err := s.list()
 	if err != nil {
 		return err
@@ -171,7 +190,7 @@ func (s *Shelf) list() ([]About, error) {
 	for _, name := range files {
 		a, _, err := s.read(strings.TrimSuffix(filepath.Base(name), suffix), true)
 		if err != nil {
-			return nil, err
+			continue // one that is damaged, or no file of ours, hides no other and keeps nobody from deleting
 		}
 		list = append(list, a)
 	}
@@ -190,7 +209,7 @@ func (s *Shelf) Get(id string) (About, []*mqtt.Message, error) {
 }
 
 func (s *Shelf) read(id string, brief bool) (a About, list []*mqtt.Message, err error) {
-	f, err := os.Open(s.file(id))
+	f, err := os.OpenInRoot(s.dir, id+suffix)
 	if errors.Is(err, os.ErrNotExist) {
 		return a, nil, ErrUnknown
 	}

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -54,7 +55,37 @@ func TestShelf(t *testing.T) {
 	if _, _, err := s.Get(all[0].ID); err == nil {
 		t.Error("a damaged snapshot is read")
 	}
+	// One that is no snapshot at all, or a link to elsewhere (F192), is read by nobody and keeps nobody from deleting.
+	if err := os.WriteFile(s.file("0-0"), []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.Rename(s.file(all[1].ID), outside); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, s.file(all[1].ID)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Get(all[1].ID); err == nil {
+		t.Error("a snapshot is read through a link to elsewhere")
+	}
+	if _, err := s.Keep(About{At: began.Add(time.Minute), Filter: "after"}, list); err != nil {
+		t.Error(err)
+	}
+	if left, err := s.List(); err != nil || len(left) != 3 || left[0].Filter != "after" {
+		t.Error(left, err)
+	}
+	var head bytes.Buffer // what is too large is not written first
+	if err := write(&bounded{&head, 10}, &About{}, list); !errors.Is(err, ErrTooLarge) || head.Len() > 10 {
+		t.Error(err, head.Len())
+	}
 	tight := Open(t.TempDir(), Config{Number: 3, Bytes: 10, Age: time.Hour})
+	if err := os.WriteFile(filepath.Join(tight.dir, "new-1234"), []byte("of a process that was killed"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tight.List(); err != nil {
+		t.Error(err)
+	}
 	if _, err := tight.Keep(About{At: began}, list); !errors.Is(err, ErrTooLarge) {
 		t.Error(err)
 	}

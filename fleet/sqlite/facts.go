@@ -52,6 +52,13 @@ func OpenFacts(ctx context.Context, dir string, log *slog.Logger) (*Facts, error
 	if err == nil || !unusable(err) {
 		return f, err
 	}
+	old, removed := filepath.Glob(path + ".broken-*") // one is enough to look at: each may be as large as events may be
+	for _, name := range old {
+		removed = errors.Join(removed, os.Remove(name))
+	}
+	if removed != nil {
+		log.Warn("a broken database of facts stays", "error", removed)
+	}
 	aside := path + ".broken-" + time.Now().UTC().Format("20060102T150405")
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -21,6 +21,8 @@ const (
 	enough = 2 * time.Second
 	// rare is how many facts below a branch are sorted; where there are more, the facts in order have them soon enough.
 	rare = 5000
+	// maxArms is how many keys are looked for each by itself, which gives them in order; SQLite joins no more than 500 parts.
+	maxArms = 100
 )
 
 // Query implements fact.Store. It looks at one stretch of time after the other, so that it can end after a while and say how far it came.
@@ -82,7 +84,7 @@ type search struct {
 	page   *fact.Page
 	arms   []cond // each row is found by one of them
 	common []cond
-	sorted bool // the arms find few, which are sorted: one look is enough
+	sorted bool   // the arms find few, which are sorted: one look is enough
 	from   string // how to find them, where that is not left to the database
 }
 
@@ -177,6 +179,14 @@ func (s *search) byTopic(ctx context.Context) error {
 		s.arms, s.sorted = append(s.arms, below), true
 	}
 	s.from = " INDEXED BY facts_key"
+	if len(keys) > maxArms {
+		in := cond{text: "key IN (?" + strings.Repeat(",?", len(keys)-1) + ")"}
+		for _, k := range keys {
+			in.args = append(in.args, k)
+		}
+		s.arms = append(s.arms, in)
+		return nil
+	}
 	for _, k := range keys {
 		s.arms = append(s.arms, cond{"key = ?", []any{k}})
 	}

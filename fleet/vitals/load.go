@@ -157,6 +157,9 @@ func headroom(s *Snapshot) Headroom {
 	}
 	add("descriptors", load.Number(l.FDs.Open), max(load.Number(l.FDs.Limit), 0), "")
 	add("connections", float64(s.raw.Connected), float64(s.state.MaxConnections), "")
+	add("retained", float64(s.raw.Retained), float64(s.state.Kept.Retained), "")
+	add("retained_bytes", float64(s.raw.RetainedBytes), float64(s.state.Kept.RetainedBytes), "bytes")
+	add("queued_bytes", float64(s.raw.QueuedBytes), float64(s.state.Kept.QueuedBytes), "bytes")
 	if l.Disk != nil && l.Disk.Free > 0 {
 		add("disk", float64(l.Disk.Bytes), float64(l.Disk.Bytes+l.Disk.Free), "bytes")
 	}
@@ -174,6 +177,7 @@ func headroom(s *Snapshot) Headroom {
 func label(name string) string {
 	return map[string]string{
 		"cpu": "the processor", "memory": "memory", "descriptors": "file descriptors", "connections": "the number of connections",
+		"retained": "the number of retained messages", "retained_bytes": "retained messages", "queued_bytes": "what waits in queues",
 		"disk": "the disk", "loop_lag": "the event loops' lag",
 	}[name]
 }

@@ -62,6 +62,7 @@ type minute struct {
 	dropped     [session.Whys]uint64
 	storeErrors uint64
 	panics      uint64
+	commits     uint64
 }
 
 // remember keeps a reading each minute for an hour.
@@ -74,7 +75,11 @@ func (v *Vitals) remember(s *Snapshot) {
 	if len(v.past) == 0 { // counts of before the first reading are of this hour, too
 		v.past = append(v.past, minute{at: v.began})
 	}
-	v.past = append(v.past, minute{s.At, s.raw.Dropped, s.raw.StoreErrors, s.raw.Panics})
+	m := minute{at: s.At, dropped: s.raw.Dropped, storeErrors: s.raw.StoreErrors, panics: s.raw.Panics}
+	if s.store != nil {
+		m.commits = s.store.Commits
+	}
+	v.past = append(v.past, m)
 	for len(v.past) > 1 && s.At.Sub(v.past[1].at) >= time.Hour {
 		v.past = v.past[1:]
 	}
@@ -173,16 +178,6 @@ func (n *Now) find(s *Snapshot, hour *minute, now time.Time) {
 			add(Critical, "/security", "the authentication backend %s fails and is not asked at present", b.Name)
 		}
 	}
-	for _, d := range s.doors {
-		left := d.Expires.Sub(now)
-		switch {
-		case d.Expires.IsZero() || left > 14*24*time.Hour:
-		case left <= 0:
-			add(Critical, "/broker", "the certificate of the listener %s has expired", d.Name)
-		default:
-			add(Warning, "/broker", "the certificate of the listener %s expires in %d days", d.Name, int(left.Hours()/24))
-		}
-	}
 	for _, w := range s.state.Warnings {
 		add(Info, "/broker", "%s", w)
 	}
@@ -196,6 +191,9 @@ func (n *Now) find(s *Snapshot, hour *minute, now time.Time) {
 	}
 }
 
+// slowCommit is how long one of a hundred commits may take before that is a problem.
+const slowCommit = 500 * time.Millisecond
+
 // findStore looks at the store and its disk.
 func (n *Now) findStore(s *Snapshot, hour *minute, add func(Severity, string, string, ...any)) {
 	st := s.store
@@ -204,6 +202,9 @@ func (n *Now) findStore(s *Snapshot, hour *minute, add func(Severity, string, st
 	}
 	if d := s.raw.StoreErrors - hour.storeErrors; d > 0 {
 		add(Critical, "/broker", "%d batches could not be kept in the last hour and were not acknowledged", d)
+	}
+	if slow := st.CommitP99; slow >= slowCommit && st.Commits > hour.commits { // they are of the last 1,024 commits, however old
+		add(Warning, "/broker", "the store is slow: one of a hundred commits took longer than %v, and acknowledgements of QoS 1 and 2 with it", slow.Round(time.Millisecond))
 	}
 	if st.Damaged > 0 {
 		add(Critical, "/broker", "%d parts of the store were found damaged since the start", st.Damaged)

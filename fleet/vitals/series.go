@@ -19,7 +19,15 @@ type Series struct {
 	Labels string // {reason="expired"}; "" = none
 	Names  []string
 	Values []string // of the labels
-	Value  float64  // NaN = not known
+	Value  float64  // NaN = not known, or a histogram
+	Spread *Spread  // nil = it is no histogram
+}
+
+// Spread is a histogram.
+type Spread struct {
+	Bounds []float64 // upper ones, growing; that of the last bucket, which has none, left out
+	Counts []uint64  // of each bucket, those before it not included: one more than bounds
+	Sum    float64
 }
 
 // Metric is what the history calls it: counters are rates there.
@@ -33,6 +41,13 @@ func Counter(name, help string, n uint64, labels ...string) Series {
 // Gauge is the series of a value; labels are as in Counter.
 func Gauge(name, help string, v float64, labels ...string) Series {
 	return seriesOf(history.Gauge, name, help, v, labels)
+}
+
+// Histogram is the series of how values are spread; labels are as in Counter.
+func Histogram(name, help string, v Spread, labels ...string) Series {
+	s := seriesOf(history.Counter, name, help, math.NaN(), labels)
+	s.Spread = &v
+	return s
 }
 
 func seriesOf(kind history.Kind, name, help string, value float64, labels []string) Series {
@@ -125,6 +140,9 @@ func (v *Vitals) series(s *Snapshot) []Series {
 		l.gauge("history_bytes", "What the history of figures takes.", float64(f.Bytes))
 		l.gauge("history_series", "Series in the history of figures.", float64(f.Series))
 		l.counter("history_dropped_total", "Rows and samples that the history could not keep.", f.Dropped)
+	}
+	if v.o.Kept != nil {
+		l = append(l, v.o.Kept()...)
 	}
 	s.core = len(l)
 	if v.o.More != nil {

@@ -38,6 +38,7 @@ type Options struct {
 	Problems func() []Problem          // what others found wrong; nil = nobody looks
 	History  *history.History          // nil = none is kept
 	Late     func() time.Duration      // how overdue an event loop is; nil = nobody knows
+	Kept     func() []Series           // figures of others, which the history keeps, but for histograms; nil = none. It must not wait
 	More     func() []Series           // figures of others, which the history does not keep; nil = none. It must not wait
 	Read     func(time.Time) load.Load // nil = of this process
 }
@@ -70,6 +71,12 @@ type Backend struct {
 	Open                               bool // it fails, and is not asked at present
 }
 
+// Kept are the limits of what the broker keeps for all.
+type Kept struct {
+	Retained                   int
+	RetainedBytes, QueuedBytes int64
+}
+
 // State is how the process is.
 type State struct {
 	Ready          error // nil = it is
@@ -77,6 +84,7 @@ type State struct {
 	OverloadWhy    string
 	Warnings       []string
 	MaxConnections int           // 0 = no limit
+	Kept           Kept          // the limits of what all clients together have kept; 0 = none
 	LagLimit       time.Duration // from which on new connections are refused; 0 = none
 }
 

@@ -142,13 +142,16 @@ func TestProblems(t *testing.T) {
 	f("takes nothing new: gone", Critical, func(p *process) { p.store.Health = "gone" })
 	f("found damaged", Critical, func(p *process) { p.store.Damaged = 1 })
 	f("could not be kept", Critical, func(p *process) { p.stats.StoreErrors = 1 })
+	f("store is slow: one of a hundred commits took longer than 700ms", Warning, func(p *process) { p.store.CommitP99, p.store.Commits = 700*time.Millisecond, 5 })
 	f("300 MiB are free", Critical, func(p *process) { p.store.Free = 300 << 20 })
 	f("2.0 GiB are free", Warning, func(p *process) { p.store.Free = 2 << 30 })
 	f("faults of the program", Critical, func(p *process) { p.stats.Panics = 1 })
 	f("backend ldap fails", Critical, func(p *process) { p.back = []Backend{{Name: "ldap", Open: true}} })
-	f("expires in 3 days", Warning, func(p *process) { p.doors = []Door{{Name: "tls", Expires: time.Now().Add(80 * time.Hour)}} })
-	f("has expired", Critical, func(p *process) { p.doors = []Door{{Name: "tls", Expires: time.Now().Add(-time.Hour)}} })
 	f("the processor: 85 %", Warning, func(p *process) { p.cpu = 1.7 })
 	f("the number of connections: 96 %", Critical, func(p *process) { p.state.MaxConnections, p.stats.Connected = 100, 96 })
+	// F130, F132: alarms before the limits are reached.
+	f("the number of retained messages: 80 %", Warning, func(p *process) { p.state.Kept.Retained, p.stats.Retained = 100, 80 })
+	f("retained messages: 85 %", Warning, func(p *process) { p.state.Kept.RetainedBytes, p.stats.RetainedBytes = 100, 85 })
+	f("what waits in queues: 97 %", Critical, func(p *process) { p.state.Kept.QueuedBytes, p.stats.QueuedBytes = 100, 97 })
 	f("open to all", Info, func(p *process) { p.state.Warnings = []string{"open to all"} })
 }

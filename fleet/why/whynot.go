@@ -277,10 +277,16 @@ func (m *message) sentSince() bool {
 	return !m.s.Received.IsZero() && !m.s.Received.Before(m.was.Last)
 }
 
+// blur is how far the time of a topic's last message may be behind: it is that at which a loop began its turn.
+const blur = 100 * time.Millisecond
+
+// before tells that the message was published before something happened.
+func (m *message) before(f *fact.Fact) bool { return m.was.Last.Add(blur).Before(f.At) }
+
 // arrived: all went well as far as the broker can see.
 func (m *message) arrived() {
-	if on := m.h.last(fact.Connected); on != nil && m.was.Last.Before(on.At) {
-		if ended := m.h.last(fact.SessionCreated); ended != nil && m.was.Last.Before(ended.At) {
+	if on := m.h.last(fact.Connected); on != nil && m.before(on) {
+		if ended := m.h.last(fact.SessionCreated); ended != nil && m.before(ended) {
 			m.say(Absent, "too_late", on.At, "The last message of %s was published %s ago, before the session of %s was there.", m.topic, span(m.now.Sub(m.was.Last)), m.id)
 			m.prove(*ended)
 			m.suggest("Publish it retained, so that whoever subscribes later gets the last one.")
@@ -288,7 +294,7 @@ func (m *message) arrived() {
 		}
 	}
 	if subs := m.about(fact.Subscribed); len(subs) > 0 {
-		if f := subs[0]; f.At.After(m.was.Last) && f.Topic == m.by.Filter && f.Detail["again"] == "" && !m.sentSince() {
+		if f := subs[0]; m.before(&f) && f.Topic == m.by.Filter && f.Detail["again"] == "" && !m.sentSince() {
 			m.say(NotMatched, "too_late", f.At, "The last message of %s was published %s ago, before %s subscribed to %s.", m.topic, span(m.now.Sub(m.was.Last)), m.id, m.by.Filter)
 			m.prove(f)
 			m.suggest("Publish it retained, so that whoever subscribes later gets the last one.")

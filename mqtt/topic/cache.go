@@ -8,17 +8,21 @@ import (
 const (
 	cacheName    = 256 // bytes; a longer name is not kept
 	cacheEntries = 64  // a longer result is not kept: to find it again costs little against delivering it
+	cacheSlots   = 1024
 )
 
 // Cache remembers the results of [Index.Match] for the topics that are published to most. It belongs to one
 // goroutine. A hit takes no lock; a change of the index makes it forget only what may be concerned: the topics of one
 // of 256 shards if the filter has no wildcard, else all.
 //
-// It holds at most 256 bytes of name and 64 entries per slot, allocated as slots are used.
+// It begins small and doubles, forgetting what it has, when as many results as it has slots had to make room for others. It holds at
+// most 256 bytes of name and 64 entries per slot, allocated as slots are used.
 type Cache struct {
 	index   *Index
 	slots   []cached
 	mask    uint64
+	most    int // slots
+	evicted int // results that made room, since it has as many slots as it has
 	scratch []Entry
 	last    *cached // the slot of the last Match, nil if its result is not kept
 }
@@ -41,13 +45,19 @@ func (c *Cache) Note() *uint32 {
 	return &c.last.note
 }
 
-// NewCache returns an empty cache of the index. The number of slots is rounded up to a power of two, at least 2.
+// NewCache returns an empty cache of the index. The number of slots that it may have is rounded up to a power of two, at least 2.
 func NewCache(x *Index, slots int) *Cache {
 	n := 2
 	if slots > n {
 		n = 1 << bits.Len(uint(slots-1))
 	}
-	return &Cache{index: x, slots: make([]cached, n), mask: uint64(n - 2)}
+	c := &Cache{index: x, most: n}
+	c.resize(min(n, cacheSlots))
+	return c
+}
+
+func (c *Cache) resize(n int) {
+	c.slots, c.mask, c.evicted, c.last = make([]cached, n), uint64(n-2), 0, nil
 }
 
 // Match returns what [Index.Match] would return, valid until the next call of Match; the caller does not change it.
@@ -79,6 +89,13 @@ func (c *Cache) Match(name []byte) []Entry {
 	i := 0
 	if pair[0].recent {
 		i = 1
+	}
+	if pair[i].name != nil {
+		if c.evicted++; c.evicted == len(c.slots) && c.evicted < c.most {
+			c.resize(2 * len(c.slots))
+			at, i = hash&c.mask, 0
+			pair = c.slots[at : at+2 : at+2]
+		}
 	}
 	pair[i].recent, pair[1-i].recent = true, false
 	c.last = nil

@@ -407,3 +407,30 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// TestCacheGrows: a cache becomes as large as what is asked of it, within its bound, and answers the same on the way.
+func TestCacheGrows(t *testing.T) {
+	x := NewIndex()
+	x.Set("a/#", Entry{ID: 1})
+	x.Set("a/7", Entry{ID: 2})
+	c := NewCache(x, 4*cacheSlots)
+	if len(c.slots) != cacheSlots {
+		t.Errorf("%d slots at the beginning", len(c.slots))
+	}
+	for i := range 10 * c.most {
+		want := 1
+		if i%c.most == 7 {
+			want = 2
+		}
+		if got := c.Match(fmt.Appendf(nil, "a/%d", i%c.most)); len(got) != want {
+			t.Fatalf("a/%d has %d entries", i%c.most, len(got))
+		}
+		if note := c.Note(); *note != 0 && *note != uint32(i%c.most)+1 {
+			t.Fatalf("the note of a/%d is %d", i%c.most, *note)
+		}
+		*c.Note() = uint32(i%c.most) + 1
+	}
+	if len(c.slots) != c.most {
+		t.Errorf("%d slots at the end", len(c.slots))
+	}
+}

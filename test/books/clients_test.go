@@ -20,6 +20,7 @@ var (
 
 // TestClients makes durable sessions by connecting and disconnecting, and lists them in every way; it tells what the facts of all that take.
 func TestClients(t *testing.T) {
+	t.Parallel()
 	b := start(t, "durability: process\nstorage: {}\nflapping: {answer: off}\n"+restrict("publish", "denied/#", "dev*"))
 	began := time.Now()
 	for range *rounds {
@@ -41,7 +42,7 @@ func TestClients(t *testing.T) {
 		b.timed(filter, "/sessions?filter="+url.QueryEscape(filter), &list)
 		t.Logf("%24s %d", "matched", list.Matched)
 	}
-	b.stop()
+	b.Stop()
 	size, facts := int64(0), 0
 	for _, name := range []string{"events.db", "events.db-wal"} {
 		if i, err := os.Stat(filepath.Join(b.dir, "data", name)); err == nil {
@@ -60,7 +61,7 @@ func TestClients(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	b.stop()
+	b.Stop()
 }
 
 // visit has so many devices connect, subscribe, be denied and leave.

@@ -58,7 +58,7 @@ var ends = []lossCase{
 		b.join("pub").give(n, 1, "t", "")
 		m := int64(n)
 		b.books(count{"received": m, "routed": m, "copies": m, "queued": m})
-		b.kill()
+		b.Kill()
 		b.begin()
 		// The books were saved as the broker started, and since then only it knew what it did.
 		b.books(count{"recovered after a crash": -m, "queued": m})
@@ -77,13 +77,13 @@ var ends = []lossCase{
 		pub.leave("")
 		held.received(9, 1)
 		m := int64(n)
-		b.stop()
+		b.Stop()
 		lines := func() count {
 			return count{"received": 2 * m, "routed": 2 * m, "copies": 4 * m, "queued": 2 * m, "sent": m}.drops("offline", n)
 		}
 		b.begin()
 		b.books(lines())
-		b.stop()
+		b.Stop()
 		b.begin()
 		b.books(lines())
 		a := b.join("a expiry=1000")

@@ -27,12 +27,13 @@ func (b *broker) away(words, filters string) {
 // TestLosses induces every kind of loss, so many times as chance wants it: each line of the books of the broker, of the clients and of the topics is
 // what was counted here, and no other line moves.
 func TestLosses(t *testing.T) {
+	t.Parallel()
 	for _, x := range append(losses, ends...) {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
 			b := start(t, x.config)
 			b.books(x.run(b, 50+rand.IntN(400)))
-			b.stop()
+			b.Stop()
 		})
 	}
 }

@@ -26,6 +26,7 @@ const publishers = 4
 
 // TestMany sends a million messages, or as many as -messages says, of all kinds at once: the books are exact afterwards.
 func TestMany(t *testing.T) {
+	t.Parallel()
 	b := start(t, "durability: process\nstorage: {}\n"+restrict("publish", "denied/#", "p*")+
 		"limits: {max_queued_messages: 1000, max_outgoing_messages: 100000000, max_outgoing_bytes: 1GiB}\ndelivery: {overflow: drop_oldest}\n"+
 		"rates: {classes: [{name: all, clients: [all], max_queued_messages: 100000000, max_queued_bytes: 4GiB}]}\n")
@@ -67,7 +68,7 @@ func TestMany(t *testing.T) {
 	b.topic("large", count{"messages": large, "copies": large, "dropped": large})
 	b.topic("lonely", count{"messages": c.unheard, "unheard": c.unheard})
 	b.topic("denied", count{"messages": 1, "unheard": 1, "denied": c.denied})
-	b.stop()
+	b.Stop()
 }
 
 // publish sends n messages of all kinds in chance's order.

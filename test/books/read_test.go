@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"os/exec"
 	"slices"
 	"strings"
 )
@@ -103,11 +102,7 @@ func (b *broker) books(want count) {
 		c, wrong := p.lines()
 		return c, wrong, err
 	})
-	file, err := build()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	out, err := exec.Command(file, append([]string{"books", "--json"}, b.args...)...).Output()
+	out, err := under.Command(b.t, append([]string{"books", "--json"}, b.args...)...).Output()
 	var p page
 	if err == nil {
 		err = json.Unmarshal(out, &p)

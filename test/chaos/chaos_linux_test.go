@@ -1,17 +1,14 @@
 package chaos
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
-	"sync"
 	"testing"
 
+	"github.com/sapwood-mqtt/sapwood/test/binary"
 	"github.com/sapwood-mqtt/sapwood/test/chaos/history"
 	"github.com/sapwood-mqtt/sapwood/test/chaos/process"
 )
@@ -22,47 +19,28 @@ var (
 	report     = flag.Bool("report", false, "write the figures into docs/reliability.md")
 	durability = flag.String("durability", "fsync", "level of the broker under test")
 	seed       = flag.Uint64("seed", 0, "of all chance, for one run of one mode; 0 = another one each time")
-	binary     = flag.String("binary", "", "broker to test; empty = the one built from this tree")
 )
 
-// build makes the broker under test, once.
-var build = sync.OnceValues(func() (string, error) {
-	if *binary != "" {
-		return *binary, nil
-	}
-	file := filepath.Join(scratch, "broker-under-test")
-	if out, err := exec.Command("go", "build", "-o", file, "../../cmd/sapwood").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the broker: %w\n%s", err, out)
-	}
-	return file, nil
-})
-
-var scratch string // a directory for as long as the tests run
+// under is the broker under test.
+var under binary.Binary
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
+	under.Flag()
+	code, done, err := process.Isolate()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "test/chaos:", err)
-		code = 1
+		os.Exit(1)
+	}
+	if !done {
+		code = under.Main(m, 0)
 	}
 	os.Exit(code)
-}
-
-func run(m *testing.M) (code int, err error) {
-	if code, done, err := process.Isolate(); done || err != nil {
-		return code, err
-	}
-	if scratch, err = os.MkdirTemp("", "chaos-"); err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	return m.Run(), nil
 }
 
 // sapwood is the broker under test at a level of durability.
 func sapwood(t *testing.T, level string) process.Server {
 	t.Helper()
-	file, err := build()
+	file, err := under.File()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,6 +131,7 @@ func treat(t *testing.T, s process.Server, w *row) {
 
 // TestControl: a broker that promises nothing loses everything when it is killed, and the checker must say so.
 func TestControl(t *testing.T) {
+	t.Parallel()
 	r := perform(t, sapwood(t, "memory"), process.Modes()[0], 2, chance())
 	if r.Failure != nil {
 		t.Fatal(r.Failure)

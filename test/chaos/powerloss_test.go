@@ -38,6 +38,7 @@ const roundCycles = 20
 // well, full, failing, read-only or slow, under load, and looks whether a promise was broken. F209, F210, F212, F213,
 // F216, F224.
 func TestPowerLoss(t *testing.T) {
+	t.Parallel()
 	var rows []string
 	for _, level := range []disk.Level{disk.Fsync, disk.Process} {
 		t.Run(string(level), func(t *testing.T) {
@@ -66,6 +67,7 @@ func TestPowerLoss(t *testing.T) {
 // TestPowerLossControl: with a disk that does not do what it says a store cannot keep its promises, and that must be
 // found.
 func TestPowerLossControl(t *testing.T) {
+	t.Parallel()
 	for name, lie := range map[string]func(*faulty.Disk) file.System{
 		"Sync does nothing":    func(d *faulty.Disk) file.System { return syncless{d} },
 		"SyncDir does nothing": func(d *faulty.Disk) file.System { return dirless{d} },

@@ -36,13 +36,13 @@ func TestBackupTool(t *testing.T) {
 	does(t, k.data, "store", "compact")
 	k.publish(pub, 1000)
 	copying.Wait()
-	p.kill()
+	p.Kill()
 	p = launch(t, k.data) // the tool still has its files
 	k.publish(k.publisher(t, p), 1001)
 	whole := &after{t: t}
 	whole.drain(k, p)
 	whole.lost()
-	p.kill()
+	p.Kill()
 	whole.heed(p)
 	if len(whole.damage) > 0 {
 		t.Errorf("damage: %+v", whole.damage)
@@ -55,11 +55,11 @@ func TestBackupTool(t *testing.T) {
 
 	// Only with the lock of the directory itself is the broker kept from starting; it tells why.
 	release = lockFiles(t, k.data)
-	if p, err := begin(t, k.data); err == nil || !strings.Contains(p.logs.String(), "name another directory with --data") {
-		t.Errorf("the lock is held: %v, %s", err, &p.logs)
+	if p, err := begin(t, k.data); err == nil || !strings.Contains(p.Logs.String(), "name another directory with --data") {
+		t.Errorf("the lock is held: %v, %s", err, &p.Logs)
 	}
 	release()
-	launch(t, k.data).kill()
+	launch(t, k.data).Kill()
 }
 
 // lockFiles opens all files of a directory and locks those that nobody else has locked.

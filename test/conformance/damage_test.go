@@ -53,10 +53,10 @@ func keep(t *testing.T) *kept {
 	k.publish(pub, 1000)
 	copyDir(t, k.old, k.data)
 	k.publish(pub, 1100)
-	p.kill()
+	p.Kill()
 	p = launch(t, k.data)
 	k.publish(k.publisher(t, p), 1200)
-	p.kill()
+	p.Kill()
 	return k
 }
 
@@ -251,18 +251,18 @@ func (k *kept) harmed(t *testing.T, harm func(f folder)) *after {
 	a := &after{t: t}
 	p, err := begin(t, f.data)
 	if err != nil {
-		a.refused = fmt.Sprintf("%v: %s", err, &p.logs)
+		a.refused = fmt.Sprintf("%v: %s", err, &p.Logs)
 		return a
 	}
 	a.lookRetained(k, p)
 	more := *k
 	more.publish(k.publisher(t, p), k.last+1)
 	does(t, f.data, "store", "compact")
-	p.kill()
+	p.Kill()
 	a.heed(p)
 	p = launch(t, f.data)
 	a.drain(&more, p)
-	p.kill()
+	p.Kill()
 	a.heed(p)
 	return a
 }
@@ -300,10 +300,10 @@ func (a *after) lookRetained(k *kept, p *process) {
 	c.exchange("CONNECT id=look clean", "CONNACK 0x00")
 	c.exchange("SUBSCRIBE id=1 r/# qos=0", "SUBACK id=1 0x00")
 	found := map[int]bool{}
-	for range p.said.Found.Retained {
+	for range p.Found.Retained {
 		got, err := c.next()
 		if err != nil {
-			a.t.Fatalf("%d of %d retained messages, then %v", len(found), p.said.Found.Retained, err)
+			a.t.Fatalf("%d of %d retained messages, then %v", len(found), p.Found.Retained, err)
 		}
 		found[a.message(got.line, "r/")] = true
 	}
@@ -312,8 +312,8 @@ func (a *after) lookRetained(k *kept, p *process) {
 			a.retained = append(a.retained, n)
 		}
 	}
-	if len(found) != p.said.Found.Retained || !c.open() {
-		a.t.Errorf("%d retained messages, %d different ones", p.said.Found.Retained, len(found))
+	if len(found) != p.Found.Retained || !c.open() {
+		a.t.Errorf("%d retained messages, %d different ones", p.Found.Retained, len(found))
 	}
 }
 

@@ -23,10 +23,11 @@ type citations map[string]map[string]bool
 var (
 	statementCited = regexp.MustCompile(`\[(MQTT5|MQTT311) (MQTT-[0-9.]+-[0-9]+)\]`)
 	faultCited     = regexp.MustCompile(`\bF[0-9]{3}\b`)
+	browserTest    = regexp.MustCompile("^\\s*test\\(['`\"](.*)['`\"],")
 	funcBegins     = regexp.MustCompile(`^func (?:\([^)]*\) )?(\w+)`)
 )
 
-// cited searches all tests: Go files, and scripts below a testdata folder.
+// cited searches all tests: Go files, scripts below a testdata folder, and those of the pages in a browser.
 func cited(t *testing.T) citations {
 	t.Helper()
 	all := citations{}
@@ -36,6 +37,7 @@ func cited(t *testing.T) citations {
 			return err
 		case d.IsDir() && d.Name() != ".." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules" || d.Name() == "docs"):
 			return fs.SkipDir
+		case strings.HasSuffix(path, ".test.mjs"): // in a browser
 		case !strings.HasSuffix(path, "_test.go") && !strings.Contains(path, "/testdata/") && !strings.Contains(path, "/storetest/"):
 			return nil
 		case filepath.Base(path) == "docs_test.go" || !strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, ".txt"):
@@ -66,6 +68,9 @@ func (all citations) file(name, text string) {
 			ids = append(ids, m[1]+" "+m[2])
 		}
 		ids = append(ids, faultCited.FindAllString(line, -1)...)
+		if strings.HasSuffix(name, ".mjs") && !browserTest.MatchString(line) {
+			continue // a comment; the test has it in its name
+		}
 		for _, id := range ids {
 			if all[id] == nil {
 				all[id] = map[string]bool{}
@@ -77,6 +82,9 @@ func (all citations) file(name, text string) {
 
 // within names the function that line i of a Go file is in, or that it is a comment of.
 func within(lines []string, i int) string {
+	if m := browserTest.FindStringSubmatch(lines[i]); m != nil {
+		return ": " + m[1]
+	}
 	if strings.HasPrefix(lines[i], "//") {
 		for ; i < len(lines); i++ {
 			if m := funcBegins.FindStringSubmatch(lines[i]); m != nil {

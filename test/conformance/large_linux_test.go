@@ -19,16 +19,16 @@ func TestLargeStore(t *testing.T) {
 	const sessions, messages, size, topics = 300, 1000, 96 << 10, 20_000
 	data := filepath.Join(t.TempDir(), "data")
 	fill(t, data, sessions, messages, size, topics)
-	if _, err := build(); err != nil {
+	if _, err := under.File(); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
 	p := launch(t, data)
 	took := time.Since(began)
-	if p.said.Found.Sessions != sessions || p.said.Found.Retained != topics || took > 10*time.Second {
-		t.Errorf("after %v it found %+v", took, p.said.Found)
+	if p.Found.Sessions != sessions || p.Found.Retained != topics || took > 10*time.Second {
+		t.Errorf("after %v it found %+v", took, p.Found)
 	}
-	memory := status(t, p.cmd.Process.Pid, "VmRSS")
+	memory := status(t, p.Cmd.Process.Pid, "VmRSS")
 	if memory > messages*size {
 		t.Errorf("%d bytes of memory for %d bytes of messages that wait", memory, messages*size)
 	}
@@ -39,7 +39,7 @@ func TestLargeStore(t *testing.T) {
 		c.expect(fmt.Sprintf(`PUBLISH qos=1 topic=q/%d "%s"`, n, bytes.Repeat([]byte("."), size)))
 	}
 	t.Logf("ready after %v with %d MiB", took, memory>>20)
-	p.kill()
+	p.Kill()
 }
 
 // fill makes a store in which messages wait for all sessions, and topics have retained messages.

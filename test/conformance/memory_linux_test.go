@@ -22,9 +22,9 @@ func TestOutOfMemory(t *testing.T) {
 	subscribeAway(t, p).drop()
 	pub := k.publisher(t, p)
 	k.publish(pub, 100)
-	how := limitMemory(t, p.cmd.Process.Pid)
+	how := limitMemory(t, p.Cmd.Process.Pid)
 	gone := make(chan error, 1)
-	go func() { gone <- p.cmd.Wait() }()
+	go func() { gone <- p.Cmd.Wait() }()
 	published := make(chan struct{})
 	go func() { // until the end
 		defer close(published)
@@ -43,9 +43,9 @@ func TestOutOfMemory(t *testing.T) {
 	}
 	err := <-gone
 	<-published
-	status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	status := p.Cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if how == "cgroup" && status.Signal() != syscall.SIGKILL || status.ExitStatus() == 0 {
-		t.Fatalf("%s: it ended by %v: %s", how, err, &p.logs)
+		t.Fatalf("%s: it ended by %v: %s", how, err, &p.Logs)
 	}
 	t.Logf("%s: %v after %d messages", how, err, k.last)
 
@@ -58,7 +58,7 @@ func TestOutOfMemory(t *testing.T) {
 	if len(a.missing) != 1 || a.missing[0] != unsure {
 		a.lost()
 	}
-	p.kill()
+	p.Kill()
 }
 
 // limitMemory leaves a process little more memory than it has: by a control group, so that the kernel kills it, or where

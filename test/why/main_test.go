@@ -3,62 +3,30 @@
 package why
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"flag"
-	"fmt"
-	"io"
-	"net/http"
+	"encoding/base64"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sapwood-mqtt/sapwood/test/binary"
 )
 
-// binary is the broker under test, built once.
-var binary string
+// under is the broker under test.
+var under binary.Binary
 
-func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "test/why:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (code int, err error) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "16"); err != nil { // most of it waits for time to pass
-		return 0, err
-	}
-	dir, err := os.MkdirTemp("", "why-")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	binary = filepath.Join(dir, "broker-under-test")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/sapwood").CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("build the broker: %w\n%s", err, out)
-	}
-	return m.Run(), nil
-}
+// TestMain has the faults side by side: most of it waits for time to pass.
+func TestMain(m *testing.M) { os.Exit(under.Main(m, 16)) }
 
 // patience bounds every wait for something that has to come.
 const patience = 20 * time.Second
 
-// site is one broker process with its data directory.
+// site is one broker with its data directory.
 type site struct {
-	t    *testing.T
-	dir  string
-	cmd  *exec.Cmd
-	logs bytes.Buffer // complete when the process is gone
-	MQTT []string     // host:port, in the order of the configuration
-	HTTP string
+	*binary.Process // the one that runs
+	t               *testing.T
+	dir             string
 }
 
 // open starts a broker with a configuration, on ports of its own.
@@ -75,35 +43,16 @@ func open(t *testing.T, config string) *site {
 
 func (s *site) start() {
 	s.t.Helper()
-	s.cmd = exec.Command(binary, "serve", "--json", "--config", filepath.Join(s.dir, "sapwood.yaml"), "--data", filepath.Join(s.dir, "data"))
-	s.cmd.Env = append(os.Environ(), "SAPWOOD_ADMIN_PASSWORD=given", "SAPWOOD_STORAGE_SEGMENT_SIZE=1MiB", "SAPWOOD_STORAGE_RESERVE=1MiB")
-	s.cmd.Stderr = &s.logs
-	out, err := s.cmd.StdoutPipe()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	cmd := s.cmd
-	s.t.Cleanup(func() { _ = cmd.Process.Kill() })
-	if err := json.NewDecoder(out).Decode(s); err != nil {
-		_ = cmd.Wait()
-		s.t.Fatalf("the broker did not start: %v\n%s", err, &s.logs)
-	}
-	for i, at := range s.MQTT {
-		s.MQTT[i] = at[strings.Index(at, "://")+3:]
+	cmd := under.Command(s.t, "serve", "--json", "--config", filepath.Join(s.dir, "sapwood.yaml"), "--data", filepath.Join(s.dir, "data"))
+	cmd.Env = append(os.Environ(), "SAPWOOD_ADMIN_PASSWORD=given", "SAPWOOD_STORAGE_SEGMENT_SIZE=1MiB", "SAPWOOD_STORAGE_RESERVE=1MiB")
+	var err error
+	if s.Process, err = binary.Serve(s.t, cmd); err != nil {
+		s.t.Fatalf("the broker did not start: %v\n%s", err, &s.Logs)
 	}
 }
 
-// end ends the process with a signal, and waits until it is gone.
-func (s *site) end(with syscall.Signal) {
-	s.t.Helper()
-	if err := s.cmd.Process.Signal(with); err != nil {
-		s.t.Fatal(err)
-	}
-	_ = s.cmd.Wait() // it tells of the signal
-}
+// given is the Authorization of admin.
+var given = "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:given"))
 
 // call asks the API. What it says to a body is put into answer, if there is one.
 func (s *site) call(method, path string, body, answer any) {
@@ -114,35 +63,14 @@ func (s *site) call(method, path string, body, answer any) {
 }
 
 func (s *site) try(method, path string, body, answer any) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	r, err := http.NewRequestWithContext(s.t.Context(), method, s.HTTP+"/api/v1"+path, bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.SetBasicAuth("admin", "given")
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	said, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %d %s %w", method, path, resp.StatusCode, said, err)
-	}
-	if answer == nil {
-		return nil
-	}
-	return json.Unmarshal(said, answer)
+	_, err := binary.Call(s.t.Context(), s.HTTP, given, method, path, body, answer)
+	return err
 }
 
 // command runs the binary on the broker's data directory and gives what it prints.
 func (s *site) command(args ...string) string {
 	s.t.Helper()
-	out, err := exec.Command(binary, append(args, "--data", filepath.Join(s.dir, "data"))...).CombinedOutput()
+	out, err := under.Command(s.t, append(args, "--data", filepath.Join(s.dir, "data"))...).CombinedOutput()
 	if err != nil {
 		s.t.Errorf("sapwood %s: %v: %s", strings.Join(args, " "), err, out)
 	}

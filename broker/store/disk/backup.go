@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/file"
@@ -337,14 +338,18 @@ func (re *restoring) unpack(ctx context.Context, t *tar.Reader) error {
 		if err != nil {
 			return fmt.Errorf("this is no backup, or it is damaged: %w", err)
 		}
+		if _, twice := re.sums[h.Name]; twice || h.Typeflag != tar.TypeReg {
+			return fmt.Errorf("%q is in it twice, or is no plain file: it does not belong in a backup", h.Name)
+		}
 		sum := sha256.New()
+		kept, inStore := strings.CutPrefix(h.Name, "store/")
 		switch {
 		case h.Name == manifestName:
 			return re.compare(io.LimitReader(t, 64<<20))
 		case h.Name == markerName:
 			re.mark, err = io.ReadAll(io.TeeReader(io.LimitReader(t, 4096), sum))
-		case filepath.Dir(h.Name) == "store" && filepath.Base(h.Name) != "..":
-			err = re.file(filepath.Join(storeDir(re.dir), filepath.Base(h.Name)), h.PAXRecords[fullSize], t, sum)
+		case inStore && ofStore(kept):
+			err = re.file(filepath.Join(storeDir(re.dir), kept), h.PAXRecords[fullSize], t, sum)
 		case slices.Contains(re.beside, h.Name):
 			err = re.file(filepath.Join(re.dir, h.Name), "", t, sum)
 		default:
@@ -355,6 +360,13 @@ func (re *restoring) unpack(ctx context.Context, t *tar.Reader) error {
 		}
 		re.sums[h.Name] = hex.EncodeToString(sum.Sum(nil))
 	}
+}
+
+// ofStore tells whether a name is one that the store gives to a segment or a checkpoint. No other becomes a path.
+func ofStore(name string) bool {
+	digits := strings.TrimPrefix(strings.TrimSuffix(name, ".seg"), checkpointPrefix)
+	n, err := strconv.ParseUint(digits, 10, 32)
+	return err == nil && (name == segmentFile(uint32(n)) || name == checkpoint{number: uint32(n)}.name())
 }
 
 // file writes one file, which is full bytes long if that is not empty.
@@ -423,7 +435,9 @@ func (re *restoring) remove() error {
 	}
 	err = errors.Join(err, left)
 	for _, f := range files {
-		err = errors.Join(err, re.sys.Remove(filepath.Join(storeDir(re.dir), f.Name)))
+		if ofStore(f.Name) {
+			err = errors.Join(err, re.sys.Remove(filepath.Join(storeDir(re.dir), f.Name)))
+		}
 	}
 	return errors.Join(err, re.sys.SyncDir(storeDir(re.dir)))
 }

@@ -17,7 +17,10 @@ import (
 type ClientsCmd struct {
 	List       clientsListCmd       `cmd:"" default:"withargs" help:"List clients: sapwood clients [FILTER ...]."`
 	Show       clientsShowCmd       `cmd:"" help:"Show one client with its subscriptions and limits."`
-	Disconnect clientsDisconnectCmd `cmd:"" help:"Close a client's connection."`
+	Inflight   clientsInflightCmd   `cmd:"" help:"Show messages under way to and from a client."`
+	Disconnect clientsDisconnectCmd `cmd:"" help:"Close a client's connection, or those of all that pass a filter."`
+	Ban        clientsBanCmd        `cmd:"" help:"Keep all clients out that pass a filter."`
+	Quarantine clientsQuarantineCmd `cmd:"" help:"Keep all clients apart that pass a filter."`
 }
 
 // clientsListCmd is `sapwood clients list`.
@@ -156,7 +159,9 @@ func (c *sessionsListCmd) Run(ctx context.Context, std *screen.Streams) error {
 // sessionsEndCmd is `sapwood sessions end`.
 type sessionsEndCmd struct {
 	reach.Flags
-	ID string `arg:"" help:"The client id."`
+	Agreed
+	ID   string `arg:"" help:"The client id."`
+	JSON bool   `help:"Print what was done as JSON."`
 }
 
 // Help is the long part of the help page.
@@ -164,7 +169,7 @@ func (*sessionsEndCmd) Help() string {
 	return `Its client is disconnected, what waits for it is dropped and counted. ` + reach.Through + `
 Examples:
 
-    sapwood sessions end press-07`
+    sapwood sessions end press-07 --yes`
 }
 
 // Run ends a session.
@@ -173,9 +178,15 @@ func (c *sessionsEndCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
+	var d api.ClientDetail
+	if err := r.Call(ctx, http.MethodGet, "/clients/"+url.PathEscape(c.ID), nil, &d); err != nil {
+		return err
+	}
+	if err := c.ask(std, fmt.Sprintf("End the session of %s (%s), with %s and %d queued messages?", screen.Printable(c.ID), clientState(&d.ClientRow), screen.Count(d.Subscriptions, "subscription"), d.Queued)); err != nil {
+		return err
+	}
 	if err := r.Call(ctx, http.MethodDelete, "/sessions/"+url.PathEscape(c.ID), nil, nil); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Out, "session %s ended\n", screen.Printable(c.ID))
-	return err
+	return done(std, c.JSON, map[string]any{"client": c.ID, "ended": true}, "session %s ended", screen.Printable(c.ID))
 }

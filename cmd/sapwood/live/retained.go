@@ -144,7 +144,10 @@ func (c *retainedDeleteCmd) Run(ctx context.Context, std *screen.Streams) error 
 }
 
 // retainedSnapshotsCmd is `sapwood retained snapshots`.
-type retainedSnapshotsCmd struct{ reach.Flags }
+type retainedSnapshotsCmd struct {
+	reach.Flags
+	JSON bool `help:"Print them as JSON."`
+}
 
 // Help is the long part of the help page.
 func (*retainedSnapshotsCmd) Help() string {
@@ -165,6 +168,9 @@ func (c *retainedSnapshotsCmd) Run(ctx context.Context, std *screen.Streams) err
 	}
 	if err := r.Call(ctx, http.MethodGet, "/retained/snapshots", nil, &all); err != nil {
 		return err
+	}
+	if c.JSON {
+		return screen.JSON(std.Out, all)
 	}
 	t := screen.NewTable(std.Out, "SNAPSHOT", "WHEN", "MESSAGES", "BYTES", "BY", "FILTER")
 	for _, s := range all.Items {

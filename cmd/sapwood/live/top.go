@@ -2,15 +2,16 @@ package live
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -18,151 +19,85 @@ import (
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/serve"
+	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
 )
 
 // TopCmd is `sapwood top`.
 type TopCmd struct {
 	reach.Flags
-	Every time.Duration `default:"1s" help:"How often it looks."`
-	Once  bool          `help:"Print one picture and end."`
+	Every  time.Duration `default:"1s" help:"How often clients and topics are looked at; figures come once a second."`
+	Filter string        `placeholder:"TERMS" help:"Only clients and topics with this; as for sapwood clients."`
+	Once   bool          `help:"Print one picture and end."`
 }
 
 // Help is the long part of the help page.
 func (*TopCmd) Help() string {
-	return `Keys: c and t sort clients and topics by something else, space holds the picture, q ends. ` + reach.Through + `
+	return `Is it fine, who is connected, what flows, what is dropped and why, what is near its limit. Keys: c and t sort clients and topics by something
+else, Tab shows one table or both, / filters, x takes the filter away, space holds the picture, q ends. NO_COLOR is honoured. ` + reach.Through + `
 Examples:
 
     sapwood top
-    sapwood top --once | head -5`
+    sapwood top --filter 'user:press*'
+    sapwood top --once | head -9`
 }
 
-// picture is what top shows.
-type picture struct {
-	at      time.Time
-	status  api.Overview
+// order is what the lists are asked for.
+type order struct {
+	clients, topics, filter string
+	rows                    int
+}
+
+// order is what the picture needs.
+func (p *picture) order(rows int) order {
+	return order{clientOrders()[p.byC], topicOrders()[p.byT], p.filter, rows}
+}
+
+// lists are answers.
+type lists struct {
+	version string
+	now     vitals.Now
 	clients serve.List[api.ClientRow]
 	topics  serve.List[api.TopicRow]
-	byC     int // what clients are sorted by, in clientOrders
-	byT     int
-	held    bool
-	err     error
 }
 
-func clientOrders() []string {
-	return []string{"-in_rate", "-out_rate", "-queue_bytes", "-dropped", "-in", "-out", "id"}
-}
-
-func topicOrders() []string {
-	return []string{"-rate", "-messages", "-bytes", "-dropped", "-unheard", "topic"}
-}
-
-// look asks the broker for everything.
-func (p *picture) look(ctx context.Context, r *reach.Broker, rows int) {
-	limit := strconv.Itoa(max(rows, 1))
-	p.err = errors.Join(
-		r.Call(ctx, http.MethodGet, "/status", nil, &p.status),
-		r.Call(ctx, http.MethodGet, "/clients?"+query("sort", clientOrders()[p.byC]+",id", "limit", limit).Encode(), nil, &p.clients),
-		r.Call(ctx, http.MethodGet, "/topics?"+query("filter", "!topic:$SYS/*", "sort", topicOrders()[p.byT], "limit", limit).Encode(), nil, &p.topics),
+// look asks for what does not come by itself.
+func look(ctx context.Context, r *reach.Broker, o order) (l lists, err error) {
+	limit := strconv.Itoa(min(max(o.rows, 1), 1000))
+	var me struct {
+		Version string `json:"version"`
+	}
+	err = errors.Join(
+		r.Call(ctx, http.MethodGet, "/me", nil, &me),
+		r.Call(ctx, http.MethodGet, "/now", nil, &l.now),
+		r.Call(ctx, http.MethodGet, "/clients?"+query("filter", o.filter, "sort", o.clients+",id", "limit", limit).Encode(), nil, &l.clients),
+		r.Call(ctx, http.MethodGet, "/topics?"+query("filter", withoutSys([]string{words(o.filter)}), "sort", o.topics, "limit", limit).Encode(), nil, &l.topics),
 	)
-	if p.err == nil {
-		p.at = time.Now()
-	}
+	l.version = me.Version
+	return l, err
 }
 
-// render is the picture as lines of text, at most height of them, each at most width characters.
-func (p *picture) render(width, height int) []string {
-	c := &p.status.Counts
-	ready := "ready"
-	if !p.status.Ready {
-		ready = "NOT READY: " + p.status.Reason
-	}
-	lines := []string{
-		fmt.Sprintf("Sapwood %s  up %s  %s  shed: %s", p.status.Version, time.Duration(p.status.Uptime)*time.Second, ready, p.status.Overload.Shed),
-		fmt.Sprintf("clients %s connected, %s sessions   subscriptions %s   retained %s   queued %s in %sB", count(c.Connected), count(c.Sessions), count(c.Subscriptions), count(c.Retained), count(c.QueuedMessages), count(c.QueuedBytes)),
-		"",
-	}
-	if p.err != nil {
-		lines[2] = "cannot look: " + p.err.Error()
-	}
-	half := (height - len(lines) - 1) / 2
-	clients := [][]string{{"CLIENT", "IN/S", "OUT/S", "IN", "OUT", "QUEUED", "BYTES", "DROPPED", "STATE", "USER"}}
-	for i := range p.clients.Items {
-		r := &p.clients.Items[i]
-		clients = append(clients, []string{r.ID, count(r.In.Rate), count(r.Out.Rate), count(r.In.Messages), count(r.Out.Messages), count(r.Queued), count(r.QueueBytes), count(r.Dropped), clientState(r), r.User})
-	}
-	topics := [][]string{{"TOPIC", "RATE/S", "RATE 1M", "MESSAGES", "BYTES", "COPIES", "DROPPED", "UNHEARD"}}
-	for i := range p.topics.Items {
-		r := &p.topics.Items[i]
-		topics = append(topics, []string{r.Topic, count(r.Rate), count(r.Rate1), count(r.Messages), count(r.Bytes), count(r.Copies), count(r.Dropped), count(r.Unheard)})
-	}
-	lines = append(lines, table(clients, half, width)...)
-	lines = append(lines, table(topics, height-1-len(lines), width)...)
-	hold := "space hold"
-	if p.held {
-		hold = "HELD (space goes on)"
-	}
-	lines = append(lines, fmt.Sprintf("c clients by %s   t topics by %s   %s   q quit   %s", clientOrders()[p.byC], topicOrders()[p.byT], hold, p.at.Format(time.TimeOnly)))
-	for i := range lines {
-		lines[i] = cutTo(screen.Printable(lines[i]), width)
-	}
-	return lines
+// words are the terms of a filter that topics have, too: those about the fields of clients say nothing of topics.
+func words(filter string) string {
+	return strings.Join(slices.DeleteFunc(strings.Fields(filter), func(term string) bool { return strings.ContainsAny(term, ":<>=") }), " ")
 }
 
-// table sets rows in exactly height lines: names on the left, numbers on the right.
-func table(rows [][]string, height, width int) []string {
-	if height <= 0 {
-		return nil
-	}
-	rows = rows[:min(len(rows), height)]
-	widths := make([]int, len(rows[0]))
-	for _, r := range rows {
-		for i := range r {
-			r[i] = screen.Printable(r[i])
-			widths[i] = max(widths[i], utf8.RuneCountInString(r[i]))
-		}
-	}
-	rest := width
-	for _, w := range widths[1:] {
-		rest -= w + 2
-	}
-	widths[0] = min(widths[0], max(rest, 12))
-	lines := make([]string, height)
-	for n, r := range rows {
-		line := cutTo(r[0], widths[0])
-		line += strings.Repeat(" ", widths[0]-utf8.RuneCountInString(line))
-		for i := 1; i < len(r); i++ {
-			line += "  " + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(r[i])) + r[i]
-		}
-		lines[n] = line
-	}
-	return lines
-}
-
-func cutTo(s string, width int) string {
-	if utf8.RuneCountInString(s) <= width || width < 1 {
-		return s
-	}
-	return string([]rune(s)[:width-1]) + "…"
+func (p *picture) take(l lists) {
+	p.version, p.now, p.clients, p.topics = l.version, l.now, l.clients, l.topics
 }
 
 // Run shows the picture until q, or once.
 func (c *TopCmd) Run(ctx context.Context, std *screen.Streams) error {
-	r, err := c.API()
-	if err != nil {
-		return err
-	}
-	p := &picture{}
+	p := &picture{filter: c.Filter}
 	out := screen.Terminal(std.Out)
 	if c.Once || out == nil {
-		if p.look(ctx, r, 15); p.err != nil {
-			return p.err
-		}
-		_, err := io.WriteString(std.Out, strings.Join(p.render(120, 36), "\n")+"\n")
-		return err
+		return c.once(ctx, std, p)
 	}
 	in, ok := std.In.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return errors.New("sapwood top needs a terminal to read keys from; --once prints one picture")
+	}
+	if _, err := c.API(); err != nil { // before the screen is taken
+		return err
 	}
 	was, err := term.MakeRaw(int(in.Fd()))
 	if err != nil {
@@ -170,8 +105,160 @@ func (c *TopCmd) Run(ctx context.Context, std *screen.Streams) error {
 	}
 	defer term.Restore(int(in.Fd()), was)
 	io.WriteString(out, "\x1b[?1049h\x1b[?25l")
-	defer io.WriteString(out, "\x1b[?25h\x1b[?1049l")
-	return p.watch(ctx, r, max(c.Every, 200*time.Millisecond), keys(in), out)
+	defer io.WriteString(out, "\x1b[0m\x1b[?25h\x1b[?1049l")
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	w := &watch{cmd: c, picture: p, news: make(chan func(*picture)), want: make(chan order, 1)}
+	go w.follow(ctx)
+	go w.ask(ctx)
+	return w.run(ctx, keys(in), &canvas{out: out, colour: os.Getenv("NO_COLOR") == ""})
+}
+
+// once prints a picture for a printer or a pipe.
+func (c *TopCmd) once(ctx context.Context, std *screen.Streams, p *picture) error {
+	r, err := c.API()
+	if err != nil {
+		return err
+	}
+	l, err := look(ctx, r, p.order(15))
+	var s vitals.Stats
+	err = errors.Join(err, r.Call(ctx, http.MethodGet, "/stats", nil, &s), r.Call(ctx, http.MethodGet, "/load", nil, &p.load))
+	if err != nil {
+		return err
+	}
+	p.take(l)
+	p.read(s)
+	var b strings.Builder
+	lines := p.render(120, 36)
+	for _, l := range lines[:len(lines)-1] { // there are no keys
+		b.WriteString(strings.TrimRight(l.text, " ") + "\n")
+	}
+	_, err = io.WriteString(std.Out, b.String())
+	return err
+}
+
+// watch keeps a picture up to date. What is asked comes as changes that one goroutine makes.
+type watch struct {
+	cmd     *TopCmd
+	picture *picture
+	news    chan func(*picture)
+	want    chan order // the last one counts
+}
+
+// tell hands a change over.
+func (w *watch) tell(ctx context.Context, change func(*picture)) {
+	select {
+	case w.news <- change:
+	case <-ctx.Done():
+	}
+}
+
+// again is how long after a failure it is tried once more.
+const again = time.Second
+
+// follow takes figures from the stream, and opens it anew when it breaks, as when the broker restarts.
+func (w *watch) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		r, err := w.cmd.API() // it may have another port and key now
+		if err == nil {
+			err = r.Follow(ctx, "/stream?watch=stats,load", "", func(e reach.Event) error {
+				switch e.Name {
+				case "stats":
+					var s vitals.Stats
+					if err := json.Unmarshal(e.Data, &s); err != nil {
+						return err
+					}
+					w.tell(ctx, func(p *picture) { p.err = nil; p.read(s) })
+				case "load":
+					var l vitals.Load
+					if err := json.Unmarshal(e.Data, &l); err != nil {
+						return err
+					}
+					w.tell(ctx, func(p *picture) { p.load = l })
+				}
+				return nil
+			})
+		}
+		w.tell(ctx, func(p *picture) { p.err = err })
+		select {
+		case <-time.After(again):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// ask asks for lists, as often as they are wanted.
+func (w *watch) ask(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case o := <-w.want:
+			r, err := w.cmd.API()
+			var l lists
+			if err == nil {
+				l, err = look(ctx, r, o)
+			}
+			w.tell(ctx, func(p *picture) {
+				if err == nil {
+					p.take(l)
+				} else if p.err = err; reach.IsStatus(err, http.StatusUnprocessableEntity) {
+					p.filter = "" // it is none
+				}
+			})
+		}
+	}
+}
+
+// wants asks for lists, in the place of what waits to be asked.
+func (w *watch) wants(rows int) {
+	select {
+	case <-w.want:
+	default:
+	}
+	w.want <- w.picture.order(rows)
+}
+
+// run draws until it is ended.
+func (w *watch) run(ctx context.Context, typed <-chan byte, to *canvas) error {
+	p := w.picture
+	tick := time.NewTicker(max(w.cmd.Every, 200*time.Millisecond))
+	defer tick.Stop()
+	size := func() (width, height int, err error) { return term.GetSize(int(to.out.Fd())) }
+	_, height, err := size()
+	if err != nil {
+		return fmt.Errorf("size of the terminal: %w", err)
+	}
+	w.wants(height)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case change := <-w.news:
+			if p.held {
+				continue
+			}
+			change(p)
+		case <-tick.C:
+			if !p.held {
+				w.wants(height)
+			}
+		case k, open := <-typed:
+			if !open || p.key(k) {
+				return nil
+			}
+			if !p.typing {
+				w.wants(height)
+			}
+		}
+		var width int
+		if width, height, err = size(); err != nil {
+			return fmt.Errorf("size of the terminal: %w", err)
+		}
+		if err := to.draw(p.render(width, height), width); err != nil {
+			return err
+		}
+	}
 }
 
 // keys are what is typed. The goroutine waits for a key as long as the process lives: a terminal's read cannot be ended otherwise.
@@ -190,46 +277,90 @@ func keys(in io.Reader) <-chan byte {
 	return typed
 }
 
-// watch draws the picture every so often and after each key.
-func (p *picture) watch(ctx context.Context, r *reach.Broker, every time.Duration, typed <-chan byte, out *os.File) error {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	p.look(ctx, r, 60)
-	for {
-		width, height, err := term.GetSize(int(out.Fd()))
-		if err != nil {
-			return fmt.Errorf("size of the terminal: %w", err)
-		}
-		if _, err := io.WriteString(out, "\x1b[H"+strings.Join(p.render(width, height), "\x1b[K\r\n")+"\x1b[K\x1b[J"); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			if !p.held {
-				p.look(ctx, r, height)
-			}
-		case k, open := <-typed:
-			if !open || p.key(k) {
-				return nil
-			}
-			p.look(ctx, r, height)
-		}
-	}
-}
-
 // key does what a key asks for, and tells whether that is to end.
 func (p *picture) key(k byte) (end bool) {
-	switch k {
-	case 'q', 'Q', 3, 4: // Ctrl-C and Ctrl-D too
+	switch {
+	case k == 3 || k == 4: // Ctrl-C, Ctrl-D
 		return true
-	case 'c':
+	case p.typing:
+		p.write(k)
+	case k == 'q' || k == 'Q':
+		return true
+	case k == 'c':
 		p.byC = (p.byC + 1) % len(clientOrders())
-	case 't':
+	case k == 't':
 		p.byT = (p.byT + 1) % len(topicOrders())
-	case ' ':
+	case k == '\t':
+		p.show = (p.show + 1) % allShows
+	case k == '/':
+		p.typing, p.typed = true, p.filter
+	case k == 'x':
+		p.filter = ""
+	case k == ' ':
 		p.held = !p.held
 	}
 	return false
+}
+
+// write adds a key to the filter that is typed.
+func (p *picture) write(k byte) {
+	switch {
+	case k == '\r' || k == '\n':
+		p.filter, p.typing = strings.TrimSpace(p.typed), false
+	case k == 0x1b:
+		p.typing = false
+	case k == 0x7f || k == 8:
+		if r := []rune(p.typed); len(r) > 0 {
+			p.typed = string(r[:len(r)-1])
+		}
+	case k >= ' ':
+		p.typed += string([]byte{k})
+	}
+}
+
+// canvas is a terminal. It writes the lines that have changed, and a whole picture at once, so that nothing flickers.
+type canvas struct {
+	out    *os.File
+	colour bool
+	last   []line
+	width  int
+}
+
+func (c *canvas) draw(lines []line, width int) error {
+	var b strings.Builder
+	b.WriteString("\x1b[?2026h") // terminals that know it show nothing until the end
+	whole := width != c.width || len(lines) != len(c.last)
+	if whole {
+		b.WriteString("\x1b[2J")
+	}
+	for i, l := range lines {
+		if whole || c.last[i] != l {
+			fmt.Fprintf(&b, "\x1b[%d;1H%s%s\x1b[0m\x1b[K", i+1, c.code(l.style), l.text)
+		}
+	}
+	b.WriteString("\x1b[?2026l")
+	if !whole && slices.Equal(lines, c.last) {
+		return nil
+	}
+	c.last, c.width = lines, width
+	_, err := io.WriteString(c.out, b.String())
+	return err
+}
+
+// code begins a style.
+func (c *canvas) code(s style) string {
+	switch {
+	case s == bar:
+		return "\x1b[7m"
+	case s == head:
+		return "\x1b[1m"
+	case !c.colour:
+	case s == good:
+		return "\x1b[32m"
+	case s == bad:
+		return "\x1b[31;1m"
+	case s == dim:
+		return "\x1b[2m"
+	}
+	return ""
 }

@@ -13,7 +13,7 @@ import (
 
 // GroupsCmd is `sapwood groups`.
 type GroupsCmd struct {
-	List   groupsListCmd   `cmd:"" help:"List groups."`
+	List   groupsListCmd   `cmd:"" default:"withargs" help:"List groups."`
 	Add    groupsAddCmd    `cmd:"" help:"Create a group, or change its note."`
 	Delete groupsDeleteCmd `cmd:"" help:"Delete a group without members."`
 }

@@ -17,7 +17,7 @@ import (
 
 // KeysCmd is `sapwood keys`.
 type KeysCmd struct {
-	List   keysListCmd   `cmd:"" help:"List the keys by which programs use the API."`
+	List   keysListCmd   `cmd:"" default:"withargs" help:"List the keys by which programs use the API."`
 	Add    keysAddCmd    `cmd:"" help:"Create a key."`
 	Set    keysSetCmd    `cmd:"" help:"Change a key."`
 	Revoke keysRevokeCmd `cmd:"" help:"Revoke keys, at once."`

@@ -16,7 +16,7 @@ import (
 
 // OperatorsCmd is `sapwood operators`.
 type OperatorsCmd struct {
-	List     operatorsListCmd     `cmd:"" help:"List who may use the API and the console."`
+	List     operatorsListCmd     `cmd:"" default:"withargs" help:"List who may use the API and the console."`
 	Add      operatorsAddCmd      `cmd:"" help:"Create an operator."`
 	Set      operatorsSetCmd      `cmd:"" help:"Change an operator."`
 	Password operatorsPasswordCmd `cmd:"" help:"Give an operator another password."`
@@ -127,18 +127,7 @@ func (c *operatorsAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 
 // tellOperator prints what was done to an operator.
 func tellOperator(std *screen.Streams, err error, o *rights.OperatorSecret, asJSON bool, done string) error {
-	switch {
-	case err != nil:
-		return err
-	case asJSON:
-		return screen.JSON(std.Out, o)
-	case o.Secret != "":
-		fmt.Fprintln(std.Err, "the password is shown this one time:")
-		_, err = fmt.Fprintln(std.Out, o.Secret)
-		return err
-	}
-	_, err = fmt.Fprintf(std.Out, "operator %s: %s\n", screen.Printable(o.Name), done)
-	return err
+	return (&secretive{"operator", o.Name, o.Secret, o}).tell(std, err, asJSON, done)
 }
 
 // operatorsSetCmd is `sapwood operators set`.

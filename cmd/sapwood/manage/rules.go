@@ -16,7 +16,7 @@ import (
 
 // RulesCmd is `sapwood rules`.
 type RulesCmd struct {
-	List    rulesListCmd    `cmd:"" help:"List the rules that are stored."`
+	List    rulesListCmd    `cmd:"" default:"withargs" help:"List the rules that are stored."`
 	Add     rulesAddCmd     `cmd:"" help:"Create a rule."`
 	Replace rulesReplaceCmd `cmd:"" help:"Put another rule in the place of one."`
 	Delete  rulesDeleteCmd  `cmd:"" help:"Delete a rule."`

@@ -71,3 +71,26 @@ func prompt(std *screen.Streams, in *os.File, question string) (string, error) {
 	}
 	return string(text), nil
 }
+
+// secretive is somebody with a password, as the API tells of it after a change.
+type secretive struct {
+	kind, name string
+	secret     string // that was made, "" = none
+	whole      any    // for JSON
+}
+
+// tell prints what was done to it, if nothing went wrong.
+func (x *secretive) tell(std *screen.Streams, err error, asJSON bool, done string) error {
+	switch {
+	case err != nil:
+		return err
+	case asJSON:
+		return screen.JSON(std.Out, x.whole)
+	case x.secret != "":
+		fmt.Fprintln(std.Err, "the password is shown this one time:")
+		_, err = fmt.Fprintln(std.Out, x.secret)
+		return err
+	}
+	_, err = fmt.Fprintf(std.Out, "%s %s: %s\n", x.kind, screen.Printable(x.name), done)
+	return err
+}

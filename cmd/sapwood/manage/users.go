@@ -19,7 +19,7 @@ import (
 
 // UsersCmd is `sapwood users`.
 type UsersCmd struct {
-	List     usersListCmd     `cmd:"" help:"List users."`
+	List     usersListCmd     `cmd:"" default:"withargs" help:"List users."`
 	Show     usersShowCmd     `cmd:"" help:"Show one user."`
 	Add      usersAddCmd      `cmd:"" help:"Create a user."`
 	Set      usersSetCmd      `cmd:"" help:"Change a user."`
@@ -214,23 +214,12 @@ func (c *usersAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if reach.IsStatus(err, http.StatusConflict) {
 		return fmt.Errorf("%w; sapwood users set changes it", err)
 	}
-	return c.tell(std, err, &made, c.JSON, "created")
+	return tellUser(std, err, &made, c.JSON, "created")
 }
 
-// tell prints what was done to a user.
-func (*newPassword) tell(std *screen.Streams, err error, u *rights.UserSecret, asJSON bool, done string) error {
-	switch {
-	case err != nil:
-		return err
-	case asJSON:
-		return screen.JSON(std.Out, u)
-	case u.Secret != "":
-		fmt.Fprintln(std.Err, "the secret is shown this one time:")
-		_, err = fmt.Fprintln(std.Out, u.Secret)
-		return err
-	}
-	_, err = fmt.Fprintf(std.Out, "user %s: %s\n", screen.Printable(u.Name), done)
-	return err
+// tellUser prints what was done to a user.
+func tellUser(std *screen.Streams, err error, u *rights.UserSecret, asJSON bool, done string) error {
+	return (&secretive{"user", u.Name, u.Secret, u}).tell(std, err, asJSON, done)
 }
 
 // usersSetCmd is `sapwood users set`.
@@ -271,7 +260,7 @@ func (c *usersSetCmd) Run(ctx context.Context, std *screen.Streams) error {
 	}
 	var u rights.UserSecret
 	err = r.Call(ctx, http.MethodPatch, userAt(c.Name), fields, &u)
-	return (&newPassword{}).tell(std, err, &u, c.JSON, "changed")
+	return tellUser(std, err, &u, c.JSON, "changed")
 }
 
 // usersPasswordCmd is `sapwood users password`.
@@ -304,7 +293,7 @@ func (c *usersPasswordCmd) Run(ctx context.Context, std *screen.Streams) error {
 	}
 	var u rights.UserSecret
 	err = r.Call(ctx, http.MethodPatch, userAt(c.Name), fields, &u)
-	return c.tell(std, err, &u, c.JSON, "has another password")
+	return tellUser(std, err, &u, c.JSON, "has another password")
 }
 
 // usersDeleteCmd is `sapwood users delete`.

@@ -161,10 +161,11 @@ func (a *Access) Take(c *Caller, from string) error {
 	return nil
 }
 
-func (a *Access) failed(from string, now time.Time) {
+func (a *Access) failed(from, user string, now time.Time) {
 	a.failures.Add(1)
+	whom := string(a.sum("user " + user)) // it may be a password in the wrong field
 	a.mu.Lock()
-	n := a.slow.failed(from, now)
+	n := a.slow.failed(from, whom, now)
 	a.mu.Unlock()
 	a.log.Warn("wrong credentials for the API", "remote", from, "times", n)
 }

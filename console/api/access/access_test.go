@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 )
 
 func basic(user, password string) string {
@@ -223,13 +225,47 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
+// Who has an operator's password does not get to guess those of others without a wait: right ones of its own forget nothing of that. Without
+// a wrong one for an hour an address begins anew.
+func TestThrottleOfInsiders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := open(t, Options{Password: "right"})
+		mine := "right as mine"
+		if _, err := a.PutOperator(t.Context(), "vera", OperatorChange{Password: &mine}, accounts.Absent); err != nil {
+			t.Fatal(err)
+		}
+		guesses := 0
+		guess := func() bool {
+			_, _, err := a.Login(t.Context(), "admin", "wrong", "192.0.2.1")
+			var slow *SlowError
+			if errors.As(err, &slow) {
+				return false
+			}
+			guesses++
+			_, _, err = a.Login(t.Context(), "vera", mine, "192.0.2.1")
+			return err == nil
+		}
+		for guess() {
+			if guesses > 10*lenient {
+				t.Fatalf("%d guesses", guesses)
+			}
+		}
+		time.Sleep(forgotten + 2*longest)
+		for range lenient - 1 {
+			if !guess() {
+				t.Error("an hour later it still has to wait")
+			}
+		}
+	})
+}
+
 // The tables do not grow with what strangers send.
 func TestBounded(t *testing.T) {
 	now := time.Now()
 	slow, seen := throttle{}, verified{}
 	for i := range 5000 {
 		name := string(rune('a'+i%26)) + strings.Repeat("x", i/26)
-		slow.failed(name, now)
+		slow.failed(name, name, now)
 		seen.add(name, nil, now)
 	}
 	if len(slow) > 1024 || len(seen) > 256 {

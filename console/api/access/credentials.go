@@ -24,16 +24,16 @@ func (a *Access) Authorization(ctx context.Context, header, from string) (*Calle
 			return c, nil
 		}
 	}
-	return nil, a.refuse(network(from))
+	return nil, a.refuse(network(from), "")
 }
 
-// refuse is why a wrong credential is refused, which it counts unless the address has to wait anyhow.
-func (a *Access) refuse(from string) error {
+// refuse is why a wrong credential of a user is refused, which it counts unless the address has to wait anyhow.
+func (a *Access) refuse(from, user string) error {
 	now := time.Now()
 	if err := a.tooOften(from, now); err != nil {
 		return err
 	}
-	a.failed(from, now)
+	a.failed(from, user, now)
 	return ErrWrong
 }
 
@@ -61,7 +61,7 @@ func (a *Access) bearer(ctx context.Context, secret string) *Caller {
 func (a *Access) basic(ctx context.Context, encoded, from string) (*Caller, error) {
 	text, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
-		return nil, a.refuse(network(from))
+		return nil, a.refuse(network(from), "")
 	}
 	user, password, _ := strings.Cut(string(text), ":")
 	sum := string(a.sum("basic " + encoded))
@@ -102,7 +102,7 @@ func (a *Access) verify(ctx context.Context, user, password, from string) (*oper
 		return nil, ErrBusy
 	}
 	if !right || op == nil || op.Disabled {
-		a.failed(from, now)
+		a.failed(from, user, now)
 		return nil, ErrWrong
 	}
 	a.mu.Lock()
@@ -110,7 +110,7 @@ func (a *Access) verify(ctx context.Context, user, password, from string) (*oper
 	if still := a.operators[user]; still == nil || still.live != op.live { // it was revoked meanwhile
 		return nil, ErrWrong
 	}
-	a.slow.forget(from)
+	a.slow.forget(from, string(a.sum("user "+user)))
 	return a.operators[user], nil
 }
 

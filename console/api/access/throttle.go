@@ -28,8 +28,13 @@ type throttle map[string]*attempts
 
 type attempts struct {
 	count int
+	whom  string    // whose credentials were tried
+	mixed bool      // those of several
 	until time.Time // no further try before
 }
+
+// forgotten is after how long without a wrong one an address begins anew.
+const forgotten = time.Hour
 
 func (t throttle) wait(from string, now time.Time) time.Duration {
 	if a := t[from]; a != nil {
@@ -40,16 +45,17 @@ func (t throttle) wait(from string, now time.Time) time.Duration {
 
 // failed notes one more and returns how many there were. The wait doubles from a second on; who did not try for an
 // hour is forgotten.
-func (t throttle) failed(from string, now time.Time) int {
+func (t throttle) failed(from, whom string, now time.Time) int {
 	a := t[from]
-	if a == nil {
-		if len(t) >= 1024 {
+	if a == nil || now.Sub(a.until) > forgotten {
+		if a == nil && len(t) >= 1024 {
 			t.sweep(now)
 		}
-		a = &attempts{}
+		a = &attempts{whom: whom}
 		t[from] = a
 	}
 	a.count++
+	a.mixed = a.mixed || a.whom != whom
 	a.until = now
 	if over := a.count - lenient; over >= 0 {
 		a.until = now.Add(min(time.Second<<min(over, 10), longest))
@@ -57,12 +63,17 @@ func (t throttle) failed(from string, now time.Time) int {
 	return a.count
 }
 
-func (t throttle) forget(from string) { delete(t, from) }
+// forget is told that somebody's credentials were right. Who has some cannot go on guessing those of others for that.
+func (t throttle) forget(from, whom string) {
+	if a := t[from]; a != nil && !a.mixed && a.whom == whom {
+		delete(t, from)
+	}
+}
 
 // sweep makes room: those that may try again go first, all of them if that is not enough.
 func (t throttle) sweep(now time.Time) {
 	for from, a := range t {
-		if a.until.Add(time.Hour).Before(now) {
+		if now.Sub(a.until) > forgotten {
 			delete(t, from)
 		}
 	}

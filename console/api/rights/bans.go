@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -38,7 +39,7 @@ func registerBans(h huma.API, b Bans) {
 		func(ctx context.Context, in *struct {
 			Body struct {
 				Ban
-				TTL float64 `json:"ttl_seconds,omitempty" minimum:"0" doc:"How long, in place of until."`
+				TTL float64 `json:"ttl_seconds,omitempty" minimum:"0" maximum:"3155760000" doc:"How long, in place of until."`
 			}
 		},
 		) (*answer[made], error) {
@@ -58,6 +59,23 @@ func registerBans(h huma.API, b Bans) {
 				return nil, huma.Error422UnprocessableEntity(err.Error())
 			}
 			return &answer[made]{made{ban, met}}, nil
+		})
+	huma.Register(h, serve.Operation("ban", http.MethodGet, "/bans/{subject}/{value}", "bans", "One ban", http.StatusNotFound, http.StatusConflict),
+		func(ctx context.Context, in *struct {
+			Subject string `path:"subject" enum:"client,user,address,pattern"`
+			Value   string `path:"value"`
+		},
+		) (*answer[Ban], error) {
+			if err := there(); err != nil {
+				return nil, err
+			}
+			list, err := b.List(ctx)
+			if i := slices.IndexFunc(list, func(o Ban) bool { return o.Subject == in.Subject && o.Value == in.Value }); err == nil && i >= 0 {
+				return &answer[Ban]{list[i]}, nil
+			} else if err == nil {
+				err = huma.Error404NotFound(fmt.Sprintf("there is no ban of %s %q", in.Subject, in.Value))
+			}
+			return nil, serve.Failure(err)
 		})
 	huma.Register(h, serve.Deleted(serve.Operation("ban-remove", http.MethodDelete, "/bans/{subject}/{value}", "bans", "Let somebody in again", http.StatusNotFound, http.StatusConflict)),
 		func(ctx context.Context, in *struct {

@@ -22,11 +22,12 @@ type Recorder interface{ Record(fact.Fact) }
 
 // auditor writes down what changes by the API.
 type auditor struct {
-	who   *access.Access
-	mux   *Router
-	ids   map[string]string // of operations, by pattern
-	facts Recorder          // nil = nobody
-	log   *slog.Logger
+	who     *access.Access
+	mux     *Router
+	ids     map[string]string // of operations, by pattern
+	permits *Permits
+	facts   Recorder // nil = nobody
+	log     *slog.Logger
 
 	mu    sync.Mutex
 	often map[string]*recent
@@ -55,7 +56,7 @@ func (a *auditor) serve(w http.ResponseWriter, r *http.Request, pattern string) 
 	asked := &seen{ReadCloser: r.Body}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	r.Body = asked
-	out := &outcome{ResponseWriter: w}
+	out := &outcome{ResponseWriter: w, keep: tells(e.Operation)}
 	defer func() { // also when a stream that breaks off panics
 		if out.status == 0 {
 			out.status = http.StatusInternalServerError
@@ -68,6 +69,9 @@ func (a *auditor) serve(w http.ResponseWriter, r *http.Request, pattern string) 
 		}
 		if edit && e.Outcome == access.Done && r.Method != http.MethodDelete {
 			e.After = a.look(r)
+		}
+		if out.keep && e.Outcome == access.Done {
+			e.After = redacted(out.text)
 		}
 		a.write(r.Context(), e)
 	}()
@@ -114,6 +118,15 @@ func judged(status int) string {
 	return access.Failed
 }
 
+// tells tells of operations whose answer says what they changed: keys of the configuration, how many messages and the snapshot that has them.
+func tells(operation string) bool {
+	switch operation {
+	case "config-reload", "retained-delete", "retained-restore", "client-queue-purge":
+		return true
+	}
+	return false
+}
+
 // seldom are operations of which one entry a minute and caller is written, with how many more there were: they would push out the rest.
 func seldom(operation string) bool {
 	switch operation {
@@ -139,13 +152,14 @@ func (a *auditor) write(ctx context.Context, e *access.Entry) {
 	if a.facts == nil || e.Outcome == access.Refused {
 		return
 	}
+	detail := map[string]string{"by": by, "kind": string(e.Kind), "action": e.Operation, "target": e.Target, "outcome": e.Outcome}
+	// Facts are for all who may read events, and for who subscribes to $SYS: what only admins may look at stays in the audit log.
+	if need := a.permits.Of(http.MethodGet, e.Target); need.Declared && need.Level == access.Read {
+		detail["before"], detail["after"], detail["asked"] = short(e.Before), short(e.After), short(e.Asked)
+	}
 	a.facts.Record(fact.Fact{
 		At: e.At, Kind: fact.Admin, Address: e.From, Reason: e.Operation,
-		Text: fmt.Sprintf("%s: %s %s by %s", e.Operation, e.Target, e.Outcome, by),
-		Detail: map[string]string{
-			"by": by, "kind": string(e.Kind), "action": e.Operation, "target": e.Target, "outcome": e.Outcome,
-			"before": short(e.Before), "after": short(e.After), "asked": short(e.Asked),
-		},
+		Text: fmt.Sprintf("%s: %s %s by %s", e.Operation, e.Target, e.Outcome, by), Detail: detail,
 	})
 }
 
@@ -191,6 +205,9 @@ func (a *auditor) look(r *http.Request) json.RawMessage {
 	get.Method, get.Body, get.ContentLength = http.MethodGet, http.NoBody, 0
 	get.Header = http.Header{"Accept": {"application/json"}}
 	get.Pattern = ""
+	if id, ok := strings.CutPrefix(get.URL.Path, Prefix+"/sessions/"); ok { // a session is looked at as its client
+		get.URL.Path, get.URL.RawPath = Prefix+"/clients/"+id, ""
+	}
 	if _, pattern := a.mux.Handler(get); pattern == "" || pattern == "/" {
 		return nil
 	}
@@ -239,6 +256,8 @@ func (s *seen) Read(to []byte) (int, error) {
 type outcome struct {
 	http.ResponseWriter
 	status int
+	keep   bool // the beginning of the body, in text
+	text   []byte
 }
 
 func (o *outcome) WriteHeader(status int) {
@@ -251,6 +270,9 @@ func (o *outcome) WriteHeader(status int) {
 func (o *outcome) Write(text []byte) (int, error) {
 	if o.status == 0 {
 		o.status = http.StatusOK
+	}
+	if o.keep {
+		o.text = append(o.text, text[:min(len(text), maxSeen+1-len(o.text))]...)
 	}
 	return o.ResponseWriter.Write(text)
 }
@@ -281,6 +303,9 @@ func redacted(text []byte) json.RawMessage {
 func censored(name string, v any) any {
 	switch v := v.(type) {
 	case map[string]any:
+		if strings.EqualFold(name, "payload") { // as lists show it
+			delete(v, "text")
+		}
 		for k, field := range v {
 			v[k] = censored(k, field)
 		}

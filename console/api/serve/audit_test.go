@@ -38,8 +38,9 @@ func TestRedacted(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "", "  ": "", "x": `{"left_out":"1 bytes or more"}`, `"x"`: `"x"`,
 		`{"password":"x","a":[{"client_secret":"y","n":1}],"password_hash":"z","has_password":true,"Token":"t"}`: `{"Token":"***","a":[{"client_secret":"***","n":1}],"has_password":true,"password":"***","password_hash":"***"}`,
-		`{"payload":"12345","topic":"a"}`:        `{"payload":"5 bytes","topic":"a"}`,
-		`"` + strings.Repeat("x", maxSeen) + `"`: fmt.Sprintf(`{"left_out":"%d bytes or more"}`, maxSeen+2),
+		`{"payload":"12345","topic":"a"}`:                                               `{"payload":"5 bytes","topic":"a"}`,
+		`{"items":[{"payload":{"size":3,"encoding":"text","text":"abc"},"topic":"a"}]}`: `{"items":[{"payload":{"encoding":"text","size":3},"topic":"a"}]}`,
+		`"` + strings.Repeat("x", maxSeen) + `"`:                                        fmt.Sprintf(`{"left_out":"%d bytes or more"}`, maxSeen+2),
 	} {
 		if got := string(redacted([]byte(in))); got != want {
 			t.Errorf("%.100s: got %s, want %s", in, got, want)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +36,24 @@ func (m *Router) Handle(pattern string, h http.Handler) {
 // HandleFunc is that of http.ServeMux.
 func (m *Router) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
 	m.Handle(pattern, http.HandlerFunc(h))
+}
+
+// Absent answers what nothing is registered for: 404, or 405 where another method would do.
+func (m *Router) Absent(w http.ResponseWriter, r *http.Request) {
+	what := "there is no " + r.Method + " " + r.URL.Path
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		if _, pattern := m.Handler(&http.Request{Method: method, URL: r.URL, Host: r.Host}); pattern != "" && pattern != "/" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) > 0 {
+		all := strings.Join(allowed, ", ")
+		w.Header().Set("Allow", all)
+		Problem(w, http.StatusMethodNotAllowed, what+", but "+all)
+		return
+	}
+	Problem(w, http.StatusNotFound, what+"; what there is tells "+Prefix+"/openapi.json")
 }
 
 // Split takes a pattern apart: its method, "" for any, and its path behind /api/v1.
@@ -68,8 +87,9 @@ type Guard struct {
 
 // NewGuard puts a guard before a router.
 func NewGuard(o Options) *Guard {
-	audit := &auditor{who: o.Access, mux: o.Router, ids: o.Operations, facts: o.Recorder, log: o.Logger, often: map[string]*recent{}}
-	return &Guard{o.Access, o.Router, NewPermits(), http.NewCrossOriginProtection(), o.Proxies, audit}
+	permits := NewPermits()
+	audit := &auditor{who: o.Access, mux: o.Router, ids: o.Operations, permits: permits, facts: o.Recorder, log: o.Logger, often: map[string]*recent{}}
+	return &Guard{o.Access, o.Router, permits, http.NewCrossOriginProtection(), o.Proxies, audit}
 }
 
 // Visit is a request that was let in.
@@ -112,7 +132,9 @@ func cookieOf(r *http.Request) http.Cookie {
 }
 
 // ServeHTTP judges a request of the API.
-func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *Guard) ServeHTTP(answer http.ResponseWriter, r *http.Request) {
+	w := &outcome{ResponseWriter: answer}
+	defer g.caught(w, r)
 	_, pattern := g.mux.Handler(r)
 	need := Need{Declared: true, Quiet: true} // what is not there, everybody who is somebody may know of
 	if pattern != "" && pattern != "/" {
@@ -120,7 +142,10 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		need = g.permits.Of(r.Method, path)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+	// On a copy: the server looks at the request's own Body to see whether all of it was read. If it sees another one, what a handler left of a
+	// body that it closed is taken for the next request.
+	r = r.WithContext(r.Context())
+	r.Body = http.MaxBytesReader(answer, r.Body, MaxBody)
 	g.admit(w, r, need, func(w http.ResponseWriter, r *http.Request) {
 		if need.Quiet {
 			g.mux.ServeHTTP(w, r)
@@ -128,6 +153,21 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		g.audit.serve(w, r, pattern)
 	})
+}
+
+// caught answers a request whose handler panicked: by a problem, or where the answer has begun by breaking it off.
+func (g *Guard) caught(w *outcome, r *http.Request) {
+	fault := recover()
+	if fault == nil {
+		return
+	}
+	if fault != http.ErrAbortHandler {
+		g.audit.log.Error("a request of the API panicked", "method", r.Method, "path", r.URL.Path, "panic", fault, "stack", string(debug.Stack()))
+	}
+	if fault == http.ErrAbortHandler || w.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	Problem(w, http.StatusInternalServerError, "the request met a fault of Sapwood, which is in its log")
 }
 
 // Protect guards what is no part of the API's router.

@@ -23,6 +23,9 @@ const settings = [
   ['sys.interval', '5s', '10s', 'SAPWOOD_SYS_INTERVAL', 'Time between two publications of the $SYS topics.', { restart: true, pending: '10s', type: 'duration' }],
 ].map(([key, value, def, from, doc, extra]) => ({ key, value, default: def, from, doc, env: 'SAPWOOD_' + key.toUpperCase().replace(/\W+/g, '_'), since: iso(now - 3e8), by: 'start', ...extra }))
 
+const canaries = { interval_seconds: 1, timeout_seconds: 5, since: iso(now - 3e8), delivers: true, day_ratio: 0.99998, text: 'The broker delivered 99.998 % of its own test messages in the last 24 hours.', outages: [{ from: iso(now - 4e6), to: iso(now - 3.99e6), qos: [1, 2], lost: 2, why: 'the store did not commit' }],
+  canaries: [0, 1, 2].map((qos) => ({ qos, sent: 86400, delivered: 86398, lost: qos ? 2 : 0, late: 0, last_seconds: 0.0002, sum_seconds: 30, p50_seconds: 0.0002 * (qos + 1), p99_seconds: 0.003 * (qos + 1), hour_ratio: 1, day_ratio: qos ? 0.99998 : 1, histogram: Array.from({ length: 18 }, (_, i) => ({ ...(i < 17 ? { up_to_seconds: 1e-4 * 2 ** i } : {}), count: i > 8 ? 0 : Math.round(40_000 / (1 + (i - qos - 1) ** 2)) })) })) }
+
 let traces = [{ id: 't1', client: 'sensor-000017', began: iso(now - 6e4), ends: iso(now + 5e5), running: true, payload_bytes: 256, by: 'anna', packets: 240 }]
 const wave = (t, salt, base) => base * (1 + 0.2 * Math.sin(t / 900 + salt) + 0.05 * Math.sin(t / 37 + salt * 3))
 
@@ -60,6 +63,10 @@ export function more({ m, path, q, body, answer, fail, res, line, page, payload,
   if (is('GET', '/rules')) return answer(200, rules)
   if (is('POST', '/rules')) { const r = { id: 'r' + (rules.length + 1), ...body, revision: 1 }; rules = [...rules, r]; return answer(201, r) }
   if (m === 'DELETE' && path.startsWith('/rules/')) { rules = rules.filter((r) => '/rules/' + r.id !== path); return answer(204) }
+  if (path === '/canaries') return answer(200, canaries)
+  if (path === '/why-not') return answer(200, { client: q.get('client'), topic: q.get('topic'), verdict: 'not_matched', cause: 'case', text: `No subscription of ${q.get('client')} matches ${q.get('topic')}; it has subscribed to shop/#.`, evidence: [], suggestions: ['Correct the filter, or the topic.'] })
+  if (path === '/route') return answer(200, { topic: q.get('topic'), receive: 2, outcomes: { sent: 1, queued: 1, denied: 1 }, items: [{ client: 'controller-000010', filter: 'shop/#', qos: 1, connected: true, outcome: 'sent', waiting: 0, rule: 'devices' }, { client: 'screen-000022', filter: '$share/screens/shop/+/state', group: 'screens', members: 3, qos: 0, connected: false, outcome: 'queued', waiting: 12, rule: 'devices' }, { client: '<img src=x onerror=alert(9)>', filter: 'shop/#', qos: 0, connected: true, outcome: 'denied', waiting: 0, rule: 'nobody commands', why: 'rule <b>nobody commands</b> denies it' }] })
+  if (is('POST', '/request')) return answer(200, { topic: body.topic + '/answer', payload: '{"state":"<b>run</b>"}', encoding: 'text', took_seconds: 0.012 })
   if (is('POST', '/acl/explain')) { const ok = !/cmd|admin/.test(body.topic); return answer(200, { allowed: ok, rule: ok ? 'devices' : 'nobody commands', why: ok ? `Rule “devices” allows to ${body.action} ${body.topic}.` : `Rule “nobody commands” denies to ${body.action} ${body.topic}; its priority 20 is the highest that applies.`, client: { client_id: body.client, user: body.user ?? 'shop012', known: true, groups: ['devices'] } }) }
   if (is('GET', '/bans')) return answer(200, bans)
   if (is('POST', '/bans')) { const b = { ...body, by: 'admin', ...(body.ttl_seconds ? { until: iso(Date.now() + body.ttl_seconds * 1000) } : {}) }; bans = [b, ...bans]; return answer(200, { ban: b, met: 1 }) }

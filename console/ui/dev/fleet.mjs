@@ -63,8 +63,8 @@ export function filter(text, words) {
 export function page(list, q, total) {
   const sort = q.get('sort')
   if (sort) {
-    const f = sort.replace(/^-/, ''), dir = sort.startsWith('-') ? -1 : 1
-    list = [...list].sort((a, b) => { const x = pick(a, f) ?? 0, y = pick(b, f) ?? 0; return (x < y ? -1 : x > y ? 1 : 0) * dir })
+    const by = sort.split(',').map((f) => [f.replace(/^-/, ''), f.startsWith('-') ? -1 : 1])
+    list = [...list].sort((a, b) => { for (const [f, dir] of by) { const x = pick(a, f) ?? 0, y = pick(b, f) ?? 0; if (x !== y) return (x < y ? -1 : 1) * dir } return 0 })
   }
   const at = Number(q.get('cursor') ?? 0) || 0, limit = Math.min(1000, Number(q.get('limit') ?? 100))
   return { items: list.slice(at, at + limit), total: total ?? list.length, matched: list.length, ...(at + limit < list.length ? { next: String(at + limit) } : {}) }

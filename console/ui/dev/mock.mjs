@@ -69,6 +69,12 @@ export function mock(options = {}) {
       const t = filter(q.get('filter') ?? '', (c) => `${c.id} ${c.user} ${c.address}`)
       return answer(res, 200, page(all.filter(t), q, all.length))
     }
+    const bulk = /^\/clients\/(disconnect|ban|quarantine)$/.exec(path)
+    if (bulk && m === 'POST') {
+      const met = allClients(count).filter(filter(body.filter, (c) => `${c.id} ${c.user} ${c.address}`)).filter((c) => c.connected)
+      if (!body.preview) { log.push({ m, path, body }); if (body.confirm !== met.length) return fail(res, 409, 'the number is another by now') }
+      return answer(res, 200, { matched: met.length, done: body.preview ? 0 : met.length, gone: 0, sample: met.slice(0, 10).map((c) => c.id), seconds: 0.1 })
+    }
     const c = /^\/clients\/([^/]+)(?:\/(.*))?$/.exec(path)
     if (c) return client(req, res, decodeURIComponent(c[1]), c[2] ?? '', q, body)
     if (path === '/topics/tree') return answer(res, 200, page(children(q.get('branch')), q))

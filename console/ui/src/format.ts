@@ -71,8 +71,19 @@ export const percent = (share: number) => `${share < 0.1 && share > 0 ? (share *
 /** A short word of the API as people write it. */
 export const words = (s: string) => s.replace(/_/g, ' ')
 
-/** An argument as a shell takes it. */
-export const quote = (s: string) => (/^[\w@%+=:,./-]+$/.test(s) ? s : `'${s.replace(/'/g, `'\\''`)}'`)
+const escape = (s: string) => s.replace(/[\\']/g, '\\$&').replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => [...new TextEncoder().encode(c)].map((b) => '\\x' + b.toString(16).padStart(2, '0')).join(''))
+
+/** An argument as a shell takes it. Control characters, which a terminal would obey when they are pasted, are written as escapes (bash, zsh). */
+export const quote = (s: string) => (/^[\w@%+=:,./-]+$/.test(s) ? s : /[\u0000-\u001f\u007f-\u009f]/.test(s) ? `$'${escape(s)}'` : `'${s.replace(/'/g, `'\\''`)}'`)
+
+/** A line for the command: flags that are not empty first, and nothing that a client named itself can be taken for a flag. */
+export function cli(what: string, args: string[] = [], flags: Record<string, string | number | boolean | undefined> = {}): string {
+  const set = Object.entries(flags).filter(([, v]) => v !== undefined && v !== '' && v !== false).map(([k, v]) => (v === true ? `--${k}` : `--${k}=${quote(String(v))}`))
+  return ['sapwood', what, ...set, ...(args.some((a) => a.startsWith('-')) ? ['--'] : []), ...args.map(quote)].join(' ')
+}
 
 /** A value in the filter syntax of the API. */
 export const term = (s: string) => (/^[^\s"\\*]+$/.test(s) ? s : `"${s.replace(/[\\"]/g, '\\$&')}"`)
+
+/** A filter as arguments, as few as there can be: an empty one is none. */
+export const terms = (filter: string) => (filter ? [filter] : [])

@@ -69,7 +69,7 @@ function open() {
   watching = watch()
   // A server that doesn't know one of the things to watch refuses the stream: then the figures alone.
   const asked = !known && attempt % 2 === 1 ? 'stats' : watching
-  if (state.value !== 'lost') state.value = 'connecting'
+  if (state.value !== 'lost' && state.value !== 'live') state.value = 'connecting'
   const s = source = new EventSource(`${apiRoot}/stream?watch=${asked}`)
   const alive = () => { known = true; heard = Date.now(); attempt = 0; if (state.value !== 'live') state.value = 'live' }
   s.onopen = alive

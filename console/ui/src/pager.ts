@@ -8,6 +8,21 @@ const keep = 8
 /** Pages in a long step; the API gives 1,000 rows at most. */
 const stride = 5
 
+/** What was read of the list in one direction. */
+class Side<T> {
+  pages = new Map<number, { rows: T[]; used: number }>()
+  cursors: (string | undefined)[] = ['']
+  readonly sort: string | undefined
+  constructor(sort: string | undefined) { this.sort = sort }
+}
+
+const turned = (sort: string) => sort.split(',').map((f) => (f.startsWith('-') ? f.slice(1) : '-' + f)).join(',')
+
+/** Rows that are as before stay the same objects, so that nothing draws them again. */
+function same<T>(before: T[] | undefined, rows: T[]): T[] {
+  return before ? rows.map((r, i) => (before[i] !== undefined && JSON.stringify(before[i]) === JSON.stringify(r) ? before[i]! : r)) : rows
+}
+
 export class Pager<T> {
   /** Grows with every change; what renders rows reads it. */
   readonly version = signal(0)
@@ -21,15 +36,24 @@ export class Pager<T> {
   /** How far the cursors reach while somebody waits for a page beyond. */
   seeking = false
 
-  private pages = new Map<number, { rows: T[]; used: number }>()
-  private cursors: (string | undefined)[] = ['']
+  // Cursors only lead on. Where the order is total, the second half is read from the end, in the opposite order.
+  private ahead: Side<T>
+  private back: Side<T> | undefined
+  private want: { side: Side<T>; a: number; b: number }
   private abort = new AbortController()
-  private want: [number, number] = [0, 0]
   private busy = false
   private clock = 0
   private known = 0
 
-  constructor(base: string, query: Query) { this.base = base; this.query = query }
+  /** key is the field that tells items apart, if the list can be sorted by it. */
+  constructor(base: string, query: Query, key?: string) {
+    this.base = base
+    this.query = query
+    const sort = key === undefined ? undefined : [...String(query['sort'] || key).split(','), key].filter((f, i, all) => all.findIndex((g) => g.replace('-', '') === f.replace('-', '')) === i).join(',')
+    this.ahead = new Side(sort)
+    if (sort !== undefined) this.back = new Side(turned(sort))
+    this.want = { side: this.ahead, a: 0, b: 0 }
+  }
 
   /** Rows that can be scrolled to: all that match, where the server says how many; else what is known and one more page. */
   get length(): number {
@@ -40,21 +64,28 @@ export class Pager<T> {
   get loading() { return this.busy }
 
   row(i: number): T | undefined {
-    const p = this.pages.get(Math.floor(i / pageSize))
-    return p?.rows[i % pageSize]
+    const p = this.ahead.pages.get(Math.floor(i / pageSize))
+    if (p) return p.rows[i % pageSize]
+    const j = this.length - 1 - i
+    return this.back?.pages.get(Math.floor(j / pageSize))?.rows[j % pageSize]
   }
 
   /** Asks for rows first to last; they come when they come. */
   show(first: number, last: number) {
-    const a = Math.max(0, Math.floor(first / pageSize)), b = Math.max(a, Math.floor(Math.max(0, last) / pageSize))
-    this.want = [a, b]
-    for (let p = a; p <= b; p++) { const page = this.pages.get(p); if (page) page.used = ++this.clock }
+    last = Math.max(first, last)
+    const n = this.length, near = this.ahead.cursors.length * pageSize
+    const fromEnd = this.back !== undefined && this.matched !== undefined && n - last + stride * pageSize < first - near
+    const side = fromEnd ? this.back! : this.ahead
+    const [a, b] = fromEnd ? [n - 1 - last, n - 1 - first] : [first, last]
+    this.want = { side, a: Math.max(0, Math.floor(a / pageSize)), b: Math.max(0, Math.floor(b / pageSize)) }
+    for (let p = this.want.a; p <= this.want.b; p++) { const page = side.pages.get(p); if (page) page.used = ++this.clock }
     void this.fill()
   }
 
   private missing(): number | undefined {
-    for (let p = this.want[0]; p <= this.want[1]; p++) {
-      if (!this.pages.has(p) && !(this.ended && p * pageSize >= this.known)) return p
+    const { side, a, b } = this.want
+    for (let p = a; p <= b; p++) {
+      if (!side.pages.has(p) && !(p > 0 && (this.ended || side !== this.ahead) && p * pageSize >= this.length)) return p
     }
     return undefined
   }
@@ -65,11 +96,12 @@ export class Pager<T> {
     try {
       let p: number | undefined
       while (!this.abort.signal.aborted && (p = this.missing()) !== undefined) {
-        // Cursors only lead on: what lies far ahead is reached by long steps.
+        const { side } = this.want
+        // What lies far ahead is reached by long steps.
         let at = p
-        while (at > 0 && this.cursors[at] === undefined) at--
+        while (at > 0 && side.cursors[at] === undefined) at--
         this.seeking = at < p - 1
-        if (!(await this.read(at, p - at >= stride ? stride : 1))) break
+        if (!(await this.read(side, at, p - at >= stride ? stride : 1))) break
       }
     } finally {
       this.busy = false
@@ -78,22 +110,25 @@ export class Pager<T> {
     }
   }
 
-  private async read(p: number, pages = 1): Promise<boolean> {
+  private async read(side: Side<T>, p: number, pages = 1): Promise<boolean> {
     try {
-      const page = await get<Page<T>>(path(this.base, { ...this.query, limit: pageSize * pages, cursor: this.cursors[p] }), { signal: this.abort.signal })
+      const page = await get<Page<T>>(path(this.base, { ...this.query, ...(side.sort !== undefined ? { sort: side.sort } : {}), limit: pageSize * pages, cursor: side.cursors[p] }), { signal: this.abort.signal })
       const rows = page.items ?? []
       this.error = undefined
       this.total = page.total ?? this.total
       this.matched = page.matched ?? this.matched ?? page.total
       for (let i = 0; i < pages; i++) {
-        if (pages === 1 || (p + i >= this.want[0] && p + i <= this.want[1])) this.pages.set(p + i, { rows: rows.slice(i * pageSize, (i + 1) * pageSize), used: ++this.clock })
+        if (pages === 1 || (side === this.want.side && p + i >= this.want.a && p + i <= this.want.b)) side.pages.set(p + i, { rows: same(side.pages.get(p + i)?.rows, rows.slice(i * pageSize, (i + 1) * pageSize)), used: ++this.clock })
       }
-      if (page.next) this.cursors[p + pages] = page.next
-      else { this.cursors.length = p + 1; this.ended = true; this.known = p * pageSize + rows.length }
-      if (page.next) { this.ended = false; this.known = Math.max(this.known, (p + pages) * pageSize + (this.matched === undefined ? 1 : 0)) }
+      if (page.next) side.cursors[p + pages] = page.next
+      else side.cursors.length = p + 1
+      if (side === this.ahead) {
+        this.ended = !page.next
+        this.known = page.next ? Math.max(this.known, (p + pages) * pageSize + (this.matched === undefined ? 1 : 0)) : p * pageSize + rows.length
+      }
       this.forget()
       this.version.value++
-      return true
+      return rows.length > 0 || !!page.next || p === 0
     } catch (e) {
       if (this.abort.signal.aborted) return false
       this.error = e instanceof Problem ? e : new Problem(0, String(e))
@@ -103,18 +138,20 @@ export class Pager<T> {
   }
 
   private forget() {
-    if (this.pages.size <= keep) return
-    const old = [...this.pages].filter(([p]) => p < this.want[0] || p > this.want[1]).sort((a, b) => a[1].used - b[1].used)
-    for (const [p] of old.slice(0, this.pages.size - keep)) this.pages.delete(p)
+    const all = [this.ahead, this.back].flatMap((side) => (side ? [...side.pages].map(([p, page]) => ({ side, p, used: page.used })) : []))
+    const { side, a, b } = this.want
+    const old = all.filter((x) => x.side !== side || x.p < a || x.p > b).sort((x, y) => x.used - y.used)
+    for (const x of old.slice(0, Math.max(0, all.length - keep))) x.side.pages.delete(x.p)
   }
 
   /** Reads what is in sight again. */
   async refresh() {
     if (this.busy) return
     this.busy = true
+    const { side, a, b } = this.want
     try {
-      for (let p = this.want[0]; p <= this.want[1]; p++) {
-        if (this.cursors[p] === undefined || !(await this.read(p))) break
+      for (let p = a; p <= b; p++) {
+        if (side.cursors[p] === undefined || !(await this.read(side, p))) break
       }
     } finally { this.busy = false; this.version.value++ }
     void this.fill()

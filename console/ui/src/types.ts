@@ -179,3 +179,19 @@ export interface Books {
   by_reason?: Record<string, number>
   clients?: unknown
 }
+
+export interface Recipient { client: string; user?: string; filter: string; group?: string; members?: number; qos: number; connected: boolean; outcome: string; waiting: number; rule?: string; why?: string }
+
+export interface Route { topic: string; receive: number; items: Recipient[] | null; outcomes?: Record<string, number> }
+
+export interface CanaryFigures {
+  qos: number; sent: number; delivered: number; lost: number; late: number; last_seconds: number; sum_seconds: number; p50_seconds: number; p99_seconds: number
+  histogram: { up_to_seconds?: number; count: number }[] | null; hour_ratio: number; day_ratio: number
+}
+
+export interface Canaries {
+  interval_seconds: number; timeout_seconds: number; since?: string; delivers: boolean; day_ratio: number; text: string
+  canaries: CanaryFigures[] | null; outages: { from: string; to?: string; qos: number[]; lost: number; why: string }[] | null
+}
+
+export interface BulkDone { matched: number; done: number; gone: number; sample?: string[] | null; seconds: number }

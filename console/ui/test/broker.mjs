@@ -63,8 +63,9 @@ function parse(data) {
   return [found, at]
 }
 
-/** A client of MQTT 3.1.1, as small as tests need it: it sees what came in messages, and acknowledges it unless lazy. */
-export function client(port, { id, user, pass, clean = true, keepAlive = 60, will, lazy = false } = {}) {
+/** A client of MQTT 3.1.1 or 5.0, as small as tests need it: it sees what came in messages, and acknowledges it unless lazy. A v5 client never sends properties, and reads none. */
+export function client(port, { id, user, pass, clean = true, keepAlive = 60, will, lazy = false, v5 = false } = {}) {
+  const none = v5 ? [Buffer.from([0])] : []
   return new Promise((yes, no) => {
     const socket = connect(port, '127.0.0.1')
     const messages = [], waiting = new Map()
@@ -73,9 +74,9 @@ export function client(port, { id, user, pass, clean = true, keepAlive = 60, wil
     const me = {
       id, messages, socket, closed: false,
       publish: (topic, payload, { qos = 0, retain = false } = {}) => qos === 0
-        ? socket.write(packet(0x30 | (retain ? 1 : 0), text(topic), Buffer.from(payload)))
-        : ask(0x30 | (qos << 1) | (retain ? 1 : 0), qos === 1 ? 'puback' : 'pubcomp', (n) => [text(topic), n, Buffer.from(payload)]),
-      subscribe: (filter, qos = 0) => ask(0x82, 'suback', (n) => [n, text(filter), Buffer.from([qos])]),
+        ? socket.write(packet(0x30 | (retain ? 1 : 0), text(topic), ...none, Buffer.from(payload)))
+        : ask(0x30 | (qos << 1) | (retain ? 1 : 0), qos === 1 ? 'puback' : 'pubcomp', (n) => [text(topic), n, ...none, Buffer.from(payload)]),
+      subscribe: (filter, qos = 0) => ask(0x82, 'suback', (n) => [n, ...none, text(filter), Buffer.from([qos])]),
       end: () => socket.end(Buffer.from([0xe0, 0])),
       vanish: () => socket.destroy(),
     }
@@ -83,7 +84,7 @@ export function client(port, { id, user, pass, clean = true, keepAlive = 60, wil
     ping.unref()
     socket.on('error', () => {})
     socket.on('close', () => { clearInterval(ping); me.closed = true; no(new Error(`${id} was refused`)) })
-    socket.write(packet(0x10, text('MQTT'), Buffer.from([4, (user ? 0x80 : 0) | (pass ? 0x40 : 0) | (clean ? 2 : 0) | (will ? 4 : 0), keepAlive >> 8, keepAlive & 255]), text(id), ...(will ? [text(will.topic), text(will.payload)] : []), ...(user ? [text(user)] : []), ...(pass ? [text(pass)] : [])))
+    socket.write(packet(0x10, text('MQTT'), Buffer.from([v5 ? 5 : 4, (user ? 0x80 : 0) | (pass ? 0x40 : 0) | (clean ? 2 : 0) | (will ? 4 : 0), keepAlive >> 8, keepAlive & 255]), ...none, text(id), ...(will ? [...none, text(will.topic), text(will.payload)] : []), ...(user ? [text(user)] : []), ...(pass ? [text(pass)] : [])))
     const settle = (name, n, value) => { const k = name + n; waiting.get(k)?.(value); waiting.delete(k) }
     socket.on('data', (came) => {
       const [found, used] = parse(rest = Buffer.concat([rest, came]))
@@ -92,21 +93,21 @@ export function client(port, { id, user, pass, clean = true, keepAlive = 60, wil
         const n = body.length >= 2 ? body.readUInt16BE(0) : 0
         if (type === 2) { if (body[1] === 0) yes(me); else no(new Error(`${id} was refused: ${body[1]}`)) }
         else if (type === 3) {
-          const qos = (flags >> 1) & 3, end = 2 + n, topic = body.subarray(2, end).toString()
-          messages.push({ topic, qos, retain: !!(flags & 1), payload: body.subarray(end + (qos ? 2 : 0)).toString() })
+          const qos = (flags >> 1) & 3, end = 2 + n, at = end + (qos ? 2 : 0), topic = body.subarray(2, end).toString()
+          messages.push({ topic, qos, retain: !!(flags & 1), payload: body.subarray(v5 ? at + 1 + body[at] : at).toString() })
           if (qos && !lazy) socket.write(packet(qos === 1 ? 0x40 : 0x50, body.subarray(end, end + 2)))
         } else if (type === 4) settle('puback', n)
         else if (type === 5) socket.write(packet(0x62, body.subarray(0, 2)))
         else if (type === 6) socket.write(packet(0x70, body.subarray(0, 2)))
         else if (type === 7) settle('pubcomp', n)
-        else if (type === 9) settle('suback', n, body[2])
+        else if (type === 9) settle('suback', n, body[v5 ? 3 + body[2] : 2])
       }
     })
   })
 }
 
 /** Waits until something holds. */
-export async function until(what, holds, ms = 20_000) {
+export async function until(what, holds, ms = 60_000) {
   for (const end = Date.now() + ms; ;) {
     const v = await holds()
     if (v) return v

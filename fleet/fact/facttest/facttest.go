@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,9 +143,11 @@ func queries(t *testing.T, s fact.Store) {
 		{Topic: "/"},
 		{Topic: "plant/"},
 		{Topic: "nowhere/at/all"},
+		{Topic: "plant/a" + strings.Repeat("/", 60_000)},
+		{Topic: "plant/a/" + strings.Repeat("x/", 500) + "#", Oldest: true},
 		{Topic: "plant/a/#", Clients: []string{"press-09"}, Kinds: []fact.Kind{fact.Subscribed}},
 	} {
-		for _, limit := range []int{0, 7, fact.MaxLimit} {
+		for _, limit := range []int{0, 41, fact.MaxLimit} {
 			q.Limit = limit
 			n := q.Normal()
 			var want []fact.Fact

@@ -35,10 +35,10 @@ func (c *Config) Check(bad func(key, message, fix string)) {
 
 // Journal is a fact.Sink.
 type Journal struct {
-	out    slog.Handler
-	file   *rotating // nil = a stream
-	log    *slog.Logger
-	failed bool
+	fact.Count
+	out  slog.Handler
+	file *rotating // nil = a stream
+	log  *slog.Logger
 }
 
 var _ fact.Sink = (*Journal)(nil)
@@ -65,15 +65,16 @@ func Open(c Config, stdout, stderr io.Writer, log *slog.Logger) (*Journal, error
 
 // Send implements fact.Sink. What cannot be written is lost, which the log says once.
 func (j *Journal) Send(ctx context.Context, facts []fact.Fact, lost uint64) {
-	if lost > 0 {
+	if j.Lost(lost); lost > 0 {
 		facts = append([]fact.Fact{{At: time.Now().UTC(), Kind: fact.NotRecorded, Reason: "too_fast", Count: lost, Text: fmt.Sprintf("%d events came faster than they could be written here.", lost)}}, facts...)
 	}
 	for i := range facts {
 		err := j.out.Handle(ctx, record(&facts[i]))
-		if err != nil && !j.failed {
+		if err == nil {
+			j.Took(1)
+		} else if j.Failed(1, err) {
 			j.log.Error("the journal of events cannot be written", "error", err)
 		}
-		j.failed = err != nil
 	}
 }
 

@@ -32,9 +32,9 @@ func (c *Config) Check(bad func(key, message, fix string)) {
 
 // Publisher is a fact.Sink.
 type Publisher struct {
+	fact.Count
 	publish func(ctx context.Context, topic string, payload []byte) error
 	log     *slog.Logger
-	failed  bool
 }
 
 var _ fact.Sink = (*Publisher)(nil)
@@ -46,11 +46,15 @@ func New(publish func(ctx context.Context, topic string, payload []byte) error, 
 
 // Send implements fact.Sink. What happens to these messages themselves is not published: who is too slow for them would never catch up.
 func (p *Publisher) Send(ctx context.Context, facts []fact.Fact, lost uint64) {
-	if lost > 0 {
+	if p.Lost(lost); lost > 0 {
 		p.one(ctx, &fact.Fact{Kind: fact.NotRecorded, Reason: "too_fast", Count: lost, Text: fmt.Sprintf("%d events came faster than they could be published.", lost)})
 	}
 	for i := range facts {
-		if !strings.HasPrefix(facts[i].Topic, Root) && ctx.Err() == nil {
+		switch {
+		case strings.HasPrefix(facts[i].Topic, Root):
+		case ctx.Err() != nil:
+			p.Lost(1)
+		default:
 			p.one(ctx, &facts[i])
 		}
 	}
@@ -61,10 +65,11 @@ func (p *Publisher) one(ctx context.Context, f *fact.Fact) {
 	if err == nil {
 		err = p.publish(ctx, Topic(f), text)
 	}
-	if err != nil && !p.failed {
+	if err == nil {
+		p.Took(1)
+	} else if p.Failed(1, err) {
 		p.log.Warn("events cannot be published", "error", err)
 	}
-	p.failed = err != nil
 }
 
 // Close implements fact.Sink.

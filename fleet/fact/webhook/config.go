@@ -1,13 +1,11 @@
 package webhook
 
 import (
-	"errors"
-	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
+	"github.com/sapwood-mqtt/sapwood/fleet/post"
 )
 
 // Config says whom to tell. The zero value tells nobody; start from DefaultConfig.
@@ -17,6 +15,7 @@ type Config struct {
 	Secret    string        `yaml:"secret" secret:"true" reload:"restart" doc:"Key of the signature in the header Sapwood-Signature; empty = none."`
 	Bearer    string        `yaml:"bearer" secret:"true" reload:"restart" doc:"Token that is sent as Authorization: Bearer; empty = none."`
 	Plaintext bool          `yaml:"plaintext" reload:"restart" doc:"Leave to send events to another machine by http, readable for all on the way."`
+	CAFile    string        `yaml:"ca_file" reload:"restart" doc:"PEM file of the authorities one of which must have signed the server's certificate; empty = those of the system."`
 	Batch     int           `yaml:"batch" reload:"restart" min:"1" max:"1000" doc:"How many events one request has at most."`
 	Timeout   time.Duration `yaml:"timeout" reload:"restart" doc:"How long an answer may take." exceeded:"the request is sent again"`
 	Tries     int           `yaml:"tries" reload:"restart" min:"1" max:"20" doc:"How often a request is sent." exceeded:"its events are given up, which is counted, and for a while nothing is sent"`
@@ -41,31 +40,7 @@ func (c *Config) Check(bad func(key, message, fix string)) {
 	if c.URL == "" {
 		return
 	}
-	if err := c.checkURL(); err != nil {
+	if err := post.CheckURL(c.URL, c.Plaintext, "bearer"); err != nil {
 		bad("url", err.Error(), "give it as in https://example.com/mqtt-events")
 	}
-}
-
-func (c *Config) checkURL() error {
-	u, err := url.Parse(c.URL)
-	switch {
-	case err != nil || u.Host == "" || u.Fragment != "":
-		return errors.New("is not the URL of a server")
-	case u.User != nil:
-		return errors.New("contains a password, which logs would show: use bearer")
-	case u.Scheme == "https", u.Scheme == "http" && (c.Plaintext || local(u.Hostname())):
-		return nil
-	case u.Scheme == "http":
-		return errors.New("is http to another machine: who is on the way could read and change events; take https, or set plaintext")
-	}
-	return errors.New("must be https")
-}
-
-// local tells whether a host is this machine.
-func local(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
 }

@@ -11,24 +11,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
+	"github.com/sapwood-mqtt/sapwood/fleet/post"
 )
 
 const (
-	firstWait = time.Second      // before the second try; each further one waits up to twice as long
-	longest   = 30 * time.Second // of these waits
-	pause     = 30 * time.Second // in which nothing is sent after tries were in vain; each further one is twice as long
-	maxPause  = 10 * time.Minute
-	maxAnswer = 64 << 10 // bytes of an answer that are read
+	pause    = 30 * time.Second // after tries were in vain
+	maxPause = 10 * time.Minute
 )
 
 // SignatureHeader has t=SECONDS,v1=HEX: the HMAC-SHA256, by the secret, of SECONDS, a dot and the body.
@@ -36,42 +31,28 @@ const SignatureHeader = "Sapwood-Signature"
 
 // Webhook is a fact.Sink.
 type Webhook struct {
+	fact.Count
 	cfg    Config
 	log    *slog.Logger
 	client *http.Client
 	host   string // for the log: the rest of a URL may be secret
 
-	sent, dead atomic.Uint64
-
-	open time.Time     // nothing is sent before; zero = the circuit is closed
-	next time.Duration // of the next pause
+	sender post.Sender
 }
 
 var _ fact.Sink = (*Webhook)(nil)
 
-// New makes one. Nothing is sent yet.
-func New(cfg Config, log *slog.Logger) *Webhook {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.MaxConnsPerHost, t.MaxIdleConnsPerHost = 1, 1
-	t.MaxResponseHeaderBytes = maxAnswer
-	host := ""
+// New makes one. Nothing is sent yet. An error means that ca_file is no good.
+func New(cfg Config, log *slog.Logger) (*Webhook, error) {
+	w := &Webhook{cfg: cfg, log: log, sender: post.Sender{Tries: cfg.Tries, Pause: pause, MaxPause: maxPause}}
+	w.sender.Changed = w.changed
+	var t *http.Transport
+	w.client, t = post.Client(cfg.Timeout, 1)
 	if u, err := url.Parse(cfg.URL); err == nil {
-		host = u.Host
+		w.host = u.Host
 	}
-	return &Webhook{
-		cfg: cfg, log: log, host: host, next: pause,
-		client: &http.Client{
-			Transport: t, Timeout: cfg.Timeout,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // where to is for the configuration to say
-		},
-	}
+	return w, post.Trust(t, cfg.CAFile)
 }
-
-// Sent is how many events a server has taken.
-func (w *Webhook) Sent() uint64 { return w.sent.Load() }
-
-// Dead is how many events were given up.
-func (w *Webhook) Dead() uint64 { return w.dead.Load() }
 
 // body is what is sent.
 type body struct {
@@ -81,25 +62,23 @@ type body struct {
 
 // Send implements fact.Sink.
 func (w *Webhook) Send(ctx context.Context, facts []fact.Fact, lost uint64) {
-	w.dead.Add(lost)
+	w.Lost(lost)
 	for len(facts) > 0 || lost > 0 {
 		n := min(w.cfg.Batch, len(facts))
-		if err := w.batch(ctx, body{facts[:n:n], lost}); err != nil {
-			w.dead.Add(uint64(n))
-		} else {
-			w.sent.Add(uint64(n))
+		switch err := w.batch(ctx, body{facts[:n:n], lost}); {
+		case err == nil:
+			w.Took(n)
+		case errors.Is(err, post.ErrPaused): // why it is open stands
+			w.Lost(uint64(n))
+		default:
+			w.Failed(n, err)
 		}
 		facts, lost = facts[n:], 0
 	}
 }
 
-var errOpen = errors.New("the server failed a moment ago")
-
 // batch sends one request, several times if need be. An error means that it was given up.
 func (w *Webhook) batch(ctx context.Context, b body) error {
-	if time.Now().Before(w.open) {
-		return errOpen
-	}
 	if b.Events == nil {
 		b.Events = []fact.Fact{}
 	}
@@ -107,82 +86,46 @@ func (w *Webhook) batch(ctx context.Context, b body) error {
 	if err != nil {
 		return err
 	}
-	tries := w.cfg.Tries
-	if !w.open.IsZero() { // after a pause one try tells
-		tries = 1
-	}
-	wait := firstWait
-	for try := 1; ; try++ {
-		again, err := w.post(ctx, text)
-		if err == nil {
-			w.closed()
-			return nil
-		}
-		if !again || ctx.Err() != nil {
+	return w.sender.Send(ctx, func(ctx context.Context) (again time.Duration, err error) {
+		if again, err = w.post(ctx, text); again < 0 {
 			w.log.Warn("a webhook refuses events, which are given up", "host", w.host, "events", len(b.Events), "error", err)
-			return err
 		}
-		if try == tries {
-			w.opened(err)
-			return err
-		}
-		select {
-		case <-time.After(wait/2 + rand.N(wait/2)): // not all brokers at once
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		wait = min(2*wait, longest)
-	}
+		return again, err
+	})
 }
 
-// opened begins a pause.
-func (w *Webhook) opened(err error) {
-	if w.open.IsZero() {
+// changed tells of a pause, and of its end.
+func (w *Webhook) changed(err error) {
+	if err != nil {
 		w.log.Error("a webhook does not take events; they are given up until it does", "host", w.host, "error", err)
+	} else {
+		w.log.Info("a webhook takes events again", "host", w.host, "given_up", w.Outcome().Dropped)
 	}
-	w.open = time.Now().Add(w.next)
-	w.next = min(2*w.next, maxPause)
 }
 
-// closed ends a pause.
-func (w *Webhook) closed() {
-	if !w.open.IsZero() {
-		w.log.Info("a webhook takes events again", "host", w.host, "given_up", w.dead.Load())
-	}
-	w.open, w.next = time.Time{}, pause
-}
-
-// post sends once; again tells whether another try could do better.
-func (w *Webhook) post(ctx context.Context, text []byte) (again bool, err error) {
+// post sends once.
+func (w *Webhook) post(ctx context.Context, text []byte) (again time.Duration, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.cfg.URL, bytes.NewReader(text))
 	if err != nil {
-		return false, err
+		return post.Never, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("User-Agent", "sapwood")
 	if w.cfg.Bearer != "" {
 		r.Header.Set("Authorization", "Bearer "+w.cfg.Bearer)
 	}
 	if w.cfg.Secret != "" {
 		r.Header.Set(SignatureHeader, Sign(w.cfg.Secret, time.Now(), text))
 	}
-	answer, err := w.client.Do(r)
-	if err != nil {
-		var at *url.Error
-		if errors.As(err, &at) {
-			err = at.Err // without the URL
-		}
-		return true, err
-	}
-	defer answer.Body.Close()
-	_, err = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer)) // a body that is done lets the connection be used again
-	switch code := answer.StatusCode; {
-	case code/100 == 2:
-		return false, nil // it took them, whatever became of its answer
-	case code/100 == 5, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
-		return true, errors.Join(fmt.Errorf("the server answered %d", code), err)
+	a, err := post.Do(w.client, r)
+	switch {
+	case err != nil:
+		return 0, err
+	case a.Code/100 == 2:
+		return 0, nil // it took them, whatever became of its answer
+	case a.Code/100 == 5, a.Code == http.StatusTooManyRequests, a.Code == http.StatusRequestTimeout:
+		return a.Again, errors.Join(fmt.Errorf("the server answered %d", a.Code), a.Cut)
 	default:
-		return false, fmt.Errorf("the server answered %d", code)
+		return post.Never, fmt.Errorf("the server answered %d", a.Code)
 	}
 }
 

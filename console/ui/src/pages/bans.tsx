@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks'
 import { call, can, post, seg, useLoad } from '../api'
-import { quote, span } from '../format'
+import { cli, span } from '../format'
 import type { Ban } from '../types'
 import { Badge, Button, Empty, Field, Read } from '../ui/basics'
 import { ask, Dialog, toast } from '../ui/dialog'
@@ -10,7 +10,7 @@ export function Bans() {
   const [adding, setAdding] = useState(false)
   const lift = (b: Ban) => ask({
     title: `Let ${b.value} in again`, confirm: 'Let in', done: bans.reload, effect: <p>{b.quarantine ? 'It is no longer kept apart.' : 'Its next connection is judged as any other.'}</p>,
-    command: () => ({ method: 'DELETE', path: `/bans/${seg(b.subject)}/${seg(b.value)}`, cli: `sapwood unban ${b.subject} ${quote(b.value)}` }),
+    command: () => ({ method: 'DELETE', path: `/bans/${seg(b.subject)}/${seg(b.value)}`, cli: cli('unban', [b.subject, b.value]) }),
     run: async () => { await call('DELETE', `/bans/${seg(b.subject)}/${seg(b.value)}`); return `${b.value} may come in again` },
   })
   return (

@@ -40,7 +40,7 @@ function Account({ title, sides, lines }: { title: string; sides: readonly (read
         return of.length > 0 && (
           <tbody key={side}>
             <tr><th scope="rowgroup" class="strong">{name}</th><td class="right">{side !== 'beside' && <b title="The sum">{full(of.reduce((sum, l) => sum + l.count, 0))}</b>}</td></tr>
-            {of.map((l) => <tr key={l.name} class={l.count === 0 ? 'faint' : undefined}><th scope="row" class="indent">{words(l.name)}{l.text && <div class="faint">{l.text}</div>}</th><td class="right">{full(l.count)}</td></tr>)}
+            {of.map((l) => <tr key={l.name} class={l.count === 0 ? 'faint' : undefined}><th scope="row" class="indent">{words(l.name)}{l.text && <div class="faint">{l.text.replace(/, see by_reason$/, '')}</div>}</th><td class="right">{full(l.count)}</td></tr>)}
           </tbody>
         )
       })}</table>

@@ -1,13 +1,14 @@
 // One client: why it is as it is, what happened to it, and what its session holds.
 import type { ComponentChildren } from 'preact'
 import { can, path, seg, useLoad } from '../api'
-import { bytes, num, quote, rate, span, words } from '../format'
+import { bytes, cli, num, rate, span, words } from '../format'
 import { requery, route, to } from '../route'
 import type { ClientDetail, Fact, Page, Subscription, Trace, TraceLine, Why } from '../types'
-import { Act, Ago, At, Badge, Button, Card, cx, Dot, Empty, Facts, Figure, Head, Meter, Note, Read, Tabs, type Tone } from '../ui/basics'
+import { Act, Ago, Badge, Button, Card, cx, Dot, Empty, Facts, Figure, Head, Meter, Note, Read, Tabs } from '../ui/basics'
 import { FactList } from '../ui/facts'
-import { Icon } from '../ui/icons'
 import { Lines } from '../ui/lines'
+import { WhyAnswer } from '../ui/why'
+import { AskAbout } from './ask'
 import { ban, disconnect, endSession, quarantine } from './client-acts'
 import { Inflights, Queue } from './queue'
 
@@ -21,8 +22,8 @@ export function ClientPage({ id, tab }: { id: string; tab: string }) {
     <div class={cx('page', tab !== 'overview' && 'full')}>
       <Head back={{ href: to('clients'), text: 'Clients' }}
         title={<span class="with-dot">{c && <Dot tone={c.connected ? 'ok' : 'calm'} label={c.connected ? 'connected' : 'offline'} />}<span class="clip" title={id}>{id}</span></span>}
-        sub={c && <>{c.connected ? <>connected <Ago at={c.since} /></> : <>offline <Ago at={c.since ?? c.seen} /></>}{c.user ? <> · {c.user}</> : ' · anonymous'}{c.address && <> · <span class="mono">{c.address}</span></>}{c.quarantined && <> · <Badge tone="warn">quarantined</Badge></>}</>}
-        command={[{ path: `/clients/${seg(id)}`, cli: `sapwood clients show ${quote(id)}` }, { what: 'Why it is as it is', path: `/clients/${seg(id)}/why`, cli: `sapwood why ${quote(id)}` }]}>
+        sub={c && <>{c.connected ? <>connected <Ago at={c.since} /></> : <>offline <Ago at={c.since ?? c.seen} /></>}{c.user ? <> · {c.user}</> : ' · anonymous'}{c.address && <> · <span class="mono">{c.address}</span></>}{c.quarantined && <> · <Badge tone="warn">quarantined</Badge></>}{c.listener?.startsWith('$') && <> · <Badge title="It is not counted among the clients">the broker’s own</Badge></>}</>}
+        command={[{ path: `/clients/${seg(id)}`, cli: cli('clients show', [id]) }, { what: 'Why it is as it is', path: `/clients/${seg(id)}/why`, cli: cli('why', [id]) }]}>
         {c && <>
           {c.connected && <Act onClick={() => disconnect(c, client.reload)}>Disconnect</Act>}
           {can('operator') && <Button onClick={() => quarantine(c, client.reload)}>Quarantine</Button>}
@@ -52,23 +53,13 @@ function Part({ id, tab, client }: { id: string; tab: string; client: ReturnType
   }
 }
 
-const verdicts: Record<string, [Tone, string]> = { fine: ['ok', 'Fine'], hindered: ['warn', 'Hindered'], disconnected: ['bad', 'Disconnected'], silent: ['warn', 'Silent'], slow: ['warn', 'Slow'], refused: ['bad', 'Refused'], unknown: ['calm', 'Unknown'] }
-
 function WhyCard({ id }: { id: string }) {
   const why = useLoad<Why>(`/clients/${seg(id)}/why`, 5000)
   if (why.error?.missing || (why.error?.status === 503 && !why.data)) return null
   return (
     <Card title="Why" class="why">
-      <Read from={why} what="the reason" rows={2}>{(w) => {
-        const [tone, word] = verdicts[w.verdict] ?? ['calm', words(w.verdict)]
-        return (
-          <>
-            <p class="why-text"><Badge tone={tone}>{word}</Badge> {w.text}{w.since && <span class="faint"> · since <At at={w.since} /></span>}</p>
-            {!!w.suggestions?.length && <ul class="suggestions">{w.suggestions.map((s) => <li key={s}><Icon name="arrow" size={14} />{s}</li>)}</ul>}
-            {!!w.evidence?.length && <details><summary>{w.evidence.length} {w.evidence.length === 1 ? 'event' : 'events'} as evidence</summary><FactList facts={w.evidence} without="client" label="Evidence" /></details>}
-          </>
-        )
-      }}</Read>
+      <Read from={why} what="the reason" rows={2}>{(w) => <WhyAnswer why={w} without="client" />}</Read>
+      <AskAbout client={id} />
     </Card>
   )
 }

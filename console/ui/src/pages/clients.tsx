@@ -1,12 +1,13 @@
 // All clients and sessions: a list of any length, and one of them.
-import { path } from '../api'
-import { bytes, num, quote, rate } from '../format'
+import { can, path } from '../api'
+import { bytes, cli, num, rate, terms } from '../format'
 import { requery, route, to } from '../route'
 import type { Client } from '../types'
-import { Ago, Badge, Dot, Head } from '../ui/basics'
+import { Act, Ago, Badge, Dot, Head } from '../ui/basics'
 import { Chips, Filter } from '../ui/filter'
 import { type Column, usePager, VirtualTable } from '../ui/virtual'
 import { ClientPage } from './client'
+import { bulk } from './client-acts'
 
 export default function Clients() {
   const id = route.value.parts[0]
@@ -33,14 +34,21 @@ const hints = ['connected:true', 'connected:false', 'user:', 'address:10.*', 'li
 function List() {
   const q = route.value.query
   const filter = q.get('filter') ?? '', sort = q.get('sort') ?? 'id'
-  const pager = usePager<Client>('/clients', { filter, sort }, 3000)
+  const pager = usePager<Client>('/clients', { filter, sort }, 3000, 'id')
   const set = (v: string) => requery({ filter: v })
+  const again = () => void pager.refresh()
   return (
     <div class="page full">
-      <Head title="Clients" command={[{ path: path('/clients', { filter, sort, limit: 100 }), cli: `sapwood clients${filter ? ' ' + quote(filter) : ''} --sort=${sort}` }]} />
+      <Head title="Clients" command={[{ path: path('/clients', { filter, sort, limit: 100 }), cli: cli('clients list', terms(filter), { sort }) }]} />
       <div class="toolbar">
         <Filter value={filter} onChange={set} label="Filter clients" placeholder="id, user, address, or queued>0 user:shop*" hints={hints} />
         <Chips value={filter} onChange={set} chips={[['connected:true', 'Online'], ['connected:false', 'Offline'], ['queued>0', 'With a queue'], ['dropped>0', 'Lost messages'], ['denied>0', 'Denied'], ['quarantined:true', 'Quarantined']]} />
+        {filter && can('operator') && <div class="bulk" role="group" aria-label="All clients with this filter">
+          <span class="faint">All of these:</span>
+          <Act small onClick={() => void bulk('disconnect', filter, again)}>Disconnect…</Act>
+          <Act small onClick={() => void bulk('quarantine', filter, again)}>Quarantine…</Act>
+          <Act small onClick={() => void bulk('ban', filter, again)}>Ban…</Act>
+        </div>}
       </div>
       <VirtualTable pager={pager} columns={columns} label="Clients" what="clients" rowKey={(c) => c.id} href={(c) => to('clients', [c.id])} sort={sort} onSort={(s) => requery({ sort: s })} />
     </div>

@@ -1,7 +1,7 @@
 // What happened: every fact, newest first, live if one likes, and back as far as the store goes.
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { apiRoot, get, path, Problem } from '../api'
-import { full, quote, words } from '../format'
+import { cli, full, words } from '../format'
 import { requery, route, to } from '../route'
 import type { Fact, Page } from '../types'
 import { Button, Empty, Failure, Head, Loading } from '../ui/basics'
@@ -11,6 +11,7 @@ import { useStream } from '../ui/stream'
 
 const fields = ['kind', 'text', 'client', 'topic', 'user', 'address', 'reason', 'since', 'until'] as const
 const spans: [string, string][] = [['', 'since ever'], ['15m', 'last 15 min'], ['1h', 'last hour'], ['24h', 'last day'], ['7d', 'last week']]
+const groups = ['refused,denied,dropped,protocol_error,limited,stalled,taken_over', 'connected,disconnected,taken_over,refused', 'admin,reloaded,banned,unbanned,quarantined,quarantine_ended,retained_deleted']
 const most = 1000
 
 export default function Events() {
@@ -20,7 +21,6 @@ export default function Events() {
   const live = q.get('live') !== 'off' && !query['until']
   const { facts, error, loading, next, older, add } = useFacts(query)
   const stream = useStream<Fact>(live && !error?.missing ? path('/events/stream', { ...ahead, since: undefined }) : null, ['fact'], add)
-  const flags = fields.filter((f) => query[f]).map((f) => `--${f === 'since' ? 'since' : f} ${quote(query[f]!)}`).join(' ')
   const more = useRef<HTMLDivElement>(null)
   useEffect(() => {
     const el = more.current
@@ -32,7 +32,7 @@ export default function Events() {
   const narrowed = fields.some((f) => query[f])
   return (
     <div class="page">
-      <Head title="Events" sub={live ? (stream.live ? 'as they happen' : 'connecting …') : 'paused'} command={[{ path: path('/events', query), cli: `sapwood events ${flags}`.trim() }, { what: 'As they happen', path: path('/events/stream', ahead), cli: `sapwood events --follow ${flags}`.trim() }]}>
+      <Head title="Events" sub={live ? (stream.live ? 'as they happen' : 'connecting …') : 'paused'} command={[{ path: path('/events', query), cli: cli('events', [], query) }, { what: 'As they happen', path: path('/events/stream', ahead), cli: cli('events', [], { follow: true, ...ahead }) }]}>
         <Button icon={live ? 'pause' : 'play'} disabled={!!query['until']} onClick={() => requery({ live: live ? 'off' : undefined })}>{live ? 'Pause' : 'Live'}</Button>
         <a class="button" href={apiRoot + path('/events', { ...query, limit: 10_000 })} download="events.json">Download</a>
       </Head>
@@ -40,10 +40,11 @@ export default function Events() {
         <Filter value={query['text'] ?? ''} onChange={(v) => requery({ text: v })} label="Words of the event" placeholder="words of the sentence" />
         <select aria-label="Kind" value={query['kind'] ?? ''} onChange={(e) => requery({ kind: e.currentTarget.value })}>
           <option value="">all kinds</option>
-          <option value="refused,denied,dropped,protocol_error,limited,stalled,taken_over">trouble</option>
-          <option value="connected,disconnected,taken_over,refused">connections</option>
-          <option value="admin,reloaded,banned,unbanned,quarantined,quarantine_ended,retained_deleted">done by people</option>
+          <option value={groups[0]}>trouble</option>
+          <option value={groups[1]}>connections</option>
+          <option value={groups[2]}>done by people</option>
           {kinds.map((k) => <option key={k} value={k}>{words(k)}</option>)}
+          {query['kind'] && !groups.includes(query['kind']) && !kinds.includes(query['kind']) && <option value={query['kind']}>{words(query['kind']).replace(/,/g, ', ')}</option>}
         </select>
         <select aria-label="Time" value={query['since'] ?? ''} onChange={(e) => requery({ since: e.currentTarget.value })}>{spans.map(([v, t]) => <option key={v} value={v}>{t}</option>)}</select>
         <input aria-label="Client" placeholder="client" value={query['client'] ?? ''} onChange={(e) => requery({ client: e.currentTarget.value })} />

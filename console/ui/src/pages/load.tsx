@@ -4,9 +4,10 @@ import { path, useLoad } from '../api'
 import { bytes, num, percent, rate, span, stamp } from '../format'
 import * as live from '../live'
 import { requery, route, to } from '../route'
-import type { History, Page } from '../types'
+import type { Canaries, History, Page } from '../types'
 import { Button, Card, Empty, Failure, Figure, Loading } from '../ui/basics'
 import { Chart, type Series } from '../ui/chart'
+import { delivered } from './delivery'
 
 interface ChartSpec { title: string; format: (v: number) => string; lines: [name: string, metric: string][]; max?: () => number | undefined }
 
@@ -70,6 +71,7 @@ export function LoadCharts() {
   useEffect(() => { if (history.data) setLast(history.data) }, [history.data])
   const data = history.data ?? last
   const by = useMemo(() => summed(data), [data])
+  const drawn = useMemo(() => charts.map((c) => ({ ...c, series: c.lines.flatMap((l): Series[] => { const m = pick(l), p = m ? by.get(m) : undefined; return p?.length ? [{ name: l[0], points: p }] : [] }) })).filter((c) => c.series.length), [by, wanted])
   const choose = (a: number, b: number) => requery({ from: String(a), to: String(Math.max(b, a + 10)), span: undefined })
   return (
     <>
@@ -80,17 +82,12 @@ export function LoadCharts() {
           : <span class="faint">Drag over a chart to look at a part of it.</span>}
       </div>
       {!data && history.error ? <Failure error={history.error} what="the history of its load" retry={history.reload} /> : !data ? <Loading rows={8} /> : (
-        <div class="charts">{charts.map((c) => {
-          const lines: Series[] = c.lines.flatMap((l) => { const m = pick(l); const p = m ? by.get(m) : undefined; return p?.length ? [{ name: l[0], points: p }] : [] })
-          return lines.length ? <Card key={c.title} title={c.title}><Chart label={c.title} series={lines} format={c.format} binary={c.format === bytes || c.format === perSecondBytes} from={from} to={until} choose={choose} /></Card> : null
-        })}</div>
+        <div class="charts">{drawn.map((c) => <Card key={c.title} title={c.title}><Chart label={c.title} series={c.series} format={c.format} binary={c.format === bytes || c.format === perSecondBytes} from={from} to={until} choose={choose} /></Card>)}</div>
       )}
       {data && !by.size && <Empty icon="broker" title="Nothing is kept of that time" />}
     </>
   )
 }
-
-interface Canaries { delivers: boolean; day_ratio?: number; text?: string; canaries?: { qos: number; p99_seconds?: number }[] | null }
 
 function Present() {
   const l = live.load.value
@@ -101,9 +98,9 @@ function Present() {
       <Figure name="Processor" value={l.cores ? percent((l.cpu ?? 0) / l.cores) : rate(l.cpu)} sub={<>{rate(l.cpu)} of {l.cores} cores</>} tone={l.cores && (l.cpu ?? 0) / l.cores > 0.85 ? 'warn' : undefined} />
       <Figure name="Memory" value={bytes(l.memory?.rss)} sub={<>heap {bytes(l.memory?.heap)}{l.memory?.limit ? <> of {bytes(l.memory.limit)}</> : ''}</>} />
       <Figure name="A turn of its loops" value={span(l.loop_lag_seconds?.p99)} sub={<>half within {span(l.loop_lag_seconds?.p50)}</>} />
-      <Figure name="A commit to disk" value={span(l.store?.commit_p99_seconds)} sub={<>{num(l.store?.queue)} wait</>} href={to('broker', ['store'])} />
-      <Figure name="Longest stop for GC" value={span(l.gc?.pause_p99_seconds)} sub={l.gc?.cpu !== undefined ? <>{percent(l.gc.cpu)} of the processor</> : undefined} />
-      {own?.day_ratio !== undefined && <Figure name="Own test messages" value={<span title={own.text}>{percent(own.day_ratio)}</span>} tone={own.delivers ? undefined : 'bad'} sub={own.canaries?.length ? <>QoS {own.canaries.map((c) => c.qos).join(', ')}: within {own.canaries.map((c) => span(c.p99_seconds)).join(', ')}</> : own.text} />}
+      <Figure name="A commit to disk" value={span(l.store?.commit_p99_seconds)} sub={<>{num(l.store?.queue)} waiting</>} href={to('broker', ['store'])} />
+      <Figure name="Longest GC stop" value={span(l.gc?.pause_p99_seconds)} sub={l.gc?.cpu !== undefined ? <>{percent(l.gc.cpu)} of the processor</> : undefined} />
+      {own?.day_ratio !== undefined && <Figure name="Test messages" value={<span title={own.text}>{delivered(own.day_ratio)}</span>} tone={own.delivers ? undefined : 'bad'} sub={own.canaries?.[0] ? <>there within {span(own.canaries[0].p99_seconds)}</> : own.text} href={to('broker', ['delivery'])} />}
       <Figure name="Files and sockets" value={num(l.fds?.open)} sub={<>of {num(l.fds?.limit)}</>} />
     </div>
   )

@@ -1,11 +1,12 @@
 // A client of MQTT in the page: it connects as any other, by WebSocket, with the rights of the user that is given.
 import { signal } from '@preact/signals'
 import { useState } from 'preact/hooks'
-import { root } from '../api'
-import { bytes, clock, num, quote, span } from '../format'
+import { can, post, root } from '../api'
+import { bytes, cli, clock, num, span } from '../format'
 import { Client, type Properties, reason, type Received } from '../mqtt5'
 import { to } from '../route'
 import { Badge, Button, Card, cx, Empty, Field, Head, Note } from '../ui/basics'
+import { Commands } from '../ui/copyas'
 import { toast } from '../ui/dialog'
 
 interface Shown { key: number; at: Date; own: boolean; topic: string; text: string; size: number; qos: number; retain: boolean; properties: Properties; note?: string }
@@ -35,9 +36,9 @@ const defaultUrl = () => root.replace(/^http/, 'ws') + 'mqtt'
 export default function Mqtt() {
   return (
     <div class="page">
-      <Head title="MQTT client" sub={about.value ? <>connected as <a href={to('clients', [about.value.id])}>{about.value.id}</a></> : 'not connected'} command={[{ what: 'Publish by the API', method: 'POST', path: '/publish', body: { topic: 'shop/012/cmd', payload: 'on', encoding: 'text', qos: 1 }, cli: `sapwood pub -t shop/012/cmd -m on -q 1` }, { what: 'Subscribe', path: '/topics', cli: `sapwood sub -t ${quote('shop/012/#')}` }]} />
+      <Head title="MQTT client" sub={about.value ? <>connected as <a href={to('clients', [about.value.id])}>{about.value.id}</a></> : 'not connected'} command={[{ what: 'Publish by the API', method: 'POST', path: '/publish', body: { topic: 'shop/012/cmd', payload: 'on', encoding: 'text', qos: 1 }, cli: cli('pub', [], { topic: 'shop/012/cmd', message: 'on', qos: 1 }) }, { what: 'Subscribe', path: '/topics', cli: cli('sub', [], { topic: 'shop/012/#' }) }]} />
       <div class="mqtt">
-        <div class="mqtt-side"><Connection />{client.value && <><Subscribe /><Publish /></>}</div>
+        <div class="mqtt-side"><Connection />{client.value && <><Subscribe /><Publish /></>}{can('operator') && <Request />}</div>
         <Card title="Messages" extra={<><Button small icon={paused.value ? 'play' : 'pause'} onClick={() => { paused.value = !paused.value }}>{paused.value ? 'Go on' : 'Pause'}</Button><Button small onClick={() => { messages.value = [] }}>Clear</Button></>}>
           {messages.value.length ? <div class="messages">{messages.value.map((m) => <Message key={m.key} m={m} />)}</div> : <Empty icon="mqtt" title={client.value ? 'Nothing came yet' : 'Connect first'}>{client.value ? 'Subscribe to a filter, or publish.' : 'It is a client like any other: what it may do is up to its user.'}</Empty>}
         </Card>
@@ -150,6 +151,38 @@ function Publish() {
           <Field label="User properties" hint="One name=value a line"><textarea rows={2} value={f.user} onInput={(e) => set({ ...f, user: e.currentTarget.value })} /></Field>
         </div></details>
         <Button type="submit" kind="primary" busy={busy}>Publish</Button>
+      </form>
+    </Card>
+  )
+}
+
+interface Responded { topic: string; payload: string; encoding: string; content_type?: string; user_properties?: { name: string; value: string }[] | null; took_seconds: number }
+
+/** A request to a device and its answer, by the API: it needs no connection, and is asked in the name of who is logged in. */
+function Request() {
+  const [f, set] = useState({ topic: '', payload: '', timeout: 10 })
+  const [answer, setAnswer] = useState<Responded>()
+  const [error, setError] = useState('')
+  const [busy, setBusy] = useState(false)
+  const body = { topic: f.topic, payload: f.payload, timeout_seconds: f.timeout }
+  const send = async (e: Event) => {
+    e.preventDefault()
+    setBusy(true)
+    setError('')
+    setAnswer(undefined)
+    try { setAnswer(await post<Responded>('/request', body)) } catch (e) { setError((e as Error).message) } finally { setBusy(false) }
+  }
+  return (
+    <Card title="Request and response">
+      <form class="form" onSubmit={send}>
+        <p class="faint">A request with a response topic (MQTT 5), in your name. It needs no connection of this page.</p>
+        <Field label="Request topic"><input required value={f.topic} onInput={(e) => set({ ...f, topic: e.currentTarget.value })} placeholder="plant/press-7/ask" spellcheck={false} autocapitalize="none" /></Field>
+        <Field label="Request"><textarea rows={2} value={f.payload} onInput={(e) => set({ ...f, payload: e.currentTarget.value })} spellcheck={false} /></Field>
+        <Field label="Wait, s"><input type="number" min="1" max="60" value={f.timeout} onInput={(e) => set({ ...f, timeout: Number(e.currentTarget.value) || 10 })} /></Field>
+        <Button type="submit" busy={busy}>{busy ? 'Waiting …' : 'Send and wait'}</Button>
+        {error && <Note tone="bad">{error}</Note>}
+        {answer && <article class="message"><header><Badge tone="ok">answer</Badge><span class="topic">{answer.topic}</span><span class="faint">after {span(answer.took_seconds)}{answer.encoding === 'base64' ? ' · base64' : ''}</span></header>{answer.payload !== '' && <pre tabIndex={0}>{answer.payload}</pre>}{!!answer.user_properties?.length && <pre class="small">{answer.user_properties.map((p) => `${p.name} = ${p.value}`).join('\n')}</pre>}</article>}
+        {f.topic && <details class="same"><summary>The same on the command line</summary><Commands commands={[{ method: 'POST', path: '/request', body, cli: cli('request', [f.topic, f.payload], { timeout: `${f.timeout}s` }) }]} /></details>}
       </form>
     </Card>
   )

@@ -4,11 +4,12 @@ import { path, useLoad } from '../api'
 import { bytes, full, num, percent, rate, span, words } from '../format'
 import * as live from '../live'
 import { to } from '../route'
-import type { Fact, Headroom, History, Load, NowReport, Overview, Page, Stats } from '../types'
-import { Card, cx, Empty, Failure, Figure, Head, Loading, Meter, Note } from '../ui/basics'
+import type { Canaries, Fact, Headroom, History, Load, NowReport, Overview, Page } from '../types'
+import { Ago, Card, cx, Empty, Failure, Figure, Head, Loading, Meter, Note } from '../ui/basics'
 import { FactList } from '../ui/facts'
 import { Icon } from '../ui/icons'
 import { Spark } from '../ui/spark'
+import { delivered } from './delivery'
 
 /** A link of the server's report: a path of the console, with or without its hash. */
 const local = (link: string | undefined) => (link && !/^[a-z]+:|^\/\//i.test(link) ? (link.startsWith('#') ? link : '#' + (link.startsWith('/') ? link : '/' + link)) : undefined)
@@ -18,17 +19,15 @@ export default function Now() {
   const report = useLoad<NowReport>('/now', 5000)
   const status = useLoad<Overview>('/status', 30_000)
   const recent = useLoad<Page<Fact>>(report.error?.missing ? path('/events', { limit: 20 }) : null, 5000)
-  const s = live.stats.value
-  const l = live.load.value
   const n = report.data
   return (
     <div class="page now">
       <Head title="Now" command={{ path: '/now', cli: 'sapwood top' }} />
       <Verdict report={n} {...(report.error ? { failed: report.error.message } : {})} missing={report.error?.missing} status={status.data} />
-      <Figures s={s} n={n} />
+      <Figures n={n} />
       <div class="columns">
-        <Drops n={n} s={s} />
-        <Room headroom={n?.headroom ?? l?.headroom} load={l} />
+        <Drops n={n} />
+        <Room headroom={n?.headroom} />
       </div>
       <Card title="What changed in the last hour" extra={<a href={to('events')}>All events</a>}>
         {n ? <Changes facts={n.changes ?? []} /> : report.error?.missing ? (recent.data ? <Changes facts={recent.data.items ?? []} /> : recent.error ? <Failure error={recent.error} what="events" /> : <Loading />)
@@ -48,14 +47,17 @@ function Verdict({ report, failed, missing, status }: { report: NowReport | unde
   const fine = report ? report.ok : (status?.ready ?? true) && status?.overload.shed !== 'publishes'
   const text = report?.text ?? (status ? (status.ready ? 'The broker is ready.' : `The broker is not ready: ${status.reason}`) : 'Looking …')
   const problems = report?.problems ?? (status?.warnings ?? []).map((w) => ({ severity: 'warning', text: w, link: undefined as string | undefined }))
+  // The one problem that is the sentence itself is not said twice.
+  const said = problems.length === 1 && problems[0]!.text.replace(/\.$/, '') === text.replace(/\.$/, '') ? problems[0] : undefined
+  const where = local(said?.link)
   const grave = !problems.length || problems.some((p) => p.severity === 'critical' || p.severity === 'error')
   return (
     <section class={cx('verdict', !report && !status ? 'calm' : fine ? 'ok' : grave ? 'bad' : 'warn')} aria-label="How it is">
       <Icon name={fine ? 'ok' : 'warn'} size={26} />
       <div>
-        <p class="verdict-text">{text}</p>
-        {status && <p class="faint">Version {status.version}, up {span(live.stats.value?.uptime_seconds ?? status.uptime_seconds)} · {status.promise}</p>}
-        {problems.length > 0 && <ul class="problems">{problems.map((p) => {
+        <p class="verdict-text">{text}{where && <> <a href={where}>Show</a></>}</p>
+        {status && <p class="faint">Version {status.version}, up <Ago at={status.started} /> · {status.promise}</p>}
+        {problems.length > 0 && !said && <ul class="problems">{problems.map((p) => {
           const link = local(p.link)
           return <li key={p.text} class={p.severity}><Icon name={p.severity === 'critical' || p.severity === 'error' ? 'bad' : 'warn'} size={16} /><span>{p.text}</span>{link && <a href={link}>Show</a>}</li>
         })}</ul>}
@@ -74,7 +76,8 @@ function useHour(metric: string): number[] {
   }, [h.data])
 }
 
-function Figures({ s, n }: { s: Stats | undefined; n: NowReport | undefined }) {
+function Figures({ n }: { n: NowReport | undefined }) {
+  const s = live.stats.value
   const ring = live.ring.value
   const hourIn = useHour('messages_received'), hourOut = useHour('messages_sent'), hourClients = useHour('clients_connected')
   const tail = (hour: number[], pick: (p: live.Point) => number) => (hour.length > 1 ? [...hour, ...(ring.length ? [pick(ring.at(-1)!)] : [])] : ring.map(pick))
@@ -82,6 +85,7 @@ function Figures({ s, n }: { s: Stats | undefined; n: NowReport | undefined }) {
   const normal = n?.clients?.normal
   const low = clients && normal ? clients.connected / normal : undefined
   const r = s?.rates ?? n?.rates
+  const own = useLoad<Canaries>('/canaries', 10_000).data
   return (
     <div class="figures">
       <Figure name="Clients online" value={num(clients?.connected)} tone={low !== undefined && low < 0.9 ? 'warn' : undefined} href={to('clients', [], { filter: 'connected:true' })}
@@ -95,13 +99,14 @@ function Figures({ s, n }: { s: Stats | undefined; n: NowReport | undefined }) {
         <Spark values={tail(hourOut, (p) => p.out)} label="Messages out, last hour" tone="second" />
       </Figure>
       <Figure name="Waiting in queues" value={num(s?.queued?.messages)} sub={bytes(s?.queued?.bytes)} href={to('clients', [], { filter: 'queued>0', sort: '-queue_bytes' })} />
+      {own && own.interval_seconds > 0 && <Figure name="Test messages" value={delivered(own.day_ratio)} tone={own.delivers ? undefined : 'bad'} sub={own.canaries?.[0] ? <>within {span(own.canaries[0].p99_seconds)}, in 24 h</> : own.text} href={to('broker', ['delivery'])} />}
       <Figure name="Subscriptions" value={num(s?.subscriptions)} sub={<>{num(s?.retained?.messages)} retained</>} href={to('clients', [], { sort: '-subscriptions' })} />
     </div>
   )
 }
 
-function Drops({ n, s }: { n: NowReport | undefined; s: Stats | undefined }) {
-  const by = n?.dropped_last_hour ?? s?.dropped
+function Drops({ n }: { n: NowReport | undefined }) {
+  const by = n?.dropped_last_hour ?? live.stats.value?.dropped
   const rows = Object.entries(by ?? {}).filter(([, c]) => c > 0).sort((a, b) => b[1] - a[1])
   const max = rows[0]?.[1] ?? 1
   return (
@@ -136,7 +141,8 @@ function rooms(headroom: Headroom | undefined, load: Load | undefined): RoomRow[
   return out
 }
 
-function Room({ headroom, load }: { headroom: Headroom | undefined; load: Load | undefined }) {
+function Room({ headroom: reported }: { headroom: Headroom | undefined }) {
+  const load = live.load.value, headroom = reported ?? load?.headroom
   const rows = rooms(headroom, load)
   const more = typeof headroom?.['clients'] === 'number' && headroom['clients'] > 1 ? headroom['clients'] : undefined
   const told = typeof headroom?.['text'] === 'string' && headroom['text'] !== '' ? headroom['text'] : undefined

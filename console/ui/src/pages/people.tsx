@@ -1,7 +1,7 @@
 // Who may use this console and the API, and what they did.
 import { useState } from 'preact/hooks'
 import { call, can, me, post, Problem, seg, useLoad, whoAmI } from '../api'
-import { quote } from '../format'
+import { cli } from '../format'
 import type { AuditEntry, Key, Operator, Page, Role } from '../types'
 import { Ago, At, Badge, Button, cx, Empty, Facts, Field, Note, Read } from '../ui/basics'
 import { Diff } from '../ui/payload'
@@ -28,7 +28,7 @@ function removal(kind: 'operators' | 'keys', name: string, effect: string, done:
   let password = ''
   ask({
     title: `Delete ${name}`, confirm: 'Delete', danger: true, done, effect: <><p>{effect}</p><Again change={(v) => { password = v }} /></>,
-    command: () => ({ method: 'DELETE', path: `/${kind}/${seg(name)}`, cli: `sapwood ${kind} ${kind === 'keys' ? 'revoke' : 'delete'} ${quote(name)}` }),
+    command: () => ({ method: 'DELETE', path: `/${kind}/${seg(name)}`, people: true, cli: cli(`${kind} ${kind === 'keys' ? 'revoke' : 'delete'}`, [name]) }),
     run: async () => {
       if (me.value?.confirm_needed) { await post('/me/confirm', { password }); await whoAmI() }
       await call('DELETE', `/${kind}/${seg(name)}`)
@@ -144,8 +144,8 @@ export function Audit() {
   const pager = usePager<Entry>('/audit', {}, 10_000)
   const [open, setOpen] = useState<Entry>()
   const columns: Column<Entry>[] = [
-    { id: 'at', title: 'Time', width: '150px', render: (e) => <At at={e.at} /> },
-    { id: 'who', title: 'Who', width: '16%', render: (e) => <>{e.by ?? e.who ?? e.user ?? <span class="faint">{e.kind ?? 'nobody'}</span>}</> },
+    { id: 'at', title: 'Time', width: '142px', render: (e) => <At at={e.at} /> },
+    { id: 'who', title: 'Who', width: '16%', from: 460, render: (e) => <>{e.by ?? e.who ?? e.user ?? <span class="faint">{e.kind ?? 'nobody'}</span>}</> },
     { id: 'what', title: 'What', width: '22%', render: (e) => <span class="strong">{e.operation ?? e.action ?? e.what}</span> },
     { id: 'object', title: 'Of what', from: 560, render: (e) => <span class="mono" title={e.target ?? e.object}>{e.target ?? e.object}</span> },
     { id: 'from', title: 'From', width: '140px', from: 760, render: (e) => <span class="mono">{e.from ?? e.address}</span> },

@@ -1,6 +1,6 @@
 // What a session still has to deliver: inflight and queued messages.
 import { call, can, path, post, seg, useLoad } from '../api'
-import { bytes, num, quote, span, words } from '../format'
+import { bytes, num, span, words } from '../format'
 import { to } from '../route'
 import type { Inflight, Page, Queued } from '../types'
 import { Act, Badge, Button, Empty, Read } from '../ui/basics'
@@ -36,13 +36,13 @@ export function Queue({ id, changed }: { id: string; changed: () => void }) {
   const remove = (m: Queued) => ask({
     title: 'Remove one message from the queue', confirm: 'Remove', danger: true, done,
     effect: <p>The message to <code>{m.topic}</code> at position {m.position} is not delivered to {id}, and counts as dropped. This cannot be undone.</p>,
-    command: () => ({ method: 'DELETE', path: `${base}/${m.position}`, cli: `sapwood clients queue remove ${quote(id)} ${m.position}` }),
+    command: () => ({ method: 'DELETE', path: `${base}/${m.position}` }),
     run: async () => { await call('DELETE', `${base}/${m.position}`); return 'The message is removed' },
   })
   const requeue = (m: Queued) => ask({
     title: 'Put the message at the end of the queue', confirm: 'Requeue', done,
     effect: <p>The message to <code>{m.topic}</code> is delivered after everything that waits now.</p>,
-    command: () => ({ method: 'POST', path: `${base}/${m.position}/requeue`, cli: `sapwood clients queue requeue ${quote(id)} ${m.position}` }),
+    command: () => ({ method: 'POST', path: `${base}/${m.position}/requeue` }),
     run: async () => { await post(`${base}/${m.position}/requeue`); return 'The message is at the end of the queue' },
   })
   const purge = async () => {
@@ -51,18 +51,18 @@ export function Queue({ id, changed }: { id: string; changed: () => void }) {
     ask({
       title: `Purge the queue of ${id}`, confirm: 'Purge', danger: true, done,
       effect: <p>{num(effect)} messages{size !== undefined && ` (${bytes(size)})`} are not delivered, and count as dropped. This cannot be undone.</p>,
-      command: () => ({ method: 'DELETE', path: base, cli: `sapwood clients queue purge ${quote(id)}` }),
+      command: () => ({ method: 'DELETE', path: base }),
       run: async () => { await call('DELETE', base); return 'The queue is empty' },
     })
   }
   const columns: Column<Queued>[] = [
     { id: 'pos', title: '#', width: '70px', right: true, render: (m) => <span class="faint">{num(m.position)}</span> },
-    { id: 'topic', title: 'Topic', width: '34%', render: (m) => <a class="clip" href={to('topics', [], { topic: m.topic })} title={m.topic}>{m.topic}</a> },
+    { id: 'topic', title: 'Topic', width: '30%', render: (m) => <a class="clip" href={to('topics', [], { topic: m.topic })} title={m.topic}>{m.topic}</a> },
     { id: 'payload', title: 'Payload', from: 560, render: (m) => <PayloadView payload={m.payload} compact /> },
     { id: 'qos', title: 'QoS', width: '54px', right: true, from: 560, render: (m) => m.qos },
     { id: 'size', title: 'Size', width: '84px', right: true, from: 640, render: (m) => bytes(m.size ?? m.payload?.size) },
-    { id: 'from', title: 'From', width: '14%', from: 900, render: (m) => m.publisher ? <a class="clip" href={to('clients', [m.publisher])}>{m.publisher}</a> : '–' },
-    { id: 'expires', title: 'Expires', width: '100px', from: 1000, render: (m) => m.expires ? <span title={m.expires}>in {span(Math.max(0, (Date.parse(m.expires) - Date.now()) / 1000))}</span> : <span class="faint">never</span> },
+    { id: 'from', title: 'From', width: '12%', from: 900, render: (m) => m.publisher ? <a class="clip" href={to('clients', [m.publisher])}>{m.publisher}</a> : '–' },
+    { id: 'expires', title: 'Expires', width: '92px', from: 1180, render: (m) => m.expires ? <span title={m.expires}>in {span(Math.max(0, (Date.parse(m.expires) - Date.now()) / 1000))}</span> : <span class="faint">never</span> },
     ...(can('operator') ? [{ id: 'do', title: 'Actions', bare: true, width: '84px', right: true, render: (m: Queued) => <span class="row-acts"><Button kind="ghost" small icon="down" aria-label={`Requeue message ${m.position}`} title="To the end" onClick={() => requeue(m)} /><Button kind="ghost" small icon="trash" aria-label={`Remove message ${m.position}`} title="Remove" onClick={() => remove(m)} /></span> }] : []),
   ]
   return (

@@ -1,6 +1,6 @@
 // Retained messages: what a new subscriber would get, and how to clean up with a way back.
 import { can, path, post, seg, useLoad } from '../api'
-import { bytes, num, quote, span } from '../format'
+import { bytes, cli, num, span, terms } from '../format'
 import { requery, route, to } from '../route'
 import type { Page, Retained as Message, RetainedEffect, Snapshot } from '../types'
 import { Act, Ago, Badge, Button, Card, cx, Empty, Facts, Head, Note, Read, Tabs } from '../ui/basics'
@@ -15,7 +15,7 @@ export default function Retained() {
   const tab = route.value.parts[0] ?? 'messages'
   return (
     <div class="page full">
-      <Head title="Retained" command={{ path: path('/retained', { filter: route.value.query.get('filter') }), cli: `sapwood retained${route.value.query.get('filter') ? ' ' + quote(route.value.query.get('filter')!) : ''}` }} />
+      <Head title="Retained" command={{ path: path('/retained', { filter: route.value.query.get('filter') }), cli: cli('retained list', terms(route.value.query.get('filter') ?? '')) }} />
       <Tabs label="Retained" active={tab} tabs={[{ id: 'messages', title: 'Messages', href: to('retained') }, { id: 'snapshots', title: 'Undo', href: to('retained', ['snapshots']) }]} />
       {tab === 'snapshots' ? <Snapshots /> : <Messages />}
     </div>
@@ -25,14 +25,14 @@ export default function Retained() {
 function Messages() {
   const q = route.value.query
   const filter = q.get('filter') ?? '', older = q.get('older') ?? '', publisher = q.get('publisher') ?? '', sort = q.get('sort') ?? 'topic', topic = q.get('topic')
-  const pager = usePager<Message>('/retained', { filter, older_than: older ? older + 's' : '', publisher, sort }, 10_000)
+  const pager = usePager<Message>('/retained', { filter, older_than: older ? older + 's' : '', publisher, sort }, 10_000, 'topic')
   const columns: Column<Message>[] = [
-    { id: 'topic', title: 'Topic', sort: 'topic', width: '38%', render: (m) => <span class="clip" title={m.topic}>{m.topic}</span> },
+    { id: 'topic', title: 'Topic', sort: 'topic', width: '32%', render: (m) => <span class="clip" title={m.topic}>{m.topic}</span> },
     { id: 'payload', title: 'Payload', from: 560, render: (m) => <PayloadView payload={m.payload} compact /> },
     { id: 'size', title: 'Size', sort: 'size', right: true, width: '84px', from: 420, render: (m) => bytes(m.size) },
     { id: 'at', title: 'Age', sort: 'at', width: '100px', render: (m) => <Ago at={m.at} /> },
-    { id: 'publisher', title: 'Publisher', sort: 'publisher', width: '16%', from: 820, render: (m) => m.publisher ? <a class="clip" href={to('clients', [m.publisher])}>{m.publisher}</a> : '–' },
-    { id: 'expires', title: 'Expires', width: '100px', from: 980, render: (m) => m.expires ? <>in {span(Math.max(0, (Date.parse(m.expires) - Date.now()) / 1000))}</> : <span class="faint">never</span> },
+    { id: 'publisher', title: 'Publisher', sort: 'publisher', width: '13%', from: 820, render: (m) => m.publisher ? <a class="clip" href={to('clients', [m.publisher])}>{m.publisher}</a> : '–' },
+    { id: 'expires', title: 'Expires', width: '92px', from: 1180, render: (m) => m.expires ? <>in {span(Math.max(0, (Date.parse(m.expires) - Date.now()) / 1000))}</> : <span class="faint">never</span> },
   ]
   return (
     <>
@@ -80,7 +80,7 @@ async function remove(which: { filter: string; older: string; publisher: string 
       {!!preview.sample?.length && <><span class="faint">Such as</span><ul class="mono">{preview.sample.slice(0, 8).map((s) => { const t = typeof s === 'string' ? s : s.topic; return <li key={t} class="wrap">{t}</li> })}</ul></>}
       {which.filter === '#' && <Note tone="warn">No topic filter is set: this is every retained message that there is.</Note>}
     </> : <Note tone="bad">What it would delete could not be found out: {error}</Note>,
-    command: () => ({ method: 'POST', path: '/retained/delete', body: { ...body, confirm: preview?.matched ?? 0 }, cli: `sapwood retained delete ${quote(which.filter)}${which.older ? ` --older-than ${which.older}s` : ''}${which.publisher ? ` --publisher ${quote(which.publisher)}` : ''} --confirm ${preview?.matched ?? 0}` }),
+    command: () => ({ method: 'POST', path: '/retained/delete', body: { ...body, confirm: preview?.matched ?? 0 }, cli: cli('retained delete', [which.filter], { 'older-than': which.older ? `${which.older}s` : '', publisher: which.publisher, confirm: preview?.matched ?? 0 }) }),
     run: async () => { const r = await post<RetainedEffect>('/retained/delete', { ...body, confirm: preview?.matched ?? 0 }); return <>{num(r?.deleted ?? r?.matched)} messages are deleted. {r?.snapshot && <>Snapshot {r.snapshot.id} can bring them back.</>}</> },
   })
 }
@@ -90,7 +90,7 @@ function Snapshots() {
   const restore = (s: Snapshot) => ask({
     title: 'Restore deleted messages', confirm: 'Restore', done: list.reload,
     effect: <p>{num(s.messages ?? s.matched)} messages that were deleted are retained again, unless a newer one has taken their place. Those connected get nothing anew.</p>,
-    command: () => ({ method: 'POST', path: `/retained/snapshots/${seg(s.id)}/restore`, cli: `sapwood retained restore ${quote(s.id)}` }),
+    command: () => ({ method: 'POST', path: `/retained/snapshots/${seg(s.id)}/restore`, cli: cli('retained restore', [s.id]) }),
     run: async () => { await post(`/retained/snapshots/${seg(s.id)}/restore`); return 'The messages are back' },
   })
   return (

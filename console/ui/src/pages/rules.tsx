@@ -1,7 +1,7 @@
 // Rules, and what they come to for somebody in particular.
 import { useState } from 'preact/hooks'
 import { call, can, post, seg, useLoad } from '../api'
-import { quote } from '../format'
+import { cli } from '../format'
 import { route } from '../route'
 import type { Explained, Rule } from '../types'
 import { Badge, Button, Card, Empty, Field, Note, Read } from '../ui/basics'
@@ -20,7 +20,7 @@ export function Rules() {
   const remove = (r: Rule) => ask({
     title: `Delete rule ${r.name || r.id}`, confirm: 'Delete', danger: true, done: rules.reload,
     effect: <p>It stops at once, for those connected too: {r.deny?.length ? 'what it denied may be allowed by another rule.' : 'subscriptions that only it allowed rest, and publishes that only it allowed are denied.'}</p>,
-    command: () => ({ method: 'DELETE', path: `/rules/${seg(r.id)}`, cli: `sapwood rules delete ${quote(r.id)}` }),
+    command: () => ({ method: 'DELETE', path: `/rules/${seg(r.id)}`, cli: cli('rules delete', [r.id]) }),
     run: async () => { await call('DELETE', `/rules/${seg(r.id)}`); return 'The rule is deleted' },
   })
   return (
@@ -108,7 +108,7 @@ export function Explain() {
           <div class="form">
             <div class={answer.allowed ? 'answer ok' : 'answer bad'} role="status"><Icon name={answer.allowed ? 'ok' : 'bad'} size={22} /><div><p class="answer-word">{answer.allowed ? 'Allowed' : 'Denied'}</p><p>{answer.why}</p></div></div>
             <p class="faint">Asked about {answer.client.client_id || 'any client id'}{answer.client.user ? `, user ${answer.client.user}` : ', anonymous'}{answer.client.groups?.length ? `, in ${answer.client.groups.join(', ')}` : ''}{answer.client.known ? ', as the broker knows it' : ''}.</p>
-            <details class="same"><summary>The same on the command line</summary><Commands commands={[{ method: 'POST', path: '/acl/explain', body, cli: `sapwood acl explain ${quote(f.client || 'anybody')} ${quote(f.topic)} --action ${f.action}${f.user ? ` --as-user ${quote(f.user)}` : ''}${f.groups ? ` --group ${quote(f.groups)}` : ''}${f.address ? ` --address ${quote(f.address)}` : ''}` }]} /></details>
+            <details class="same"><summary>The same on the command line</summary><Commands commands={[{ method: 'POST', path: '/acl/explain', body, cli: cli('acl explain', [f.client || 'anybody', f.topic], { action: f.action, 'as-user': f.user, group: f.groups, address: f.address }) }]} /></details>
           </div>
         ) : <p class="faint">Which rule decides, and why, as the broker itself would find.</p>}
       </Card>

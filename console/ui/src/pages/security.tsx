@@ -1,6 +1,6 @@
 // Who may do what, who tried to, and who is kept out; for clients of MQTT and for people who use this console.
 import { path, useLoad } from '../api'
-import { num } from '../format'
+import { num, words } from '../format'
 import { route, to } from '../route'
 import type { Fact, Page } from '../types'
 import { Card, Empty, Head, Read, Tabs } from '../ui/basics'
@@ -11,7 +11,7 @@ import { Audit, Keys, Operators } from './people'
 import { Users } from './users'
 
 const tabs = [
-  ['users', 'Users', '/users', 'sapwood users list'], ['rules', 'Rules', '/rules', 'sapwood rules list'], ['explain', 'Explain', '/acl/explain', 'sapwood acl explain CLIENT TOPIC'], ['denials', 'Denials', '/events?kind=denied,refused', 'sapwood events --kind denied,refused'],
+  ['users', 'Users', '/users', 'sapwood users list'], ['rules', 'Rules', '/rules', 'sapwood rules list'], ['explain', 'Explain', '/acl/explain', ''], ['denials', 'Denials', '/events?kind=denied,refused', 'sapwood events --kind=denied,refused'],
   ['bans', 'Bans', '/bans', 'sapwood bans'], ['operators', 'Operators', '/operators', 'sapwood operators list'], ['keys', 'API keys', '/keys', 'sapwood keys list'], ['audit', 'Audit', '/audit', 'sapwood audit'],
 ] as const
 
@@ -21,7 +21,7 @@ export default function Security() {
   const View = views[tab[0]]
   return (
     <div class="page">
-      <Head title="Security" command={{ path: tab[2], cli: tab[3] }} />
+      <Head title="Security" {...(tab[3] ? { command: { path: tab[2], cli: tab[3], people: tab[0] === 'operators' || tab[0] === 'keys' } } : {})} />
       <Tabs label="Parts of security" active={tab[0]} tabs={tabs.map(([id, title]) => ({ id, title, href: to('security', [id]) }))} />
       <View />
     </div>
@@ -39,7 +39,7 @@ function Denials() {
       const groups = new Map<string, Group>()
       for (const f of facts) {
         const key = `${f.client}\n${f.topic ?? f.reason}`
-        const g = groups.get(key) ?? { key, count: 0, client: f.client ?? '', topic: f.topic ?? f.reason ?? '', text: f.text }
+        const g = groups.get(key) ?? { key, count: 0, client: f.client ?? '', topic: f.topic ?? words(f.reason ?? ''), text: f.text }
         g.count += f.count ?? 1
         groups.set(key, g)
       }

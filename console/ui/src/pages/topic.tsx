@@ -1,12 +1,13 @@
 // One topic: its last message and those before it that were seen here, who gets them, and how much flows.
 import { useEffect, useState } from 'preact/hooks'
 import { can, path, post, useLoad } from '../api'
-import { bytes, clock, num, quote, rate, term, time, words } from '../format'
+import { bytes, clock, cli, num, rate, term, time, words } from '../format'
 import { to } from '../route'
 import type { Page, Payload, Topic, TopicDetail } from '../types'
 import { Ago, Badge, Button, Card, Empty, Facts, Failure, Field, Figure, Loading } from '../ui/basics'
 import { ask } from '../ui/dialog'
 import { Diff, PayloadView, pretty } from '../ui/payload'
+import { AskAbout } from './ask'
 
 interface Version { at: string; publisher?: string; payload: Payload }
 
@@ -54,8 +55,9 @@ export function TopicView({ topic, close }: { topic: string; close: () => void }
           <Figure name="Copies" value={num(d.copies)} sub={d.messages ? `${rate((d.copies ?? 0) / d.messages)} of each` : undefined} />
           <Figure name="Dropped" value={num(d.dropped)} sub={<>{num(d.denied)} denied</>} tone={d.dropped ? 'bad' : undefined} href={to('events', [], { topic, kind: 'dropped' })} />
         </div>
-        <Card title="Who gets it" extra={<a href={to('events', [], { topic })}>Events</a>}>
+        <Card title="Who gets it" extra={<><a href={to('ask', [], { topic })}>How each would</a><a href={to('events', [], { topic })}>Events</a></>}>
           {d.subscribers?.length ? <ul class="subs">{d.subscribers.slice(0, 100).map((s) => <li key={s.client + s.filter}><a href={to('clients', [s.client])}>{s.client}</a><code>{s.filter}</code>{s.group && <Badge tone="accent">shared by {s.group}</Badge>}<Badge>QoS {s.qos}</Badge></li>)}{d.subscribers.length > 100 && <li class="faint">and {num(d.subscribers.length - 100)} more</li>}</ul> : <p class="faint">Nobody subscribes to it.</p>}
+          {own && <AskAbout topic={topic} />}
         </Card>
         <Card title="Figures">
           <Facts rows={[
@@ -97,7 +99,7 @@ function PublishButton({ topic, payload }: { topic: string; payload: Payload | u
         </div>
         <p class="faint">Everybody who subscribes to the topic gets it, as from any client. It cannot be taken back.</p>
       </div>,
-      command: () => ({ method: 'POST', path: '/publish', body: { ...message, encoding: 'text' }, cli: `sapwood pub -t ${quote(message.topic)} -m ${quote(message.payload)}${message.qos ? ` -q ${message.qos}` : ''}${message.retain ? ' -r' : ''}` }),
+      command: () => ({ method: 'POST', path: '/publish', body: { ...message, encoding: 'text' }, cli: cli('pub', [], { topic: message.topic, message: message.payload, qos: message.qos, retain: message.retain }) }),
       run: async () => { const r = await post<{ reason?: string; code?: number }>('/publish', { ...message, encoding: 'text' }); return `Published${r?.reason ? ': ' + words(r.reason) : ''}` },
     })
   }

@@ -1,7 +1,7 @@
 // The topics that there are: a live tree, a search, the heaviest, and those that nobody hears or feeds.
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { path, useLoad } from '../api'
-import { bytes, full, num, quote, rate } from '../format'
+import { bytes, cli, full, num, rate, terms } from '../format'
 import { requery, route, to } from '../route'
 import { type Row, Tree } from '../tree'
 import type { Page, Topic } from '../types'
@@ -18,8 +18,8 @@ export default function Topics() {
   const tab = parts[0] ?? 'tree'
   const topic = query.get('topic')
   const filter = query.get('filter') ?? ''
-  const command = topic !== null ? { path: path('/topics/detail', { topic }), cli: `sapwood topics show ${quote(topic)}` }
-    : tab === 'tree' ? { path: '/topics/tree', cli: 'sapwood topics tree' } : tab === 'search' ? { path: path('/topics', { filter }), cli: `sapwood topics${filter ? ' ' + quote(filter) : ''}` } : { path: '/topics/' + tab, cli: `sapwood topics ${tab}${tab === 'top' && query.get('by') ? ` --by ${query.get('by')}` : ''}` }
+  const command = topic !== null ? { path: path('/topics/detail', { topic }), cli: cli('topics show', [topic]) }
+    : tab === 'tree' ? { path: '/topics/tree', cli: cli('topics tree') } : tab === 'search' ? { path: path('/topics', { filter, payload: query.get('payload') }), cli: cli('topics list', terms(filter), { payload: query.get('payload') ?? '' }) } : { path: '/topics/' + tab, cli: cli(`topics ${tab}`, [], tab === 'top' ? { by: query.get('by') ?? '' } : {}) }
   const pick = (t: string) => requery({ topic: t })
   return (
     <div class="page full">
@@ -55,7 +55,8 @@ function TreeView({ picked, pick }: { picked: string | null; pick: (t: string) =
   useLayoutEffect(() => {
     const el = box.current!
     let frame = 0
-    const read = () => { frame = 0; setView({ top: el.scrollTop, height: el.clientHeight }) }
+    const step = height * 5
+    const read = () => { frame = 0; setView((old) => { const top = Math.floor(el.scrollTop / step) * step; return old.top === top && old.height === el.clientHeight ? old : { top, height: el.clientHeight } }) }
     const soon = () => { if (!frame) frame = requestAnimationFrame(read) }
     const ro = new ResizeObserver(soon)
     ro.observe(el)
@@ -101,7 +102,7 @@ function TreeView({ picked, pick }: { picked: string | null; pick: (t: string) =
         <span><button class={cx('sort', sort === '-topics' && 'active')} aria-pressed={sort === '-topics'} onClick={() => requery({ sort: '-topics' })}>Topics</button></span>
         <span><button class={cx('sort', sort === '-bytes' && 'active')} aria-pressed={sort === '-bytes'} onClick={() => requery({ sort: '-bytes' })}>Bytes</button></span>
       </div>
-      <div class="tree-box" ref={box} role="tree" aria-label="Topics" tabIndex={0} onKeyDown={key} aria-activedescendant={cursor !== null && rows.some((r) => r.key === cursor) ? rowId(cursor) : undefined}>
+      <div class="tree-box" ref={box} role="tree" aria-label="Topics" tabIndex={0} onKeyDown={key} aria-activedescendant={cursor !== null && seen.some((r) => r.key === cursor) ? rowId(cursor) : undefined}>
         {rows.length === 0 && (tree.error ? <Failure error={tree.error} what="topics" retry={() => void tree.more('\u0000')} /> : tree.loading ? <Loading rows={8} /> : <Empty icon="topics" title="Nothing was published yet" />)}
         <div class="tree-space" role="presentation" style={{ height: `${rows.length * height}px` }}>
           {seen.map((r, i) => <TreeRow key={r.key} row={r} top={(first + i) * height} tree={tree} picked={picked === r.key} cursor={cursor === r.key} pick={() => { setCursor(r.key); if (r.kind === 'topic') pick(r.key) }} />)}
@@ -132,7 +133,7 @@ function TreeRow({ row, top, tree, picked, cursor, pick }: { row: Row; top: numb
         <span class={cx('twist', row.open && 'open')} onClick={(e) => { if (branch) { e.stopPropagation(); void tree.toggle(row.key) } }}>{branch && <Icon name="chevron" size={13} />}</span>
         <span class={cx('clip', (t.rate ?? 0) > 0 && 'hot')} title={t.topic}>{t.name === '' ? <i class="faint">empty</i> : t.name ?? t.topic}</span>
         {t.retained ? <Badge title="Has a retained message">{typeof t.retained === 'number' && t.retained > 1 ? `${num(t.retained)} R` : 'R'}</Badge> : null}
-        {dropped && <Badge tone="warn" title={`${full(t.dropped!)} dropped`}>drops</Badge>}{unheard && <Badge title="Nobody listens">unheard</Badge>}
+        {dropped && <span class="mark" role="img" aria-label={`${full(t.dropped!)} dropped`} title={`${full(t.dropped!)} copies were dropped`}><Icon name="warn" size={14} /></span>}{unheard && <Badge title="Nobody listens">unheard</Badge>}
       </span>
       <span>{rate(t.rate)}</span>
       <span>{branch ? num(t.topics) : ''}</span>
@@ -156,7 +157,7 @@ interface Picking { pick: (t: string) => void; picked: string | null }
 function SearchList({ pick, picked }: Picking) {
   const q = route.value.query
   const filter = q.get('filter') ?? '', payload = q.get('payload') ?? '', sort = q.get('sort') ?? '-rate'
-  const pager = usePager<Topic>('/topics', { filter, payload, sort }, 4000)
+  const pager = usePager<Topic>('/topics', { filter, payload, sort }, 4000, 'topic')
   return (
     <div class="pane">
       <div class="toolbar">
@@ -190,7 +191,7 @@ function Top({ pick, picked }: Picking) {
 
 function Unheard({ pick, picked }: Picking) {
   const sort = route.value.query.get('sort') ?? '-messages'
-  const pager = usePager<Topic>('/topics/unheard', { sort })
+  const pager = usePager<Topic>('/topics/unheard', { sort }, 10_000, 'topic')
   return (
     <div class="pane">
       <Note>Messages are published here and nobody subscribes: they cost the devices' data and reach nobody.</Note>

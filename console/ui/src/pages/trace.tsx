@@ -1,7 +1,7 @@
 // Packets as they come and go, of a client, a topic or an address.
 import { useState } from 'preact/hooks'
 import { apiRoot, call, can, post, seg, useLoad } from '../api'
-import { num, quote, span } from '../format'
+import { cli, num, span } from '../format'
 import { go, route, to } from '../route'
 import type { Page, Trace as Running, TraceLine } from '../types'
 import { Act, Ago, Badge, Button, Card, Empty, Field, Head, Note, Read } from '../ui/basics'
@@ -40,7 +40,7 @@ function Start() {
   })
   return (
     <div class="page">
-      <Head title="Trace" sub="Packets as they come and go, decoded" command={{ method: 'POST', path: '/traces', body, cli: `sapwood trace ${what === 'client' ? '' : `--${what} `}${quote(value || 'ID')} --for ${seconds}s --payload ${bytes}` }} />
+      <Head title="Trace" sub="Packets as they come and go, decoded" command={[{ what: 'Traces that run', path: '/traces' }, ...(value ? [{ what: 'Start this one', method: 'POST', path: '/traces', body, cli: cli('trace', what === 'client' ? [value] : [], { ...(what === 'client' ? {} : { [what]: value }), for: `${seconds}s`, payload: bytes }) }] : [])]} />
       {can('operator') && !traces.error?.missing && <Card title="Start a trace">
         <form class="form" onSubmit={start}>
           <div class="form-row">

@@ -1,7 +1,7 @@
 // The users that clients connect as.
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { call, can, get, path, post, Problem, seg } from '../api'
-import { quote } from '../format'
+import { cli } from '../format'
 import { requery, route, to } from '../route'
 import type { User } from '../types'
 import { Ago, Badge, Button, Empty, Failure, Field, Loading } from '../ui/basics'
@@ -32,18 +32,18 @@ export function Users() {
   useEffect(() => { void read() }, [prefix, group, round])
   const remove = (u: User) => ask({
     title: `Delete user ${u.name}`, confirm: 'Delete', danger: true, done: reload, effect: <p>Clients that are connected as {u.name} are disconnected, and none can connect as it again. Rules that name it stay.</p>,
-    command: () => ({ method: 'DELETE', path: `/users/${seg(u.name)}`, cli: `sapwood users delete ${quote(u.name)}` }),
+    command: () => ({ method: 'DELETE', path: `/users/${seg(u.name)}`, cli: cli('users delete', [u.name]) }),
     run: async () => { await call('DELETE', `/users/${seg(u.name)}`); return `${u.name} is deleted` },
   })
   const able = (u: User) => ask({
     title: `${u.disabled ? 'Enable' : 'Disable'} user ${u.name}`, confirm: u.disabled ? 'Enable' : 'Disable', danger: !u.disabled, done: reload,
     effect: <p>{u.disabled ? 'Clients can connect as it again.' : 'Its clients are disconnected now and refused until it is enabled. Nothing is deleted.'}</p>,
-    command: () => ({ method: 'PATCH', path: `/users/${seg(u.name)}`, body: { disabled: !u.disabled }, cli: `sapwood users set ${quote(u.name)} ${u.disabled ? '--no-disabled' : '--disabled'}` }),
+    command: () => ({ method: 'PATCH', path: `/users/${seg(u.name)}`, body: { disabled: !u.disabled }, cli: cli('users set', [u.name], { [u.disabled ? 'no-disabled' : 'disabled']: true }) }),
     run: async () => { await call('PATCH', `/users/${seg(u.name)}`, { disabled: !u.disabled }); return `${u.name} is ${u.disabled ? 'enabled' : 'disabled'}` },
   })
   const fresh = (u: User) => ask({
     title: `A new password for ${u.name}`, confirm: 'Make one', danger: true, done: reload, effect: <p>A random password is made and shown once. The old one ends, and clients that are connected as {u.name} are disconnected.</p>,
-    command: () => ({ method: 'PATCH', path: `/users/${seg(u.name)}`, body: { generate: true }, cli: `sapwood users password ${quote(u.name)} --generate` }),
+    command: () => ({ method: 'PATCH', path: `/users/${seg(u.name)}`, body: { generate: true }, cli: cli('users password', [u.name], { generate: true }) }),
     run: async () => { const r = await call<User>('PATCH', `/users/${seg(u.name)}`, { generate: true }); showSecret(u.name, r.secret) },
   })
   return (

@@ -1,5 +1,5 @@
 // A chart of the past on uPlot. All charts of a page share one time: who drags over one chooses it for all.
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type uPlotType from 'uplot'
 import 'uplot/dist/uPlot.min.css'
 import { dark } from '../theme'
@@ -64,13 +64,13 @@ export function Chart({ series, format, from, to, choose, label, sync = 'charts'
     })
     return () => { gone = true; ro?.disconnect(); chart.current?.destroy(); chart.current = undefined }
   }, [names, isDark, height, max])
-  useEffect(() => { chart.current?.setData(join(series) as never) }, [series, from, to])
+  const joined = useMemo(() => join(series), [series])
+  useEffect(() => { chart.current?.setData(joined as never) }, [joined, from, to])
   const idx = at
-  const joined = idx !== null ? join(series) : undefined
   return (
     <figure aria-label={label}>
       <div class="chart-legend">{series.map((s, i) => {
-        const v = joined && idx !== null && joined[i + 1]?.[idx] !== undefined ? joined[i + 1]![idx]! : s.points.findLast((p) => p[1] !== null)?.[1]
+        const v = idx !== null && joined[i + 1]?.[idx] !== undefined ? joined[i + 1]![idx]! : s.points.findLast((p) => p[1] !== null)?.[1]
         return <span key={s.name}><i style={{ background: color(s.color ?? i) }} />{s.name} <b>{v === undefined || v === null ? '–' : format(v)}</b></span>
       })}</div>
       <div class="chart" ref={box} style={{ minHeight: `${height}px` }} />

@@ -1,14 +1,14 @@
 // The same on a command line: every page and every action says how.
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { apiRoot } from '../api'
+import { apiRoot, me } from '../api'
 import { quote } from '../format'
 import { toast } from './dialog'
 import { Icon } from './icons'
 
-export interface Command { what?: string; method?: string; path: string; body?: unknown; cli?: string }
+export interface Command { what?: string; method?: string; path: string; body?: unknown; cli?: string; /** No key may do it: it is for people. */ people?: boolean }
 
-export function curl({ method = 'GET', path, body }: Command): string {
-  const parts = ['curl', '-H "Authorization: Bearer $SAPWOOD_KEY"']
+export function curl({ method = 'GET', path, body, people }: Command): string {
+  const parts = ['curl', people ? `-u ${quote(me.value?.user ?? 'admin')}:"$SAPWOOD_ADMIN_PASSWORD"` : '-H "Authorization: Bearer $SAPWOOD_API_KEY"']
   if (method !== 'GET') parts.push('-X', method)
   if (body !== undefined) parts.push('-H', quote('Content-Type: application/json'), '-d', quote(JSON.stringify(body)))
   parts.push(quote(apiRoot + path))

@@ -26,7 +26,7 @@ export function FactRow({ fact, without }: { fact: Fact; without?: 'client' }) {
       <button class="fact-line" aria-expanded={open} onClick={() => set(!open)}>
         <At at={fact.at} />
         <Badge tone={tone(fact.kind)}>{words(fact.kind)}</Badge>
-        <span class="fact-text">{fact.text}{fact.count && fact.count > 1 ? <span class="faint"> · {num(fact.count)}×</span> : null}</span>
+        <span class="fact-text">{fact.client && without !== 'client' && !fact.text.includes(fact.client) && <><b>{fact.client}</b> · </>}{fact.text}{fact.count && fact.count > 1 && !new RegExp(`\\b${fact.count}\\b`).test(fact.text) ? <span class="faint"> · {num(fact.count)}×</span> : null}</span>
         <Icon name="down" size={14} />
       </button>
       {open && <FactDetail fact={fact} {...(without ? { without } : {})} />}

@@ -6,6 +6,7 @@ const paths = {
   topics: 'M6 4v12a2 2 0 0 0 2 2h3M6 9h5M14 7h6v4h-6zM14 16h6v4h-6z',
   retained: 'M7 4h10v16l-5-4-5 4z',
   events: 'M8 6h12M8 12h12M8 18h12M4 6h.01M4 12h.01M4 18h.01',
+  ask: 'M4 5h16v11h-9l-5 4v-4H4zM9 10.5h.01M12 10.5h.01M15 10.5h.01',
   trace: 'M4 7h10m0 0-3-3m3 3-3 3M20 17H10m0 0 3-3m-3 3 3 3',
   broker: 'M4 5h16v6H4zM4 13h16v6H4zM8 8h.01M8 16h.01',
   security: 'M12 3l7 3v5c0 5-3 8-7 10-4-2-7-5-7-10V6z',

@@ -7,7 +7,8 @@ import { At, Badge, cx, Facts } from './basics'
 import { PayloadView } from './payload'
 
 export function summary(l: TraceLine): string {
-  if (l.text) return l.text
+  // Its type and topic stand beside it.
+  if (l.text) return l.text === l.type ? '' : l.text.replace(l.type + ' ', '').replace(`topic=${l.topic}`, '').trim()
   const parts: string[] = []
   if (l.id) parts.push(`#${l.id}`)
   if (l.qos !== undefined && /PUBLISH|SUB/.test(l.type)) parts.push(`QoS ${l.qos}`)

@@ -13,11 +13,16 @@ export function pretty(p: Payload): string {
   try { return JSON.stringify(JSON.parse(p.text), null, 2) } catch { return p.text }
 }
 
+const oneLine = (p: Payload) => {
+  if (!structured.has(p.encoding) || p.text.length > 20_000) return p.text
+  try { return JSON.stringify(JSON.parse(p.text)) } catch { return p.text }
+}
+
 export function PayloadView({ payload, compact }: { payload: Payload | undefined; compact?: boolean }) {
   const [raw, setRaw] = useState(false)
   if (!payload) return <span class="faint">no payload known</span>
   if (payload.size === 0) return <span class="faint">empty payload</span>
-  if (compact) return <span class="payload-line mono" title={payload.text.slice(0, 500)}>{payload.text.slice(0, 200)}</span>
+  if (compact) return <span class="payload-line mono" title={payload.text.slice(0, 500)}>{oneLine(payload).slice(0, 200)}</span>
   const text = raw ? payload.text : pretty(payload)
   return (
     <div class="payload">

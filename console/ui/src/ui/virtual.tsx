@@ -1,6 +1,6 @@
 // A real table of which only the rows in sight exist, above a window of the server's list.
 import type { ComponentChildren } from 'preact'
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { Query } from '../api'
 import { full } from '../format'
 import { go } from '../route'
@@ -16,10 +16,9 @@ export interface Column<T> {
   bare?: boolean
 }
 
-/** A window of a list. It is read anew when the query changes, and what is in sight every so often. */
-export function usePager<T>(base: string, query: Query, every = 0): Pager<T> {
-  const key = JSON.stringify([base, query])
-  const pager = useMemo(() => new Pager<T>(base, query), [key])
+/** A window of a list. It is read anew when the query changes, and what is in sight every so often. key is the field that tells items apart, if one can sort by it. */
+export function usePager<T>(base: string, query: Query, every = 0, key?: string): Pager<T> {
+  const pager = useMemo(() => new Pager<T>(base, query, key), [JSON.stringify([base, query])])
   useEffect(() => {
     pager.show(0, 0)
     const stop = every > 0 ? again(every, async () => { if (!pager.error?.missing) await pager.refresh() }) : () => {}
@@ -40,7 +39,17 @@ export function again(every: number, run: () => Promise<void>): () => void {
   return () => { ended = true; clearTimeout(timer) }
 }
 
+/** One row. What is drawn stays until the row itself is another. */
+function Line<T>({ row, index, shown, pickable, picked, act }: { row: T; index: number; shown: Column<T>[]; pickable: boolean; picked: boolean; act: (row: T) => void }) {
+  return useMemo(() => (
+    <tr aria-rowindex={index} class={cx(pickable && 'pickable', picked && 'picked')} onClick={(e) => { if (!(e.target as Element).closest('a,button,input') && !getSelection()?.toString()) act(row) }}>
+      {shown.map((c) => <td key={c.id} class={c.right ? 'right' : undefined}>{c.render(row)}</td>)}
+    </tr>
+  ), [row, index, shown, pickable, picked])
+}
+
 const over = 12
+const count = (n: number, what: string) => `${full(n)} ${n === 1 ? what.replace(/s$/, '') : what}`
 
 interface TableProps<T> {
   pager: Pager<T>; columns: Column<T>[]; label: string; rowKey: (row: T) => string; what: string; rowHeight?: number
@@ -53,7 +62,12 @@ export function VirtualTable<T>({ pager, columns, label, rowKey, what, rowHeight
   const [view, setView] = useState({ top: 0, height: 600, width: 1200 })
   useLayoutEffect(() => {
     const el = box.current!
-    const read = () => setView({ top: el.scrollTop, height: el.clientHeight, width: el.clientWidth })
+    // What is seen changes by some rows at a time, so that most frames of a scroll draw nothing.
+    const step = rowHeight * (over / 2)
+    const read = () => setView((old) => {
+      const top = Math.floor(el.scrollTop / step) * step
+      return old.top === top && old.height === el.clientHeight && old.width === el.clientWidth ? old : { top, height: el.clientHeight, width: el.clientWidth }
+    })
     let frame = 0
     const soon = () => { if (!frame) frame = requestAnimationFrame(() => { frame = 0; read() }) }
     const ro = new ResizeObserver(soon)
@@ -72,20 +86,18 @@ export function VirtualTable<T>({ pager, columns, label, rowKey, what, rowHeight
     const t = setTimeout(() => pager.show(first, Math.max(first, last - 1)), 60)
     return () => clearTimeout(t)
   }, [pager, first, last])
-  const shown = columns.filter((c) => !c.from || view.width >= c.from)
+  const fits = columns.map((c) => (!c.from || view.width >= c.from ? '1' : '0')).join('')
+  const shown = useMemo(() => columns.filter((_, i) => fits[i] === '1'), [columns, fits])
   const by = sort?.replace(/^-/, '')
+  const doing = useRef({ href, onPick })
+  doing.current = { href, onPick }
+  const act = useCallback((row: T) => { const { href, onPick } = doing.current; if (onPick) onPick(row); else if (href) go(href(row)) }, [])
   const rows = []
   for (let i = first; i < last; i++) {
     const row = pager.row(i)
     rows.push(row === undefined
       ? <tr key={'?' + i} aria-hidden="true" class="ghost"><td colSpan={shown.length}><div class="bone" /></td></tr>
-      : <tr key={rowKey(row)} aria-rowindex={i + 2} class={cx((href || onPick) && 'pickable', picked === rowKey(row) && 'picked')}
-          onClick={(e) => {
-            if ((e.target as Element).closest('a,button,input') || getSelection()?.toString()) return
-            if (onPick) onPick(row); else if (href) go(href(row))
-          }}>
-          {shown.map((c) => <td key={c.id} class={c.right ? 'right' : undefined}>{c.render(row)}</td>)}
-        </tr>)
+      : <Line key={rowKey(row)} row={row} index={i + 2} shown={shown} pickable={!!(href || onPick)} picked={picked === rowKey(row)} act={act} />)
   }
   return (
     <div class="vtable">
@@ -116,8 +128,8 @@ export function VirtualTable<T>({ pager, columns, label, rowKey, what, rowHeight
       <div class="vtable-foot" aria-live="polite">
         {length > 0 && pager.error ? <span class="bad-text">{pager.error.message}</span>
           : pager.seeking ? <span>Reading on to row {full(first + 1)} …</span>
-          : pager.matched !== undefined ? <span>{full(pager.matched)}{pager.total !== undefined && pager.total !== pager.matched ? ` of ${full(pager.total)}` : ''} {what}</span>
-          : pager.ended ? <span>{full(length)} {what}</span> : null}
+          : pager.matched !== undefined ? <span>{pager.total !== undefined && pager.total !== pager.matched ? `${full(pager.matched)} of ${full(pager.total)} ${what}` : count(pager.matched, what)}</span>
+          : pager.ended ? <span>{count(length, what)}</span> : length > 0 ? <span>more than {full(length - 1)} {what}</span> : null}
       </div>
     </div>
   )

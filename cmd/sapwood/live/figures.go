@@ -1,0 +1,225 @@
+package live
+
+import (
+	"cmp"
+	"context"
+	"encoding/csv"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
+	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
+)
+
+// NowCmd is `sapwood now`.
+type NowCmd struct {
+	reach.Flags
+	JSON bool `help:"Print it as JSON, with figures and what has changed."`
+}
+
+// Help is the long part of the help page.
+func (*NowCmd) Help() string {
+	return `Tells in a sentence whether all is well, and what is not. ` + reach.Through + `
+Exit status: 0 when all is well, 1 when it could not be asked, 3 when there are problems.
+
+Examples:
+
+    sapwood now
+    sapwood now --json`
+}
+
+// troubled ends a command whose output has said what is wrong.
+type troubled struct{}
+
+// Error implements error.
+func (troubled) Error() string { return "" }
+
+// ExitCode is the status where there are problems.
+func (troubled) ExitCode() int { return 3 }
+
+// Run tells whether it is fine.
+func (c *NowCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
+	if err != nil {
+		return err
+	}
+	var n vitals.Now
+	if err := r.Call(ctx, http.MethodGet, "/now", nil, &n); err != nil {
+		return err
+	}
+	if c.JSON {
+		err = screen.JSON(std.Out, n)
+	} else {
+		fmt.Fprintln(std.Out, screen.Printable(n.Text))
+		t := screen.NewTable(std.Out, "SEVERITY", "PROBLEM")
+		for _, p := range n.Problems {
+			t.Row(string(p.Severity), p.Text)
+		}
+		if len(n.Problems) > 0 {
+			err = t.Flush()
+		}
+	}
+	if err == nil && !n.OK {
+		return troubled{}
+	}
+	return err
+}
+
+// HistoryCmd is `sapwood history`.
+type HistoryCmd struct {
+	reach.Flags
+	Metric []string `arg:"" optional:"" help:"Figures; none = list those that are kept."`
+	Label  []string `placeholder:"NAME=VALUE" help:"A label that a series has to have; several for all of them."`
+	From   string   `default:"1h" placeholder:"TIME" help:"From then on: 24h or 7d ago, 2027-01-31T00:00:00Z, or Unix seconds."`
+	To     string   `placeholder:"TIME" help:"Until then; as --from."`
+	Step   string   `placeholder:"TIME" help:"Time between points, such as 10m; without it so that there are at most 600."`
+	CSV    bool     `name:"csv" xor:"how" help:"Print lines of CSV: time, metric, labels, value."`
+	JSON   bool     `xor:"how" help:"Print the answer as JSON."`
+}
+
+// Help is the long part of the help page.
+func (*HistoryCmd) Help() string {
+	return `Figures of up to 30 days; counts are told per second. ` + reach.Through + `
+Examples:
+
+    sapwood history
+    sapwood history messages_received clients_connected --from 24h --step 1h
+    sapwood history messages_dropped --label reason=queue_full --from 7d --csv > drops.csv`
+}
+
+// Run shows figures.
+func (c *HistoryCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
+	if err != nil {
+		return err
+	}
+	if len(c.Metric) == 0 {
+		return c.list(ctx, std, r)
+	}
+	q := query("metric", strings.Join(c.Metric, ","), "from", c.From, "to", c.To, "step", c.Step)
+	q["label"] = c.Label
+	var chart api.Chart
+	if err := r.Call(ctx, http.MethodGet, "/history?"+q.Encode(), nil, &chart); err != nil {
+		return err
+	}
+	if c.JSON {
+		return screen.JSON(std.Out, chart)
+	}
+	if c.CSV {
+		return exported(std, &chart)
+	}
+	if len(chart.Series) == 0 {
+		_, err := fmt.Fprintln(std.Err, "nothing is kept of that; sapwood history lists what is")
+		return err
+	}
+	t := screen.NewTable(std.Out, "METRIC", "LABELS", "LEAST", "MOST", "LAST", "CURVE")
+	for _, s := range chart.Series {
+		values := make([]float64, len(s.Points))
+		for i, p := range s.Points {
+			values[i] = p[1]
+		}
+		if len(values) == 0 {
+			continue
+		}
+		drawn := values[max(0, len(values)-60):]
+		t.Row(s.Metric, labelText(s.Labels), count(slices.Min(values)), count(slices.Max(values)), count(values[len(values)-1]), curve(drawn))
+	}
+	return t.Flush()
+}
+
+// list shows what is kept.
+func (c *HistoryCmd) list(ctx context.Context, std *screen.Streams, r *reach.Broker) error {
+	var all []api.Metric
+	if err := r.Call(ctx, http.MethodGet, "/history/metrics", nil, &all); err != nil {
+		return err
+	}
+	if c.JSON {
+		return screen.JSON(std.Out, all)
+	}
+	t := screen.NewTable(std.Out, "METRIC", "KIND", "SERIES", "WHAT")
+	for _, m := range all {
+		t.Row(m.Metric, m.Kind, strconv.Itoa(max(1, len(m.Labels))), m.Text)
+	}
+	return t.Flush()
+}
+
+// exported writes all points in the order of their times.
+func exported(std *screen.Streams, chart *api.Chart) error {
+	type row struct {
+		at    float64
+		cells []string
+	}
+	var rows []row
+	for _, s := range chart.Series {
+		for _, p := range s.Points {
+			at := time.Unix(int64(p[0]), 0).UTC().Format(time.RFC3339)
+			rows = append(rows, row{p[0], []string{at, s.Metric, screen.Cell(labelText(s.Labels)), strconv.FormatFloat(p[1], 'g', -1, 64)}})
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.at, b.at) })
+	w := csv.NewWriter(std.Out)
+	if err := w.Write([]string{"time", "metric", "labels", "value"}); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if err := w.Write(r.cells); err != nil {
+			return err
+		}
+	}
+	w.Flush()
+	return w.Error()
+}
+
+func labelText(labels map[string]string) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		parts = append(parts, name+"="+labels[name])
+	}
+	return strings.Join(parts, ",")
+}
+
+// BackendsCmd is `sapwood backends`.
+type BackendsCmd struct {
+	reach.Flags
+	JSON bool `help:"Print them as JSON."`
+}
+
+// Help is the long part of the help page.
+func (*BackendsCmd) Help() string {
+	return `Who is asked who clients are, what they said, and whether they fail. ` + reach.Through + `
+Examples:
+
+    sapwood backends
+    sapwood backends --json`
+}
+
+// Run lists backends.
+func (c *BackendsCmd) Run(ctx context.Context, std *screen.Streams) error {
+	r, err := c.API()
+	if err != nil {
+		return err
+	}
+	var all []api.Backend
+	if err := r.Call(ctx, http.MethodGet, "/authentication", nil, &all); err != nil {
+		return err
+	}
+	if c.JSON {
+		return screen.JSON(std.Out, all)
+	}
+	t := screen.NewTable(std.Out, "BACKEND", "STATE", "ASKED", "ACCEPTED", "REFUSED", "UNKNOWN", "FAILED", "CACHED", "LAST ERROR")
+	for _, b := range all {
+		state := "asked"
+		if b.Open {
+			state = "fails"
+		}
+		t.Row(b.Name, state, count(b.Asked), count(b.Accepted), count(b.Refused), count(b.Unknown), count(b.Failed), count(b.CacheHits), b.LastError)
+	}
+	return t.Flush()
+}
