@@ -152,7 +152,7 @@ func TestPages(t *testing.T) {
 				all = append(all, thing{id: fmt.Sprintf("new%d", len(all)), n: float64(rand.IntN(9))})
 			}
 		}
-		slices.SortFunc(stays, func(a, b thing) int { o, _ := s.order(order); return s.compare(o, &a, &b) })
+		slices.SortFunc(stays, func(a, b thing) int { o, _ := s.order(order); return s.compare(o, &a, &b, new([]byte), new([]byte)) })
 		want := make([]string, len(stays))
 		for i := range stays {
 			want[i] = stays[i].id

@@ -141,14 +141,13 @@ func (s *Schema[T]) order(spec string) ([]sorting[T], error) {
 	return order, nil
 }
 
-// compare orders two items.
-func (s *Schema[T]) compare(order []sorting[T], a, b *T) int {
-	var x, y []byte
+// compare orders two items. Texts that have to be put together are so in *x and *y.
+func (s *Schema[T]) compare(order []sorting[T], a, b *T, x, y *[]byte) int {
 	for i := range order {
 		o := &order[i]
 		var c int
 		if o.ofText() {
-			c = strings.Compare(cut(o.field.text(a, &x)), cut(o.field.text(b, &y)))
+			c = strings.Compare(cut(o.field.text(a, x)), cut(o.field.text(b, y)))
 		} else {
 			c = cmp.Compare(o.field.Number(a), o.field.Number(b))
 		}
@@ -159,7 +158,7 @@ func (s *Schema[T]) compare(order []sorting[T], a, b *T) int {
 			return c
 		}
 	}
-	k, l := s.key.text(a, &x), s.key.text(b, &y)
+	k, l := s.key.text(a, x), s.key.text(b, y)
 	if c := strings.Compare(cut(k), cut(l)); c != 0 || len(k) <= cutKey && len(l) <= cutKey {
 		return c
 	}

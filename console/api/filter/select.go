@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"unsafe"
 )
 
 // selection finds the first items behind a place in an order: it gathers twice as many as are wanted, sorts them and keeps the first half. Of an item
@@ -17,14 +18,15 @@ type selection[T any] struct {
 
 	items []chosen[T]
 	worst *place // what is not before it is not among the first
-	b     []byte
+	a, b  []byte // texts that are compared
 }
 
 // chosen is an item, with its value of the field that is sorted by first.
 type chosen[T any] struct {
 	v      *T
 	number float64
-	text   string
+	text   string // in place where it had to be put together
+	place  []byte // goes on to the next item here when this one is not among the first
 }
 
 // offer takes an item, unless it is not among the first.
@@ -36,27 +38,32 @@ func (x *selection[T]) offer(v *T) {
 		x.more = true
 		return
 	}
-	c := chosen[T]{v: v}
+	if len(x.items) == cap(x.items) {
+		x.items = slices.Grow(x.items, 1)
+	}
+	x.items = x.items[:len(x.items)+1]
+	c := &x.items[len(x.items)-1]
+	c.v = v
 	switch {
 	case len(x.order) == 0:
-		c.text = x.text(&x.s.key, v)
+		x.text(c, &x.s.key)
 	case x.order[0].ofText():
-		c.text = x.text(x.order[0].field, v)
+		x.text(c, x.order[0].field)
 	default:
 		c.number = x.order[0].field.Number(v)
 	}
-	if x.items = append(x.items, c); len(x.items) == 2*x.limit {
+	if len(x.items) == 2*x.limit {
 		x.cut()
 	}
 }
 
-// text is a field's text for as long as the selection goes on.
-func (x *selection[T]) text(f *Field[T], v *T) string {
-	text := cut(f.text(v, &x.b))
+// text reads a field's text for as long as the selection goes on.
+func (x *selection[T]) text(c *chosen[T], f *Field[T]) {
+	c.text = cut(f.text(c.v, &x.b))
 	if f.Append != nil {
-		return strings.Clone(text)
+		c.place = append(c.place[:0], c.text...)
+		c.text = unsafe.String(unsafe.SliceData(c.place), len(c.place))
 	}
-	return text
 }
 
 // cut keeps the first.
@@ -69,10 +76,9 @@ func (x *selection[T]) cut() {
 		if c := cmp.Or(cmp.Compare(a.number, b.number), strings.Compare(a.text, b.text)); c != 0 {
 			return sign * c
 		}
-		return x.s.compare(x.order, a.v, b.v)
+		return x.s.compare(x.order, a.v, b.v, &x.a, &x.b)
 	})
 	if len(x.items) > x.limit {
-		clear(x.items[x.limit:])
 		x.items, x.more = x.items[:x.limit], true
 	}
 	if len(x.items) == x.limit {
