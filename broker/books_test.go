@@ -521,7 +521,7 @@ func TestTopicBooks(t *testing.T) {
 			}
 		})
 		d, err := k.Topic(ctx, "a/b/c", 10)
-		if err != nil || d.QoS != [3]uint64{5, 3} || d.Payload == nil || string(d.Payload.Kept) != "2" || len(d.Subscribers) != 1 || d.Subscribers[0].Filter != "a/#" || d.Retained == nil || d.Sum.Messages != 8 || d.Publisher != "other" {
+		if err != nil || d.Sum.QoS() != [3]uint64{5, 3} || d.Payload == nil || string(d.Payload.Kept) != "2" || len(d.Subscribers) != 1 || d.Subscribers[0].Filter != "a/#" || d.Retained == nil || d.Sum.Messages != 8 || d.Publisher != "other" {
 			t.Errorf("%+v, %v", d, err)
 		}
 		c, err := k.Tally(ctx, "other")

@@ -3,7 +3,6 @@ package tally
 // Detail is what the loops know of one topic.
 type Detail struct {
 	Sum       Sum
-	QoS       [3]uint64
 	Sizes     [Sizes]uint64
 	Dropped   [Reasons]uint64
 	Ended     [Ends]uint64
@@ -37,9 +36,6 @@ func (t *Topics) Detail(topic Topic, slot uint32, p *Publishers, d *Detail) {
 		return
 	}
 	r := t.row(page[topic&(pageSize-1)])
-	for i, n := range r.messages {
-		d.QoS[i] += n
-	}
 	for i, n := range r.sizes {
 		d.Sizes[i] += uint64(n)
 	}

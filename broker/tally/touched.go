@@ -81,6 +81,8 @@ func (r *row) read(s *Sum, slot uint32) {
 	}
 	s.Topics = 1
 	s.Messages += n
+	s.Assured[0] += r.messages[1]
+	s.Assured[1] += r.messages[2]
 	s.Bytes += r.bytes
 	s.Copies += r.copies
 	s.Unheard += r.unheard

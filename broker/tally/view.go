@@ -15,6 +15,7 @@ type Sum struct {
 // Counts are what only grows, but for Copies: see Topics.Anew.
 type Counts struct {
 	Messages uint64
+	Assured  [2]uint64 // those of them with QoS 1 and 2
 	Bytes    uint64
 	Copies   uint64
 	Sent     uint64 // copies written for the first time
@@ -25,6 +26,11 @@ type Counts struct {
 	Refused  uint32
 	Largest  uint32
 	Topics   uint32 // published to, in a branch
+}
+
+// QoS are the messages by QoS.
+func (c *Counts) QoS() [3]uint64 {
+	return [3]uint64{c.Messages - c.Assured[0] - c.Assured[1], c.Assured[0], c.Assured[1]}
 }
 
 // Fed tells that there was a message.
@@ -46,6 +52,9 @@ func (c *Counts) By(w Weight) uint64 {
 // change adds what a topic has more than before. Differences may be below nothing: sums of them wrap around to what they should be.
 func (c *Counts) change(now, before *Counts) {
 	c.Messages += now.Messages - before.Messages
+	for i := range c.Assured {
+		c.Assured[i] += now.Assured[i] - before.Assured[i]
+	}
 	c.Bytes += now.Bytes - before.Bytes
 	c.Copies += now.Copies - before.Copies
 	c.Sent += now.Sent - before.Sent
@@ -59,7 +68,7 @@ func (c *Counts) change(now, before *Counts) {
 }
 
 // View is what all loops have counted by topic, with the sums of all branches: a copy that an Update brings up to date by what has changed since the
-// one before. It takes 104 bytes a name or branch. Who calls it sees to it that nobody reads it meanwhile; there is one at a time.
+// one before. It takes 120 bytes a name or branch. Who calls it sees to it that nobody reads it meanwhile; there is one at a time.
 type View struct {
 	Names *Names
 	Heavy [Weights][]Heavy

@@ -187,9 +187,9 @@ func withoutValues(_ huma.Context, _ string, v any) (any, error) {
 	return v, nil
 }
 
-// describe writes into the description of each operation what it needs, and returns the ids of operations by pattern.
-func (a *API) describe() map[string]string {
-	ids, needs := map[string]string{}, serve.NewPermits()
+// describe writes into the description of each operation what it needs, and returns the operations by pattern.
+func (a *API) describe() map[string]serve.Described {
+	operations, needs := map[string]serve.Described{}, serve.NewPermits()
 	for path, item := range a.doc.Paths {
 		for method, op := range map[string]*huma.Operation{
 			http.MethodGet: item.Get, http.MethodPut: item.Put, http.MethodPost: item.Post, http.MethodDelete: item.Delete, http.MethodPatch: item.Patch,
@@ -197,7 +197,7 @@ func (a *API) describe() map[string]string {
 			if op == nil {
 				continue
 			}
-			ids[method+" "+path] = op.OperationID
+			operations[method+" "+path] = serve.Described{ID: op.OperationID, Summary: op.Summary}
 			need := needs.Of(method, strings.TrimPrefix(path, serve.Prefix))
 			if op.Extensions == nil {
 				op.Extensions = map[string]any{}
@@ -208,7 +208,7 @@ func (a *API) describe() map[string]string {
 			}
 		}
 	}
-	return ids
+	return operations
 }
 
 // ServeHTTP answers what is under /api.

@@ -23,7 +23,7 @@ type Counts struct {
 	Sessions       int64  `json:"sessions" doc:"Connected or waiting to be resumed."`
 	Subscriptions  int    `json:"subscriptions"`
 	Retained       int    `json:"retained" doc:"Messages, without $SYS."`
-	RetainedBytes  int64  `json:"retained_bytes"`
+	RetainedBytes  int64  `json:"retained_bytes" doc:"Topic, properties, payload and 128 for each: what limits.max_retained_bytes bounds."`
 	QueuedMessages int    `json:"queued_messages" doc:"Kept for sessions that last; one that waits for many is counted once."`
 	QueuedBytes    int64  `json:"queued_bytes" doc:"Of all sessions, counted for each."`
 	StoreErrors    uint64 `json:"store_errors" doc:"Batches that could not be kept and were not acknowledged."`

@@ -55,6 +55,7 @@ type TopicRow struct {
 	Children int          `json:"children,omitempty"`
 	Topics   uint32       `json:"topics" doc:"That were published to, in it and below."`
 	Messages uint64       `json:"messages"`
+	QoS      [3]uint64    `json:"qos" doc:"Messages by QoS."`
 	Bytes    uint64       `json:"bytes" doc:"Payloads."`
 	Copies   uint64       `json:"copies" doc:"For receivers."`
 	Rate     float32      `json:"rate" doc:"Messages per second, of the last whole five seconds."`
@@ -84,9 +85,15 @@ type TopicDetail struct {
 	Payload     *payload.Shown    `json:"payload,omitempty" doc:"Of the last message, or of one a little before where many come; of the retained one where none is kept."`
 	Subscribers []TopicSubscriber `json:"subscribers"`
 	More        bool              `json:"more_subscribers,omitempty"`
-	QoS         [3]uint64         `json:"qos" doc:"Messages by QoS."`
+	Sizes       []SizeClass       `json:"sizes" doc:"Messages by the size of their payload; classes without any are left out."`
 	DroppedBy   map[string]uint64 `json:"dropped_by"`
 	DeniedBy    map[string]uint64 `json:"denied_by"`
+}
+
+// SizeClass is how many messages are larger than the class before, and not larger than this.
+type SizeClass struct {
+	UpTo     int    `json:"up_to" doc:"Bytes; -1 = any."`
+	Messages uint64 `json:"messages"`
 }
 
 // TopTopic is one of the heaviest.
@@ -171,7 +178,7 @@ func (l *look) row(t *tally.Topic) TopicRow {
 func topicRow(name string, c *tally.Counts, rates *tally.Rates) TopicRow {
 	r := TopicRow{
 		Name: name[strings.LastIndexByte(name, '/')+1:], Topic: name, Topics: c.Topics,
-		Messages: c.Messages, Bytes: c.Bytes, Copies: c.Copies, Rate: rates.Now, Rate1: rates.Average[0], Rate5: rates.Average[1],
+		Messages: c.Messages, QoS: c.QoS(), Bytes: c.Bytes, Copies: c.Copies, Rate: rates.Now, Rate1: rates.Average[0], Rate5: rates.Average[1],
 		Rate15: rates.Average[2], Dropped: c.Dropped, Denied: c.Denied, Unheard: c.Unheard, MaxSize: c.Largest,
 	}
 	if c.Last != 0 {
@@ -459,7 +466,7 @@ func (o *topicsOf) detail(ctx context.Context, in *struct {
 	}
 	d := TopicDetail{
 		TopicRow: topicRow(in.Topic, &x.Detail.Sum.Counts, &x.Detail.Sum.Rates), Subscribers: x.Subscribers, More: x.More,
-		QoS: x.Detail.QoS, DroppedBy: x.DroppedBy, DeniedBy: map[string]uint64{},
+		Sizes: sizes(&x.Detail), DroppedBy: x.DroppedBy, DeniedBy: map[string]uint64{},
 	}
 	d.Retained = x.Retained != nil
 	if d.Subscribers == nil {
@@ -488,4 +495,20 @@ func (o *topicsOf) detail(ctx context.Context, in *struct {
 		d.Payload = &shown
 	}
 	return &answer[TopicDetail]{d}, nil
+}
+
+func sizes(d *tally.Detail) []SizeClass {
+	limits := tally.SizeLimits()
+	classes := []SizeClass{}
+	for i, n := range d.Sizes {
+		if n == 0 {
+			continue
+		}
+		c := SizeClass{UpTo: -1, Messages: n}
+		if i < len(limits) {
+			c.UpTo = limits[i]
+		}
+		classes = append(classes, c)
+	}
+	return classes
 }

@@ -166,12 +166,15 @@ func (n *Now) find(s *Snapshot, hour *minute, now time.Time) {
 	if d := s.raw.Panics - hour.panics; d > 0 {
 		add(Critical, "/broker", "%d faults of the program in the last hour, each ended one connection: please report what the log says", d)
 	}
-	lost := uint64(0)
+	atLimit, lost := map[string]uint64{}, uint64(0)
 	for _, why := range []session.Why{session.QueueFull, session.ServerFull, session.StoreFailed, session.RetainedFull, session.StoreUnwell, session.SlowConsumer, session.Overloaded} {
-		lost += s.raw.Dropped[why] - hour.dropped[why]
+		if d := s.raw.Dropped[why] - hour.dropped[why]; d > 0 {
+			atLimit[why.String()] = d
+			lost += d
+		}
 	}
 	if lost > 0 {
-		add(Warning, "/topics", "%d messages were dropped in the last hour at a limit: %s", lost, reasons(n.Dropped))
+		add(Warning, "/topics", "%d messages were dropped in the last hour at a limit: %s", lost, reasons(atLimit))
 	}
 	for _, b := range s.back {
 		if b.Open {

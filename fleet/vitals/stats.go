@@ -20,7 +20,7 @@ type Stats struct {
 	Sockets       int               `json:"sockets" doc:"Open connections, with those that are no clients yet."`
 	Subscriptions int               `json:"subscriptions" doc:"Shared ones included."`
 	Shared        int               `json:"shared_subscriptions"`
-	Retained      Amount            `json:"retained" doc:"Messages, those of $SYS included."`
+	Retained      Amount            `json:"retained" doc:"Messages, those of $SYS included. Bytes are what they weigh against limits.max_retained_bytes: topic, properties, payload and 128 for each."`
 	Queued        Amount            `json:"queued" doc:"Messages kept for sessions that last: one that waits for many is counted once. Bytes are of all sessions, counted for each."`
 	In            Flow              `json:"in"`
 	Out           Flow              `json:"out"`

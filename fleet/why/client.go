@@ -313,7 +313,7 @@ func (c *look) address(ctx context.Context, src Sources, addr string) (err error
 
 // refusals are what to do, by why a connection was refused.
 var refusals = map[string]string{
-	"bad_user_name_or_password":    "Set the password anew with sapwood users passwd, or correct it on the device.",
+	"bad_user_name_or_password":    "Set the password anew with sapwood users password, or correct it on the device.",
 	"not_authorized":               "The credentials are right, but not for this client id or listener; sapwood users show tells what the user is bound to.",
 	"unsupported_protocol_version": "Connect to a listener that accepts the version, or change versions of this one.",
 	"server_busy":                  "Wait: the broker lets nobody in until it has room again; see overload in the configuration.",

@@ -268,7 +268,7 @@ func (m *message) waits() bool {
 		what = fmt.Sprintf("it has been disconnected for %s", span(m.now.Sub(m.s.Since)))
 	}
 	m.say(Waiting, "queued", m.was.Last, "The message may still wait: %s in the queue of %s, and %s.", are(m.s.Queued, "message"), m.id, what)
-	m.suggest(fmt.Sprintf("sapwood sessions queue %s shows what waits.", quoted(m.id)))
+	m.suggest(fmt.Sprintf("sapwood queue list %s shows what waits.", quoted(m.id)))
 	return true
 }
 

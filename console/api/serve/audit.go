@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,12 +23,12 @@ type Recorder interface{ Record(fact.Fact) }
 
 // auditor writes down what changes by the API.
 type auditor struct {
-	who     *access.Access
-	mux     *Router
-	ids     map[string]string // of operations, by pattern
-	permits *Permits
-	facts   Recorder // nil = nobody
-	log     *slog.Logger
+	who        *access.Access
+	mux        *Router
+	operations map[string]Described // by pattern
+	permits    *Permits
+	facts      Recorder // nil = nobody
+	log        *slog.Logger
 
 	mu    sync.Mutex
 	often map[string]*recent
@@ -73,7 +74,7 @@ func (a *auditor) serve(w http.ResponseWriter, r *http.Request, pattern string) 
 		if out.keep && e.Outcome == access.Done {
 			e.After = redacted(out.text)
 		}
-		a.write(r.Context(), e)
+		a.write(r.Context(), e, a.operations[pattern].Summary)
 	}()
 	a.mux.ServeHTTP(out, r)
 	if out.status == 0 {
@@ -90,12 +91,12 @@ func (a *auditor) refused(r *http.Request, v *Visit, need Need, why string) {
 	e := a.begin(r, v, pattern)
 	e.Status, e.Outcome = http.StatusForbidden, access.Refused
 	e.Asked, _ = json.Marshal(map[string]string{"why": why})
-	a.write(r.Context(), e)
+	a.write(r.Context(), e, a.operations[pattern].Summary)
 }
 
 // begin is an entry with who, what and where.
 func (a *auditor) begin(r *http.Request, v *Visit, pattern string) *access.Entry {
-	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), From: v.From, Operation: a.ids[pattern], Target: strings.TrimPrefix(r.URL.Path, Prefix)}
+	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), From: v.From, Operation: a.operations[pattern].ID, Target: strings.TrimPrefix(r.URL.Path, Prefix)}
 	if e.Operation == "" {
 		e.Operation = pattern
 	}
@@ -136,8 +137,8 @@ func seldom(operation string) bool {
 	return false
 }
 
-// write keeps an entry, and tells those who listen.
-func (a *auditor) write(ctx context.Context, e *access.Entry) {
+// write keeps an entry, and tells those who listen: with what the operation does, up to the first mark.
+func (a *auditor) write(ctx context.Context, e *access.Entry, summary string) {
 	if seldom(e.Operation) && !a.due(e) {
 		return
 	}
@@ -157,9 +158,16 @@ func (a *auditor) write(ctx context.Context, e *access.Entry) {
 	if need := a.permits.Of(http.MethodGet, e.Target); need.Declared && need.Level == access.Read {
 		detail["before"], detail["after"], detail["asked"] = short(e.Before), short(e.After), short(e.Asked)
 	}
+	if end := strings.IndexAny(summary, ",;:"); end > 0 {
+		summary = summary[:end]
+	}
+	text := fmt.Sprintf("%s, by %s: %s.", cmp.Or(summary, e.Operation), by, e.Target)
+	if e.Outcome != access.Done {
+		text += " It was not done: " + e.Outcome + "."
+	}
 	a.facts.Record(fact.Fact{
 		At: e.At, Kind: fact.Admin, Address: e.From, Reason: e.Operation,
-		Text: fmt.Sprintf("%s: %s %s by %s", e.Operation, e.Target, e.Outcome, by), Detail: detail,
+		Text: text, Detail: detail,
 	})
 }
 

@@ -69,9 +69,9 @@ func Split(pattern string) (method, path string) {
 type Options struct {
 	Access     *access.Access
 	Router     *Router
-	Operations map[string]string // ids, by pattern
-	Proxies    proxy.Trusted     // whose X-Forwarded-For is believed
-	Recorder   Recorder          // is told what is done; nil = nobody
+	Operations map[string]Described // by pattern
+	Proxies    proxy.Trusted        // whose X-Forwarded-For is believed
+	Recorder   Recorder             // is told what is done; nil = nobody
 	Logger     *slog.Logger
 }
 
@@ -85,10 +85,15 @@ type Guard struct {
 	audit   *auditor
 }
 
+// Described is an operation as the API's description has it.
+type Described struct {
+	ID, Summary string
+}
+
 // NewGuard puts a guard before a router.
 func NewGuard(o Options) *Guard {
 	permits := NewPermits()
-	audit := &auditor{who: o.Access, mux: o.Router, ids: o.Operations, permits: permits, facts: o.Recorder, log: o.Logger, often: map[string]*recent{}}
+	audit := &auditor{who: o.Access, mux: o.Router, operations: o.Operations, permits: permits, facts: o.Recorder, log: o.Logger, often: map[string]*recent{}}
 	return &Guard{o.Access, o.Router, permits, http.NewCrossOriginProtection(), o.Proxies, audit}
 }
 
@@ -213,7 +218,7 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request, need Need, next ht
 }
 
 // Write puts an entry into the audit log of something that the guard does not see by itself.
-func (g *Guard) Write(ctx context.Context, e *access.Entry) { g.audit.write(ctx, e) }
+func (g *Guard) Write(ctx context.Context, e *access.Entry) { g.audit.write(ctx, e, "") }
 
 // from is the address that a request comes from.
 func (g *Guard) from(r *http.Request) (string, error) {

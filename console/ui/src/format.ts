@@ -83,7 +83,7 @@ export function cli(what: string, args: string[] = [], flags: Record<string, str
 }
 
 /** A value in the filter syntax of the API. */
-export const term = (s: string) => (/^[^\s"\\*]+$/.test(s) ? s : `"${s.replace(/[\\"]/g, '\\$&')}"`)
+export const term = (s: string) => (/^[^\s"\\*:<>!]+$/.test(s) ? s : `"${s.replace(/[\\"]/g, '\\$&')}"`)
 
 /** A filter as arguments, as few as there can be: an empty one is none. */
 export const terms = (filter: string) => (filter ? [filter] : [])
