@@ -62,8 +62,15 @@ const start = 1_800_000_000_000 + 1700
 func paces() []*traffic {
 	chance := rand.New(rand.NewPCG(5, 5))
 	all := []*traffic{
-		{name: "constant", end: 3600}, {name: "constant, slow", end: 3600}, {name: "by chance", end: 1800}, {name: "step up", end: 1800},
-		{name: "step down", end: 1800}, {name: "bursts", end: 1200}, {name: "one burst", end: 600}, {name: "stop", end: 1800}, {name: "stop and go", end: 1200},
+		{name: "constant", end: 3600},
+		{name: "constant, slow", end: 3600},
+		{name: "by chance", end: 1800},
+		{name: "step up", end: 1800},
+		{name: "step down", end: 1800},
+		{name: "bursts", end: 1200},
+		{name: "one burst", end: 600},
+		{name: "stop", end: 1800},
+		{name: "stop and go", end: 1200},
 	}
 	all[0].pace(0, 3600, 100, nil)
 	all[1].pace(0, 3600, 0.3, nil)
