@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
@@ -48,11 +49,13 @@ func byReason(counts [tally.Reasons]uint64) map[string]uint64 {
 
 // Rows implements api.Inspector.
 func (i inspector) Rows(ctx context.Context) ([]api.Client, error) {
-	rows, err := i.view.Rows(ctx)
-	list := make([]api.Client, len(rows))
-	for n := range rows {
-		list[n] = clientOf(&rows[n])
-	}
+	var list []api.Client
+	err := i.view.Rows(ctx, func(some []broker.Row, all int) {
+		list = slices.Grow(list, max(all-len(list), len(some)))
+		for n := range some {
+			list = append(list, clientOf(&some[n]))
+		}
+	})
 	return list, err
 }
 

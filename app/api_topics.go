@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -13,13 +14,9 @@ import (
 // apiTopics is what the broker has counted by topic, as the API shows it.
 type apiTopics struct{ view *broker.View }
 
-// View implements api.Topics.
-func (t apiTopics) View(ctx context.Context) (*tally.View, []tally.Sum, error) {
-	v, err := t.view.TopicView(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	return v.View, v.Branches, nil
+// Look implements api.Topics.
+func (t apiTopics) Look(ctx context.Context, use func(*tally.View)) error {
+	return t.view.Topics(ctx, use)
 }
 
 // Topic implements api.Topics.
@@ -28,7 +25,7 @@ func (t apiTopics) Topic(ctx context.Context, name string, subscribers int) (api
 	if errors.Is(err, broker.ErrNoTopic) {
 		return api.TopicData{}, false, nil
 	}
-	x := api.TopicData{Sum: d.Sum, Detail: d.Detail, Retained: d.Retained, More: d.More, DroppedBy: byReason(d.Dropped)}
+	x := api.TopicData{Detail: d.Detail, Retained: d.Retained, More: d.More, DroppedBy: byReason(d.Dropped)}
 	for _, s := range d.Subscribers {
 		x.Subscribers = append(x.Subscribers, api.TopicSubscriber{Client: s.Client, Filter: s.Filter, QoS: int(s.QoS), Group: s.Group})
 	}
@@ -37,7 +34,26 @@ func (t apiTopics) Topic(ctx context.Context, name string, subscribers int) (api
 
 // Search implements api.Topics.
 func (t apiTopics) Search(ctx context.Context, word []byte) (map[tally.Topic]bool, error) {
-	return t.view.SearchPayloads(ctx, word)
+	found, err := t.view.SearchPayloads(ctx, word)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	if err := t.view.Retained(ctx, "#", func(m *mqtt.Message) bool {
+		if bytes.Contains(m.Payload, word) {
+			names = append(names, string(m.Topic))
+		}
+		return true
+	}); err != nil || len(names) == 0 {
+		return found, err
+	}
+	return found, t.view.Topics(ctx, func(v *tally.View) {
+		for _, name := range names {
+			if n := v.Names.Find([]byte(name)); n != 0 {
+				found[n] = true
+			}
+		}
+	})
 }
 
 // Retained implements api.Topics.

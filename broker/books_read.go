@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-	"weak"
 
 	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -15,9 +14,10 @@ type topicBooks struct {
 	options Bookkeeping // TotalPayloads is that of one shard
 	names   *tally.Names
 
-	mu   sync.Mutex // held while a view is made: others wait for it and share it
-	at   time.Time
-	view weak.Pointer[TopicView] // gone when nobody looks at it any more
+	mu   sync.RWMutex // guards the rest; held while the view is brought up to date: others wait for it and share it
+	at   time.Time    // of view
+	view *tally.View  // nil = nobody looked for viewKept
+	old  *time.Timer  // forgets the view
 }
 
 // open readies the books; nil = DefaultBookkeeping.
@@ -100,63 +100,9 @@ func (w *View) Unbalanced(ctx context.Context, most int) (bad map[string]int64, 
 	return bad, looked, err
 }
 
-// TopicView is what all shards have counted by topic, read within a second. It does not change.
-type TopicView struct {
-	*tally.View
-	At       time.Time
-	Branches []tally.Sum // by Topic: each with what is below it
-}
-
-// Time is a moment of the steady clock, as topics remember them; zero for 0.
-func (v *TopicView) Time(ms int64) time.Time {
-	return moment(ms)
-}
-
-// TopicViewAge is how old a view may be that is shared.
-const TopicViewAge = time.Second
-
-// topicRows is how many rows are read before a loop goes on with its work.
-const topicRows = 4096
-
-// TopicView reads what was counted by topic, or returns what was read within the last second. It costs about 200 bytes a topic
-// while somebody holds it, and the loops some milliseconds per million topics, in slices.
-func (w *View) TopicView(ctx context.Context) (*TopicView, error) {
-	t := &w.b.topics
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if v := t.view.Value(); v != nil && time.Since(t.at) < TopicViewAge {
-		return v, nil
-	}
-	v := &TopicView{At: time.Now()}
-	v.View = tally.NewView(t.names, tally.Slot(w.b.clock(time.Now())))
-	var heavy [tally.Weights][][]tally.Heavy
-	for _, sh := range w.b.shards {
-		for next, first := 0, true; first || next != 0; first = false {
-			err := w.in(ctx, sh, func() {
-				if first {
-					for by := range heavy {
-						heavy[by] = append(heavy[by], sh.books.topics.Heavy(tally.Weight(by)))
-					}
-				}
-				next = sh.books.topics.Read(v.View, next, topicRows)
-			})
-			if err != nil {
-				return nil, err
-			}
-		}
-	}
-	for by := range heavy {
-		v.Heavy[by], v.Misses[by] = tally.Heaviest(heavy[by])
-	}
-	v.Branches = v.View.Branches()
-	t.view, t.at = weak.Make(v), time.Now()
-	return v, nil
-}
-
 // TopicDetail is what is known of one topic.
 type TopicDetail struct {
 	Topic string
-	Sum   tally.Sum
 	tally.Detail
 	Retained    *mqtt.Message // nil = none; not to be changed
 	Subscribers []TopicSubscriber
@@ -180,16 +126,8 @@ func (w *View) Topic(ctx context.Context, name string, subscribers int) (TopicDe
 		return d, ErrNoTopic
 	}
 	if n != 0 {
-		v, err := w.TopicView(ctx)
-		if err != nil {
-			return d, err
-		}
-		if int(n) < len(v.Own) {
-			d.Sum = v.Own[n]
-		}
 		for _, sh := range w.b.shards {
-			err := w.in(ctx, sh, func() { sh.books.topics.Detail(n, &sh.books.publishers, &d.Detail) })
-			if err != nil {
+			if err := w.in(ctx, sh, func() { sh.books.topics.Detail(n, sh.books.slot, &sh.books.publishers, &d.Detail) }); err != nil {
 				return d, err
 			}
 		}

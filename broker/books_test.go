@@ -484,46 +484,45 @@ func TestTopicBooks(t *testing.T) {
 			a.expect("PUBLISH")
 		}
 		ctx := t.Context()
-		row := func(q broker.TopicQuery, topic string) (r broker.TopicRow) {
+		look := func(use func(*tally.View)) {
+			t.Helper()
+			if err := k.Topics(ctx, use); err != nil {
+				t.Fatal(err)
+			}
+		}
+		branch := func(name string) (c tally.Counts, children int) {
 			t.Helper()
 			reached(func() bool {
-				list, err := k.Topics(ctx, q)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, r = range list.Rows {
-					if r.Topic == topic && r.Sent == r.Copies {
-						return true
+				look(func(v *tally.View) {
+					if n := v.Names.Find([]byte(name)); v.Has(n) {
+						sum, _ := v.Branch(n)
+						c, children = *sum, v.Children(n)
 					}
-				}
-				return false
+				})
+				return c.Messages > 0 && c.Sent == c.Copies
 			})
-			return r
+			return c, children
 		}
-		if r := row(broker.TopicQuery{}, "a"); r.Messages != 10 || r.Copies != 10 || r.Sent != 10 || r.Topics != 2 || r.Children != 2 || !r.Branch || r.Unheard != 0 {
-			t.Errorf("a: %+v", r)
+		if c, children := branch("a"); c.Messages != 10 || c.Copies != 10 || c.Topics != 2 || children != 2 || c.Unheard != 0 {
+			t.Errorf("a: %+v", c)
 		}
-		if r := row(broker.TopicQuery{Branch: "a/b"}, "a/b/c"); r.Messages != 8 || r.Bytes != 8 || r.Retained != 1 || r.Last == nil || r.Last.Publisher != "other" || r.Branch {
-			t.Errorf("a/b/c: %+v", r)
+		if c, children := branch("a/b/c"); c.Messages != 8 || c.Bytes != 8 || children != 0 {
+			t.Errorf("a/b/c: %+v", c)
 		}
-		list, err := k.Topics(ctx, broker.TopicQuery{Flat: true, Order: tally.MostMessages, Limit: 2})
-		if err != nil || len(list.Rows) != 2 || list.Rows[0].Topic != "a/b/c" || list.Rows[1].Topic != "x/y" || list.Matched != 3 {
-			t.Errorf("%+v, %v", list, err)
+		if c, _ := branch("x/y"); c.Messages != 4 || c.Unheard != 4 {
+			t.Errorf("x/y: %+v", c)
 		}
-		if list, err = k.Unheard(ctx, broker.TopicQuery{}); err != nil || len(list.Rows) != 1 || list.Rows[0].Topic != "x/y" || list.Rows[0].Unheard != 4 {
-			t.Errorf("unheard: %+v, %v", list, err)
-		}
+		look(func(v *tally.View) {
+			if n := len(v.Listed()); n != 3 {
+				t.Errorf("%d are listed", n)
+			}
+			for range v.Matching("never/+") {
+				t.Error("nothing was published there")
+			}
+		})
 		d, err := k.Topic(ctx, "a/b/c", 10)
-		if err != nil || d.Sum.QoS() != [3]uint64{5, 3} || d.Payload == nil || string(d.Payload.Kept) != "2" || len(d.Subscribers) != 1 || d.Subscribers[0].Filter != "a/#" || d.Retained == nil {
+		if err != nil || d.Sum.QoS() != [3]uint64{5, 3} || d.Payload == nil || string(d.Payload.Kept) != "2" || len(d.Subscribers) != 1 || d.Subscribers[0].Filter != "a/#" || d.Retained == nil || d.Sum.Messages != 8 || d.Publisher != "other" {
 			t.Errorf("%+v, %v", d, err)
-		}
-		unfed, n, err := k.Unfed(ctx, 10)
-		if err != nil || n != 1 || unfed["never/+"] != 1 {
-			t.Errorf("unfed: %v %d %v", unfed, n, err)
-		}
-		top, misses, err := k.Top(ctx, tally.ByMessages, 1)
-		if err != nil || misses != 0 || len(top) != 1 || top[0] != (broker.TopTopic{Topic: "a/b/c", Weight: 8}) {
-			t.Errorf("top: %v %d %v", top, misses, err)
 		}
 		c, err := k.Tally(ctx, "other")
 		if err != nil || c.Client.In != [3]uint64{0, 5} {
@@ -542,12 +541,61 @@ func TestManyTopics(t *testing.T) {
 		pub.send(fmt.Sprintf(`PUBLISH topic=many/%d "x"`, i))
 	}
 	pub.give(200, 0, "many/heavy", "")
-	list, err := k.Topics(t.Context(), broker.TopicQuery{})
-	if err != nil || len(list.Rows) != 1 || list.Rows[0].Messages != 500 {
-		t.Fatalf("%+v, %v", list, err)
+	if err := k.Topics(t.Context(), func(v *tally.View) {
+		if sum, _ := v.Branch(tally.Root); sum.Messages != 500 {
+			t.Errorf("%+v", sum)
+		}
+		if top := v.Heavy[tally.ByMessages]; len(top) == 0 || v.Misses[tally.ByMessages] != 0 || top[0] != (tally.Heavy{Name: "many/heavy", Weight: 200}) {
+			t.Errorf("%+v", top)
+		}
+	}); err != nil {
+		t.Fatal(err)
 	}
-	top, misses, err := k.Top(t.Context(), tally.ByMessages, 1)
-	if err != nil || misses != 0 || top[0] != (broker.TopTopic{Topic: "many/heavy", Weight: 200}) {
-		t.Errorf("%v %d %v", top, misses, err)
+}
+
+// TestTopicsShared: those who look at the same time share one view while messages come, and it is up to date a second later.
+func TestTopicsShared(t *testing.T) {
+	t.Parallel()
+	s := serve(t, broker.Options{Shards: 2})
+	k := s.View()
+	pub := s.client("id=pub")
+	var lookers sync.WaitGroup
+	var seen sync.Map
+	for range 4 {
+		lookers.Go(func() {
+			for range 20 {
+				if err := k.Topics(t.Context(), func(v *tally.View) {
+					seen.Store(v, true)
+					sum, _ := v.Branch(tally.Root)
+					below := uint64(0)
+					for n := range v.Below(tally.Root) {
+						s, _ := v.Branch(n)
+						below += s.Messages
+					}
+					if below != sum.Messages {
+						t.Errorf("%d of %d", below, sum.Messages)
+					}
+				}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range 200 {
+		pub.give(1, 0, fmt.Sprintf("t/%d", i), "")
+	}
+	lookers.Wait()
+	n := 0
+	for range seen.Range {
+		n++
+	}
+	if n != 1 {
+		t.Errorf("%d views", n)
+	}
+	if !reached(func() (all bool) {
+		err := k.Topics(t.Context(), func(v *tally.View) { sum, _ := v.Branch(tally.Root); all = sum.Messages == 200 })
+		return err == nil && all
+	}) {
+		t.Error("it is not brought up to date")
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
@@ -82,40 +81,32 @@ func trafficOf(c *client) (t Traffic) {
 // rowSlice is how many clients a loop tells of before it goes on with its work: about 0.2 ms.
 const rowSlice = 500
 
-// Rows are all clients, connected or not, in no order. The loops are asked in slices; a client that comes or goes meanwhile may be missing.
-func (w *View) Rows(ctx context.Context) ([]Row, error) {
+// Rows gives all clients, connected or not, in no order, to each, in the caller's goroutine: some at a time, which are each's until it is back, and about
+// how many there are in all. The loops are asked in slices; a client that comes or goes meanwhile may be missing.
+func (w *View) Rows(ctx context.Context, each func(some []Row, all int)) error {
 	byShard := make([][]*client, len(w.b.shards))
+	all := 0
 	for c := range w.b.clients.All() {
 		byShard[c.shard.index] = append(byShard[c.shard.index], c)
+		all++
 	}
-	parts := make([][]Row, len(w.b.shards))
-	errs := make([]error, len(w.b.shards))
-	var all sync.WaitGroup
+	rows := make([]Row, 0, min(rowSlice, all))
 	for i, sh := range w.b.shards {
-		all.Go(func() {
-			parts[i] = make([]Row, 0, len(byShard[i]))
-			for some := range slices.Chunk(byShard[i], rowSlice) {
-				rows := parts[i]
-				if errs[i] = w.in(ctx, sh, func() {
-					for _, c := range some {
-						if !c.s.Ended() {
-							rows = append(rows, rowOfClient(c))
-						}
+		for some := range slices.Chunk(byShard[i], rowSlice) {
+			rows = rows[:0]
+			if err := w.in(ctx, sh, func() {
+				for _, c := range some {
+					if !c.s.Ended() {
+						rows = append(rows, rowOfClient(c))
 					}
-				}); errs[i] != nil {
-					return
 				}
-				parts[i] = rows
+			}); err != nil {
+				return err
 			}
-		})
-	}
-	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
+			each(rows, all)
 		}
 	}
-	return slices.Concat(parts...), nil
+	return nil
 }
 
 // moment is a time of the steady clock.

@@ -41,7 +41,8 @@ func TestInspect(t *testing.T) {
 		if queued("brief") != 4 || queued("kept") != 3 {
 			t.Fatal(queued("brief"), queued("kept"))
 		}
-		rows, err := view.Rows(ctx)
+		var rows []broker.Row
+		err := view.Rows(ctx, func(some []broker.Row, _ int) { rows = append(rows, some...) })
 		slices.SortFunc(rows, func(a, b broker.Row) int { return len(b.ID) - len(a.ID) })
 		if err != nil || len(rows) != 2 {
 			t.Fatalf("%+v %v", rows, err)

@@ -13,21 +13,11 @@ func (t *Topics) Anew(topic Topic, n int) {
 		t.anew[topic>>pageBits] = p
 	}
 	p[topic&(pageSize-1)] += uint32(n)
-}
-
-func (t *Topics) readAnew(v *View, page int) {
-	p := t.anew[page]
-	if p == nil {
-		return
-	}
-	first := page << pageBits
-	for j := range min(max(len(v.Own)-first, 0), pageSize) {
-		v.Own[first+j].Copies += uint64(int32(p[j]))
-	}
+	t.touched.add(topic)
 }
 
 // Unknown counts copies that were dropped unread, so that nobody knows of which topic they were.
-func (t *Topics) Unknown(reason uint8, n uint64) { t.count(rare{t.unknownTopic(), reason}, n) }
+func (t *Topics) Unknown(reason uint8, n uint64) { t.count(t.unknownTopic(), reason, n) }
 
 func (t *Topics) unknownTopic() Topic {
 	if t.unknown == 0 {

@@ -54,7 +54,7 @@ const RestName = "(other topics)"
 func NewNames(limit int) *Names {
 	limit = max(limit, 16)
 	n := &Names{limit: limit, seed: maphash.MakeSeed(), rest: make(map[Topic]Topic)}
-	n.pages = make([]atomic.Pointer[page], (limit+limit/restPart+2)>>pageBits+1)
+	n.pages = make([]atomic.Pointer[page], n.most()>>pageBits+1)
 	n.text.Store(new([][]byte))
 	n.pages[0].Store(new(page))
 	n.n.Store(2) // nobody and the root
@@ -66,6 +66,9 @@ func (n *Names) Len() int { return int(n.n.Load()) }
 
 // Limit is how many there may be, but for rests.
 func (n *Names) Limit() int { return n.limit }
+
+// most is what no number is above.
+func (n *Names) most() int { return n.limit + n.limit/restPart + 2 }
 
 func (n *Names) node(t Topic) *node { return &n.pages[t>>pageBits].Load()[t&(pageSize-1)] }
 
@@ -121,6 +124,14 @@ func (n *Names) is(t Topic, name []byte) bool {
 // Find returns the number of a name or branch, 0 if it has none.
 func (n *Names) Find(name []byte) Topic {
 	return n.find(maphash.Bytes(n.seed, name), name)
+}
+
+// Below returns the number of a level right below a branch, 0 if it has none.
+func (n *Names) Below(branch Topic, level []byte) Topic {
+	if branch == Root {
+		return n.Find(level)
+	}
+	return n.Find(append(append(n.Append(nil, branch), '/'), level...))
 }
 
 // Nearest returns the number of the name, or of the nearest branch above it that has one.

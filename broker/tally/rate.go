@@ -63,6 +63,22 @@ func (r Rate) At(slot uint32, total uint64) Rates {
 	return Rates{r.last, r.average}
 }
 
+// noRate is what is less than this.
+const noRate = 1e-6
+
+// fade has averages go on without messages.
+func (r *Rates) fade(keep *[3]float32) {
+	if *r == (Rates{}) {
+		return
+	}
+	r.Now = 0
+	for i := range r.Average {
+		if r.Average[i] *= keep[i]; r.Average[i] < noRate {
+			r.Average[i] = 0
+		}
+	}
+}
+
 func (r *Rates) add(o Rates) {
 	r.Now += o.Now
 	for i, a := range o.Average {

@@ -187,6 +187,7 @@ func TestRatesOfTree(t *testing.T) {
 	name := func(i int) []byte {
 		return fmt.Appendf(nil, "plant/%s", strings.ReplaceAll(all[i].name, " ", "_"))
 	}
+	v := NewView(names) // one for all moments: those without messages fade
 	last := int64(0)
 	at := 0
 	for _, now := range whole.moments() {
@@ -204,17 +205,24 @@ func TestRatesOfTree(t *testing.T) {
 				loop.Published(tag, e.at, Slot(e.at), &Message{Name: name(e.topic), Payload: []byte("long"), Publisher: 1, Copies: 1})
 			}
 		}
-		v := NewView(names, Slot(now))
+		v.Begin(Slot(now))
 		for _, loop := range loops {
 			loop.Settle()
-			for next := loop.Read(v, 0, 4); next != 0; next = loop.Read(v, next, 4) {
+			loop.Touched(v)
+		}
+		for some, sums := range v.Changed(4) {
+			for _, loop := range loops {
+				loop.Read(Slot(now), some, sums)
 			}
 		}
+		v.End([Weights][][]Heavy{})
 		for i, x := range all {
 			if topic := names.Find(name(i)); topic != 0 {
-				x.is(t, string(name(i)), now, v.Own[topic].Rates)
+				x.is(t, string(name(i)), now, ratesOf(v.Own(topic)))
 			}
 		}
-		whole.is(t, "branch", now, v.Branches()[names.Find([]byte("plant"))].Rates)
+		whole.is(t, "branch", now, ratesOf(v.Branch(names.Find([]byte("plant")))))
 	}
 }
+
+func ratesOf(_ *Counts, r *Rates) Rates { return *r }

@@ -63,6 +63,7 @@ func (t *Topics) settle() {
 	r.copies += u.copies
 	r.unheard += u.unheard
 	r.sizes[u.class] += uint32(u.messages)
+	t.touched.add(u.topic)
 	*u = run{}
 }
 

@@ -2,13 +2,14 @@ package tally
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
 
 func TestNames(t *testing.T) {
@@ -192,48 +193,176 @@ func TestSizeClass(t *testing.T) {
 	}
 }
 
-// TestSelect compares answers with those made the long way.
-func TestSelect(t *testing.T) {
+// update brings a view up to date, a few topics at a time.
+func update(v *View, slot uint32, most int, loops ...*Topics) (read int) {
+	v.Begin(slot)
+	for _, x := range loops {
+		x.Settle()
+		x.Touched(v)
+	}
+	for some, sums := range v.Changed(most) {
+		for _, x := range loops {
+			x.Read(slot, some, sums)
+		}
+		read += len(some)
+	}
+	v.End([Weights][][]Heavy{})
+	return read
+}
+
+// TestView has two loops count at random: a view that was brought up to date time and again says the same as one that is read anew, and both what was counted.
+func TestView(t *testing.T) {
 	names := NewNames(10_000)
-	x := NewTopics(names, 16, 1<<20)
-	for i := range 2000 {
-		name := fmt.Appendf(nil, "%d/%d/%d", rand.IntN(5), rand.IntN(10), rand.IntN(20))
-		tag, topic := x.Tag(name)
-		x.Published(tag, int64(i), 1, &Message{Name: name, Payload: name, Copies: uint64(i % 3)})
-		for range i % 3 {
-			x.Sent(topic, 1)
+	loops := []*Topics{NewTopics(names, 16, 1<<20), NewTopics(names, 16, 1<<20)}
+	v := NewView(names)
+	var names2 []string
+	for _, n := range []string{"a", "a/b", "a/b/c", "/", "", "$SYS/x"} {
+		names2 = append(names2, n)
+	}
+	total := Counts{}
+	for slot := uint32(1); slot < 40; slot++ {
+		for range rand.IntN(300) {
+			name := fmt.Appendf(nil, "%d/%d/%d", rand.IntN(5), rand.IntN(10), rand.IntN(20))
+			if i := rand.IntN(20); i < len(names2) {
+				name = []byte(names2[i])
+			}
+			x := loops[rand.IntN(2)]
+			switch rand.IntN(8) {
+			case 0:
+				x.Dropped(x.Number(name), name, 3, 2)
+				total.Dropped += 2
+			case 1:
+				x.Ended(name, End(0))
+			case 2:
+				x.Anew(x.Number(name), 1)
+				x.Sent(x.Number(name), 1)
+				total.Copies++
+				total.Sent++
+			default:
+				tag, _ := x.Tag(name)
+				x.Published(tag, int64(slot)*5000, slot, &Message{Name: name, Payload: name, Copies: 1})
+				total.Messages++
+				total.Copies++
+				total.Bytes += uint64(len(name))
+			}
+		}
+		if rand.IntN(3) == 0 {
+			update(v, slot, 7, loops...)
 		}
 	}
-	v := NewView(names, 1)
-	for next := x.Read(v, 0, 100); next != 0; {
-		next = x.Read(v, next, 100)
+	const now = 41
+	if update(v, now, 7, loops...); update(v, now, 7, loops...) != 0 {
+		t.Error("there is something to read when nothing was counted")
 	}
-	branches := v.Branches()
-	if s := branches[Root]; s.Messages != 2000 || s.Copies != s.Sent || s.Copies != 1999 {
-		t.Errorf("the root: %+v", s)
+	anew := NewView(names)
+	update(anew, now, 1000, loops...)
+	near := func(a, b Rates) bool {
+		for i := range a.Average {
+			if d := a.Average[i] - b.Average[i]; d > 0.01 || d < -0.01 {
+				return false
+			}
+		}
+		return a.Now == b.Now
 	}
-	top, matched := v.Select(branches, &Query{Limit: 3, Order: MostMessages})
-	if matched != 5 || len(top) != 3 || top[0].Children != 10 || top[0].Sum.Messages < top[2].Sum.Messages {
-		t.Errorf("%d matched: %+v", matched, top)
+	for i := Root; i < Topic(names.Len()); i++ {
+		own, rates := v.Own(i)
+		ownAnew, ratesAnew := anew.Own(i)
+		sum, all := v.Branch(i)
+		sumAnew, allAnew := anew.Branch(i)
+		if *own != *ownAnew || *sum != *sumAnew || !near(*rates, *ratesAnew) || !near(*all, *allAnew) || v.Children(i) != anew.Children(i) {
+			t.Errorf("%q is %+v %v of %+v %v, anew %+v %v of %+v %v", names.Name(i), own, rates, sum, all, ownAnew, ratesAnew, sumAnew, allAnew)
+		}
+		below := *own
+		n := 0
+		for c := range v.Below(i) {
+			s, _ := v.Branch(c)
+			below.change(s, &Counts{})
+			n++
+		}
+		if below != *sum || n != v.Children(i) {
+			t.Errorf("%q is %+v, what is below it and itself %+v", names.Name(i), sum, below)
+		}
 	}
-	flat, all := v.Select(nil, &Query{Flat: true, Branch: names.Find([]byte("3/4")), Limit: 1000})
-	sum := uint64(0)
-	for _, f := range flat {
-		sum += f.Sum.Messages
+	sum, _ := v.Branch(Root)
+	if sum.Messages != total.Messages || sum.Copies != total.Copies || sum.Sent != total.Sent || sum.Bytes != total.Bytes || sum.Dropped != total.Dropped {
+		t.Errorf("all is %+v, counted %+v", sum, total)
 	}
-	if all != len(flat) || sum != branches[names.Find([]byte("3/4"))].Messages {
-		t.Errorf("%d of %d, %d messages", len(flat), all, sum)
+	listed := map[Topic]bool{}
+	for _, i := range v.Listed() {
+		listed[i] = true
 	}
-	if !slices.IsSortedFunc(flat, func(a, b Found) int { return (&worst{v: v, q: &Query{}}).compare(a, b) }) {
-		t.Error("not sorted by name")
+	for i := Root + 1; i < Topic(names.Len()); i++ {
+		if own, _ := v.Own(i); (*own != Counts{}) != listed[i] {
+			t.Errorf("%q is listed: %v; %+v", names.Name(i), listed[i], own)
+		}
 	}
-	var pages []Found
-	for after := 0; after < all; after += 7 {
-		part, _ := v.Select(nil, &Query{Flat: true, Branch: names.Find([]byte("3/4")), Limit: 7, After: after})
-		pages = append(pages, part...)
+	if len(listed) != len(v.Listed()) {
+		t.Error("one is listed twice")
 	}
-	if !slices.EqualFunc(pages, flat, func(a, b Found) bool { return a.Topic == b.Topic }) {
-		t.Error("pages are not the whole")
+}
+
+// What an update costs is what has changed: not how many topics there are.
+func TestUpdateReadsWhatChanged(t *testing.T) {
+	names := NewNames(100_000)
+	x, v := NewTopics(names, 0, 0), NewView(names)
+	publish := func(i int, slot uint32) {
+		name := fmt.Appendf(nil, "a/%d/%d", i%100, i)
+		tag, topic := x.Tag(name)
+		x.Published(tag, int64(slot)*5000, slot, &Message{Name: name, Copies: 1})
+		x.Sent(topic, 1)
+	}
+	for i := range 50_000 {
+		publish(i, 1)
+	}
+	if n := update(v, 1, 4096, x); n != 50_101 {
+		t.Errorf("at first %d are read", n)
+	}
+	for i := range 10 {
+		publish(i, 9)
+		publish(i, 9)
+	}
+	if n := update(v, 10, 4096, x); n < 10 {
+		t.Errorf("%d are read", n)
+	}
+	for i := range 10 {
+		publish(i, 10)
+	}
+	if n := update(v, 10, 4096, x); n != 10 {
+		t.Errorf("ten have changed, %d are read", n)
+	}
+	if n := update(v, 11, 4096, x); n > 20 {
+		t.Errorf("the rate of ten has changed, %d are read", n)
+	}
+	if allocs := testing.AllocsPerRun(10, func() { update(v, 11, 4096, x) }); allocs > 20 {
+		t.Errorf("%v allocations where nothing has changed", allocs)
+	}
+}
+
+func TestMatching(t *testing.T) {
+	names := NewNames(1000)
+	x, v := NewTopics(names, 0, 0), NewView(names)
+	for _, n := range []string{"a/b/c", "a", "/x", "$SYS/y", "d/"} {
+		tag, _ := x.Tag([]byte(n))
+		x.Published(tag, 1, 1, &Message{Name: []byte(n)})
+	}
+	x.Ended([]byte("a/b"), End(0)) // nothing came
+	update(v, 1, 100, x)
+	all := []string{"a/b/c", "a", "/x", "$SYS/y", "d/"}
+	for _, f := range []string{"#", "a", "a/b", "a/b/c", "a/#", "a/b/#", "a/b/c/#", "a/b/c/d", "+", "+/+", "+/b/+", "+/#", "/x", "/+", "/#", "+/x", "$SYS/y", "$SYS/#", "$SYS/+", "+/y", "d", "d/", "d/+", "d/#", "d/+/#", "x/#", "/"} {
+		var got, want []string
+		for _, n := range all {
+			if topic.Match(f, n) {
+				want = append(want, n)
+			}
+		}
+		for i := range v.Matching(f) {
+			got = append(got, names.Name(i))
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", f, got, want)
+		}
 	}
 }
 
@@ -271,25 +400,28 @@ func BenchmarkMillion(b *testing.B) {
 		x.Sent(topic, 1)
 	}
 	b.Logf("%d bytes for each of %d topics and branches", (heap()-before)/uint64(x.names.Len()), x.names.Len())
-	b.Run("read", func(b *testing.B) {
+	v := NewView(x.names)
+	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
-			v := NewView(x.names, 1)
-			for next := x.Read(v, 0, 4096); next != 0; {
-				next = x.Read(v, next, 4096)
-			}
-			v.Branches()
+			v = NewView(x.names)
+			update(v, 1, 4096, x)
 		}
 	})
-	v := NewView(x.names, 1)
-	for next := x.Read(v, 0, 4096); next != 0; {
-		next = x.Read(v, next, 4096)
-	}
-	branches := v.Branches()
-	for name, q := range maps.All(map[string]*Query{"tree": {}, "top": {Flat: true, Order: MostMessages}, "word": {Flat: true, Word: []byte("device-7/")}}) {
-		b.Run(name, func(b *testing.B) {
+	b.Logf("%d bytes each with a view", (heap()-before)/uint64(x.names.Len()))
+	for _, changed := range []int{0, 100, 10_000, 100_000} {
+		b.Run(fmt.Sprint("changed=", changed), func(b *testing.B) {
 			for b.Loop() {
-				v.Select(branches, q)
+				for range changed {
+					x.Sent(Topic(2+rand.IntN(topics)), 1)
+				}
+				update(v, 1, 4096, x)
 			}
 		})
 	}
+	b.Run("slot", func(b *testing.B) {
+		for slot := uint32(2); b.Loop(); slot++ {
+			update(v, slot, 4096, x)
+		}
+	})
+	runtime.KeepAlive(v)
 }

@@ -28,16 +28,11 @@ type row struct {
 
 const rowPage = 1 << 8
 
-// rare is what seldom happens on a topic.
-type rare struct {
-	topic Topic
-	what  uint8 // a reason, or 128 + an End
-}
-
-// counted is how often it did.
+// counted is how often something happened that seldom does on a topic.
 type counted struct {
-	rare
-	n uint64
+	n    uint64
+	next uint32 // 1 + the place of something else on the topic; 0 = none
+	what uint8  // a reason, or 128 + an End
 }
 
 // Tag is what the owner keeps beside a topic name it looked up, so that it is not looked up again. 0 = nothing.
@@ -52,12 +47,13 @@ type Topics struct {
 	sent    []*[pageSize]uint64 // by Topic: also of those that other loops received
 	anew    []*[pageSize]uint32 // by Topic: copies of what was published before
 	unknown Topic               // of UnknownName; 0 = it was not needed
-	rare    map[rare]int        // place in counted
+	first   map[Topic]uint32    // 1 + a place in counted
 	counted []counted
 	lately  struct { // what was counted last: drops come in rows
-		rare
-		at int
+		topic Topic
+		at    uint32 // 1 + its place in counted
 	}
+	touched  touched
 	payloads payloads
 	heavy    [Weights]sketch // below rests
 	beyond   bool            // there is a rest
@@ -67,7 +63,7 @@ type Topics struct {
 // NewTopics returns the counts of one loop. payload is how many bytes of the last message of each topic are kept, total how
 // many of all topics; 0 = none.
 func NewTopics(n *Names, payload, total int) *Topics {
-	t := &Topics{names: n, rare: make(map[rare]int), payloads: newPayloads(payload, total)}
+	t := &Topics{names: n, first: make(map[Topic]uint32), touched: newTouched(n), payloads: newPayloads(payload, total)}
 	t.at = make([]*[pageSize]Tag, len(n.pages))
 	t.sent = make([]*[pageSize]uint64, len(n.pages))
 	t.anew = make([]*[pageSize]uint32, len(n.pages))
@@ -120,6 +116,7 @@ type Message struct {
 func (t *Topics) Published(tag Tag, now int64, slot uint32, m *Message) {
 	t.Settle()
 	r := t.row(tag)
+	t.touched.add(r.topic)
 	size := len(m.Payload)
 	if !r.rate.Counts(slot) {
 		r.rate.Fold(slot, r.total())
@@ -169,6 +166,7 @@ func (t *Topics) Sent(topic Topic, n uint64) {
 		t.sent[topic>>pageBits] = p
 	}
 	p[topic&(pageSize-1)] += n
+	t.touched.add(topic)
 }
 
 // Number is the topic of a name for Sent and Dropped, its own or that of the rest.
@@ -176,7 +174,7 @@ func (t *Topics) Number(name []byte) Topic { return t.names.Number(name) }
 
 // Dropped counts copies that did not reach a receiver.
 func (t *Topics) Dropped(topic Topic, name []byte, reason uint8, n uint64) {
-	t.count(rare{topic, reason}, n)
+	t.count(topic, reason, n)
 	if t.names.IsRest(topic) {
 		t.heavy[ByDrops].add(name, n)
 	}
@@ -189,30 +187,28 @@ func (t *Topics) Ended(name []byte, e End) {
 	if topic == Root {
 		topic = t.unknownTopic()
 	}
-	t.count(rare{topic, 128 + uint8(e)}, 1)
+	t.count(topic, 128+uint8(e), 1)
 }
 
-func (t *Topics) count(what rare, n uint64) {
-	if what == t.lately.rare {
-		t.counted[t.lately.at].n += n
-		return
+func (t *Topics) count(topic Topic, what uint8, n uint64) {
+	t.touched.add(topic)
+	if l := &t.lately; l.at != 0 && l.topic == topic {
+		if c := &t.counted[l.at-1]; c.what == what {
+			c.n += n
+			return
+		}
 	}
-	i, ok := t.rare[what]
-	if !ok {
-		i = len(t.counted)
-		t.rare[what] = i
-		t.counted = append(t.counted, counted{rare: what})
+	t.lately.topic = topic
+	for at := t.first[topic]; at != 0; at = t.counted[at-1].next {
+		if c := &t.counted[at-1]; c.what == what {
+			c.n += n
+			t.lately.at = at
+			return
+		}
 	}
-	t.counted[i].n += n
-	t.lately.rare, t.lately.at = what, i
-}
-
-// seldom is how often it happened.
-func (t *Topics) seldom(what rare) uint64 {
-	if i, ok := t.rare[what]; ok {
-		return t.counted[i].n
-	}
-	return 0
+	t.counted = append(t.counted, counted{n, t.first[topic], what})
+	t.lately.at = uint32(len(t.counted))
+	t.first[topic] = t.lately.at
 }
 
 func (t *Topics) weigh(r *row, m *Message) {

@@ -234,12 +234,14 @@ func truth(b bool) float64 {
 	return 0
 }
 
-func addressOf(c *Client) string {
+func appendAddress(b []byte, c *Client) []byte {
 	if !c.Who.Peer.Address.IsValid() {
-		return ""
+		return b
 	}
-	return c.Who.Peer.Address.String()
+	return c.Who.Peer.Address.AppendTo(b)
 }
+
+func addressOf(c *Client) string { return string(appendAddress(nil, c)) }
 
 // clientSchema are the fields of lists of clients.
 func clientSchema() *filter.Schema[Client] {
@@ -249,11 +251,11 @@ func clientSchema() *filter.Schema[Client] {
 		return f{Name: name, Kind: filter.Bool, Number: func(c *Client) float64 { return truth(is(c)) }}
 	}
 	text := func(name string, word bool, s func(*Client) string) f { return f{Name: name, Text: s, Word: word} }
-	return filter.New(func(c *Client) string { return c.ID },
+	return filter.New(text("id", true, func(c *Client) string { return c.ID }),
 		text("id", true, func(c *Client) string { return c.ID }),
 		text("user", true, func(c *Client) string { return c.Who.Name }),
 		f{Name: "groups", Kind: filter.Texts, Texts: func(c *Client) []string { return c.Who.Groups }},
-		text("address", true, addressOf),
+		f{Name: "address", Append: appendAddress, Word: true},
 		text("listener", false, func(c *Client) string { return c.Who.Peer.Listener }),
 		text("protocol", false, func(c *Client) string { return c.Version.String() }),
 		yes("tls", func(c *Client) bool { return c.Who.Peer.TLS }),
@@ -326,7 +328,7 @@ func registerClients(h huma.API, live Inspector) *clientsOf {
 			if err != nil {
 				return nil, err
 			}
-			return page(o.schema, rows, &in.ListQuery, clientRow)
+			return page(o.schema, each(rows), &in.ListQuery, clientRow)
 		})
 	huma.Register(h, serve.Operation("sessions", http.MethodGet, "/sessions", "clients", "Sessions that outlive their connection, or whose client is away", http.StatusConflict),
 		func(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[ClientRow]], error) {
@@ -334,13 +336,13 @@ func registerClients(h huma.API, live Inspector) *clientsOf {
 			if err != nil {
 				return nil, err
 			}
-			kept := make([]Client, 0, len(rows))
-			for i := range rows {
-				if rows[i].Durable || !rows[i].Connected {
-					kept = append(kept, rows[i])
+			return page(o.schema, func(yield func(*Client) bool) {
+				for i := range rows {
+					if c := &rows[i]; (c.Durable || !c.Connected) && !yield(c) {
+						return
+					}
 				}
-			}
-			return page(o.schema, kept, &in.ListQuery, clientRow)
+			}, &in.ListQuery, clientRow)
 		})
 	o.registerOne(h)
 	o.registerSubscriptions(h)
@@ -481,7 +483,8 @@ func queueRow(w *Queued, most int) QueueRow {
 // subscriberSchema are the fields of lists of subscriptions.
 func subscriberSchema() *filter.Schema[Subscriber] {
 	type f = filter.Field[Subscriber]
-	return filter.New(func(s *Subscriber) string { return s.Filter + "\x00" + s.Client },
+	key := func(b []byte, s *Subscriber) []byte { return append(append(append(b, s.Filter...), 0), s.Client...) }
+	return filter.New(f{Append: key},
 		f{Name: "filter", Text: func(s *Subscriber) string { return s.Filter }, Word: true},
 		f{Name: "client", Text: func(s *Subscriber) string { return s.Client }, Word: true},
 		f{Name: "user", Text: func(s *Subscriber) string { return s.User }, Word: true},
@@ -540,7 +543,7 @@ func (o *clientsOf) registerSubscriptions(h huma.API) {
 			if err != nil {
 				return nil, serve.Failure(err)
 			}
-			found, err := page(o.subs, some, &in.ListQuery, func(s *Subscriber) SubscriptionRow {
+			found, err := page(o.subs, each(some), &in.ListQuery, func(s *Subscriber) SubscriptionRow {
 				return SubscriptionRow{s.Client, s.User, filterRow(&s.Subscription, s.Resting)}
 			})
 			if err == nil {

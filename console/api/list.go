@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"iter"
 	"sync"
 	"time"
 
@@ -19,9 +20,20 @@ type ListQuery struct {
 	Cursor string `query:"cursor" maxLength:"8192" doc:"next of the page before."`
 }
 
+// each gives the items of a list.
+func each[T any](items []T) iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for i := range items {
+			if !yield(&items[i]) {
+				return
+			}
+		}
+	}
+}
+
 // page answers a query about items, which are shown by show.
-func page[T, V any](s *filter.Schema[T], items []T, q *ListQuery, show func(*T) V) (*answer[serve.List[V]], error) {
-	p, err := s.Page(items, filter.Query{Filter: q.Filter, Sort: q.Sort, Cursor: q.Cursor, Limit: q.Limit}, time.Now())
+func page[T, V any](s *filter.Schema[T], items iter.Seq[*T], q *ListQuery, show func(*T) V) (*answer[serve.List[V]], error) {
+	p, err := s.PageOf(items, filter.Query{Filter: q.Filter, Sort: q.Sort, Cursor: q.Cursor, Limit: q.Limit}, time.Now())
 	if err != nil {
 		return nil, huma.Error422UnprocessableEntity(err.Error())
 	}
@@ -49,8 +61,10 @@ type snapshot[T any] struct {
 // kept is how long a value is held that nobody asks for: it may be large.
 const kept = 10 * time.Second
 
-// get is the value, at most as old as fresh says, or four times as old as it took to make: so that those who watch do not keep a
-// processor busy with it.
+// share is how many times as long as it took to make a value is shared: so that those who watch do not keep a processor busier than 1 part in so many.
+const share = 20
+
+// get is the value: shared for a second, or share times as long as it took to make, from when it was begun.
 func (s *snapshot[T]) get(ctx context.Context) (T, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,7 +74,7 @@ func (s *snapshot[T]) get(ctx context.Context) (T, error) {
 	began := time.Now()
 	v, err := s.make(ctx)
 	if err == nil {
-		s.value, s.at, s.fresh = v, began, max(fresh, 5*time.Since(began))
+		s.value, s.at, s.fresh = v, began, max(fresh, share*time.Since(began))
 		if s.old == nil {
 			s.old = time.AfterFunc(kept, s.forgetOld)
 		}

@@ -84,7 +84,7 @@ func retainedRow(m *mqtt.Message, most int) RetainedRow {
 func retainedSchema() *filter.Schema[*mqtt.Message] {
 	type m = *mqtt.Message
 	type f = filter.Field[m]
-	return filter.New(func(v *m) string { return string((*v).Topic) },
+	return filter.New(f{Append: func(b []byte, v *m) []byte { return append(b, (*v).Topic...) }},
 		f{Name: "topic", Text: func(v *m) string { return string((*v).Topic) }, Word: true},
 		f{Name: "publisher", Text: func(v *m) string { return (*v).Publisher }, Word: true},
 		f{Name: "size", Kind: filter.Number, Number: func(v *m) float64 { return float64(len((*v).Payload)) }},
@@ -181,7 +181,7 @@ func (o *retainedOf) list(ctx context.Context, in *retainedQuery) (*answer[serve
 		return nil, err
 	}
 	q := ListQuery{Filter: where, Sort: in.Sort, Limit: in.Limit, Cursor: in.Cursor}
-	return page(o.schema, all, &q, func(m **mqtt.Message) RetainedRow { return retainedRow(*m, in.Payload) })
+	return page(o.schema, each(all), &q, func(m **mqtt.Message) RetainedRow { return retainedRow(*m, in.Payload) })
 }
 
 // Deletion is what is, or would be, deleted.

@@ -1,13 +1,13 @@
 package api
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -21,18 +21,17 @@ import (
 
 // Topics is what the broker has counted by topic.
 type Topics interface {
-	// View is what was counted, at most a second old, and the sums of all branches. It is not to be changed.
-	View(ctx context.Context) (v *tally.View, branches []tally.Sum, err error)
+	// Look has use look at what was counted by topic, at most a second old; it is there no longer when use is back, and use must not look again.
+	Look(ctx context.Context, use func(*tally.View)) error
 	// Topic is one topic with at most so many subscribers; false = nothing is known of it.
 	Topic(ctx context.Context, name string, subscribers int) (TopicData, bool, error)
 	Retained(name string) *mqtt.Message
-	// Search returns the topics in whose last payload, as far as it is kept, there is a word.
+	// Search returns the topics in whose last payload, as far as it is kept, or in whose retained message there is a word.
 	Search(ctx context.Context, word []byte) (map[tally.Topic]bool, error)
 }
 
 // TopicData is what is known of one topic.
 type TopicData struct {
-	Sum         tally.Sum
 	Detail      tally.Detail
 	DroppedBy   map[string]uint64
 	Retained    *mqtt.Message
@@ -104,46 +103,86 @@ type TopTopic struct {
 	Error  uint64 `json:"error,omitempty" doc:"The weight may be too much by this: the topic has no count of its own."`
 }
 
-// named is a topic in a list.
-type named struct {
-	topic    tally.Topic
-	name     string
-	sum      *tally.Sum
-	children int
-	retained bool
+// look is one look at what was counted by topic.
+type look struct {
+	*tally.View
+	of       func(tally.Topic) (*tally.Counts, *tally.Rates) // a topic's own, or those of a branch
+	retained func(name string) *mqtt.Message
+	b        []byte
 }
 
-func topicSchema() *filter.Schema[named] {
-	type f = filter.Field[named]
-	number := func(name string, n func(*named) float64) f { return f{Name: name, Kind: filter.Number, Number: n} }
-	return filter.New(func(n *named) string { return n.name },
-		f{Name: "topic", Text: func(n *named) string { return n.name }, Word: true},
-		number("messages", func(n *named) float64 { return float64(n.sum.Messages) }),
-		number("bytes", func(n *named) float64 { return float64(n.sum.Bytes) }),
-		number("copies", func(n *named) float64 { return float64(n.sum.Copies) }),
-		number("topics", func(n *named) float64 { return float64(n.sum.Topics) }),
-		number("rate", func(n *named) float64 { return float64(n.sum.Rates.Now) }),
-		number("rate1", func(n *named) float64 { return float64(n.sum.Rates.Average[0]) }),
-		number("rate5", func(n *named) float64 { return float64(n.sum.Rates.Average[1]) }),
-		number("rate15", func(n *named) float64 { return float64(n.sum.Rates.Average[2]) }),
-		number("dropped", func(n *named) float64 { return float64(n.sum.Dropped) }),
-		number("denied", func(n *named) float64 { return float64(n.sum.Denied) }),
-		number("unheard", func(n *named) float64 { return float64(n.sum.Unheard) }),
-		number("max_size", func(n *named) float64 { return float64(n.sum.Largest) }),
-		f{Name: "retained", Kind: filter.Bool, Number: func(n *named) float64 { return truth(n.retained) }},
-		f{Name: "last", Kind: filter.Time, Number: func(n *named) float64 { return float64(n.sum.Last) / 1000 }},
+// schema are the fields of topics.
+func (l *look) schema() *filter.Schema[tally.Topic] {
+	type f = filter.Field[tally.Topic]
+	number := func(name string, n func(*tally.Counts) float64) f {
+		return f{Name: name, Kind: filter.Number, Number: func(t *tally.Topic) float64 { c, _ := l.of(*t); return n(c) }}
+	}
+	rate := func(name string, n func(*tally.Rates) float32) f {
+		return f{Name: name, Kind: filter.Number, Number: func(t *tally.Topic) float64 { _, r := l.of(*t); return float64(n(r)) }}
+	}
+	name := f{Name: "topic", Append: func(b []byte, t *tally.Topic) []byte { return l.Names.Append(b, *t) }, Word: true, Has: l.has}
+	return filter.New(name, name,
+		number("messages", func(c *tally.Counts) float64 { return float64(c.Messages) }),
+		number("bytes", func(c *tally.Counts) float64 { return float64(c.Bytes) }),
+		number("copies", func(c *tally.Counts) float64 { return float64(c.Copies) }),
+		number("topics", func(c *tally.Counts) float64 { return float64(c.Topics) }),
+		rate("rate", func(r *tally.Rates) float32 { return r.Now }),
+		rate("rate1", func(r *tally.Rates) float32 { return r.Average[0] }),
+		rate("rate5", func(r *tally.Rates) float32 { return r.Average[1] }),
+		rate("rate15", func(r *tally.Rates) float32 { return r.Average[2] }),
+		number("dropped", func(c *tally.Counts) float64 { return float64(c.Dropped) }),
+		number("denied", func(c *tally.Counts) float64 { return float64(c.Denied) }),
+		number("unheard", func(c *tally.Counts) float64 { return float64(c.Unheard) }),
+		number("max_size", func(c *tally.Counts) float64 { return float64(c.Largest) }),
+		f{Name: "retained", Kind: filter.Bool, Number: func(t *tally.Topic) float64 { return truth(l.retained(l.Names.Name(*t)) != nil) }},
+		f{Name: "last", Kind: filter.Time, Number: func(t *tally.Topic) float64 { c, _ := l.of(*t); return float64(c.Last) / 1000 }},
 	)
 }
 
-func topicRow(n *named) TopicRow {
-	s := n.sum
-	r := TopicRow{
-		Name: n.name[strings.LastIndexByte(n.name, '/')+1:], Topic: n.name, Branch: n.children > 0, Children: n.children, Topics: s.Topics,
-		Messages: s.Messages, QoS: s.QoS(), Bytes: s.Bytes, Copies: s.Copies, Rate: s.Rates.Now, Rate1: s.Rates.Average[0], Rate5: s.Rates.Average[1],
-		Rate15: s.Rates.Average[2], Dropped: s.Dropped, Denied: s.Denied, Unheard: s.Unheard, Retained: n.retained, MaxSize: s.Largest,
+// has looks for a word in names: in each level once, however many topics are below it, unless the word goes beyond a level.
+func (l *look) has(word string) func(*tally.Topic) bool {
+	in := filter.Contains(word)
+	text := func(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+	if strings.Contains(word, "/") {
+		return func(t *tally.Topic) bool {
+			l.b = l.Names.Append(l.b[:0], *t)
+			return in(text(l.b))
+		}
 	}
-	if s.Last != 0 {
-		r.Last = &LastMessage{At: atOf(s.Last)}
+	const yes, no = 1, 2
+	known := make([]uint8, l.Len())
+	var look func(t tally.Topic) bool
+	look = func(t tally.Topic) bool {
+		if t <= tally.Root {
+			return false
+		}
+		if known[t] == 0 {
+			known[t] = no
+			if in(text(l.Names.Level(t))) || look(l.Names.Parent(t)) {
+				known[t] = yes
+			}
+		}
+		return known[t] == yes
+	}
+	return func(t *tally.Topic) bool { return look(*t) }
+}
+
+func (l *look) row(t *tally.Topic) TopicRow {
+	name := l.Names.Name(*t)
+	counts, rates := l.of(*t)
+	r := topicRow(name, counts, rates)
+	r.Retained = l.retained(name) != nil
+	return r
+}
+
+func topicRow(name string, c *tally.Counts, rates *tally.Rates) TopicRow {
+	r := TopicRow{
+		Name: name[strings.LastIndexByte(name, '/')+1:], Topic: name, Topics: c.Topics,
+		Messages: c.Messages, QoS: c.QoS(), Bytes: c.Bytes, Copies: c.Copies, Rate: rates.Now, Rate1: rates.Average[0], Rate5: rates.Average[1],
+		Rate15: rates.Average[2], Dropped: c.Dropped, Denied: c.Denied, Unheard: c.Unheard, MaxSize: c.Largest,
+	}
+	if c.Last != 0 {
+		r.Last = &LastMessage{At: atOf(c.Last)}
 	}
 	return r
 }
@@ -152,14 +191,11 @@ func topicRow(n *named) TopicRow {
 type topicsOf struct {
 	Topics
 	clients Inspector
-	schema  *filter.Schema[named]
-	flat    snapshot[[]named]
 	unfed   *filter.Schema[Subscriber]
 }
 
 func registerTopics(h huma.API, t Topics, c Inspector) {
-	o := &topicsOf{Topics: t, clients: c, schema: topicSchema(), unfed: subscriberSchema()}
-	o.flat.make = o.all
+	o := &topicsOf{Topics: t, clients: c, unfed: subscriberSchema()}
 	op := func(id, path, summary string) huma.Operation {
 		return serve.Operation(id, http.MethodGet, path, "topics", summary, http.StatusNotFound, http.StatusConflict)
 	}
@@ -172,7 +208,10 @@ func registerTopics(h huma.API, t Topics, c Inspector) {
 		return o.list(ctx, &in.ListQuery, in.Payload, nil)
 	})
 	huma.Register(h, op("topics-unheard", "/topics/unheard", "Topics with messages for which there was no subscription, but for those of $SYS"), func(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[TopicRow]], error) {
-		return o.list(ctx, &in.ListQuery, "", func(n *named) bool { return n.sum.Unheard > 0 && !strings.HasPrefix(n.name, "$SYS/") })
+		return o.list(ctx, &in.ListQuery, "", func(l *look) func(tally.Topic) bool {
+			ours := l.below("$SYS")
+			return func(t tally.Topic) bool { c, _ := l.Own(t); return c.Unheard > 0 && !ours(t) }
+		})
 	})
 	huma.Register(h, op("topics-unfed", "/topics/unfed", "Subscriptions whose filter matches no topic that was published to"), o.listUnfed)
 	huma.Register(h, op("topics-top", "/topics/top", "The heaviest topics"), o.top)
@@ -186,19 +225,29 @@ func (o *topicsOf) there() error {
 	return nil
 }
 
-// all are the topics that were published to.
-func (o *topicsOf) all(ctx context.Context) ([]named, error) {
-	v, _, err := o.View(ctx)
-	if err != nil {
-		return nil, err
+// look has use look at what was counted.
+func (o *topicsOf) look(ctx context.Context, use func(*look) error) error {
+	if err := o.there(); err != nil {
+		return err
 	}
-	list := make([]named, 0, len(v.Own))
-	for t := tally.Root + 1; int(t) < len(v.Own); t++ {
-		if s := &v.Own[t]; s.Fed() || s.Denied > 0 || s.Refused > 0 {
-			list = append(list, named{topic: t, name: v.Names.Name(t), sum: s})
+	var wrong error
+	if err := o.Look(ctx, func(v *tally.View) {
+		wrong = use(&look{View: v, of: v.Own, retained: o.Retained})
+	}); err != nil {
+		return serve.Failure(err)
+	}
+	return wrong
+}
+
+// below tells of a topic whether it is a branch, or below it.
+func (l *look) below(branch string) func(tally.Topic) bool {
+	root := l.Names.Find([]byte(branch))
+	return func(t tally.Topic) bool {
+		for t > root && t > tally.Root { // what is below a branch has a greater number
+			t = l.Names.Parent(t)
 		}
+		return root != 0 && t == root
 	}
-	return list, nil
 }
 
 // treeQuery is what the tree is asked.
@@ -216,90 +265,61 @@ func (q *treeQuery) Resolve(ctx huma.Context) []error {
 	return nil
 }
 
-func (o *topicsOf) tree(ctx context.Context, in *treeQuery) (*answer[serve.List[TopicRow]], error) {
-	if err := o.there(); err != nil {
-		return nil, err
-	}
-	v, sums, err := o.View(ctx)
-	if err != nil {
-		return nil, serve.Failure(err)
-	}
-	root := tally.Root
-	if in.given {
-		if root = v.Names.Find([]byte(in.Branch)); root == 0 || int(root) >= len(sums) {
-			return nil, serve.Missing("branch", in.Branch)
-		}
-	}
-	var below []named
-	children := make([]uint32, len(sums))
-	for t := tally.Root + 1; int(t) < len(sums); t++ {
-		p := v.Names.Parent(t)
-		children[p]++
-		if p == root {
-			below = append(below, named{topic: t, name: v.Names.Name(t), sum: &sums[t]})
-		}
-	}
-	for i := range below {
-		below[i].children = int(children[below[i].topic])
-		below[i].retained = o.Retained(below[i].name) != nil
-	}
-	return page(o.schema, below, &in.ListQuery, topicRow)
-}
-
-func (o *topicsOf) list(ctx context.Context, q *ListQuery, word string, only func(*named) bool) (*answer[serve.List[TopicRow]], error) {
-	if err := o.there(); err != nil {
-		return nil, err
-	}
-	all, err := o.flat.get(ctx)
-	if err != nil {
-		return nil, serve.Failure(err)
-	}
-	if only != nil {
-		var some []named
-		for i := range all {
-			if only(&all[i]) {
-				some = append(some, all[i])
+func (o *topicsOf) tree(ctx context.Context, in *treeQuery) (found *answer[serve.List[TopicRow]], err error) {
+	err = o.look(ctx, func(l *look) (err error) {
+		root := tally.Root
+		if in.given {
+			if root = l.Names.Find([]byte(in.Branch)); !l.Has(root) {
+				return serve.Missing("branch", in.Branch)
 			}
 		}
-		all = some
-	}
-	if word != "" {
-		if all, err = o.search(ctx, all, word); err != nil {
-			return nil, err
+		below := make([]tally.Topic, 0, l.Children(root))
+		for t := range l.Below(root) {
+			below = append(below, t)
 		}
-	}
-	return page(o.schema, all, q, func(n *named) TopicRow {
-		r := topicRow(n)
-		r.Retained = o.Retained(n.name) != nil
-		return r
+		l.of = l.Branch
+		found, err = page(l.schema(), each(below), &in.ListQuery, func(t *tally.Topic) TopicRow {
+			r := l.row(t)
+			r.Children = l.Children(*t)
+			r.Branch = r.Children > 0
+			return r
+		})
+		return err
 	})
+	return found, err
 }
 
-// search keeps the topics in whose last payload, or retained one, a word is.
-func (o *topicsOf) search(ctx context.Context, all []named, word string) (found []named, err error) {
-	last, err := o.Search(ctx, []byte(word))
-	if err != nil {
-		return nil, serve.Failure(err)
+func (o *topicsOf) list(ctx context.Context, q *ListQuery, word string, only func(*look) func(tally.Topic) bool) (found *answer[serve.List[TopicRow]], err error) {
+	if err := o.there(); err != nil {
+		return nil, err
 	}
-	for i := range all {
-		n := &all[i]
-		if !last[n.topic] {
-			if m := o.Retained(n.name); m == nil || !bytes.Contains(m.Payload, []byte(word)) {
-				continue
-			}
+	var has map[tally.Topic]bool
+	if word != "" {
+		if has, err = o.Search(ctx, []byte(word)); err != nil {
+			return nil, serve.Failure(err)
 		}
-		found = append(found, *n)
 	}
-	return found, nil
+	err = o.look(ctx, func(l *look) (err error) {
+		all := func(t tally.Topic) bool { return word == "" || has[t] }
+		if only != nil {
+			all = only(l)
+		}
+		list := l.Listed()
+		found, err = page(l.schema(), func(yield func(*tally.Topic) bool) {
+			for i, t := range list {
+				if c, _ := l.Own(t); (c.Fed() || c.Denied > 0 || c.Refused > 0) && all(t) && !yield(&list[i]) {
+					return
+				}
+			}
+		}, q, l.row)
+		return err
+	})
+	return found, err
 }
 
 func (o *topicsOf) listUnfed(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[SubscriptionRow]], error) {
 	if err := o.there(); err != nil {
 		return nil, err
-	}
-	all, err := o.flat.get(ctx)
-	if err != nil {
-		return nil, serve.Failure(err)
 	}
 	var subs []Subscriber
 	fed := map[string]bool{} // by what is subscribed to, once for all who do
@@ -311,11 +331,11 @@ func (o *topicsOf) listUnfed(ctx context.Context, in *struct{ ListQuery }) (*ans
 	}); err != nil {
 		return nil, serve.Failure(err)
 	}
-	if err := noteFed(ctx, fed, all); err != nil {
-		return nil, serve.Failure(err)
+	if err := o.look(ctx, func(l *look) error { return noteFed(ctx, fed, l.View) }); err != nil {
+		return nil, err
 	}
 	subs = slices.DeleteFunc(subs, func(s Subscriber) bool { return fed[inner(s.Filter)] })
-	return page(o.unfed, subs, &in.ListQuery, func(s *Subscriber) SubscriptionRow {
+	return page(o.unfed, each(subs), &in.ListQuery, func(s *Subscriber) SubscriptionRow {
 		return SubscriptionRow{s.Client, s.User, filterRow(&s.Subscription, s.Resting)}
 	})
 }
@@ -323,29 +343,40 @@ func (o *topicsOf) listUnfed(ctx context.Context, in *struct{ ListQuery }) (*ans
 // feedEvery is after how many topics it is looked whether somebody still waits for the answer.
 const feedEvery = 4096
 
-// noteFed notes which filters match one of the topics. A filter with wildcards is looked for until one does, by an index: to try each with each
-// topic would take minutes where there are many of both.
-func noteFed(ctx context.Context, fed map[string]bool, all []named) error {
+// noteFed notes which filters match one of the topics that were published to. A filter with wildcards is looked for until one does, by an index: to
+// try each with each topic would take minutes where there are many of both.
+func noteFed(ctx context.Context, fed map[string]bool, v *tally.View) error {
 	wild, filters := topic.NewIndex(), []string(nil)
 	for f := range fed {
 		if strings.ContainsAny(f, "+#") {
 			wild.Set(f, topic.Entry{ID: uint32(len(filters))})
 			filters = append(filters, f)
+			continue
+		}
+		if t := v.Names.Find([]byte(f)); v.Has(t) {
+			own, _ := v.Own(t)
+			fed[f] = own.Fed()
 		}
 	}
 	var met []topic.Entry
-	for i := range all {
+	var name []byte
+	left := len(filters)
+	for i, t := range v.Listed() {
+		if left == 0 {
+			break
+		}
 		if i%feedEvery == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		name := all[i].name
-		if _, ok := fed[name]; ok {
-			fed[name] = true
+		if own, _ := v.Own(t); !own.Fed() {
+			continue
 		}
-		met = wild.Match([]byte(name), met[:0])
+		name = v.Names.Append(name[:0], t)
+		met = wild.Match(name, met[:0])
 		for _, e := range met {
 			fed[filters[e.ID]] = true
 			wild.Delete(filters[e.ID], e.ID)
+			left--
 		}
 	}
 	return nil
@@ -364,61 +395,43 @@ func (o *topicsOf) top(ctx context.Context, in *struct {
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"20"`
 },
 ) (*answer[heaviest], error) {
-	if err := o.there(); err != nil {
+	by := map[string]tally.Weight{"messages": tally.ByMessages, "bytes": tally.ByBytes, "copies": tally.ByCopies, "dropped": tally.ByDrops}[in.By]
+	t := heaviest{Items: []TopTopic{}, Exact: true}
+	if err := o.look(ctx, func(l *look) error {
+		for _, n := range l.heaviest(by, in.Limit) {
+			c, _ := l.Own(n)
+			t.Items = append(t.Items, TopTopic{Topic: l.Names.Name(n), Weight: c.By(by)})
+		}
+		for _, x := range l.Heavy[by] {
+			t.Items = append(t.Items, TopTopic{x.Name, x.Weight, x.Error})
+			t.Error, t.Exact = max(t.Error, x.Error), false
+		}
+		return nil
+	}); err != nil {
 		return nil, err
 	}
-	v, _, err := o.View(ctx)
-	if err != nil {
-		return nil, serve.Failure(err)
-	}
-	weight := map[string]func(*tally.Sum) uint64{
-		"messages": func(s *tally.Sum) uint64 { return s.Messages }, "bytes": func(s *tally.Sum) uint64 { return s.Bytes },
-		"copies": func(s *tally.Sum) uint64 { return s.Copies }, "dropped": func(s *tally.Sum) uint64 { return s.Dropped },
-	}[in.By]
-	t := heaviest{Items: []TopTopic{}, Exact: true}
-	for _, n := range counted(v, weight, in.Limit) {
-		t.Items = append(t.Items, TopTopic{Topic: v.Names.Name(n), Weight: weight(&v.Own[n])})
-	}
-	by := map[string]tally.Weight{"messages": tally.ByMessages, "bytes": tally.ByBytes, "copies": tally.ByCopies, "dropped": tally.ByDrops}[in.By]
-	for _, x := range v.Heavy[by] {
-		t.Items = append(t.Items, TopTopic{x.Name, x.Weight, x.Error})
-		t.Error, t.Exact = max(t.Error, x.Error), false
-	}
 	slices.SortStableFunc(t.Items, func(a, b TopTopic) int {
-		switch {
-		case a.Weight > b.Weight:
-			return -1
-		case a.Weight < b.Weight:
-			return 1
-		}
-		return strings.Compare(a.Topic, b.Topic)
+		return cmp.Or(cmp.Compare(b.Weight, a.Weight), strings.Compare(a.Topic, b.Topic))
 	})
 	t.Items = t.Items[:min(len(t.Items), in.Limit)]
 	return &answer[heaviest]{t}, nil
 }
 
-// counted are the heaviest of the topics that have a count of their own, but for those of $SYS.
-func counted(v *tally.View, weight func(*tally.Sum) uint64, most int) []tally.Topic {
-	sys := v.Names.Find([]byte("$SYS"))
-	ours := func(t tally.Topic) bool {
-		for ; t > tally.Root; t = v.Names.Parent(t) {
-			if t == sys {
-				return true
-			}
-		}
-		return false
-	}
-	heavier := func(a, b tally.Topic) int { return cmp.Compare(weight(&v.Own[b]), weight(&v.Own[a])) }
+// heaviest are the heaviest of the topics that have a count of their own, but for those of $SYS.
+func (l *look) heaviest(by tally.Weight, most int) []tally.Topic {
+	ours := l.below("$SYS")
+	weight := func(t tally.Topic) uint64 { c, _ := l.Own(t); return c.By(by) }
+	heavier := func(a, b tally.Topic) int { return cmp.Compare(weight(b), weight(a)) }
 	var list []tally.Topic
 	least := uint64(0) // what is not heavier does not count
-	for t := tally.Root + 1; int(t) < len(v.Own); t++ {
-		if weight(&v.Own[t]) <= least || v.Names.IsRest(t) || ours(t) {
+	for _, t := range l.Listed() {
+		if weight(t) <= least || l.Names.IsRest(t) || ours(t) {
 			continue
 		}
 		if list = append(list, t); len(list) == 2*most {
 			slices.SortFunc(list, heavier)
 			list = list[:most]
-			least = weight(&v.Own[list[most-1]])
+			least = weight(list[most-1])
 		}
 	}
 	slices.SortFunc(list, heavier)
@@ -452,9 +465,10 @@ func (o *topicsOf) detail(ctx context.Context, in *struct {
 		return nil, serve.Missing("topic", in.Topic)
 	}
 	d := TopicDetail{
-		TopicRow: topicRow(&named{name: in.Topic, sum: &x.Sum, retained: x.Retained != nil}), Subscribers: x.Subscribers, More: x.More,
+		TopicRow: topicRow(in.Topic, &x.Detail.Sum.Counts, &x.Detail.Sum.Rates), Subscribers: x.Subscribers, More: x.More,
 		Sizes: sizes(&x.Detail), DroppedBy: x.DroppedBy, DeniedBy: map[string]uint64{},
 	}
+	d.Retained = x.Retained != nil
 	if d.Subscribers == nil {
 		d.Subscribers = []TopicSubscriber{}
 	}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -8,23 +9,18 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/fleet/vitals"
-	"github.com/sapwood-mqtt/sapwood/mqtt/topic"
 )
 
-const (
-	topicsEvery = 10 * time.Second
-	topicsRead  = 10_000 // most that are looked at for a filter
-)
+const topicsEvery = 10 * time.Second
 
 // Topics are series of single topics: of those that the configuration names, and of no more than it allows. A topic that has
 // series keeps them. A nil one has none.
 type Topics struct {
 	filters []string
 	most    int
-	list    func(context.Context, broker.TopicQuery) (broker.TopicList, error)
+	look    func(context.Context, func(*tally.View)) error
 	latest  atomic.Pointer[[]vitals.Series]
 
 	mu     sync.Mutex      // one reading at a time
@@ -32,8 +28,14 @@ type Topics struct {
 }
 
 // NewTopics prepares them; Run reads them.
-func NewTopics(c Config, list func(context.Context, broker.TopicQuery) (broker.TopicList, error)) *Topics {
-	return &Topics{filters: c.Topics, most: c.MaxTopics, list: list}
+func NewTopics(c Config, look func(context.Context, func(*tally.View)) error) *Topics {
+	return &Topics{filters: c.Topics, most: c.MaxTopics, look: look}
+}
+
+// counted is a topic that a filter names.
+type counted struct {
+	name string
+	tally.Counts
 }
 
 // Series are those of the last reading.
@@ -65,31 +67,27 @@ func (t *Topics) Run(ctx context.Context) {
 func (t *Topics) Read(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	found := map[string]broker.TopicRow{}
-	for _, f := range t.filters {
-		branch, word := within(f)
-		list, err := t.list(ctx, broker.TopicQuery{Branch: branch, Word: word, Flat: true, Order: tally.MostMessages, Limit: topicsRead})
-		if err != nil {
-			return
-		}
-		for _, row := range list.Rows {
-			if !row.Rest && topic.Match(f, row.Topic) {
-				found[row.Topic] = row
+	var rows []counted
+	if err := t.look(ctx, func(v *tally.View) {
+		found := map[tally.Topic]*tally.Counts{}
+		for _, f := range t.filters {
+			for n := range v.Matching(f) {
+				if !v.Names.IsRest(n) {
+					found[n], _ = v.Own(n)
+				}
 			}
 		}
-	}
-	rows := make([]broker.TopicRow, 0, len(found))
-	for _, row := range found {
-		rows = append(rows, row)
-	}
-	slices.SortFunc(rows, func(a, b broker.TopicRow) int {
-		switch {
-		case t.chosen[a.Topic] != t.chosen[b.Topic]:
-			return map[bool]int{true: -1, false: 1}[t.chosen[a.Topic]]
-		case a.Messages != b.Messages:
-			return map[bool]int{true: -1, false: 1}[a.Messages > b.Messages]
+		for n, c := range found {
+			rows = append(rows, counted{name: v.Names.Name(n), Counts: *c})
 		}
-		return strings.Compare(a.Topic, b.Topic)
+	}); err != nil {
+		return
+	}
+	slices.SortFunc(rows, func(a, b counted) int {
+		if t.chosen[a.name] != t.chosen[b.name] {
+			return map[bool]int{true: -1, false: 1}[t.chosen[a.name]]
+		}
+		return cmp.Or(cmp.Compare(b.Messages, a.Messages), strings.Compare(a.name, b.name))
 	})
 	left := max(len(rows)-t.most, 0)
 	rows = rows[:len(rows)-left]
@@ -97,27 +95,15 @@ func (t *Topics) Read(ctx context.Context) {
 	all := make([]vitals.Series, 0, 6*len(rows)+1)
 	for i := range rows {
 		r := &rows[i]
-		t.chosen[r.Topic] = true
+		t.chosen[r.name] = true
 		all = append(all,
-			vitals.Counter("topic_messages_total", "Messages published, by topic.", r.Messages, "topic", r.Topic),
-			vitals.Counter("topic_message_bytes_total", "Payload bytes published, by topic.", r.Bytes, "topic", r.Topic),
-			vitals.Counter("topic_copies_total", "Copies meant for receivers, by topic.", r.Copies, "topic", r.Topic),
-			vitals.Counter("topic_copies_dropped_total", "Copies that did not reach their receiver, by topic.", r.Dropped, "topic", r.Topic),
-			vitals.Counter("topic_messages_denied_total", "Messages that rules did not allow, by topic.", uint64(r.Denied), "topic", r.Topic),
-			vitals.Counter("topic_messages_unheard_total", "Messages that nobody listened to, by topic.", r.Unheard, "topic", r.Topic))
+			vitals.Counter("topic_messages_total", "Messages published, by topic.", r.Messages, "topic", r.name),
+			vitals.Counter("topic_message_bytes_total", "Payload bytes published, by topic.", r.Bytes, "topic", r.name),
+			vitals.Counter("topic_copies_total", "Copies meant for receivers, by topic.", r.Copies, "topic", r.name),
+			vitals.Counter("topic_copies_dropped_total", "Copies that did not reach their receiver, by topic.", r.Dropped, "topic", r.name),
+			vitals.Counter("topic_messages_denied_total", "Messages that rules did not allow, by topic.", uint64(r.Denied), "topic", r.name),
+			vitals.Counter("topic_messages_unheard_total", "Messages that nobody listened to, by topic.", r.Unheard, "topic", r.name))
 	}
 	all = append(all, vitals.Gauge("topics_left_out", "Topics that metrics.topics names and metrics.max_topics leaves without series.", float64(left)))
 	t.latest.Store(&all)
-}
-
-// within is where topics that a filter matches are looked for: below a branch, with a word in their names.
-func within(filter string) (branch, word string) {
-	levels := strings.Split(filter, "/")
-	if i := slices.IndexFunc(levels, func(l string) bool { return l == "+" || l == "#" }); i >= 0 {
-		levels = levels[:i]
-	}
-	if len(levels) == 0 {
-		return "", ""
-	}
-	return strings.Join(levels[:len(levels)-1], "/"), strings.Join(levels, "/")
 }

@@ -12,8 +12,10 @@ package filter
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
+	"unsafe"
 )
 
 // The bounds of an expression.
@@ -40,19 +42,33 @@ type Field[T any] struct {
 	Name   string
 	Kind   Kind
 	Text   func(*T) string
+	Append func(b []byte, v *T) []byte // in place of Text, where the text has to be put together
 	Texts  func(*T) []string
 	Number func(*T) float64
-	Word   bool // bare words are looked for in it
+	Word   bool                              // bare words are looked for in it
+	Has    func(word string) func(v *T) bool // looks for a bare word; nil = in the text
+}
+
+// text reads a field's text. That of one that is put together is in *b, and there until it is used again.
+func (f *Field[T]) text(v *T, b *[]byte) string {
+	switch {
+	case f.Kind == Texts:
+		return strings.Join(f.Texts(v), "\x00")
+	case f.Append == nil:
+		return f.Text(v)
+	}
+	*b = f.Append((*b)[:0], v)
+	return unsafe.String(unsafe.SliceData(*b), len(*b))
 }
 
 // Schema are the fields of a list. It is never changed once made.
 type Schema[T any] struct {
 	fields []Field[T]
-	key    func(*T) string
+	key    Field[T]
 }
 
-// New makes a schema. key tells items apart, and orders those that are otherwise equal.
-func New[T any](key func(*T) string, fields ...Field[T]) *Schema[T] {
+// New makes a schema. key is a text that tells items apart, and orders those that are otherwise equal.
+func New[T any](key Field[T], fields ...Field[T]) *Schema[T] {
 	return &Schema[T]{fields, key}
 }
 
@@ -74,7 +90,7 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string { return fmt.Sprintf("filter, at character %d: %s", e.At, e.Text) }
 
-// Match tells whether an item passes.
+// Match tells whether an item passes. It is used by one goroutine at a time.
 type Match[T any] func(*T) bool
 
 // Parse reads an expression; an empty one lets everything pass. The error is an *Error.
@@ -138,7 +154,8 @@ func (s *Schema[T]) term(t *term, now time.Time) (Match[T], error) {
 		}
 		is := pattern(t.value)
 		if f.Kind == Text {
-			return func(v *T) bool { return is(f.Text(v)) }, nil
+			var b []byte
+			return func(v *T) bool { return is(f.text(v, &b)) }, nil
 		}
 		return func(v *T) bool {
 			for _, one := range f.Texts(v) {
@@ -221,23 +238,25 @@ func (f *Field[T]) number(t *term, now time.Time) (n float64, ago bool, err erro
 
 // word looks for a bare word.
 func (s *Schema[T]) word(word string) Match[T] {
-	has := containsFold(word)
+	has := Contains(word)
+	var all []Match[T]
+	for i := range s.fields {
+		f := &s.fields[i]
+		switch {
+		case !f.Word:
+		case f.Has != nil:
+			all = append(all, f.Has(word))
+		case f.Kind == Text:
+			var b []byte
+			all = append(all, func(v *T) bool { return has(f.text(v, &b)) })
+		default:
+			all = append(all, func(v *T) bool { return slices.ContainsFunc(f.Texts(v), has) })
+		}
+	}
 	return func(v *T) bool {
-		for i := range s.fields {
-			f := &s.fields[i]
-			if !f.Word {
-				continue
-			}
-			if f.Kind == Text {
-				if has(f.Text(v)) {
-					return true
-				}
-				continue
-			}
-			for _, one := range f.Texts(v) {
-				if has(one) {
-					return true
-				}
+		for _, m := range all {
+			if m(v) {
+				return true
 			}
 		}
 		return false

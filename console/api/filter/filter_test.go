@@ -25,9 +25,9 @@ func schema() *Schema[thing] {
 		}
 		return 0
 	}
-	return New(func(v *thing) string { return v.id },
+	return New(Field[thing]{Text: func(v *thing) string { return v.id }},
 		Field[thing]{Name: "id", Text: func(v *thing) string { return v.id }, Word: true},
-		Field[thing]{Name: "user", Text: func(v *thing) string { return v.user }, Word: true},
+		Field[thing]{Name: "user", Append: func(b []byte, v *thing) []byte { return append(b, v.user...) }, Word: true},
 		Field[thing]{Name: "groups", Kind: Texts, Texts: func(v *thing) []string { return v.groups }},
 		Field[thing]{Name: "queue_bytes", Kind: Number, Number: func(v *thing) float64 { return v.n }},
 		Field[thing]{Name: "age", Kind: Duration, Number: func(v *thing) float64 { return v.age }},
@@ -152,7 +152,7 @@ func TestPages(t *testing.T) {
 				all = append(all, thing{id: fmt.Sprintf("new%d", len(all)), n: float64(rand.IntN(9))})
 			}
 		}
-		slices.SortFunc(stays, func(a, b thing) int { o, _ := s.order(order); return s.compare(o, &a, &b) })
+		slices.SortFunc(stays, func(a, b thing) int { o, _ := s.order(order); return s.compare(o, &a, &b, new([]byte), new([]byte)) })
 		want := make([]string, len(stays))
 		for i := range stays {
 			want[i] = stays[i].id

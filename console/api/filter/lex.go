@@ -154,8 +154,8 @@ func pattern(p string) func(string) bool {
 	return func(s string) bool { return topic.Like(p, s) }
 }
 
-// containsFold tells whether a text has the word in it, in whatever case; other than ASCII is folded only where the word has it.
-func containsFold(word string) func(string) bool {
+// Contains tells whether a text has the word in it, in whatever case; other than ASCII is folded only where the word has it.
+func Contains(word string) func(string) bool {
 	for i := range len(word) {
 		if word[i] >= utf8.RuneSelf {
 			lower := strings.ToLower(word)
@@ -165,10 +165,14 @@ func containsFold(word string) func(string) bool {
 	if word == "" {
 		return func(string) bool { return true }
 	}
-	lower := []byte(strings.ToLower(word))
+	lower := strings.ToLower(word)
+	first, other := lower[0], strings.ToUpper(lower[:1])[0]
 	return func(s string) bool {
 		for i := 0; i+len(lower) <= len(s); i++ {
-			j := 0
+			if c := s[i]; c != first && c != other {
+				continue
+			}
+			j := 1
 			for j < len(lower) && fold(s[i+j]) == lower[j] {
 				j++
 			}

@@ -2,13 +2,12 @@ package filter
 
 import (
 	"cmp"
-	"container/heap"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"iter"
 	"math"
-	"slices"
 	"strings"
 	"time"
 )
@@ -62,50 +61,46 @@ type cursor struct {
 // Page returns what of the items is asked for. A cursor names the place of an item, not its number: what is added and what
 // goes meanwhile neither repeats nor hides what stays in its place. The error is for who asked.
 func (s *Schema[T]) Page(items []T, q Query, now time.Time) (Page[T], error) {
-	p := Page[T]{Items: []*T{}, Total: len(items)}
+	return s.PageOf(func(yield func(*T) bool) {
+		for i := range items {
+			if !yield(&items[i]) {
+				return
+			}
+		}
+	}, q, now)
+}
+
+// PageOf is Page of items that are given one by one.
+func (s *Schema[T]) PageOf(items iter.Seq[*T], q Query, now time.Time) (Page[T], error) {
+	p := Page[T]{Items: []*T{}}
 	match, err := s.Parse(q.Filter, now)
 	if err != nil {
 		return p, err
 	}
-	order, err := s.order(q.Sort)
-	if err != nil {
+	best := selection[T]{s: s, limit: q.Limit}
+	if best.order, err = s.order(q.Sort); err != nil {
 		return p, err
 	}
 	of := sum(q.Filter, q.Sort)
-	after, err := openCursor(q.Cursor, of, order)
-	if err != nil {
+	if best.after, err = openCursor(q.Cursor, of, best.order); err != nil {
 		return p, err
 	}
-	limit := q.Limit
-	if limit <= 0 {
-		limit = DefaultLimit
+	if best.limit <= 0 {
+		best.limit = DefaultLimit
 	}
-	limit = min(limit, MaxLimit)
-	best := &selection[T]{s: s, order: order}
-	more := false
-	for i := range items {
-		v := &items[i]
-		if !match(v) {
-			continue
-		}
-		p.Matched++
-		if after != nil && s.against(order, v, after) <= 0 {
-			continue
-		}
-		if len(best.items) < limit {
-			heap.Push(best, v)
-			continue
-		}
-		more = true
-		if s.compare(order, v, best.items[0]) < 0 {
-			best.items[0] = v
-			heap.Fix(best, 0)
+	best.limit = min(best.limit, MaxLimit)
+	for v := range items {
+		if p.Total++; match(v) {
+			p.Matched++
+			best.offer(v)
 		}
 	}
-	slices.SortFunc(best.items, func(a, b *T) int { return s.compare(order, a, b) })
-	p.Items = append(p.Items, best.items...)
-	if more {
-		p.Next, err = writeCursor(cursor{of, s.placeOf(order, p.Items[len(p.Items)-1])})
+	best.cut()
+	for i := range best.items {
+		p.Items = append(p.Items, best.items[i].v)
+	}
+	if best.more {
+		p.Next, err = writeCursor(cursor{of, s.placeOf(best.order, p.Items[len(p.Items)-1])})
 	}
 	return p, err
 }
@@ -146,13 +141,13 @@ func (s *Schema[T]) order(spec string) ([]sorting[T], error) {
 	return order, nil
 }
 
-// compare orders two items.
-func (s *Schema[T]) compare(order []sorting[T], a, b *T) int {
+// compare orders two items. Texts that have to be put together are so in *x and *y.
+func (s *Schema[T]) compare(order []sorting[T], a, b *T, x, y *[]byte) int {
 	for i := range order {
 		o := &order[i]
 		var c int
 		if o.ofText() {
-			c = strings.Compare(cut(o.text(a)), cut(o.text(b)))
+			c = strings.Compare(cut(o.field.text(a, x)), cut(o.field.text(b, y)))
 		} else {
 			c = cmp.Compare(o.field.Number(a), o.field.Number(b))
 		}
@@ -163,21 +158,21 @@ func (s *Schema[T]) compare(order []sorting[T], a, b *T) int {
 			return c
 		}
 	}
-	x, y := s.key(a), s.key(b)
-	if c := strings.Compare(cut(x), cut(y)); c != 0 || len(x) <= cutKey && len(y) <= cutKey {
+	k, l := s.key.text(a, x), s.key.text(b, y)
+	if c := strings.Compare(cut(k), cut(l)); c != 0 || len(k) <= cutKey && len(l) <= cutKey {
 		return c
 	}
-	return cmp.Compare(hashOf(x), hashOf(y))
+	return cmp.Compare(hashOf(k), hashOf(l))
 }
 
 // against orders an item and a place.
-func (s *Schema[T]) against(order []sorting[T], v *T, p *place) int {
+func (s *Schema[T]) against(order []sorting[T], v *T, p *place, b *[]byte) int {
 	numbers, texts := 0, 0
 	for i := range order {
 		o := &order[i]
 		var c int
 		if o.ofText() {
-			c = strings.Compare(cut(o.text(v)), p.Texts[texts])
+			c = strings.Compare(cut(o.field.text(v, b)), p.Texts[texts])
 			texts++
 		} else {
 			c = cmp.Compare(o.field.Number(v), p.Numbers[numbers])
@@ -190,7 +185,7 @@ func (s *Schema[T]) against(order []sorting[T], v *T, p *place) int {
 			return c
 		}
 	}
-	key := s.key(v)
+	key := s.key.text(v, b)
 	if c := strings.Compare(cut(key), p.Key); c != 0 || len(key) <= cutKey && p.Hash == 0 {
 		return c
 	}
@@ -199,22 +194,17 @@ func (s *Schema[T]) against(order []sorting[T], v *T, p *place) int {
 
 func (o *sorting[T]) ofText() bool { return o.field.Kind == Text || o.field.Kind == Texts }
 
-func (o *sorting[T]) text(v *T) string {
-	if o.field.Kind == Text {
-		return o.field.Text(v)
-	}
-	return strings.Join(o.field.Texts(v), "\x00")
-}
-
 func (s *Schema[T]) placeOf(order []sorting[T], v *T) place {
-	p := place{Key: cut(s.key(v))}
-	if p.Key != s.key(v) {
-		p.Hash = hashOf(s.key(v))
+	var b []byte
+	key := s.key.text(v, &b)
+	p := place{Key: strings.Clone(cut(key))}
+	if len(p.Key) < len(key) {
+		p.Hash = hashOf(key)
 	}
 	for i := range order {
 		o := &order[i]
 		if o.ofText() {
-			p.Texts = append(p.Texts, cut(o.text(v)))
+			p.Texts = append(p.Texts, strings.Clone(cut(o.field.text(v, &b))))
 			continue
 		}
 		n := o.field.Number(v)
@@ -304,30 +294,4 @@ func openCursor[T any](text string, of uint32, order []sorting[T]) (*place, erro
 func decode(s string) (string, error) {
 	b, err := base64.RawStdEncoding.DecodeString(s)
 	return string(b), err
-}
-
-// selection is a heap of the first items in an order, the last of them on top.
-type selection[T any] struct {
-	s     *Schema[T]
-	order []sorting[T]
-	items []*T
-}
-
-// Len implements heap.Interface.
-func (x *selection[T]) Len() int { return len(x.items) }
-
-// Less implements heap.Interface.
-func (x *selection[T]) Less(i, j int) bool { return x.s.compare(x.order, x.items[i], x.items[j]) > 0 }
-
-// Swap implements heap.Interface.
-func (x *selection[T]) Swap(i, j int) { x.items[i], x.items[j] = x.items[j], x.items[i] }
-
-// Push implements heap.Interface.
-func (x *selection[T]) Push(v any) { x.items = append(x.items, v.(*T)) }
-
-// Pop implements heap.Interface.
-func (x *selection[T]) Pop() any {
-	v := x.items[len(x.items)-1]
-	x.items = x.items[:len(x.items)-1]
-	return v
 }
