@@ -210,7 +210,9 @@ var endings = []fault{
 	}, verdict: why.Flapping, cause: "client_id_fight", words: "Two devices"},
 	{name: "flapping", do: func(s *scene) {
 		for range 6 {
-			s.again(1, "").conn.Close()
+			p := s.again(1, "")
+			p.send("DISCONNECT")
+			p.closed() // else the next one would take over a connection that is not known to be gone
 		}
 		s.again(1, "")
 	}, verdict: why.Flapping, cause: "flapping", words: "connected 7 times"},
@@ -284,14 +286,14 @@ var troubles = []fault{
 		for range 20 {
 			p.send("PUBLISH topic=r")
 		}
-	}, verdict: why.Slow, cause: "client_publish_messages", words: "client_publish_messages"},
+	}, verdict: why.Slow, cause: "client_publish_messages", words: "rates.client.publish_messages"},
 	{name: "rate-refuse", do: func(s *scene) {
 		p := s.client("")
 		for i := range 5 {
 			p.send(fmt.Sprintf("PUBLISH qos=1 id=%d topic=r", i+1))
 		}
 		p.until("PUBACK id=5")
-	}, verdict: why.Slow, cause: "client_publish_messages", words: "client_publish_messages"},
+	}, verdict: why.Slow, cause: "client_publish_messages", words: "rates.client.publish_messages"},
 	{name: "does-not-read", do: func(s *scene) {
 		p := s.client("")
 		p.conn.(*net.TCPConn).SetReadBuffer(4096)
