@@ -215,16 +215,13 @@ func TestView(t *testing.T) {
 	names := NewNames(10_000)
 	loops := []*Topics{NewTopics(names, 16, 1<<20), NewTopics(names, 16, 1<<20)}
 	v := NewView(names)
-	var names2 []string
-	for _, n := range []string{"a", "a/b", "a/b/c", "/", "", "$SYS/x"} {
-		names2 = append(names2, n)
-	}
+	few := []string{"a", "a/b", "a/b/c", "/", "", "$SYS/x"}
 	total := Counts{}
 	for slot := uint32(1); slot < 40; slot++ {
 		for range rand.IntN(300) {
 			name := fmt.Appendf(nil, "%d/%d/%d", rand.IntN(5), rand.IntN(10), rand.IntN(20))
-			if i := rand.IntN(20); i < len(names2) {
-				name = []byte(names2[i])
+			if i := rand.IntN(20); i < len(few) {
+				name = []byte(few[i])
 			}
 			x := loops[rand.IntN(2)]
 			switch rand.IntN(8) {
