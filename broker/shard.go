@@ -176,6 +176,9 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 	if other := sh.byID[m.ClientID]; other != nil { // a crash came between the end of one and the next
 		if other.stored > m.ID {
 			sh.commits.keep(nil, store.Record{Op: store.EndSession, Session: m.ID})
+			sh.b.tell(SessionEnded{
+				Party: Party{ClientID: m.ClientID, User: m.Owner}, Why: EndReplaced, Queued: r.Messages, Subscriptions: len(r.Subscriptions), Durable: true,
+			})
 			return
 		}
 		other.told.ends = EndReplaced
