@@ -78,7 +78,7 @@ func (s *testSite) figures() string {
 		s.Fatal(err)
 	}
 	r := httptest.NewRecorder()
-	s.site.metricsHandler().ServeHTTP(r, httptest.NewRequest("GET", "/metrics", nil))
+	s.site.metricsHandler().ServeHTTP(r, httptest.NewRequest("GET", "http://127.0.0.1/metrics", nil))
 	return r.Body.String()
 }
 
