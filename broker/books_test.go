@@ -521,7 +521,8 @@ func TestTopicBooks(t *testing.T) {
 			}
 		})
 		d, err := k.Topic(ctx, "a/b/c", 10)
-		if err != nil || d.Sum.QoS() != [3]uint64{5, 3} || d.Payload == nil || string(d.Payload.Kept) != "2" || len(d.Subscribers) != 1 || d.Subscribers[0].Filter != "a/#" || d.Retained == nil || d.Sum.Messages != 8 || d.Publisher != "other" {
+		last := d.Publisher == "other" || d.Publisher == "pub" // of two loops none knows who was last within a millisecond
+		if err != nil || d.Sum.QoS() != [3]uint64{5, 3} || d.Payload == nil || (string(d.Payload.Kept) != "2" && string(d.Payload.Kept) != "4") || len(d.Subscribers) != 1 || d.Subscribers[0].Filter != "a/#" || d.Retained == nil || d.Sum.Messages != 8 || !last {
 			t.Errorf("%+v, %v", d, err)
 		}
 		c, err := k.Tally(ctx, "other")
