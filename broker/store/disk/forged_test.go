@@ -19,13 +19,7 @@ import (
 // by a name that a backup gives is refused, nothing is written outside of the directory, and nothing stays in it.
 func TestForgedBackup(t *testing.T) {
 	t.Parallel()
-	s := loaded(t, t.TempDir(), small())
-	s.commit(t, put(1))
-	var backup bytes.Buffer
-	if err := s.Backup(t.Context(), &backup, nil); err != nil {
-		t.Fatal(err)
-	}
-	s.Close()
+	backup := backedUp(t)
 	file := func(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeReg} }
 	for name, h := range map[string]tar.Header{
 		"above":               file("../evil"),
@@ -68,13 +62,7 @@ func TestForgedBackup(t *testing.T) {
 // TestRestoreOverLinks: a link that waits in the directory by the name of a file is not followed, and what is not ours stays (F192).
 func TestRestoreOverLinks(t *testing.T) {
 	t.Parallel()
-	s := loaded(t, t.TempDir(), small())
-	s.commit(t, put(1))
-	var backup bytes.Buffer
-	if err := s.Backup(t.Context(), &backup, nil); err != nil {
-		t.Fatal(err)
-	}
-	s.Close()
+	backup := backedUp(t)
 	around := t.TempDir()
 	dir, outside := filepath.Join(around, "data"), filepath.Join(around, "outside")
 	if err := os.MkdirAll(filepath.Join(dir, "store"), 0o700); err != nil {
@@ -161,4 +149,17 @@ func files(t *testing.T, dir string) (list []string) {
 		t.Fatal(err)
 	}
 	return list
+}
+
+// backedUp is the backup of a small store.
+func backedUp(t *testing.T) *bytes.Buffer {
+	t.Helper()
+	s := loaded(t, t.TempDir(), small())
+	s.commit(t, put(1))
+	var backup bytes.Buffer
+	if err := s.Backup(t.Context(), &backup, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	return &backup
 }
