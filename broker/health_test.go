@@ -289,7 +289,7 @@ func TestFreedAgain(t *testing.T) {
 
 	h.Hold()
 	c.send("PUBACK id=1", "UNSUBSCRIBE id=9 u, v", "PUBREL id=5", "PUBREL id=6")
-	s.Control().EndSession(t.Context(), "ended", "by order")
+	s.Control().EndSession(hasty(t), "ended", "by order")
 	h.Await(1)
 	h.SetHealth(errDevice)
 	for h.Waiting() > 0 {
@@ -367,7 +367,7 @@ func TestMoveFails(t *testing.T) {
 		two.subscribe("$share/g/t qos=1")
 		h.Hold()
 		if ends {
-			s.Control().EndSession(t.Context(), "one", "by order")
+			s.Control().EndSession(hasty(t), "one", "by order")
 		} else {
 			one.leave(s, 2)
 		}
