@@ -28,8 +28,8 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 			sh.spans.begin(c, m)
 			v := sh.router.publish(c, m)
 			sh.spans.routed(m, v)
-			if v.why != nil {
-				do = c.s.Refused(&p.Publish, v.reason, v.why.Error(), do)
+			if v.why != "" {
+				do = c.s.Refused(&p.Publish, v.reason, v.why, do)
 			} else {
 				do = c.s.Routed(sh.turn(), &p.Publish, v.reason, v.batch, do)
 			}
