@@ -73,8 +73,8 @@ func (sh *shard) route(c *client, p *mqtt.Publish, do []session.Effect) []sessio
 	v := sh.router.publish(c, m)
 	sh.spans.routed(m, v)
 	switch {
-	case v.why != nil:
-		return c.s.Refused(p, v.reason, v.why.Error(), do)
+	case v.why != "":
+		return c.s.Refused(p, v.reason, v.why, do)
 	case p.QoS == 0:
 		return do
 	}

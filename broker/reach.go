@@ -80,16 +80,21 @@ func (r reach) kept(ctx context.Context, sh *shard, do func()) error {
 				done <- nil
 				return
 			}
-			b.answers = append(b.answers, func(err error) {
-				if err != nil {
-					err = fmt.Errorf("the store did not keep it: %w", err)
-				}
-				done <- err
-			})
+			b.answers = append(b.answers, answer(done))
 		}()
 		do()
 	})
 	return r.wait(ctx, done)
+}
+
+// answer sends what became of a batch to one who waits for it.
+func answer(done chan<- error) func(error) {
+	return func(err error) {
+		if err != nil {
+			err = fmt.Errorf("the store did not keep it: %w", err)
+		}
+		done <- err
+	}
 }
 
 // on runs do on the loop of the shard that owns a client id.
