@@ -10,7 +10,6 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
-	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -47,7 +46,7 @@ type client struct {
 	moving    int32           // messages of the ended session on their way to other members' queues
 	will      *mqtt.Message   // came due, but the store did not take it
 	told      told            // what events need
-	tally     *tally.Client   // nil = nothing came from it or for it
+	tally     *page           // nil = nothing came from it or for it
 	stay
 	backlog
 }

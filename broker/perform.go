@@ -68,7 +68,7 @@ func (sh *shard) route(c *client, p *mqtt.Publish, do []session.Effect) []sessio
 		return sh.paces.turnDown(c, p, do)
 	}
 	m := sh.router.viewOf(c, p)
-	sh.books.received(c, m)
+	sh.books.Received++
 	sh.spans.begin(c, m)
 	v := sh.router.publish(c, m)
 	sh.spans.routed(m, v)

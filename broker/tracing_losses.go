@@ -49,7 +49,7 @@ func (t *traces) noteDropped(c *client, m *mqtt.Message, why session.Why, label 
 			label = 0
 		}
 	}
-	t.ring.Label(&c.trace, t.sh.now, trace.Head{First: noteDropped}, label, t.text, nil)
+	t.ring.Label(c.log(), t.sh.now, trace.Head{First: noteDropped}, label, t.text, nil)
 }
 
 // droppedLabel stands for the text of such a note, 0 where nothing does.
@@ -76,7 +76,7 @@ func (t *traces) denied(who *auth.Principal, m *mqtt.Message, reason mqtt.Reason
 	if c := t.sh.byID[who.ClientID]; c != nil && t.ring != nil {
 		t.settle(0)
 		t.text = append(append(append(append(t.text[:0], "denied, "...), action.String()...), ": "...), about...)
-		t.ring.Record(&c.trace, t.sh.now, trace.Head{First: noteDenied, Reason: uint8(reason)}, t.text, nil)
+		t.ring.Record(c.log(), t.sh.now, trace.Head{First: noteDenied, Reason: uint8(reason)}, t.text, nil)
 	}
 	if t.taps == nil {
 		return
@@ -126,10 +126,10 @@ func (t *traces) check() {
 func (t *traces) learn(drops map[afar]int) {
 	t.sh.tick(t.sh.loop.Now())
 	for k, n := range drops {
-		l := &k.client.trace
 		if t.sh.byID[k.client.id] != k.client {
 			continue
 		}
+		l := k.client.log()
 		t.note(l, noteDropped, 0, "dropped, ", k.why.String())
 		t.ring.Again(l, n-1)
 	}
