@@ -17,14 +17,15 @@ import (
 // traces is what a shard keeps of packets to look back at, and who listens in. Who does neither pays two checks for
 // a packet.
 type traces struct {
-	sh   *shard
-	ring *trace.Ring  // nil = nothing is kept
-	taps []*trace.Tap // nil = nobody listens
-	raw  []byte       // the packet at hand as it was before it was decoded; only while somebody listens
-	owed unnoted
-	past departed
-	afar map[afar]int // drops, by this shard, of what was for clients of others; of this second
-	text []byte
+	sh    *shard
+	ring  *trace.Ring  // nil = nothing is kept
+	taps  []*trace.Tap // nil = nobody listens
+	raw   []byte       // the packet at hand as it was before it was decoded; only while somebody listens
+	owed  unnoted
+	past  departed
+	afar  map[afar]int // drops, by this shard, of what was for clients of others; of this second
+	text  []byte
+	topic []byte
 }
 
 // unnoted is a PUBLISH that came and is noted as soon as the number of its topic is known, at the latest before the next note: so it
