@@ -10,7 +10,6 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
-	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -48,7 +47,7 @@ type client struct {
 	forgotten []func(error)   // told when the store has forgotten the session, or has not
 	will      *mqtt.Message   // came due, but the store did not take it
 	told      told            // what events need
-	tally     *tally.Client   // nil = nothing came from it or for it
+	tally     *page           // nil = nothing came from it or for it
 	stay
 	backlog
 }

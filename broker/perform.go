@@ -68,7 +68,7 @@ func (sh *shard) route(c *client, p *mqtt.Publish, do []session.Effect) []sessio
 		return sh.paces.turnDown(c, p, do)
 	}
 	m := sh.router.viewOf(c, p)
-	sh.books.received(c, m)
+	sh.books.Received++
 	sh.spans.begin(c, m)
 	v := sh.router.publish(c, m)
 	sh.spans.routed(m, v)
@@ -225,14 +225,6 @@ func (b *Broker) read(id store.SessionID, from, to uint64) (items []store.Queued
 	return b.store.Read(id, from, to, make([]store.Queued, 0, fetchMessages), fetchBytes)
 }
 
-// drop counts a message that did not reach a client, with the reason.
-func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) {
-	sh.traces.dropped(c, m, why)
-	sh.spans.dropped(c, m, why)
-	sh.books.dropped(c, m, why)
-	sh.dropFor(c, c.id, m, why)
-}
-
 // forgo counts a message that is no copy for anybody: a retained one that is not kept or has expired, or a will that cannot wait. It is of a
 // client id, or nobody's; c may be nil.
 func (sh *shard) forgo(c *client, clientID string, m *mqtt.Message, why session.Why) {
@@ -247,7 +239,7 @@ func (sh *shard) forgo(c *client, clientID string, m *mqtt.Message, why session.
 }
 
 // dropFor counts and tells a loss, for drop, forgo and what is not routed at all.
-func (sh *shard) dropFor(c *client, clientID string, m *mqtt.Message, why session.Why) {
+func (sh *shard) dropFor(c *client, clientID string, m *mqtt.Message, why session.Why) *loss {
 	sh.count.Dropped[why]++
-	sh.tell.dropped(c, clientID, m, why)
+	return sh.tell.dropped(c, clientID, m, why)
 }
