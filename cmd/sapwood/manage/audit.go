@@ -90,15 +90,7 @@ func (c *AuditCmd) Run(ctx context.Context, std *screen.Streams) error {
 
 // whoDid names who did something.
 func whoDid(e *access.Entry) string {
-	switch e.Kind {
-	case access.KindLocal:
-		return "this machine"
-	case access.KindKey:
-		return "key " + e.By
-	case access.KindOperator:
-		return e.By
-	}
-	return "-"
+	return (&access.Caller{Kind: e.Kind, Name: e.By}).String()
 }
 
 func outcomeText(e *access.Entry) string {

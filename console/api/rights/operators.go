@@ -147,11 +147,7 @@ func (o *accessOf) registerKeys(h huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		by := serve.VisitOf(ctx).Caller.Name
-		if by == "" {
-			by = "this machine"
-		}
-		k, secret, err := o.CreateKey(ctx, in.Body.Name, c, by)
+		k, secret, err := o.CreateKey(ctx, in.Body.Name, c, serve.CallerOf(ctx))
 		if err != nil {
 			return nil, notIn(err)
 		}
