@@ -95,24 +95,39 @@ func (v *Vitals) hour() minute {
 	return v.past[0]
 }
 
-// Now tells whether it is fine; false before the first reading. However many ask, it is worked out once for each reading.
+// Now tells whether it is fine; false before the first reading. However many ask, it is worked out
+// once for each reading, and when the store's health changes.
 func (v *Vitals) Now() (Now, bool) {
 	s := v.Latest()
 	if s == nil {
 		return Now{}, false
 	}
+	health := v.health(s)
 	v.now.Lock()
 	defer v.now.Unlock()
-	if v.now.of != s || time.Since(s.At) > stale {
-		v.now.of, v.now.answer = s, v.judge(s, time.Now())
+	if v.now.of != s || v.now.health != health || time.Since(s.At) > stale {
+		v.now.of, v.now.health, v.now.answer = s, health, v.judge(s, health, time.Now())
 	}
 	return v.now.answer, true
+}
+
+// health is the store's at this moment; "ok" where there is none.
+func (v *Vitals) health(s *Snapshot) string {
+	switch {
+	case v.o.Health != nil:
+		if err := v.o.Health(); err != nil {
+			return err.Error()
+		}
+	case s.store != nil:
+		return s.store.Health
+	}
+	return "ok"
 }
 
 // stale is how old a reading may be before that is a problem of its own.
 const stale = 4 * time.Second
 
-func (v *Vitals) judge(s *Snapshot, now time.Time) Now {
+func (v *Vitals) judge(s *Snapshot, health string, now time.Time) Now {
 	hour := v.hour()
 	n := Now{
 		At: now, Problems: []Problem{}, Rates: s.Stats.Rates, Headroom: s.Load.Headroom, Since: hour.at, Changes: []fact.Fact{},
@@ -130,7 +145,7 @@ func (v *Vitals) judge(s *Snapshot, now time.Time) Now {
 	if v.o.Problems != nil {
 		n.Problems = append(n.Problems, v.o.Problems()...)
 	}
-	n.find(s, &hour, now)
+	n.find(s, health, &hour, now)
 	slices.SortStableFunc(n.Problems, func(a, b Problem) int { return cmp.Compare(a.Severity.rank(), b.Severity.rank()) })
 	n.OK = !slices.ContainsFunc(n.Problems, func(p Problem) bool { return p.Severity != Info })
 	n.say()
@@ -138,7 +153,7 @@ func (v *Vitals) judge(s *Snapshot, now time.Time) Now {
 }
 
 // find looks for what a person should know.
-func (n *Now) find(s *Snapshot, hour *minute, now time.Time) {
+func (n *Now) find(s *Snapshot, health string, hour *minute, now time.Time) {
 	add := func(severity Severity, link, format string, args ...any) {
 		n.Problems = append(n.Problems, Problem{severity, fmt.Sprintf(format, args...), link})
 	}
@@ -148,11 +163,11 @@ func (n *Now) find(s *Snapshot, hour *minute, now time.Time) {
 	switch {
 	case s.state.Overload > 0:
 		add(Critical, "/broker", "the broker is overloaded: %s", s.state.OverloadWhy)
-	case s.state.Ready != nil && (s.store == nil || s.store.Health == "ok"):
+	case s.state.Ready != nil && health == "ok" && (s.store == nil || s.store.Health == "ok"):
 		add(Critical, "/broker", "not ready: %v", s.state.Ready)
 	}
 	if s.store != nil {
-		n.findStore(s, hour, add)
+		n.findStore(s, health, hour, add)
 	}
 	for _, r := range s.Load.Headroom.Resources {
 		switch {
@@ -198,10 +213,10 @@ func (n *Now) find(s *Snapshot, hour *minute, now time.Time) {
 const slowCommit = 500 * time.Millisecond
 
 // findStore looks at the store and its disk.
-func (n *Now) findStore(s *Snapshot, hour *minute, add func(Severity, string, string, ...any)) {
+func (n *Now) findStore(s *Snapshot, health string, hour *minute, add func(Severity, string, string, ...any)) {
 	st := s.store
-	if st.Health != "ok" {
-		add(Critical, "/broker", "the store takes nothing new: %s", st.Health)
+	if health != "ok" {
+		add(Critical, "/broker", "the store takes nothing new: %s", health)
 	}
 	if d := s.raw.StoreErrors - hour.storeErrors; d > 0 {
 		add(Critical, "/broker", "%d batches could not be kept in the last hour and were not acknowledged", d)
@@ -214,7 +229,9 @@ func (n *Now) findStore(s *Snapshot, hour *minute, add func(Severity, string, st
 	}
 	const gib = 1 << 30
 	switch {
-	case st.Free <= 0: // not known
+	case st.Free < 0: // not known
+	case st.Free < 1<<20:
+		add(Critical, "/broker", "the disk of the store is full")
 	case st.Free < gib/2:
 		add(Critical, "/broker", "only %d MiB are free for the store", st.Free>>20)
 	case st.Free < 4*gib:

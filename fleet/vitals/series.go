@@ -281,7 +281,9 @@ func (l *list) store(s *Snapshot) {
 	l.gauge("store_healthy", "1 while the store takes what has to be kept.", healthy)
 	l.gauge("store_bytes", "What the store takes on disk.", float64(x.Bytes))
 	l.gauge("store_live_bytes", "Of those, what is still needed.", float64(x.Live))
-	l.gauge("disk_free_bytes", "Free space below the data directory.", float64(x.Free))
+	if x.Free >= 0 {
+		l.gauge("disk_free_bytes", "Free space below the data directory.", float64(x.Free))
+	}
 	l.counter("store_commits_total", "Group commits.", x.Commits)
 	l.counter("store_written_bytes_total", "Bytes of log that group commits wrote.", x.Written)
 	l.gauge("store_commit_p50_seconds", "Time of a group commit that half stay below, of the last 1024.", x.CommitP50.Seconds())

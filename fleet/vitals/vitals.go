@@ -21,7 +21,7 @@ import (
 // Every is the time between two readings.
 const Every = time.Second
 
-// Options are where the figures come from. The functions are called by the sampler's goroutine alone, but for Changes; those that may be nil
+// Options are where the figures come from. The functions are called by the sampler's goroutine alone, but for Changes and Health; those that may be nil
 // say so.
 type Options struct {
 	Version  string
@@ -29,6 +29,7 @@ type Options struct {
 	Loops    func() ([]broker.LoopFigures, bool)
 	Queued   func() int                // messages kept for sessions that last
 	Store    func() *Store             // nil, or returns nil = nothing is kept on disk
+	Health   func() error              // of Store at this moment, nil = it is well; nil = only Store tells. Called by readers of Now, and fast
 	Doors    func() []Door             // where clients come in
 	Backends func() []Backend          // who is asked who they are; nil = nobody
 	Books    func() uint64             // times that the books did not balance; nil = nobody looks
@@ -46,7 +47,8 @@ type Options struct {
 // Store is the engine on disk.
 type Store struct {
 	Health               string // "ok", or why growth is refused
-	Bytes, Live, Free    int64
+	Bytes, Live          int64
+	Free                 int64  // on the file system, negative = not known
 	Commits              uint64 // groups
 	Written              uint64 // bytes
 	CommitP50, CommitP99 time.Duration
@@ -146,6 +148,7 @@ type Vitals struct {
 	now    struct { // of readers
 		sync.Mutex
 		of     *Snapshot
+		health string
 		answer Now
 	}
 }

@@ -3,6 +3,7 @@ package vitals
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -143,6 +144,7 @@ func TestProblems(t *testing.T) {
 	f("found damaged", Critical, func(p *process) { p.store.Damaged = 1 })
 	f("could not be kept", Critical, func(p *process) { p.stats.StoreErrors = 1 })
 	f("store is slow: one of a hundred commits took longer than 700ms", Warning, func(p *process) { p.store.CommitP99, p.store.Commits = 700*time.Millisecond, 5 })
+	f("the disk of the store is full", Critical, func(p *process) { p.store.Free = 0 })
 	f("300 MiB are free", Critical, func(p *process) { p.store.Free = 300 << 20 })
 	f("2.0 GiB are free", Warning, func(p *process) { p.store.Free = 2 << 30 })
 	f("faults of the program", Critical, func(p *process) { p.stats.Panics = 1 })
@@ -154,4 +156,53 @@ func TestProblems(t *testing.T) {
 	f("retained messages: 85 %", Warning, func(p *process) { p.state.Kept.RetainedBytes, p.stats.RetainedBytes = 100, 85 })
 	f("what waits in queues: 97 %", Critical, func(p *process) { p.state.Kept.QueuedBytes, p.stats.QueuedBytes = 100, 97 })
 	f("open to all", Info, func(p *process) { p.state.Warnings = []string{"open to all"} })
+}
+
+// TestHealthAtOnce: what the store says of itself is told at once, not with the next reading; also that it is well again.
+func TestHealthAtOnce(t *testing.T) {
+	p := &process{store: &Store{Health: "ok", Free: -1}}
+	var health error
+	o := p.options(nil)
+	o.Health = func() error { return health }
+	v := New(o)
+	check := func(want string) {
+		t.Helper()
+		n, _ := v.Now()
+		texts := ""
+		for _, x := range n.Problems {
+			texts += x.Text + ";"
+		}
+		if texts != want || n.OK != (want == "") {
+			t.Errorf("%q, want %q", texts, want)
+		}
+	}
+	v.sample(time.Now())
+	check("")
+	health = errors.New("no space left")
+	check("the store takes nothing new: no space left;")
+	p.store, p.state.Ready = &Store{Health: "no space left", Free: -1}, health
+	v.sample(time.Now())
+	health = nil
+	check("")
+}
+
+// TestFullDisk: a disk without any free space is at its limit, one of which nothing is known has none.
+func TestFullDisk(t *testing.T) {
+	p := &process{store: &Store{Health: "ok", Bytes: 1}}
+	v := New(p.options(nil))
+	v.sample(time.Now())
+	if h := v.Latest().Load.Headroom; h.Nearest != "disk" || h.Percent != 100 {
+		t.Errorf("%+v", h)
+	}
+	if s := v.Latest().Series; !slices.ContainsFunc(s, func(x Series) bool { return x.Name == "disk_free_bytes" && x.Value == 0 }) {
+		t.Error("the free space is not among the figures")
+	}
+	p.store = &Store{Health: "ok", Bytes: 1, Free: -1}
+	v.sample(time.Now())
+	if h := v.Latest().Load.Headroom; slices.ContainsFunc(h.Resources, func(r Resource) bool { return r.Name == "disk" }) {
+		t.Errorf("%+v", h)
+	}
+	if s := v.Latest().Series; slices.ContainsFunc(s, func(x Series) bool { return x.Name == "disk_free_bytes" }) {
+		t.Error("free space that is not known is among the figures")
+	}
 }
