@@ -103,7 +103,7 @@ func (c *HistoryCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if len(c.Metric) == 0 {
 		return c.list(ctx, std, r)
 	}
-	q := query("metric", strings.Join(c.Metric, ","), "from", c.From, "to", c.To, "step", c.Step)
+	q := reach.Query("metric", strings.Join(c.Metric, ","), "from", c.From, "to", c.To, "step", c.Step)
 	q["label"] = c.Label
 	var chart api.Chart
 	if err := r.Call(ctx, http.MethodGet, "/history?"+q.Encode(), nil, &chart); err != nil {

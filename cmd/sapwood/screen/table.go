@@ -86,6 +86,34 @@ func (t *Table) Flush() error {
 	return err
 }
 
+// Listing shows items one by one: as lines of JSON for programs, which appear at once, else as rows of a table.
+type Listing struct {
+	json  bool
+	table *Table
+}
+
+// NewListing begins with the heads of the table.
+func NewListing(w io.Writer, asJSON bool, heads ...string) *Listing {
+	return &Listing{asJSON, NewTable(w, heads...)}
+}
+
+// Item shows one: v is what a program gets.
+func (l *Listing) Item(v any, cells ...string) error {
+	if l.json {
+		return Line(l.table.w, v)
+	}
+	l.table.Row(cells...)
+	return nil
+}
+
+// Flush writes what has not appeared yet.
+func (l *Listing) Flush() error {
+	if l.json {
+		return nil
+	}
+	return l.table.Flush()
+}
+
 // fit cuts a line to a width, 0 = any.
 func fit(line string, width int) string {
 	if width <= 1 || utf8.RuneCountInString(line) <= width {
