@@ -62,19 +62,46 @@ func Show[T any](ctx context.Context, l *Listed, std *screen.Streams, path strin
 		q.Set("sort", l.Sort)
 	}
 	list := screen.NewListing(std.Out, l.JSON, heads...)
-	n, matched := 0, 0
+	n, matched, total := 0, 0, 0
 	next, err := Pages(ctx, r, path, q, l.Limit, func(p *serve.List[T]) ([]T, string) {
-		n, matched = n+len(p.Items), p.Matched
+		n, matched, total = n+len(p.Items), p.Matched, p.Total
 		return p.Items, p.Next
 	}, func(v *T) error { return list.Item(v, row(v)...) })
 	if err != nil {
 		return err
 	}
-	if err := list.Flush(); err != nil || next == "" || l.JSON {
+	if err := list.Flush(); err != nil || l.JSON {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Err, "%d of %d; --limit 0 shows all\n", n, matched)
+	switch {
+	case next != "":
+		_, err = fmt.Fprintf(std.Err, "%d of %d; --limit 0 shows all\n", n, matched)
+	case n == 0 && total > 0:
+		_, err = fmt.Fprintf(std.Err, "none of %d fits\n", total)
+	case n == 0:
+		_, err = fmt.Fprintln(std.Err, "there are none")
+	}
 	return err
+}
+
+// Whole prints what has no pages as a table, or as JSON.
+func Whole[T any](ctx context.Context, f *Flags, std *screen.Streams, asJSON bool, path string, heads []string, row func(*T) []string) error {
+	r, err := f.API()
+	if err != nil {
+		return err
+	}
+	var all []T
+	if err := r.Call(ctx, http.MethodGet, path, nil, &all); err != nil {
+		return err
+	}
+	if asJSON {
+		return screen.JSON(std.Out, all)
+	}
+	t := screen.NewTable(std.Out, heads...)
+	for i := range all {
+		t.Row(row(&all[i])...)
+	}
+	return t.Flush()
 }
 
 // Query makes a query of names and values; empty ones are left out.
