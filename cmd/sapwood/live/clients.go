@@ -95,11 +95,15 @@ func (c *clientsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 	screen.Fact(w, "state", clientState(&d.ClientRow)+" for "+ago(d.Since))
 	screen.Fact(w, "from", strings.TrimSpace(d.Address+" "+d.Listener))
 	screen.Fact(w, "mqtt", d.Protocol)
-	expiry := fmt.Sprintf("%gs", d.Expiry)
-	if d.Expiry < 0 {
-		expiry = "never"
+	session := fmt.Sprintf("stays %gs after the connection", d.Expiry)
+	switch {
+	case d.Expiry < 0:
+		session = "stays for ever"
+	case d.Expiry == 0:
+		session = "ends with the connection"
 	}
-	screen.Fact(w, "session", fmt.Sprintf("expires after %s, keep-alive %gs", expiry, d.KeepAlive))
+	screen.Fact(w, "session", session)
+	screen.Fact(w, "keep-alive", fmt.Sprintf("%gs", d.KeepAlive))
 	screen.Fact(w, "in", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.In.Messages, d.In.Bytes, d.In.Rate))
 	screen.Fact(w, "out", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.Out.Messages, d.Out.Bytes, d.Out.Rate))
 	screen.Fact(w, "waiting", fmt.Sprintf("%d in flight, %d queued, %d bytes", d.Inflight, d.Queued, d.QueueBytes))

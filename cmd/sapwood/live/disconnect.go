@@ -64,7 +64,7 @@ func (c *clientsDisconnectCmd) Run(ctx context.Context, std *screen.Streams) err
 type banFlags struct {
 	reach.Flags
 	Where  string        `arg:"" name:"filter" help:"Which clients."`
-	For    time.Duration `placeholder:"TIME" help:"How long: 90s, 1h30m, 72h. Without it for ever."`
+	For    time.Duration `placeholder:"TIME" help:"How long: 90s, 1h30m, 7d. Without it for ever."`
 	Reason string        `placeholder:"TEXT" help:"It is told (MQTT 5)."`
 	bulkFlags
 }

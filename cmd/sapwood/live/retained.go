@@ -99,7 +99,7 @@ func (c *retainedGetCmd) Run(ctx context.Context, std *screen.Streams) error {
 type retainedDeleteCmd struct {
 	reach.Flags
 	Filter    string        `arg:"" help:"A topic filter."`
-	OlderThan time.Duration `placeholder:"AGE" help:"Only those retained longer ago than this, such as 168h."`
+	OlderThan time.Duration `placeholder:"AGE" help:"Only those retained longer ago than this, such as 7d."`
 	Publisher string        `placeholder:"ID" help:"Only those of this client; * stands for any characters."`
 	Confirm   *int          `placeholder:"NUMBER" help:"Delete them, if they are so many. Without it they are only counted."`
 	JSON      bool          `help:"Print what was found, or done, as JSON."`
@@ -111,8 +111,8 @@ func (*retainedDeleteCmd) Help() string {
 days, from which sapwood retained restore puts it back. Nobody is sent anything. ` + reach.Through + `
 Examples:
 
-    sapwood retained delete 'old/#' --older-than 720h
-    sapwood retained delete 'old/#' --older-than 720h --confirm 12`
+    sapwood retained delete 'old/#' --older-than 30d
+    sapwood retained delete 'old/#' --older-than 30d --confirm 12`
 }
 
 // Run counts or deletes retained messages.

@@ -18,7 +18,7 @@ type banFlags struct {
 	reach.Flags
 	Subject string        `arg:"" enum:"client,user,address,pattern" help:"client, user, address, or pattern of client ids."`
 	Value   string        `arg:"" help:"The client id, the user, the address or network, or the pattern, in which * stands for any characters."`
-	For     time.Duration `placeholder:"TIME" help:"How long: 90s, 1h30m, 72h. Without it for ever."`
+	For     time.Duration `placeholder:"TIME" help:"How long: 90s, 1h30m, 7d. Without it for ever."`
 	Reason  string        `placeholder:"TEXT" help:"It is told."`
 	JSON    bool          `help:"Print what was done as JSON."`
 }
