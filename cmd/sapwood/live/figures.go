@@ -58,7 +58,7 @@ func (c *NowCmd) Run(ctx context.Context, std *screen.Streams) error {
 		err = screen.JSON(std.Out, n)
 	} else {
 		fmt.Fprintln(std.Out, screen.Printable(n.Text))
-		t := screen.NewTable(std.Out, "SEVERITY", "PROBLEM")
+		t := screen.NewTable(std.Out, "SEVERITY", "PROBLEM").Whole()
 		for _, p := range n.Problems {
 			t.Row(string(p.Severity), p.Text)
 		}

@@ -3,6 +3,7 @@ package screen
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -17,12 +18,19 @@ import (
 type Table struct {
 	w     io.Writer
 	width int // of the terminal; 0 = none
+	room  int // that a sentence wants
 	rows  [][]string
 }
 
 // NewTable begins a table with its heads.
 func NewTable(w io.Writer, heads ...string) *Table {
-	return &Table{w: w, width: width(w), rows: [][]string{heads}}
+	return &Table{w: w, width: width(w), room: room, rows: [][]string{heads}}
+}
+
+// Whole has no sentence cut: where one does not fit it stands below.
+func (t *Table) Whole() *Table {
+	t.room = math.MaxInt
+	return t
 }
 
 // width is that of a terminal, 0 where there is none.
@@ -52,7 +60,7 @@ func (l *Lines) Line(cells ...string) error {
 	for i, c := range cells {
 		cells[i] = Printable(c)
 	}
-	_, err := io.WriteString(l.w, lay(cells, l.widths, width(l.w)))
+	_, err := io.WriteString(l.w, lay(cells, l.widths, width(l.w), room))
 	return err
 }
 
@@ -74,20 +82,20 @@ func (t *Table) Flush() error {
 	}
 	var b strings.Builder
 	for _, r := range t.rows {
-		b.WriteString(lay(r, widths, t.width))
+		b.WriteString(lay(r, widths, t.width, t.room))
 	}
 	_, err := io.WriteString(t.w, b.String())
 	return err
 }
 
-// The room that a sentence wants beside other columns, and what stands before it below them.
+// The room that a sentence wants beside other columns if it may be cut, and what stands before it below them.
 const (
 	room   = 30
 	indent = "    "
 )
 
 // lay makes one row of cells: a line, or more where the last cell is a sentence and the terminal is too narrow for it; width 0 = any.
-func lay(cells []string, widths []int, width int) string {
+func lay(cells []string, widths []int, width, room int) string {
 	var line strings.Builder
 	last := len(cells) - 1
 	for i, c := range cells[:last] {
@@ -98,7 +106,7 @@ func lay(cells []string, widths []int, width int) string {
 		line.WriteString(c + strings.Repeat(" ", max(0, least-utf8.RuneCountInString(c))+2))
 	}
 	left := width - utf8.RuneCountInString(line.String())
-	if text := cells[last]; width > len(indent)+room/2 && left < room && utf8.RuneCountInString(text) > left && strings.Contains(text, " ") {
+	if text := cells[last]; width >= 5*len(indent) && left < room && utf8.RuneCountInString(text) > left && strings.Contains(text, " ") {
 		return fit(strings.TrimRight(line.String(), " "), width) + "\n" + wrap(text, width-len(indent))
 	}
 	return fit(strings.TrimRight(line.String()+cells[last], " "), width) + "\n"

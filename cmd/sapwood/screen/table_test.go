@@ -27,7 +27,14 @@ func TestNarrow(t *testing.T) {
 	f(40, "Yes, so.", head+"\n    Yes, so.\n")
 	f(41, "Yes, so.", head+"  Yes, so.\n")
 	f(40, "127.0.0.1:44252", head+"  127.0.…\n")
-	f(10, "Connected from 127.0.0.1", "10:00  au…\n")
+	f(8, "Connected from 127.0.0.1", "10:00  …\n")
+	var b strings.Builder
+	tb := NewTable(&b, "WHEN", "WHY").Whole()
+	tb.width = 50
+	tb.Row("10:00", "Disconnected by the client, in good order, after 3 s.")
+	if err := tb.Flush(); err != nil || b.String() != "WHEN   WHY\n10:00\n    Disconnected by the client, in good order,\n    after 3 s.\n" {
+		t.Errorf("%v\n%s", err, &b)
+	}
 }
 
 func TestTable(t *testing.T) {
