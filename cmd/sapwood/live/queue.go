@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -177,8 +178,11 @@ func (c *queuePurgeCmd) Run(ctx context.Context, std *screen.Streams) error {
 			return err
 		}
 		about := fmt.Sprintf("%s of %s, %d bytes", screen.Count(p.Messages, "message"), screen.Printable(c.ID), p.Bytes)
-		if err := c.ask(std, "Drop "+about+"?"); err != nil {
+		switch err := c.ask(std, "Drop "+about+"?"); {
+		case errors.Is(err, errNobody):
 			return fmt.Errorf("%s: %w, or --confirm %d", about, err, p.Messages)
+		case err != nil:
+			return err
 		}
 		confirm = &p.Messages
 	}

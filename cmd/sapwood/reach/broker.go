@@ -31,6 +31,12 @@ type problem struct {
 // Error tells why.
 func (p *problem) Error() string { return p.text }
 
+// Refused tells whether the API answered, and said no.
+func Refused(err error) bool {
+	var p *problem
+	return errors.As(err, &p)
+}
+
 // IsStatus tells whether the API said no with a status.
 func IsStatus(err error, status int) bool {
 	var p *problem
