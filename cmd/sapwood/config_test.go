@@ -47,7 +47,7 @@ func TestConfigOfRunningBroker(t *testing.T) {
 			"\n  variable  SAPWOOD_LOG_LEVEL\n  type      text\n  one of    debug, info, warn, error\n  does      The least severe records that are written.\n"
 	}
 	f(0, explained("info", "default", "start"), "explain", "--data", data, "log.level")
-	f(1, "sapwood: "+p.HTTP+": no setting is called \"log.levle\"; did you mean \"log.level\"?\n", "explain", "--data", data, "log.levle")
+	f(1, "sapwood: no setting is called \"log.levle\"; did you mean \"log.level\"?\n", "explain", "--data", data, "log.levle")
 	f(0, "no change\n", "diff", "--data", data)
 
 	write("watch_interval: 0s\nlog: {level: warn}\nsys:\n  interval: 1m\n")

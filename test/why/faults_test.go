@@ -208,6 +208,20 @@ var endings = []fault{
 	{name: "fight", do: func(s *scene) {
 		s.again(7, "127.0.7.12", "127.0.7.13")
 	}, verdict: why.Flapping, cause: "client_id_fight", words: "Two devices"},
+	{name: "fight-here", do: func(s *scene) {
+		for i := range 4 {
+			s.named(s.id, []string{"keepalive=30", "keepalive=60"}[i%2])
+		}
+	}, verdict: why.Flapping, cause: "client_id_fight", words: "by turns with keep alive 30 and keep alive 60"},
+	{name: "endless", do: func(s *scene) {
+		s.again(21, "127.0.7.14")
+	}, verdict: why.Flapping, cause: "client_id_fight", words: "Two programs at 127.0.7.14 most likely use"},
+	{name: "impatient", do: func(s *scene) {
+		s.again(4, "127.0.7.15")
+	}, verdict: why.Flapping, cause: "reconnects", words: "One device at 127.0.7.15 most likely connects again before its old connection is closed: 3 times"},
+	{name: "moves", do: func(s *scene) {
+		s.again(4, "127.0.7.16", "127.0.7.17", "127.0.7.18", "127.0.7.19")
+	}, verdict: why.Flapping, cause: "reconnects", words: "moves between networks"},
 	{name: "flapping", do: func(s *scene) {
 		for range 6 {
 			p := s.again(1, "")

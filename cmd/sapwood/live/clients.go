@@ -25,13 +25,13 @@ type ClientsCmd struct {
 
 // clientsListCmd is `sapwood clients list`.
 type clientsListCmd struct {
-	Listed
+	reach.Listed
 	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
 }
 
 // Help is the long part of the help page.
 func (*clientsListCmd) Help() string {
-	return reach.Through + filterHelp + `
+	return reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood clients
@@ -41,7 +41,7 @@ Examples:
 
 // Run lists clients.
 func (c *clientsListCmd) Run(ctx context.Context, std *screen.Streams) error {
-	return show(ctx, &c.Listed, std, "/clients", query("filter", strings.Join(c.Filter, " ")),
+	return reach.Show(ctx, &c.Listed, std, "/clients", reach.Query("filter", strings.Join(c.Filter, " ")),
 		[]string{"CLIENT", "STATE", "SINCE", "IN/S", "OUT/S", "QUEUED", "DROPPED", "MQTT", "USER", "ADDRESS"},
 		func(r *api.ClientRow) []string {
 			return []string{
@@ -95,11 +95,15 @@ func (c *clientsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 	screen.Fact(w, "state", clientState(&d.ClientRow)+" for "+ago(d.Since))
 	screen.Fact(w, "from", strings.TrimSpace(d.Address+" "+d.Listener))
 	screen.Fact(w, "mqtt", d.Protocol)
-	expiry := fmt.Sprintf("%gs", d.Expiry)
-	if d.Expiry < 0 {
-		expiry = "never"
+	session := fmt.Sprintf("stays %gs after the connection", d.Expiry)
+	switch {
+	case d.Expiry < 0:
+		session = "stays for ever"
+	case d.Expiry == 0:
+		session = "ends with the connection"
 	}
-	screen.Fact(w, "session", fmt.Sprintf("expires after %s, keep-alive %gs", expiry, d.KeepAlive))
+	screen.Fact(w, "session", session)
+	screen.Fact(w, "keep-alive", fmt.Sprintf("%gs", d.KeepAlive))
 	screen.Fact(w, "in", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.In.Messages, d.In.Bytes, d.In.Rate))
 	screen.Fact(w, "out", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.Out.Messages, d.Out.Bytes, d.Out.Rate))
 	screen.Fact(w, "waiting", fmt.Sprintf("%d in flight, %d queued, %d bytes", d.Inflight, d.Queued, d.QueueBytes))
@@ -135,13 +139,13 @@ type SessionsCmd struct {
 
 // sessionsListCmd is `sapwood sessions list`.
 type sessionsListCmd struct {
-	Listed
+	reach.Listed
 	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
 }
 
 // Help is the long part of the help page.
 func (*sessionsListCmd) Help() string {
-	return `Sessions that outlive their connection, with what waits in them. ` + reach.Through + filterHelp + `
+	return `Sessions that outlive their connection, with what waits in them. ` + reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood sessions "since>7d" connected:false --sort=-queue_bytes`
@@ -149,7 +153,7 @@ Examples:
 
 // Run lists sessions.
 func (c *sessionsListCmd) Run(ctx context.Context, std *screen.Streams) error {
-	return show(ctx, &c.Listed, std, "/sessions", query("filter", strings.Join(c.Filter, " ")),
+	return reach.Show(ctx, &c.Listed, std, "/sessions", reach.Query("filter", strings.Join(c.Filter, " ")),
 		[]string{"CLIENT", "STATE", "SINCE", "QUEUED", "BYTES", "FILTERS", "USER"},
 		func(r *api.ClientRow) []string {
 			return []string{r.ID, clientState(r), ago(r.Since), count(r.Queued), count(r.QueueBytes), strconv.Itoa(r.Subscriptions), r.User}

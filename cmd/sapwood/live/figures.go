@@ -58,7 +58,7 @@ func (c *NowCmd) Run(ctx context.Context, std *screen.Streams) error {
 		err = screen.JSON(std.Out, n)
 	} else {
 		fmt.Fprintln(std.Out, screen.Printable(n.Text))
-		t := screen.NewTable(std.Out, "SEVERITY", "PROBLEM")
+		t := screen.NewTable(std.Out, "SEVERITY", "PROBLEM").Whole()
 		for _, p := range n.Problems {
 			t.Row(string(p.Severity), p.Text)
 		}
@@ -96,14 +96,14 @@ Examples:
 
 // Run shows figures.
 func (c *HistoryCmd) Run(ctx context.Context, std *screen.Streams) error {
+	if len(c.Metric) == 0 {
+		return c.list(ctx, std)
+	}
 	r, err := c.API()
 	if err != nil {
 		return err
 	}
-	if len(c.Metric) == 0 {
-		return c.list(ctx, std, r)
-	}
-	q := query("metric", strings.Join(c.Metric, ","), "from", c.From, "to", c.To, "step", c.Step)
+	q := reach.Query("metric", strings.Join(c.Metric, ","), "from", c.From, "to", c.To, "step", c.Step)
 	q["label"] = c.Label
 	var chart api.Chart
 	if err := r.Call(ctx, http.MethodGet, "/history?"+q.Encode(), nil, &chart); err != nil {
@@ -135,19 +135,10 @@ func (c *HistoryCmd) Run(ctx context.Context, std *screen.Streams) error {
 }
 
 // list shows what is kept.
-func (c *HistoryCmd) list(ctx context.Context, std *screen.Streams, r *reach.Broker) error {
-	var all []api.Metric
-	if err := r.Call(ctx, http.MethodGet, "/history/metrics", nil, &all); err != nil {
-		return err
-	}
-	if c.JSON {
-		return screen.JSON(std.Out, all)
-	}
-	t := screen.NewTable(std.Out, "METRIC", "KIND", "SERIES", "WHAT")
-	for _, m := range all {
-		t.Row(m.Metric, m.Kind, strconv.Itoa(max(1, len(m.Labels))), m.Text)
-	}
-	return t.Flush()
+func (c *HistoryCmd) list(ctx context.Context, std *screen.Streams) error {
+	return reach.Whole(ctx, &c.Flags, std, c.JSON, "/history/metrics", []string{"METRIC", "KIND", "SERIES", "WHAT"}, func(m *api.Metric) []string {
+		return []string{m.Metric, m.Kind, strconv.Itoa(max(1, len(m.Labels))), m.Text}
+	})
 }
 
 // exported writes all points in the order of their times.
@@ -202,24 +193,12 @@ Examples:
 
 // Run lists backends.
 func (c *BackendsCmd) Run(ctx context.Context, std *screen.Streams) error {
-	r, err := c.API()
-	if err != nil {
-		return err
-	}
-	var all []api.Backend
-	if err := r.Call(ctx, http.MethodGet, "/authentication", nil, &all); err != nil {
-		return err
-	}
-	if c.JSON {
-		return screen.JSON(std.Out, all)
-	}
-	t := screen.NewTable(std.Out, "BACKEND", "STATE", "ASKED", "ACCEPTED", "REFUSED", "UNKNOWN", "FAILED", "CACHED", "LAST ERROR")
-	for _, b := range all {
+	heads := []string{"BACKEND", "STATE", "ASKED", "ACCEPTED", "REFUSED", "UNKNOWN", "FAILED", "CACHED", "LAST ERROR"}
+	return reach.Whole(ctx, &c.Flags, std, c.JSON, "/authentication", heads, func(b *api.Backend) []string {
 		state := "asked"
 		if b.Open {
 			state = "fails"
 		}
-		t.Row(b.Name, state, count(b.Asked), count(b.Accepted), count(b.Refused), count(b.Unknown), count(b.Failed), count(b.CacheHits), b.LastError)
-	}
-	return t.Flush()
+		return []string{b.Name, state, count(b.Asked), count(b.Accepted), count(b.Refused), count(b.Unknown), count(b.Failed), count(b.CacheHits), b.LastError}
+	})
 }

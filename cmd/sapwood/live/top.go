@@ -69,8 +69,8 @@ func look(ctx context.Context, r *reach.Broker, o order) (l lists, err error) {
 	err = errors.Join(
 		r.Call(ctx, http.MethodGet, "/me", nil, &me),
 		r.Call(ctx, http.MethodGet, "/now", nil, &l.now),
-		r.Call(ctx, http.MethodGet, "/clients?"+query("filter", o.filter, "sort", o.clients+",id", "limit", limit).Encode(), nil, &l.clients),
-		r.Call(ctx, http.MethodGet, "/topics?"+query("filter", withoutSys([]string{words(o.filter)}), "sort", o.topics, "limit", limit).Encode(), nil, &l.topics),
+		r.Call(ctx, http.MethodGet, "/clients?"+reach.Query("filter", o.filter, "sort", o.clients+",id", "limit", limit).Encode(), nil, &l.clients),
+		r.Call(ctx, http.MethodGet, "/topics?"+reach.Query("filter", withoutSys([]string{words(o.filter)}), "sort", o.topics, "limit", limit).Encode(), nil, &l.topics),
 	)
 	l.version = me.Version
 	return l, err
