@@ -55,14 +55,20 @@ func seriesOf(kind history.Kind, name, help string, value float64, labels []stri
 	for i := 0; i+1 < len(labels); i += 2 {
 		s.Names, s.Values = append(s.Names, labels[i]), append(s.Values, labels[i+1])
 	}
-	if len(labels) > 0 {
-		var b strings.Builder
-		for i, n := range s.Names {
-			b.WriteString(map[bool]string{true: "{", false: ","}[i == 0] + n + "=" + strconv.Quote(s.Values[i]))
-		}
-		s.Labels = b.String() + "}"
-	}
+	s.Labels = labelsOf(s.Names, s.Values)
 	return s
+}
+
+// labelsOf are labels as the history knows them.
+func labelsOf(names, values []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for i, n := range names {
+		b.WriteString(map[bool]string{true: "{", false: ","}[i == 0] + n + "=" + strconv.Quote(values[i]))
+	}
+	return b.String() + "}"
 }
 
 // list gathers series.

@@ -137,12 +137,14 @@ type Vitals struct {
 	news chan struct{} // closed with the next snapshot
 
 	// The sampler's own.
-	read   func(time.Time) load.Load
-	delays []loop.Delays // of each loop, at the last reading
-	cpu    []float64
-	past   []minute // of the last hour, oldest first; guarded by mu
-	feed   []history.Sample
-	seen   map[string]bool // counters with labels that were not zero once
+	read    func(time.Time) load.Load
+	delays  []loop.Delays // of each loop, at the last reading
+	cpu     []float64
+	past    []minute  // of the last hour, oldest first; never empty; guarded by mu
+	earlier counts    // what earlier processes counted in the hour before this one; constant after recall
+	kept    time.Time // when the last of past was taken
+	feed    []history.Sample
+	seen    map[string]bool // counters with labels that were not zero once
 
 	normal normal
 	now    struct { // of readers
@@ -156,6 +158,7 @@ type Vitals struct {
 // New prepares a sampler; Run has it work.
 func New(o Options) *Vitals {
 	v := &Vitals{o: o, began: time.Now(), news: make(chan struct{}), read: o.Read, seen: map[string]bool{}}
+	v.past = []minute{{at: v.began}}
 	if v.read == nil {
 		v.read = load.NewReader().Read
 	}
@@ -166,10 +169,14 @@ func New(o Options) *Vitals {
 func (v *Vitals) Run(ctx context.Context) {
 	tick := time.NewTicker(Every)
 	defer tick.Stop()
+	v.recall()
 	v.sample(time.Now())
 	for {
 		select {
 		case <-ctx.Done():
+			if s := v.Latest(); s != nil && time.Since(s.At) < stale { // the last second is history, too
+				v.sample(time.Now())
+			}
 			return
 		case now := <-tick.C:
 			v.sample(now)

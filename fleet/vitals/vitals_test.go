@@ -3,6 +3,7 @@ package vitals
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -92,6 +93,61 @@ func TestRatesAndDrops(t *testing.T) {
 		if len(found) != 1 || found[0].Sum < 90*60*100*0.88 {
 			t.Errorf("%+v", found)
 		}
+	})
+}
+
+// TestRestart: what was dropped in the last hour is told by the processes after the one that dropped it, and only for an hour.
+func TestRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		p, began := &process{}, time.Now()
+		live := func(d time.Duration, change func(), see func(n Now)) {
+			t.Helper()
+			h, err := history.Open(history.Options{Dir: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.mu.Lock()
+			p.stats = broker.Stats{}
+			p.mu.Unlock()
+			v := New(p.options(h))
+			ctx, end := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { v.Run(ctx); close(done) }()
+			synctest.Wait()
+			time.Sleep(d)
+			p.mu.Lock()
+			change()
+			p.mu.Unlock()
+			time.Sleep(1500 * time.Millisecond)
+			synctest.Wait()
+			n, ok := v.Now()
+			if !ok {
+				t.Fatal("no answer")
+			}
+			see(n)
+			end()
+			<-done
+			if err := h.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := func(what string, dropped map[string]uint64, ok bool) func(Now) {
+			return func(n Now) {
+				t.Helper()
+				if !maps.Equal(n.Dropped, dropped) || n.OK != ok || ok != strings.Contains(n.Text, "none was dropped") {
+					t.Errorf("%s: %v since %v: %s", what, n.Dropped, n.Since.Sub(began), n.Text)
+				}
+			}
+		}
+		nothing := func() {}
+		live(time.Minute, func() { p.stats.Dropped[session.QueueFull] = 331 }, want("the first process", map[string]uint64{"queue_full": 331}, false))
+		time.Sleep(3 * time.Second)
+		live(4*time.Second, nothing, want("after a restart", map[string]uint64{"queue_full": 331}, false))
+		live(20*time.Minute, func() { p.stats.Dropped[session.QueueFull] = 4 }, want("its own, too", map[string]uint64{"queue_full": 335}, false))
+		live(15*time.Minute, nothing, want("once more", map[string]uint64{"queue_full": 335}, false))
+		live(26*time.Minute, nothing, want("an hour after the first", map[string]uint64{"queue_full": 4}, false))
+		live(25*time.Minute, nothing, want("an hour after the last", nil, true))
 	})
 }
 

@@ -126,7 +126,11 @@ func (c *clientsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 	}
 	t = screen.NewTable(w, "LIMIT", "USED", "OF")
 	for _, l := range d.Limits {
-		t.Row(l.Name, count(l.Used), count(l.Limit))
+		number := count[int64]
+		if strings.HasSuffix(l.Name, "_bytes") {
+			number = size[int64]
+		}
+		t.Row(l.Name, number(l.Used), number(l.Limit))
 	}
 	return t.Flush()
 }
@@ -156,7 +160,7 @@ func (c *sessionsListCmd) Run(ctx context.Context, std *screen.Streams) error {
 	return reach.Show(ctx, &c.Listed, std, "/sessions", reach.Query("filter", strings.Join(c.Filter, " ")),
 		[]string{"CLIENT", "STATE", "SINCE", "QUEUED", "BYTES", "FILTERS", "USER"},
 		func(r *api.ClientRow) []string {
-			return []string{r.ID, clientState(r), ago(r.Since), count(r.Queued), count(r.QueueBytes), strconv.Itoa(r.Subscriptions), r.User}
+			return []string{r.ID, clientState(r), ago(r.Since), count(r.Queued), size(r.QueueBytes), strconv.Itoa(r.Subscriptions), r.User}
 		})
 }
 

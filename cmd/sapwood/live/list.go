@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // count is a number for people, in few characters.
@@ -22,6 +24,9 @@ func count[N int | int64 | uint64 | uint32 | float32 | float64](n N) string {
 	}
 	return strconv.FormatFloat(v, 'f', 0, 64) + "T"
 }
+
+// size is a number of bytes for people, in the units of the configuration.
+func size[N int | int64 | uint64 | uint32 | float64](n N) string { return screen.Bytes(int64(n)) }
 
 // ago is how long ago a time is, for people.
 func ago(t *time.Time) string {

@@ -178,7 +178,7 @@ func (c *retainedSnapshotsCmd) Run(ctx context.Context, std *screen.Streams) err
 	}
 	t := screen.NewTable(std.Out, "SNAPSHOT", "WHEN", "MESSAGES", "BYTES", "BY", "FILTER")
 	for _, s := range all.Items {
-		t.Row(s.ID, screen.Moment(s.At), strconv.Itoa(s.Messages), count(s.Bytes), s.By, s.Filter)
+		t.Row(s.ID, screen.Moment(s.At), strconv.Itoa(s.Messages), size(s.Bytes), s.By, s.Filter)
 	}
 	return t.Flush()
 }

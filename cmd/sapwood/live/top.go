@@ -82,7 +82,7 @@ func words(filter string) string {
 }
 
 func (p *picture) take(l lists) {
-	p.version, p.now, p.clients, p.topics = l.version, l.now, l.clients, l.topics
+	p.version, p.now, p.clients, p.topics, p.listed = l.version, l.now, l.clients, l.topics, true
 }
 
 // Run shows the picture until q, or once.
@@ -126,6 +126,7 @@ func (c *TopCmd) once(ctx context.Context, std *screen.Streams, p *picture) erro
 	if err != nil {
 		return err
 	}
+	p.loaded = true
 	p.take(l)
 	p.read(s)
 	var b strings.Builder
@@ -174,7 +175,7 @@ func (w *watch) follow(ctx context.Context) {
 					if err := json.Unmarshal(e.Data, &l); err != nil {
 						return err
 					}
-					w.tell(ctx, func(p *picture) { p.load = l })
+					w.tell(ctx, func(p *picture) { p.load, p.loaded = l, true })
 				}
 				return nil
 			})

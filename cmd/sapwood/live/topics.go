@@ -35,7 +35,7 @@ func topicCells(r *api.TopicRow) []string {
 	if r.Last != nil {
 		last = ago(r.Last.At)
 	}
-	return []string{name, count(r.Rate), count(r.Messages), count(r.Bytes), count(r.Copies), count(r.Dropped), count(r.Unheard), last}
+	return []string{name, count(r.Rate), count(r.Messages), size(r.Bytes), count(r.Copies), count(r.Dropped), count(r.Unheard), last}
 }
 
 // topicsListCmd is `sapwood topics list`.
