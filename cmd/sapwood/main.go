@@ -16,7 +16,6 @@ import (
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/ask"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/live"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/manage"
-	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 )
 
 // commands is the command line. A new command is a field here and a file of its own, with a
@@ -121,34 +120,23 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], &streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
-// exited ends the parsing after kong has printed a help page.
-type exited int
-
 // run runs one command line and returns the exit code.
-func run(ctx context.Context, args []string, std *streams) (code int) {
-	defer func() {
-		switch e := recover().(type) {
-		case nil:
-		case exited:
-			code = int(e)
-		default:
-			panic(e)
-		}
-	}()
-	parser := newParser(std)
-	parsed, err := parser.Parse(args)
+func run(ctx context.Context, args []string, std *streams) int {
+	parsed, err := parse(newParser(std), args)
+	if errors.Is(err, errHelped) {
+		return 0
+	}
 	if err != nil {
 		command := "sapwood"
-		var pe *kong.ParseError
-		if errors.As(err, &pe) && pe.Context.Selected() != nil {
-			command = pe.Context.Selected().FullPath()
+		if at := parsed.Selected(); at != nil {
+			command = at.FullPath()
 		}
 		fmt.Fprintf(std.err, "sapwood: %v; see %s --help\n", err, command)
 		return exitUsage
 	}
 	// Nothing of the parser is held while the command runs: its model of all commands is 1.5 MB, a third of what an idle broker keeps.
 	err = runOf(parsed.Selected())(ctx, std)
-	var coder kong.ExitCoder
+	var coder interface{ ExitCode() int }
 	switch {
 	case err == nil:
 		return 0
@@ -161,25 +149,6 @@ func run(ctx context.Context, args []string, std *streams) (code int) {
 		fmt.Fprintf(std.err, "sapwood: %v\n", err)
 		return exitFailed
 	}
-}
-
-// runOf is the Run method of a command, nil if it has none.
-func runOf(command *kong.Node) func(context.Context, *streams) error {
-	switch c := command.Target.Addr().Interface().(type) {
-	case interface{ Run(*streams) error }:
-		return func(_ context.Context, std *streams) error { return c.Run(std) }
-	case interface {
-		Run(context.Context, *streams) error
-	}:
-		return c.Run
-	case interface {
-		Run(context.Context, *screen.Streams) error
-	}:
-		return func(ctx context.Context, std *streams) error {
-			return c.Run(ctx, &screen.Streams{In: std.in, Out: std.out, Err: std.err})
-		}
-	}
-	return nil
 }
 
 func newParser(std *streams) *kong.Kong {
@@ -197,6 +166,5 @@ func newParser(std *streams) *kong.Kong {
 			{Key: "more", Title: "More:"},
 		}),
 		kong.Writers(std.out, std.err),
-		kong.Exit(func(code int) { panic(exited(code)) }),
 	)
 }

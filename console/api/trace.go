@@ -131,7 +131,7 @@ func (x *traces) begin(ctx context.Context, in *struct{ Body TraceOrder }) (*ans
 		}
 		f.Network = network
 	}
-	if err := f.Validate(); err != nil {
+	if err := f.Verify(); err != nil {
 		return nil, huma.Error422UnprocessableEntity(err.Error())
 	}
 	if x.tracer == nil {
