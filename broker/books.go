@@ -26,6 +26,7 @@ type books struct {
 	topics     *tally.Topics
 	publishers tally.Publishers
 	slot       uint32   // the five seconds of now, for rates
+	run        *client  // whose messages are counted together, see tally.Topics.Again; nil = nobody's
 	written    uint64   // PUBLISHes
 	again      struct { // copies of one topic that were sent one after the other
 		topic tally.Topic
@@ -50,16 +51,18 @@ func newBooks(sh *shard) books {
 }
 
 // of is a client's own page. Who only waits has none.
-func (k *books) of(c *client) *tally.Client {
+func (k *books) of(c *client) *page {
 	if c.tally == nil {
-		c.tally = new(tally.Client)
+		c.tally = new(page)
 	}
 	return c.tally
 }
 
-// received: a PUBLISH of a client is to be routed.
+// came tells a PUBLISH of a client, which route and turnDown have counted as received, from wills and the server's own.
+func (k *books) came(m *mqtt.Message) bool { return m == &k.sh.router.view }
+
+// received: what is known of a PUBLISH of a client besides that it came.
 func (k *books) received(c *client, m *mqtt.Message) {
-	k.Received++
 	k.BytesIn += uint64(len(m.Payload))
 	t := k.of(c)
 	if !t.InRate.Counts(k.slot) {
@@ -71,6 +74,9 @@ func (k *books) received(c *client, m *mqtt.Message) {
 
 // ended: a message is routed to nobody, as it is not to be. from is nil for the server's own and those of its API.
 func (k *books) ended(from *client, m *mqtt.Message, e tally.End) {
+	if k.came(m) {
+		k.received(from, m)
+	}
 	k.Ended[e]++
 	k.topics.Ended(m.Topic, e)
 	if from != nil {
@@ -107,6 +113,15 @@ func (k *books) row(note *uint32, m *mqtt.Message) tally.Tag {
 func (k *books) routed(from *client, m *mqtt.Message, row tally.Tag, before uint64, receivers int) {
 	k.Copies += uint64(receivers)
 	copies := k.Copies - before
+	came := k.came(m)
+	if came && from == k.run && k.topics.Again(row, uint8(m.QoS), len(m.Payload), copies) {
+		return
+	}
+	k.settleReceived()
+	if came {
+		k.run = from
+		k.received(from, m)
+	}
 	if copies == 0 {
 		k.Unheard++
 	} else {
@@ -114,13 +129,7 @@ func (k *books) routed(from *client, m *mqtt.Message, row tally.Tag, before uint
 	}
 	publisher := tally.Publisher(0)
 	if from != nil {
-		publisher = k.of(from).Publisher
-	}
-	if k.topics.Again(row, publisher, uint8(m.QoS), len(m.Payload), copies) {
-		return
-	}
-	if from != nil {
-		publisher = k.publishers.Number(from.id, publisher)
+		publisher = k.publishers.Number(from.id, k.of(from).Publisher)
 		from.tally.Publisher = publisher
 	}
 	k.topics.Published(row, k.sh.now, k.slot, &tally.Message{
@@ -130,8 +139,21 @@ func (k *books) routed(from *client, m *mqtt.Message, row tally.Tag, before uint
 
 // settle adds what was counted together. It comes before the time changes, and before anybody reads.
 func (k *books) settle() {
-	k.topics.Settle()
+	k.settleReceived()
 	k.settleSent()
+}
+
+func (k *books) settleReceived() {
+	u := k.topics.Settle()
+	if u.Messages > 0 {
+		t := k.of(k.run)
+		t.In[u.QoS] += u.Messages
+		t.InBytes += u.Bytes
+		k.BytesIn += u.Bytes
+		k.Unheard += u.Unheard
+		k.Routed += u.Messages - u.Unheard
+	}
+	k.run = nil
 }
 
 func (k *books) settleSent() {
@@ -148,7 +170,7 @@ func (k *books) meant(c *client) {
 	}
 }
 
-// sent: a PUBLISH was written.
+// sent: a PUBLISH was written, of which sentAgain does not tell. The client's page is settled.
 func (k *books) sent(c *client, e *session.Effect) {
 	size := uint64(len(e.Msg.Payload))
 	k.written++
@@ -169,6 +191,20 @@ func (k *books) sent(c *client, e *session.Effect) {
 	if label := e.Msg.Label; label == 0 || label != uint32(k.again.topic) {
 		k.settleSent()
 		k.again.topic = k.topicOf(e.Msg)
+	}
+	k.again.n++
+}
+
+// sentAgain: a PUBLISH was written that is like the last one to its client, which has it on its page already.
+func (k *books) sentAgain(m *mqtt.Message, first byte, size uint64) {
+	k.written++
+	k.BytesOut += size
+	if first&(3<<1) == 0 {
+		k.Sent0++
+	}
+	if m.Label != uint32(k.again.topic) {
+		k.settleSent()
+		k.again.topic = tally.Topic(m.Label)
 	}
 	k.again.n++
 }

@@ -77,10 +77,11 @@ type ClientTally struct {
 }
 
 func tallyOf(sh *shard, c *client) ClientTally {
-	if c.tally == nil {
+	a := c.account()
+	if a == nil {
 		return ClientTally{}
 	}
-	t := ClientTally{Client: c.tally.Copy()}
+	t := ClientTally{Client: a.Copy()}
 	t.In, t.Out = t.Rates(tally.Slot(sh.now))
 	return t
 }
@@ -89,10 +90,11 @@ func tallyOf(sh *shard, c *client) ClientTally {
 func (w *View) Unbalanced(ctx context.Context, most int) (bad map[string]int64, looked int, err error) {
 	bad = make(map[string]int64)
 	looked, err = w.onAll(ctx, nil, func(_ *shard, c *client) bool {
-		if c.tally == nil {
+		a := c.account()
+		if a == nil {
 			return false
 		}
-		if d := c.tally.Difference(); d != 0 && len(bad) < most {
+		if d := a.Difference(); d != 0 && len(bad) < most {
 			bad[c.id] = d
 		}
 		return true

@@ -316,7 +316,7 @@ func TestRamp(t *testing.T) {
 	}
 	var quiet []*peer
 	for i := range quiets {
-		p := r.client(fmt.Sprintf("id=quiet%d keepalive=2", i))
+		p := r.client(fmt.Sprintf("id=quiet%d keepalive=5", i))
 		p.subscribe("news qos=1")
 		quiet = append(quiet, p)
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/loop"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/store"
-	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -45,9 +44,10 @@ type client struct {
 	trace     trace.Log       // its last packets
 	replaying bool            // stands in shard.replaying
 	moving    int32           // messages of the ended session on their way to other members' queues
+	forgotten []func(error)   // told when the store has forgotten the session, or has not
 	will      *mqtt.Message   // came due, but the store did not take it
 	told      told            // what events need
-	tally     *tally.Client   // nil = nothing came from it or for it
+	tally     *page           // nil = nothing came from it or for it
 	stay
 	backlog
 }

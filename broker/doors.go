@@ -82,9 +82,27 @@ func (k *Control) Principals(ctx context.Context, match func(*auth.Principal) bo
 	return list, err
 }
 
-// EndSession closes a client's connection and forgets its session with all that waits in it.
+// EndSession closes a client's connection and forgets its session with all that waits in it. It returns when the store has
+// forgotten it too, or why it has not: then it is told again until it does.
 func (k *Control) EndSession(ctx context.Context, id string, why string) error {
-	return k.on(ctx, id, func(sh *shard, c *client) { sh.evict(c, why) })
+	sh := k.b.shardOf(id)
+	done := make(chan error, 1)
+	sh.loop.Post(func() {
+		sh.mail.abreast()
+		c := sh.byID[id]
+		if c == nil {
+			done <- ErrNoClient
+			return
+		}
+		if c.stored == 0 {
+			defer func() { done <- nil }()
+		} else {
+			c.forgotten = append(c.forgotten, answer(done))
+		}
+		defer sh.rescue(c)
+		sh.evict(c, why)
+	})
+	return k.wait(ctx, done)
 }
 
 // Publish publishes a message in the broker's own name: neither rules nor gates are asked, and $SYS is open to it. It returns

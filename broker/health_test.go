@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
@@ -29,7 +31,7 @@ func ailing(t *testing.T, o broker.Options) (*served, *storetest.Held, *mem.Stor
 	return serve(t, o), h, st
 }
 
-// TestUnwellV5: while the store takes nothing new a v5 client is told so, with the reason, before anything happens;
+// TestUnwellV5: while the store takes nothing new a v5 client is told so, with the cause in fixed words, before anything happens;
 // what needs no store goes on; and all goes on once the store is well.
 func TestUnwellV5(t *testing.T) {
 	t.Parallel()
@@ -37,19 +39,26 @@ func TestUnwellV5(t *testing.T) {
 		for _, why := range []struct {
 			err           error
 			code, connack string
-		}{{store.ErrFull, "0x97", "0x97"}, {errDevice, "0x83", "0x88"}} {
+			words         string
+		}{
+			{fmt.Errorf("%w: limit", store.ErrFull), "0x97", "0x97", "it is full"},
+			{fmt.Errorf("%w: %w", store.ErrFull, &fs.PathError{Op: "write", Path: "/srv/7.seg", Err: syscall.ENOSPC}), "0x97", "0x97", "the disk is full"},
+			{&fs.PathError{Op: "sync", Path: "/srv/7.seg", Err: syscall.EIO}, "0x83", "0x88", "the disk has errors"},
+			{&fs.PathError{Op: "open", Path: "/srv/7.seg", Err: syscall.EROFS}, "0x83", "0x88", "the disk is read-only"},
+			{errDevice, "0x83", "0x88", "it cannot be written"},
+		} {
 			s, h, _ := ailing(t, broker.Options{Shards: shards})
 			kept, live := s.client("id=kept expiry=100"), s.client("id=live")
 			kept.subscribe("t qos=2")
 			live.subscribe("t qos=2, free qos=2, r/# qos=0")
 			pub := s.client("id=pub expiry=100")
 			plain := s.client("id=plain")
-			word := strings.Fields(why.err.Error())[0]
+			words := `"the store takes nothing new: ` + why.words + `"` // nothing of our files, which the error may name
 
 			h.SetHealth(why.err)
 			plain.send(`PUBLISH qos=1 id=1 topic=t "no"`, `PUBLISH qos=2 id=2 topic=t "no"`, `PUBLISH qos=1 id=3 retain topic=r "no"`, `PUBLISH qos=2 id=4 retain topic=r "no"`)
 			for _, want := range []string{"PUBACK id=1", "PUBREC id=2", "PUBACK id=3", "PUBREC id=4"} {
-				plain.expect(want + " " + why.code + ` reason="` + word)
+				plain.expect(want + " " + why.code + ` reason=` + words)
 			}
 			pub.send(`PUBLISH qos=2 id=1 topic=free "no"`) // its identifier would have to be kept
 			pub.expect("PUBREC id=1 " + why.code)
@@ -66,7 +75,7 @@ func TestUnwellV5(t *testing.T) {
 			pub.expect("SUBACK id=9 " + why.code + "," + why.code)
 			late := s.dial(mqtt.V5)
 			late.send("CONNECT id=late expiry=100")
-			late.expect("CONNACK "+why.connack+` reason="`+word, "closed")
+			late.expect("CONNACK "+why.connack+` reason=`+words, "closed")
 			if err := s.Ready(); !errors.Is(err, why.err) {
 				t.Errorf("ready: %v", err)
 			}
@@ -289,7 +298,7 @@ func TestFreedAgain(t *testing.T) {
 
 	h.Hold()
 	c.send("PUBACK id=1", "UNSUBSCRIBE id=9 u, v", "PUBREL id=5", "PUBREL id=6")
-	s.Control().EndSession(t.Context(), "ended", "by order")
+	s.Control().EndSession(hasty(t), "ended", "by order")
 	h.Await(1)
 	h.SetHealth(errDevice)
 	for h.Waiting() > 0 {
@@ -367,7 +376,7 @@ func TestMoveFails(t *testing.T) {
 		two.subscribe("$share/g/t qos=1")
 		h.Hold()
 		if ends {
-			s.Control().EndSession(t.Context(), "one", "by order")
+			s.Control().EndSession(hasty(t), "one", "by order")
 		} else {
 			one.leave(s, 2)
 		}

@@ -57,15 +57,16 @@ type Flow struct {
 }
 
 func trafficOf(c *client) (t Traffic) {
-	if c.tally == nil {
+	a := c.account()
+	if a == nil {
 		return t
 	}
 	slot := tally.Slot(c.shard.now)
-	t.In.Messages, t.Out.Messages = c.tally.Received(), c.tally.Sent()
-	t.In.Bytes, t.Out.Bytes = c.tally.InBytes, c.tally.OutBytes
-	in, out := c.tally.Rates(slot)
+	t.In.Messages, t.Out.Messages = a.Received(), a.Sent()
+	t.In.Bytes, t.Out.Bytes = a.InBytes, a.OutBytes
+	in, out := a.Rates(slot)
 	t.In.Rate, t.Out.Rate = in.Now, out.Now
-	if r := c.tally.Rare; r != nil {
+	if r := a.Rare; r != nil {
 		for _, n := range r.Dropped {
 			t.Dropped += n
 		}

@@ -217,5 +217,5 @@ func (l *lobby) refuseUnstored(conn *loop.Conn, p *pending, err error) {
 		reason = mqtt.ServerUnavailable
 	}
 	l.sh.count.NotStored[reason]++
-	l.refuse(conn, p, &session.Refusal{Reason: reason, Text: err.Error()})
+	l.refuse(conn, p, &session.Refusal{Reason: reason, Text: plight(err), Why: err.Error()})
 }

@@ -69,27 +69,24 @@ func (l *losses) cut(name []byte) (branch []byte, deeper bool) {
 	return name, false
 }
 
-// dropped counts a message that did not reach c, or, of clientID, that went nowhere else.
-func (l *losses) dropped(c *client, clientID string, m *mqtt.Message, why session.Why) {
+// dropped counts a message that did not reach c, or, of clientID, that went nowhere else, and returns with what; nil = nobody listens.
+func (l *losses) dropped(c *client, clientID string, m *mqtt.Message, why session.Why) *loss {
 	if !l.sh.b.tells() {
-		return
+		return nil
 	}
 	k := lossKey{client: clientID, why: why}
 	var name []byte
 	size := 0
 	if m != nil {
 		name, size = m.Topic, len(m.Payload)
-		switch why {
-		case session.RateLimited, session.Overloaded, session.StoreUnwell, session.RetainedFull:
-			k.incoming = m.Publisher == clientID
-		}
+		k.incoming = mayBeIncoming(why) && m.Publisher == clientID
 	}
 	if c != nil && c.shard == l.sh && l.again(c.told.lost, &k, m, name, size) {
-		return
+		return c.told.lost
 	}
-	x := l.add(&k, name, size)
-	if x == nil {
-		return
+	x, first := l.add(&k, name, size)
+	if !first {
+		return x
 	}
 	if x.topic = string(name); c == nil {
 		c = l.sh.byID[clientID] // only its own are in there: a publisher always is
@@ -101,6 +98,16 @@ func (l *losses) dropped(c *client, clientID string, m *mqtt.Message, why sessio
 			x.Decision = l.whyNot(c, m)
 		}
 	}
+	return x
+}
+
+// mayBeIncoming tells the reasons for which a message is dropped as it comes, or else on its way to a receiver.
+func mayBeIncoming(why session.Why) bool {
+	switch why {
+	case session.RateLimited, session.Overloaded, session.StoreUnwell, session.RetainedFull:
+		return true
+	}
+	return false
 }
 
 // denied counts something that who may not do: publish m, or else what was just asked.
@@ -116,8 +123,8 @@ func (l *losses) denied(who *auth.Principal, m *mqtt.Message, from Denial, reaso
 	if m != nil {
 		k.action, name, size = auth.Publish, m.Topic, len(m.Payload)
 	}
-	x := l.add(&k, name, size)
-	if x == nil {
+	x, first := l.add(&k, name, size)
+	if !first {
 		return
 	}
 	x.topic = text(name)
@@ -170,21 +177,21 @@ func (l *losses) again(x *loss, k *lossKey, m *mqtt.Message, name []byte, size i
 	return true
 }
 
-// add counts a loss. It returns its entry if that is to be described, else nil. When the table is full, it is counted as nobody's.
-func (l *losses) add(k *lossKey, name []byte, size int) (describe *loss) {
+// add counts a loss and returns its entry; the first of an entry is to be described. When the table is full, it is counted as nobody's.
+func (l *losses) add(k *lossKey, name []byte, size int) (x *loss, first bool) {
 	branch, deeper := l.cut(name)
 	// A literal with a converted string is looked up without making the string.
-	x := l.table[lossKey{k.client, string(branch), k.why, k.denial, k.action, k.reason, deeper, k.incoming}]
+	x = l.table[lossKey{k.client, string(branch), k.why, k.denial, k.action, k.reason, deeper, k.incoming}]
 	if x == nil {
 		x = l.enter(k, string(branch), deeper)
 	}
-	if x.count == 0 {
-		x.first, describe = l.sh.now, x
+	if first = x.count == 0; first {
+		x.first = l.sh.now
 	}
 	x.count++
 	x.size += uint64(size)
 	x.last = l.sh.now
-	return describe
+	return x, first
 }
 
 func (l *losses) enter(k *lossKey, branch string, deeper bool) *loss {
@@ -202,6 +209,7 @@ func (l *losses) enter(k *lossKey, branch string, deeper bool) *loss {
 
 // check tells what is due, and forgets what does not go on.
 func (l *losses) check() {
+	l.sh.settleDrops()
 	for _, x := range l.table {
 		switch {
 		case x.count > 0 && x.next <= l.sh.now:
@@ -222,6 +230,7 @@ func (l *losses) forget(x *loss) {
 
 // flush tells all that was lost.
 func (l *losses) flush() {
+	l.sh.settleDrops()
 	for _, x := range l.table {
 		if x.count > 0 {
 			l.tell(x)
@@ -232,6 +241,7 @@ func (l *losses) flush() {
 
 // flushOf tells what a client has lost.
 func (l *losses) flushOf(clientID string) {
+	l.sh.settleDrops()
 	for k, x := range l.table {
 		if k.client != clientID {
 			continue

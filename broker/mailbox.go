@@ -82,12 +82,18 @@ func (sh *shard) hand(c *client, m *mqtt.Message, d *mqtt.Delivery, seq uint64) 
 	if d.QoS == 0 && (c.pace != nil || sh.b.burden.level.Load() >= int32(overload.QoS0)) && sh.paces.drops(c, m) {
 		return
 	}
-	if d.QoS == 0 && c.s.Passes(m) {
-		e := &sh.mail.passing
-		e.Msg, e.Retain, e.SubIDs = m, d.Retain, d.SubscriptionIDs
-		sh.out.deliver(c, e)
-		sh.capOutput(c)
-		return
+	if d.QoS == 0 {
+		if c.s.Passes(m) {
+			e := &sh.mail.passing
+			e.Msg, e.Retain, e.SubIDs = m, d.Retain, d.SubscriptionIDs
+			sh.out.deliver(c, e)
+			sh.capOutput(c)
+			return
+		}
+		if why := c.s.Misses(); why != 0 {
+			sh.drop(c, m, why)
+			return
+		}
 	}
 	sh.perform(c, nil, c.s.Deliver(c.turn(), m, d, seq, sh.take()))
 }

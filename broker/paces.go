@@ -189,7 +189,7 @@ func (x *paces) tell(c *client, what, text string) {
 // turnDown answers a PUBLISH that is not routed.
 func (x *paces) turnDown(c *client, p *mqtt.Publish, do []session.Effect) []session.Effect {
 	m := x.sh.router.viewOf(c, p)
-	x.sh.books.received(c, m)
+	x.sh.books.Received++
 	if b := x.sh.wards.clients[c]; b != nil {
 		reason := x.sh.router.quarantined(c.who.Load(), m)
 		x.sh.books.ended(c, m, tally.DeniedByWard)

@@ -19,20 +19,7 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		case session.Send:
 			sh.out.send(c, e)
 		case session.Route:
-			if sh.paces.refused != 0 || c.barred.Load() {
-				do = sh.paces.turnDown(c, &p.Publish, do)
-				break
-			}
-			m := sh.router.viewOf(c, &p.Publish)
-			sh.books.received(c, m)
-			sh.spans.begin(c, m)
-			v := sh.router.publish(c, m)
-			sh.spans.routed(m, v)
-			if v.why != nil {
-				do = c.s.Refused(&p.Publish, v.reason, v.why.Error(), do)
-			} else {
-				do = c.s.Routed(sh.turn(), &p.Publish, v.reason, v.batch, do)
-			}
+			do = sh.route(c, &p.Publish, do)
 		case session.Keep:
 			sh.keepChange(c, e)
 		case session.Drop:
@@ -73,6 +60,25 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		c.waiting = sh.commits.batch.number
 		sh.commits.batch.waiters = append(sh.commits.batch.waiters, c)
 	}
+}
+
+// route has what a client publishes go its way, and tells the session what became of it.
+func (sh *shard) route(c *client, p *mqtt.Publish, do []session.Effect) []session.Effect {
+	if sh.paces.refused != 0 || c.barred.Load() {
+		return sh.paces.turnDown(c, p, do)
+	}
+	m := sh.router.viewOf(c, p)
+	sh.books.Received++
+	sh.spans.begin(c, m)
+	v := sh.router.publish(c, m)
+	sh.spans.routed(m, v)
+	switch {
+	case v.why != "":
+		return c.s.Refused(p, v.reason, v.why, do)
+	case p.QoS == 0:
+		return do
+	}
+	return c.s.Routed(sh.turn(), p, v.reason, v.batch, do)
 }
 
 func (sh *shard) performRare(c *client, p *mqtt.Packet, e *session.Effect) {
@@ -219,14 +225,6 @@ func (b *Broker) read(id store.SessionID, from, to uint64) (items []store.Queued
 	return b.store.Read(id, from, to, make([]store.Queued, 0, fetchMessages), fetchBytes)
 }
 
-// drop counts a message that did not reach a client, with the reason.
-func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) {
-	sh.traces.dropped(c, m, why)
-	sh.spans.dropped(c, m, why)
-	sh.books.dropped(c, m, why)
-	sh.dropFor(c, c.id, m, why)
-}
-
 // forgo counts a message that is no copy for anybody: a retained one that is not kept or has expired, or a will that cannot wait. It is of a
 // client id, or nobody's; c may be nil.
 func (sh *shard) forgo(c *client, clientID string, m *mqtt.Message, why session.Why) {
@@ -241,7 +239,7 @@ func (sh *shard) forgo(c *client, clientID string, m *mqtt.Message, why session.
 }
 
 // dropFor counts and tells a loss, for drop, forgo and what is not routed at all.
-func (sh *shard) dropFor(c *client, clientID string, m *mqtt.Message, why session.Why) {
+func (sh *shard) dropFor(c *client, clientID string, m *mqtt.Message, why session.Why) *loss {
 	sh.count.Dropped[why]++
-	sh.tell.dropped(c, clientID, m, why)
+	return sh.tell.dropped(c, clientID, m, why)
 }

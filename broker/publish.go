@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"slices"
 
 	"github.com/sapwood-mqtt/sapwood/broker/session"
@@ -47,10 +46,10 @@ func (r *router) viewOf(c *client, p *mqtt.Publish) *mqtt.Message {
 type verdict struct {
 	reason mqtt.ReasonCode
 	batch  uint64
-	why    error
+	why    string
 }
 
-var errDenied = errors.New("not authorised to publish this")
+const deniedPublish = "not authorised to publish this"
 
 // publish is the walk of one message through the broker: authorise, ask the gates, retain, match, store,
 // deliver. from is nil for the server's own messages. m may be a view.
@@ -66,7 +65,7 @@ func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 		if v.reason = r.admits(from.who.Load(), m); v.reason != mqtt.Success {
 			r.sh.books.ended(from, m, denial(v.reason))
 			if r.strict && v.reason == mqtt.NotAuthorized && from.s.Version() < mqtt.V5 {
-				v.why = errDenied
+				v.why = deniedPublish
 			}
 			return v
 		}
@@ -75,7 +74,7 @@ func (r *router) publish(from *client, m *mqtt.Message) (v verdict) {
 	if m.QoS > 0 || retain {
 		if err := r.sh.health.why(); err != nil {
 			if refusable(from, m) && r.grows(from, m) {
-				v.reason, v.why = refusal(err), err
+				v.reason, v.why = refusal(err), plight(err)
 				r.sh.count.NotStored[v.reason]++
 				if from != nil {
 					r.sh.traces.denied(from.who.Load(), m, v.reason, err.Error())

@@ -109,6 +109,8 @@ func (r *router) moveOn(c *client, group string, m *mqtt.Message, why session.Wh
 func (r *router) leave(c *client) {
 	if c.leaving && c.moving == 0 {
 		r.sh.commits.keep(c, store.Record{Op: store.EndSession, Session: c.stored})
+		b := r.sh.commits.batch
+		b.answers, c.forgotten = append(b.answers, c.forgotten...), nil
 	}
 }
 

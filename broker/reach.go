@@ -16,6 +16,7 @@ type reach struct{ b *Broker }
 func (x *mailbox) abreast() {
 	x.sh.tick(x.sh.loop.Now())
 	x.collect()
+	x.sh.settle()
 }
 
 // slice is how many clients are looked at before a loop goes on with its work.
@@ -80,16 +81,21 @@ func (r reach) kept(ctx context.Context, sh *shard, do func()) error {
 				done <- nil
 				return
 			}
-			b.answers = append(b.answers, func(err error) {
-				if err != nil {
-					err = fmt.Errorf("the store did not keep it: %w", err)
-				}
-				done <- err
-			})
+			b.answers = append(b.answers, answer(done))
 		}()
 		do()
 	})
 	return r.wait(ctx, done)
+}
+
+// answer sends what became of a batch to one who waits for it.
+func answer(done chan<- error) func(error) {
+	return func(err error) {
+		if err != nil {
+			err = fmt.Errorf("the store did not keep it: %w", err)
+		}
+		done <- err
+	}
 }
 
 // on runs do on the loop of the shard that owns a client id.
@@ -125,7 +131,7 @@ func (r reach) wait(ctx context.Context, done <-chan error) error {
 func (r reach) within(ctx context.Context, sh *shard, do func()) error {
 	err := r.in(ctx, sh, do)
 	if err == ErrClosed {
-		sh.books.settle()
+		sh.settle()
 		do()
 		return nil
 	}

@@ -44,7 +44,8 @@ type shard struct {
 	asked   auth.Question      // what the authorizer is asked
 	effects [][]session.Effect // spare lists
 	count   Counters
-	books   books // what becomes of messages
+	books   books     // what becomes of messages
+	losing  []*client // whose drops are not told yet
 
 	reading  int // queues being read for readQueue
 	stopping bool
@@ -135,6 +136,12 @@ func (sh *shard) tick(now time.Time) {
 	sh.books.settle()
 	sh.now = sh.b.clock(now)
 	sh.books.slot = tally.Slot(sh.now)
+}
+
+// settle brings all that was counted together to where it belongs, before somebody looks.
+func (sh *shard) settle() {
+	sh.books.settle()
+	sh.settleDrops()
 }
 
 // take and give lend out lists of effects: performing one may need another.

@@ -144,7 +144,7 @@ func (s *spans) routed(m *mqtt.Message, v verdict) {
 func (s *spans) routedTraced(span *mqtt.Span, v verdict) {
 	x := &s.step
 	x.Routed = time.Now()
-	x.Reason, x.Failed = v.reason.String(), v.reason.Failed() || v.why != nil
+	x.Reason, x.Failed = v.reason.String(), v.reason.Failed() || v.why != ""
 	if !v.reason.Failed() {
 		x.Receivers = len(s.sh.router.found)
 	}

@@ -85,7 +85,7 @@ func (x *teller) begin(c *client, p *pending, req *session.Request, fresh bool) 
 	away := ms(max(x.sh.now-c.told.since, 0))
 	overdue := c.s.Will() // that it has come back in time for
 	c.told.life, c.told.since = &life{resumed: !fresh}, x.sh.now
-	if t := c.tally; t != nil {
+	if t := c.account(); t != nil {
 		c.told.received, c.told.sent = t.Received(), t.Sent()
 	}
 	if req.Will != nil {
@@ -204,10 +204,11 @@ func (x *teller) left(c *client) {
 		t.lossy = false
 		x.flushOf(c.id)
 	}
+	x.sh.books.settle()
 	if x.sh.b.tells() {
 		n, size := c.s.Queued()
 		received, sent := uint64(0), uint64(0)
-		if k := c.tally; k != nil {
+		if k := c.account(); k != nil {
 			received, sent = k.Received()-t.received, k.Sent()-t.sent
 		}
 		x.sh.b.tell(Disconnected{

@@ -17,14 +17,15 @@ import (
 // traces is what a shard keeps of packets to look back at, and who listens in. Who does neither pays two checks for
 // a packet.
 type traces struct {
-	sh   *shard
-	ring *trace.Ring  // nil = nothing is kept
-	taps []*trace.Tap // nil = nobody listens
-	raw  []byte       // the packet at hand as it was before it was decoded; only while somebody listens
-	owed unnoted
-	past departed
-	afar map[afar]int // drops, by this shard, of what was for clients of others; of this second
-	text []byte
+	sh    *shard
+	ring  *trace.Ring  // nil = nothing is kept
+	taps  []*trace.Tap // nil = nobody listens
+	raw   []byte       // the packet at hand as it was before it was decoded; only while somebody listens
+	owed  unnoted
+	past  departed
+	afar  map[afar]int // drops, by this shard, of what was for clients of others; of this second
+	text  []byte
+	topic []byte
 }
 
 // unnoted is a PUBLISH that came and is noted as soon as the number of its topic is known, at the latest before the next note: so it
@@ -108,7 +109,7 @@ func (t *traces) take(c *client, p *mqtt.Packet, first byte, size int) {
 		t.owe(c, first, size)
 	default:
 		id, reason, about := outline(p)
-		t.ring.Label(&c.trace, t.sh.now, trace.Head{First: first, ID: id, Reason: uint8(reason), Size: size}, bare(first, reason), about, nil)
+		t.ring.Label(c.log(), t.sh.now, trace.Head{First: first, ID: id, Reason: uint8(reason), Size: size}, bare(first, reason), about, nil)
 	}
 	if t.taps != nil {
 		t.tapIn(c.id, c.who.Load().Peer.Address, p, c.s.Version(), size)
@@ -143,7 +144,7 @@ func (t *traces) pay(label uint32) {
 	o := &t.owed
 	o.yes = false
 	p := &t.sh.packet.Publish
-	t.ring.Label(&o.from.trace, t.sh.now, trace.Head{First: o.first, ID: p.ID, Size: o.size}, t.only(label), p.Topic, p.Payload)
+	t.ring.Label(o.from.log(), t.sh.now, trace.Head{First: o.first, ID: p.ID, Size: o.size}, t.only(label), p.Topic, p.Payload)
 }
 
 // only returns a topic's number if it stands for that topic alone, else 0.
@@ -206,7 +207,7 @@ func (t *traces) admitted(c *client, p *pending, version mqtt.Version) {
 		return
 	}
 	t.text = append(append(append(t.text[:0], p.peer.Remote()...), ", MQTT "...), version.String()...)
-	t.ring.Record(&c.trace, t.sh.now, trace.Head{First: byte(mqtt.CONNECT) << 4, Size: p.trace.size}, t.text, nil)
+	t.ring.Record(c.log(), t.sh.now, trace.Head{First: byte(mqtt.CONNECT) << 4, Size: p.trace.size}, t.text, nil)
 }
 
 // firstByte is the one that a PUBLISH begins with (MQTT5 3.3.1).
@@ -222,11 +223,11 @@ func firstByte(qos mqtt.QoS, retain, dup bool) byte {
 }
 
 // delivered notes a PUBLISH to a client.
-func (t *traces) delivered(c *client, m *mqtt.Message, p *mqtt.Publish, size int) {
+func (t *traces) delivered(c *client, m *mqtt.Message, p *mqtt.Publish, first byte, size int) {
 	if t.ring != nil {
-		if first := firstByte(p.QoS, p.Retain, p.Dup); !c.trace.Out(t.sh.now, first, size, m.Label) {
+		if !c.trace.Out(t.sh.now, first, size, m.Label) {
 			t.settle(0)
-			t.ring.Label(&c.trace, t.sh.now, trace.Head{First: first, Out: true, ID: p.ID, Size: size}, t.only(m.Label), m.Topic, m.Payload)
+			t.ring.Label(c.log(), t.sh.now, trace.Head{First: first, Out: true, ID: p.ID, Size: size}, t.only(m.Label), m.Topic, m.Payload)
 		}
 	}
 	if t.taps != nil {
@@ -255,7 +256,7 @@ func (t *traces) out(conn *loop.Conn, packet []byte) {
 		if t.ring != nil {
 			t.settle(0)
 			id, reason := trace.Outline(packet, version)
-			t.ring.Label(&st.trace, t.sh.now, trace.Head{First: packet[0], Out: true, ID: id, Reason: uint8(reason), Size: len(packet)}, bare(packet[0], reason), nil, nil)
+			t.ring.Label(st.log(), t.sh.now, trace.Head{First: packet[0], Out: true, ID: id, Reason: uint8(reason), Size: len(packet)}, bare(packet[0], reason), nil, nil)
 		}
 		if t.taps != nil {
 			t.tapOut(st.id, st.who.Load().Peer.Address, version, packet)
@@ -274,7 +275,7 @@ func (t *traces) bad(conn *loop.Conn, begin []byte, e *mqtt.Error) {
 	case *client:
 		id, address, version = st.id, st.who.Load().Peer.Address, st.s.Version()
 		if t.ring != nil {
-			t.note(&st.trace, noteBad, e.Reason, "broke the protocol: ", e.Detail)
+			t.note(st.log(), noteBad, e.Reason, "broke the protocol: ", e.Detail)
 		}
 	case *pending:
 		id, address, version = st.clientID(), st.peer.Address, st.version
@@ -303,7 +304,7 @@ func (t *traces) left(c *client) {
 		cause = c.told.text
 	}
 	if t.ring != nil {
-		t.note(&c.trace, noteClosed, 0, "closed: ", cause)
+		t.note(c.log(), noteClosed, 0, "closed: ", cause)
 	}
 	if t.taps != nil {
 		t.offer(c.id, c.who.Load().Peer.Address, "", func(int) trace.Packet {

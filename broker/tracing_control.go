@@ -69,7 +69,7 @@ func (t *traces) began(c *client) { c.trace = t.past.take(c.id) }
 // ended remembers a client whose session is over.
 func (t *traces) ended(c *client) {
 	if t.ring != nil {
-		t.past.add(t.ring, &leaver{id: c.id, log: c.trace, at: t.sh.now})
+		t.past.add(t.ring, &leaver{id: c.id, log: *c.log(), at: t.sh.now})
 		c.trace = trace.Log{}
 	}
 }
@@ -78,7 +78,7 @@ func (t *traces) ended(c *client) {
 // in no more are remembered than fit beside those who were.
 func (t *traces) logOf(id string) *trace.Log {
 	if c := t.sh.byID[id]; c != nil {
-		return &c.trace
+		return c.log()
 	}
 	l := t.past.byID[id]
 	if l == nil {
@@ -168,7 +168,7 @@ func (w *View) LookBack(ctx context.Context, id string) (LookBack, error) {
 		case t.ring == nil:
 			err = ErrNotTraced
 		case c != nil:
-			found, err = LookBack{Connected: c.s.Connected(), Entries: t.ring.Entries(&c.trace)}, nil
+			found, err = LookBack{Connected: c.s.Connected(), Entries: t.ring.Entries(c.log())}, nil
 			if found.Connected {
 				found.Remote = c.remote()
 			}

@@ -3,6 +3,7 @@ package broker
 import (
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
+	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
@@ -26,7 +27,7 @@ func (t *traces) dropped(c *client, m *mqtt.Message, why session.Why) {
 		}
 	default:
 		if label := droppedLabel(m, why); !c.trace.In(t.sh.now, noteDropped, 0, label) {
-			t.noteDropped(c, m, why, label)
+			t.noteDropped(c, m, why, label, t.sh.now)
 		}
 	}
 	if t.taps != nil {
@@ -40,7 +41,18 @@ func (t *traces) dropped(c *client, m *mqtt.Message, why session.Why) {
 	}
 }
 
-func (t *traces) noteDropped(c *client, m *mqtt.Message, why session.Why, label uint32) {
+// droppedMore notes more of what was dropped last.
+func (t *traces) droppedMore(c *client, d *drops) {
+	if t.ring == nil {
+		return
+	}
+	t.topic = t.sh.b.topics.names.Append(t.topic[:0], tally.Topic(d.label))
+	m := mqtt.Message{Topic: t.topic, Label: d.label}
+	t.noteDropped(c, &m, d.why, droppedLabel(&m, d.why), d.last)
+	t.ring.Again(&c.trace, int(d.n)-1)
+}
+
+func (t *traces) noteDropped(c *client, m *mqtt.Message, why session.Why, label uint32, at int64) {
 	t.settle(0)
 	t.text = append(append(t.text[:0], "dropped, "...), why.String()...)
 	if m != nil {
@@ -49,7 +61,7 @@ func (t *traces) noteDropped(c *client, m *mqtt.Message, why session.Why, label 
 			label = 0
 		}
 	}
-	t.ring.Label(&c.trace, t.sh.now, trace.Head{First: noteDropped}, label, t.text, nil)
+	t.ring.Label(c.log(), at, trace.Head{First: noteDropped}, label, t.text, nil)
 }
 
 // droppedLabel stands for the text of such a note, 0 where nothing does.
@@ -76,7 +88,7 @@ func (t *traces) denied(who *auth.Principal, m *mqtt.Message, reason mqtt.Reason
 	if c := t.sh.byID[who.ClientID]; c != nil && t.ring != nil {
 		t.settle(0)
 		t.text = append(append(append(append(t.text[:0], "denied, "...), action.String()...), ": "...), about...)
-		t.ring.Record(&c.trace, t.sh.now, trace.Head{First: noteDenied, Reason: uint8(reason)}, t.text, nil)
+		t.ring.Record(c.log(), t.sh.now, trace.Head{First: noteDenied, Reason: uint8(reason)}, t.text, nil)
 	}
 	if t.taps == nil {
 		return
@@ -126,10 +138,10 @@ func (t *traces) check() {
 func (t *traces) learn(drops map[afar]int) {
 	t.sh.tick(t.sh.loop.Now())
 	for k, n := range drops {
-		l := &k.client.trace
 		if t.sh.byID[k.client.id] != k.client {
 			continue
 		}
+		l := k.client.log()
 		t.note(l, noteDropped, 0, "dropped, ", k.why.String())
 		t.ring.Again(l, n-1)
 	}

@@ -201,7 +201,8 @@ func TestRatesOfTree(t *testing.T) {
 			}
 			loop := loops[at%3%2]
 			tag, _ := loop.Tag(name(e.topic))
-			if !loop.Again(tag, Publisher(1), 0, 4, 1) {
+			if !loop.Again(tag, 0, 4, 1) {
+				loop.Settle()
 				loop.Published(tag, e.at, Slot(e.at), &Message{Name: name(e.topic), Payload: []byte("long"), Publisher: 1, Copies: 1})
 			}
 		}

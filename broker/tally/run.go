@@ -4,27 +4,32 @@ package tally
 // class of size. Each but the first is a few comparisons and sums in one place, and they are added
 // to the topic's row at once.
 type run struct {
+	Run
 	tag       Tag // 0 = there is none
 	topic     Topic
-	publisher Publisher
-	qos       uint8
 	class     uint8
 	low, span uint // of the payload's bytes: one class, and none larger than the topic has had
-
-	messages, bytes, copies, unheard uint64
+	copies    uint64
 }
 
-// Again counts a message that is like the last one, and of the same time; false when it is not, and Published has to be called.
-func (t *Topics) Again(tag Tag, publisher Publisher, qos uint8, size int, copies uint64) bool {
+// Run are the messages of a run but its first.
+type Run struct {
+	QoS                      uint8
+	Messages, Bytes, Unheard uint64
+}
+
+// Again counts a message of the publisher of the last one that is like it, and of the same time; false when it is not, and Published has to
+// be called.
+func (t *Topics) Again(tag Tag, qos uint8, size int, copies uint64) bool {
 	r := &t.run
-	if r.tag != tag || r.publisher != publisher || r.qos != qos || uint(size)-r.low > r.span {
+	if r.tag != tag || r.QoS != qos || uint(size)-r.low > r.span {
 		return false
 	}
-	r.messages++
-	r.bytes += uint64(size)
+	r.Messages++
+	r.Bytes += uint64(size)
 	r.copies += copies
 	if copies == 0 {
-		r.unheard++
+		r.Unheard++
 	}
 	return true
 }
@@ -45,26 +50,24 @@ func (t *Topics) begin(tag Tag, r *row, m *Message) {
 	} else {
 		high = min(high, uint(limits[0]))
 	}
-	t.run = run{tag: tag, topic: r.topic, publisher: m.Publisher, qos: m.QoS, class: uint8(class), low: low, span: high - low}
+	t.run = run{Run: Run{QoS: m.QoS}, tag: tag, topic: r.topic, class: uint8(class), low: low, span: high - low}
 }
 
-// Settle adds what was counted together. It comes before the time changes, and before anybody reads.
-func (t *Topics) Settle() {
-	if t.run.tag != 0 {
-		t.settle()
+// Settle adds what was counted together, and returns it. It comes before the time changes, and before anybody reads.
+func (t *Topics) Settle() Run {
+	u := t.run
+	if u.tag == 0 {
+		return Run{}
 	}
-}
-
-func (t *Topics) settle() {
-	u := &t.run
 	r := t.row(u.tag)
-	r.messages[u.qos] += u.messages
-	r.bytes += u.bytes
+	r.messages[u.QoS] += u.Messages
+	r.bytes += u.Bytes
 	r.copies += u.copies
-	r.unheard += u.unheard
-	r.sizes[u.class] += uint32(u.messages)
+	r.unheard += u.Unheard
+	r.sizes[u.class] += uint32(u.Messages)
 	t.touched.add(u.topic)
-	*u = run{}
+	t.run = run{}
+	return u.Run
 }
 
 // total is how many messages came.

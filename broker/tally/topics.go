@@ -112,9 +112,8 @@ type Message struct {
 	Copies    uint64
 }
 
-// Published counts a message that was routed to its receivers, if any, and of which Again is not true.
+// Published counts a message that was routed to its receivers, if any, and of which Again is not true. Settle came before.
 func (t *Topics) Published(tag Tag, now int64, slot uint32, m *Message) {
-	t.Settle()
 	r := t.row(tag)
 	t.touched.add(r.topic)
 	size := len(m.Payload)

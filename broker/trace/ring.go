@@ -136,7 +136,7 @@ func (l *Log) Out(now int64, first byte, size int, label uint32) bool {
 
 // same leaves what has to be looked at in the entry itself to again, once for each time: whether it still is the log's, and how old it is.
 func (w *hot) same(now uint32, first byte, size int, label uint32) bool {
-	if (w.label != label || label == 0) && w.key>>8&bitSeveral == 0 || uint8(w.key) != first || w.last != now {
+	if w.last != now || uint8(w.key) != first || (w.label != label || label == 0) && w.key>>8&bitSeveral == 0 {
 		return false
 	}
 	w.sum += onePacket + uint64(size)
@@ -300,6 +300,9 @@ func cut(dst, topic []byte) []byte {
 	dst = append(dst, gap...)
 	return append(dst, topic[len(topic)-(maxTopic-len(gap)-half):]...)
 }
+
+// More counts n more packets of so many bytes like the one to the client that was recorded last.
+func (l *Log) More(n int, size uint64) { l.hot[1].sum += uint64(n)*onePacket + size }
 
 // Again counts n more packets like the one of the client that was recorded last.
 func (r *Ring) Again(l *Log, n int) { l.hot[0].sum += uint64(max(n, 0)) * onePacket }

@@ -70,7 +70,7 @@ func TestUsersCommands(t *testing.T) {
 	refuses(t, exitFailed, "make the group first", "users", "set", "anna", "--group", "none")
 	says(t, "", words("users set anna --disabled --expires 2099-01-01T00:00:00Z"), "user anna: changed")
 	says(t, "", words("users show anna"), "state        disabled", "groups       line-a", "kind         person")
-	says(t, "", words("groups add line-b"))
+	says(t, "", words("groups add line-b --json"), `"name": "line-b"`)
 	says(t, "", words("users set anna --group line-a --group line-b"))
 	says(t, "", words("users show anna"), "groups       line-a,line-b")
 	says(t, "", words("users set anna --no-disabled --no-groups"))
@@ -84,6 +84,7 @@ func TestUsersCommands(t *testing.T) {
 		t.Error("the password is the old one")
 	}
 	says(t, "", words("users flush"), "0 credentials forgotten")
+	says(t, "", words("users flush --json"), `"forgotten": 0`)
 	says(t, "", words("users delete anna press-1"), "2 users deleted")
 	refuses(t, exitFailed, "is not there", "users", "delete", "anna")
 	says(t, "", words("groups delete line-a"))
@@ -172,13 +173,13 @@ func TestRulesCommands(t *testing.T) {
 	}
 	id := rules[0].ID
 	says(t, "", []string{"rules", "list"}, id, "allow publish,receive qos 0 1", "plant/{client}/#", "group line-a")
-	says(t, "", []string{"rules", "replace", id, "--deny", "publish", "-t", "a,b"}, "rule "+id+" holds")
+	says(t, "", []string{"rules", "replace", id, "--deny", "publish", "-t", "a,b", "--json"}, `"id": "`+id, `"deny": [`)
 	says(t, "", []string{"rules", "list"}, "deny publish", "a,b", "everybody")
 	refuses(t, exitFailed, "--allow or --deny", "rules", "add", "-t", "a")
 	refuses(t, exitFailed, "--topic", "rules", "add", "--allow", "publish")
 	refuses(t, exitFailed, "topic filter", "rules", "add", "--allow", "publish", "-t", "a/#/b")
 	refuses(t, exitFailed, "is not there", "rules", "replace", "none", "--allow", "publish", "-t", "a")
-	says(t, "", []string{"rules", "delete", id}, "deleted")
+	says(t, "", []string{"rules", "delete", id, "--json"}, `"deleted": true`)
 	refuses(t, exitFailed, "is not there", "rules", "delete", id)
 }
 

@@ -26,8 +26,17 @@ func TestBrokerScripts(t *testing.T) {
 			e.Defer(func() { p.stop(syscall.SIGTERM) })
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exit": wantExit, "until": until},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exit": wantExit, "until": until, "found": found},
 	})
+}
+
+// found is `found NAME REGEXP`: $NAME is what its group matches in what the last command printed.
+func found(ts *testscript.TestScript, neg bool, args []string) {
+	m := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if neg || len(m) < 2 {
+		ts.Fatalf("not found: %s", args[1])
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 // until is `until REGEXP args...`: sapwood prints that at last.

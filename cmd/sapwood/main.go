@@ -98,6 +98,7 @@ type dataCommands struct {
 
 // moreCommands are about the rest.
 type moreCommands struct {
+	Help    helpCmd    `cmd:"" help:"Show the help page of a command."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

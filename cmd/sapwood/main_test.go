@@ -54,6 +54,57 @@ func TestHelp(t *testing.T) {
 	golden(t, "testdata/help.txt", b.String())
 }
 
+// help COMMAND is COMMAND --help, and of what is no command it says so as COMMAND would.
+func TestHelpCommand(t *testing.T) {
+	said := func(args ...string) (code int, out, errs string) {
+		var o, e bytes.Buffer
+		code = run(t.Context(), args, &streams{strings.NewReader(""), &o, &e})
+		return code, o.String(), e.String()
+	}
+	for _, command := range [][]string{nil, {"clients"}, {"clients", "disconnect"}, {"help"}} {
+		code, out, errs := said(append([]string{"help"}, command...)...)
+		if _, want, _ := said(append(command, "--help")...); code != 0 || out != want || errs != "" {
+			t.Errorf("help %v: exit %d, %s%s", command, code, out, errs)
+		}
+	}
+	if code, out, errs := said("help", "clints"); code != exitUsage || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "clints") {
+		t.Errorf("exit %d, %s%s", code, out, errs)
+	}
+}
+
+// Every command that asks a broker has --json, but for those that say here why not.
+func TestJSONEverywhere(t *testing.T) {
+	without := map[string]string{
+		"top":             "it is a full screen",
+		"users export":    "it writes lines of JSON",
+		"traces download": "it writes a file in the format that is asked for",
+	}
+	asked := 0
+	var walk func(n *kong.Node, path []string)
+	walk = func(n *kong.Node, path []string) {
+		for _, c := range n.Children {
+			walk(c, append(path[:len(path):len(path)], c.Name))
+		}
+		has := map[string]bool{}
+		for _, f := range n.Flags {
+			has[f.Name] = true
+		}
+		name := strings.Join(path, " ")
+		switch _, excepted := without[name]; {
+		case len(n.Children) > 0 || !has["api-key"] && !has["key"]:
+		case excepted == has["json"]:
+			t.Errorf("sapwood %s: --json is there: %v, and an exception: %v", name, has["json"], excepted)
+		default:
+			asked++
+		}
+		delete(without, name)
+	}
+	walk(newParser(&streams{}).Model.Node, nil)
+	if asked < 60 || len(without) > 0 {
+		t.Errorf("%d commands; not found: %v", asked, without)
+	}
+}
+
 // TestGeneratedFiles keeps what other tools read: the example and the schema.
 func TestGeneratedFiles(t *testing.T) {
 	f := func(file string, args ...string) {

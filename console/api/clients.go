@@ -505,7 +505,10 @@ func (o *clientsOf) registerEnd(h huma.API) {
 		}
 		ok, err := o.EndSession(ctx, in.ID, "its session was ended by an administrator")
 		o.rows.forget()
-		return nil, foundClient(in.ID, ok, err)
+		if err != nil {
+			return nil, huma.Error503ServiceUnavailable(err.Error())
+		}
+		return nil, foundClient(in.ID, ok, nil)
 	})
 }
 

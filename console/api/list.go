@@ -18,6 +18,7 @@ type ListQuery struct {
 	Sort   string `query:"sort" maxLength:"256" doc:"Fields, separated by commas; - before one = the greatest first." example:"-queue_bytes"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	Cursor string `query:"cursor" maxLength:"8192" doc:"next of the page before."`
+	Skip   int    `query:"skip" minimum:"0" maximum:"10000000" doc:"Leave so many out from the beginning; not with cursor."`
 }
 
 // each gives the items of a list.
@@ -33,7 +34,7 @@ func each[T any](items []T) iter.Seq[*T] {
 
 // page answers a query about items, which are shown by show.
 func page[T, V any](s *filter.Schema[T], items iter.Seq[*T], q *ListQuery, show func(*T) V) (*answer[serve.List[V]], error) {
-	p, err := s.PageOf(items, filter.Query{Filter: q.Filter, Sort: q.Sort, Cursor: q.Cursor, Limit: q.Limit}, time.Now())
+	p, err := s.PageOf(items, filter.Query{Filter: q.Filter, Sort: q.Sort, Cursor: q.Cursor, Skip: q.Skip, Limit: q.Limit}, time.Now())
 	if err != nil {
 		return nil, huma.Error422UnprocessableEntity(err.Error())
 	}

@@ -166,6 +166,7 @@ type retainedQuery struct {
 	Sort      string `query:"sort" maxLength:"256"`
 	Limit     int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	Cursor    string `query:"cursor" maxLength:"8192"`
+	Skip      int    `query:"skip" minimum:"0" maximum:"10000000" doc:"Leave so many out from the beginning; not with cursor."`
 	Payload   int    `query:"payload_bytes" minimum:"0" maximum:"65536" default:"256" doc:"How much of each payload's text is shown."`
 }
 
@@ -180,7 +181,7 @@ func (o *retainedOf) list(ctx context.Context, in *retainedQuery) (*answer[serve
 	if err != nil {
 		return nil, err
 	}
-	q := ListQuery{Filter: where, Sort: in.Sort, Limit: in.Limit, Cursor: in.Cursor}
+	q := ListQuery{Filter: where, Sort: in.Sort, Limit: in.Limit, Cursor: in.Cursor, Skip: in.Skip}
 	return page(o.schema, each(all), &q, func(m **mqtt.Message) RetainedRow { return retainedRow(*m, in.Payload) })
 }
 

@@ -15,6 +15,7 @@ type box struct {
 
 	mu     sync.Mutex
 	facts  []Fact
+	work   []Fact // taken, until next is called again
 	bytes  int
 	lost   uint64
 	closed bool
@@ -87,16 +88,23 @@ type taken struct {
 	open   bool
 }
 
+// pending are the facts that were taken and not worked on yet, and those that are still to be taken. They are not to be changed.
+func (b *box) pending() [2][]Fact {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return [2][]Fact{b.work, b.facts}
+}
+
 // empty takes everything.
 func (b *box) empty() taken {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t := taken{b.facts, b.lost, b.behind, !b.closed}
-	b.facts, b.bytes, b.lost, b.behind = nil, 0, 0, nil
+	b.work, b.facts, b.bytes, b.lost, b.behind = b.facts, nil, 0, 0, nil
 	return t
 }
 
-// next waits for something to take. When the box is closed it gives what is left, then ErrClosed.
+// next waits for something to take. Who calls it has worked on what it took before. When the box is closed it gives what is left, then ErrClosed.
 func (b *box) next(ctx context.Context) (taken, error) {
 	for {
 		t := b.empty()

@@ -174,14 +174,6 @@ func (r *Recorder) Flush(ctx context.Context) error {
 	}
 }
 
-// Query answers from what is kept, everything recorded before included.
-func (r *Recorder) Query(ctx context.Context, q Query) (Page, error) {
-	if err := r.Flush(ctx); err != nil {
-		return Page{}, err
-	}
-	return r.o.Store.Query(ctx, q.Normal())
-}
-
 // Stats are figures of a recorder.
 type Stats struct {
 	Recorded    uint64 // since the start

@@ -388,3 +388,72 @@ func BenchmarkRecord(b *testing.B) {
 type nowhere struct{ memory.Store }
 
 func (*nowhere) Append(context.Context, []fact.Fact) error { return nil }
+
+// What a store that hangs has not kept yet is found all the same, at once, in both orders and over pages; nothing is found twice when
+// it has kept it.
+func TestAskWhileStoreHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &counting{}
+		r := open(t, fact.Options{Store: store})
+		record := func(from, to int) {
+			for i := from; i < to; i++ {
+				r.Record(fact.Fact{Kind: fact.Connected, Client: "xy"[i%2 : i%2+1], Count: uint64(i)})
+			}
+		}
+		record(0, 40)
+		if err := r.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		store.hang = make(chan struct{})
+		record(40, 70)
+		time.Sleep(time.Second) // the store has them in hand
+		record(70, 90)
+		time.Sleep(time.Second) // they wait for the store
+		record(90, 100)
+		check := func() {
+			t.Helper()
+			for _, oldest := range []bool{false, true} {
+				for _, limit := range []int{7, 10, 25, 1000} {
+					var got []uint64
+					q := fact.Query{Clients: []string{"x"}, Oldest: oldest, Limit: limit}
+					for more := true; more; {
+						p, err := r.Query(t.Context(), q)
+						if err != nil || len(p.Facts) > limit {
+							t.Fatal(len(p.Facts), err)
+						}
+						for _, f := range p.Facts {
+							got = append(got, f.Count)
+						}
+						if more = p.Next != 0; oldest {
+							q.After = p.Next
+						} else {
+							q.Before = p.Next
+						}
+					}
+					if oldest {
+						slices.Reverse(got)
+					}
+					for i, n := range got {
+						if n != uint64(98-2*i) {
+							t.Fatalf("oldest first %v, limit %d: %v", oldest, limit, got)
+						}
+					}
+					if len(got) != 50 {
+						t.Errorf("oldest first %v, limit %d: %d facts, want 50", oldest, limit, len(got))
+					}
+				}
+			}
+			all := ask(t, r, fact.Query{Limit: 1000})
+			if got := ask(t, r, fact.Query{Before: all[79].ID, After: all[95].ID, Limit: 1000}); len(got) != 15 || got[0].ID != all[80].ID {
+				t.Errorf("between two ids: %+v", got)
+			}
+		}
+		check()
+		close(store.hang)
+		if err := r.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		check()
+		shut(t, r)
+	})
+}

@@ -78,8 +78,8 @@ func refused(e *broker.Refused) fact.Fact {
 	if !e.Before {
 		text += advice(e.Reason)
 	}
-	if strings.Contains(e.Text, keep.ErrFull.Error()) {
-		text += storeAdvice(e.Text)
+	if strings.Contains(why, keep.ErrFull.Error()) {
+		text += storeAdvice(why)
 	} else {
 		text += "."
 	}

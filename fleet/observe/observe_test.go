@@ -91,7 +91,7 @@ func samples() (list []broker.Event) {
 		broker.Limited{Party: party, What: "class_publish_bytes", Text: "the limit class_publish_bytes is reached; answer: refuse"},
 		broker.Limited{Party: party, What: "client_deliver_messages", Text: "the limit client_deliver_messages is reached; answer: delay"},
 		broker.Limited{Party: party, What: "store", Text: "the store is full"},
-		broker.Refused{Party: party, Reason: mqtt.QuotaExceeded, Cause: "quota_exceeded", Text: store.ErrFull.Error() + ": prepare segment", Count: 1, First: start, Last: start},
+		broker.Refused{Party: party, Reason: mqtt.QuotaExceeded, Cause: "quota_exceeded", Text: "the store takes nothing new: the disk is full", Why: store.ErrFull.Error() + ": prepare segment", Count: 1, First: start, Last: start},
 		broker.Limited{Party: party, What: "flapping", Text: "20 connections in 1m0s"},
 		broker.Stalled{Party: party, Pending: 1 << 20, Queued: 3},
 		broker.StallEnded{Party: party, For: 12 * time.Second},

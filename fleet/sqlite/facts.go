@@ -44,6 +44,9 @@ type Facts struct {
 
 var _ fact.Store = (*Facts)(nil)
 
+// busyReading is how long a question about facts waits for another process that holds the database. One that writes holds up none.
+const busyReading = time.Second
+
 // OpenFacts opens the database of facts in a directory, or makes it. One that is damaged, or of another program or schema, is moved
 // aside, which the log tells, and a new one begun: what it holds is not worth a broker that does not start.
 func OpenFacts(ctx context.Context, dir string, log *slog.Logger) (*Facts, error) {
@@ -93,11 +96,13 @@ func openFacts(ctx context.Context, path string) (_ *Facts, err error) {
 		return nil, err
 	}
 	// A kill loses nothing that was committed, a power cut at most what came since the last checkpoint.
-	pragmas := []string{fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "trusted_schema(0)"}
-	if f.write, err = open(path, 1, append(pragmas, "auto_vacuum(2)", "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-8000)", "journal_size_limit(16777216)")); err != nil {
+	pragmas := func(wait time.Duration, more ...string) []string {
+		return append(more, fmt.Sprintf("busy_timeout(%d)", wait.Milliseconds()), "trusted_schema(0)")
+	}
+	if f.write, err = open(path, 1, pragmas(busy, "auto_vacuum(2)", "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-8000)", "journal_size_limit(16777216)")); err != nil {
 		return f, err
 	}
-	if f.read, err = open(path, readers, append(pragmas, "query_only(1)")); err != nil {
+	if f.read, err = open(path, readers, pragmas(busyReading, "query_only(1)")); err != nil {
 		return f, err
 	}
 	if err := f.prepare(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"database/sql"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -300,5 +301,51 @@ func TestFactsKilled(t *testing.T) {
 	last, err := s.Last(t.Context())
 	if err != nil || last < p.Facts[0].ID {
 		t.Errorf("the last is %d, %v", last, err)
+	}
+}
+
+// While another process writes to the database, or holds it to itself, questions are answered, also about what cannot be kept yet.
+func TestFactsLocked(t *testing.T) {
+	dir := t.TempDir()
+	r, err := fact.Open(t.Context(), fact.Options{Store: openFactsIn(t, dir)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Record(fact.Fact{Kind: fact.Connected, Client: "before"})
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	other, err := sql.Open("sqlite", filepath.Join(dir, FactsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	other.SetMaxOpenConns(1)
+	for _, lock := range []string{"IMMEDIATE", "EXCLUSIVE"} {
+		if _, err := other.ExecContext(t.Context(), "BEGIN "+lock); err != nil {
+			t.Fatal(err)
+		}
+		r.Record(fact.Fact{Kind: fact.Connected, Client: lock})
+		for range 3 {
+			p, err := r.Query(t.Context(), fact.Query{})
+			if err != nil || len(p.Facts) < 2 || p.Facts[0].Client != lock || p.Facts[len(p.Facts)-1].Client != "before" {
+				t.Errorf("%s: %+v, %v", lock, p.Facts, err)
+			}
+		}
+		if n := r.Stats(t.Context()).NotRecorded; n > 0 {
+			t.Errorf("%s: %d were given up before the question was answered", lock, n)
+		}
+		if _, err := other.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p, err := r.Query(t.Context(), fact.Query{}); err != nil || len(p.Facts) != 3 {
+		t.Errorf("%+v, %v", p.Facts, err)
+	}
+	if err := r.Close(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -8,7 +8,12 @@ package main
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/tools/go/analysis"
 	"golang.org/x/tools/go/analysis/checker"
@@ -49,8 +54,12 @@ func main() {
 }
 
 func check(system string) (ok bool, err error) {
+	own, err := filepath.Abs("..")
+	if err != nil {
+		return false, err
+	}
 	all, err := packages.Load(&packages.Config{
-		Mode: packages.LoadAllSyntax, Dir: "..", Tests: true, Env: append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0"),
+		Mode: packages.LoadAllSyntax, Dir: "..", Tests: true, Env: append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0"), ParseFile: parseOwn(own),
 	}, "./...")
 	if err != nil {
 		return false, fmt.Errorf("load the packages: %w", err)
@@ -58,7 +67,15 @@ func check(system string) (ok bool, err error) {
 	if len(all) < 100 {
 		return false, fmt.Errorf("only %d packages were found", len(all))
 	}
-	if packages.PrintErrors(all) > 0 {
+	failed := 0
+	for _, p := range all {
+		for _, err := range p.Errors {
+			fmt.Fprintln(os.Stderr, err)
+			failed++
+		}
+	}
+	packages.Visit(all, nil, func(p *packages.Package) { p.IllTyped = false }) // what parseOwn took away left imports unused
+	if failed > 0 {
 		return false, nil
 	}
 	found, err := checker.Analyze([]*analysis.Analyzer{
@@ -77,4 +94,20 @@ func check(system string) (ok bool, err error) {
 		ok = ok && len(act.Diagnostics) == 0
 	}
 	return ok, found.PrintText(os.Stderr, 0)
+}
+
+// parseOwn leaves out how functions outside the directory own work: only what they are called with matters here, and SQLite alone is a million lines.
+func parseOwn(own string) func(*token.FileSet, string, []byte) (*ast.File, error) {
+	return func(set *token.FileSet, name string, src []byte) (*ast.File, error) {
+		file, err := parser.ParseFile(set, name, src, parser.SkipObjectResolution|parser.ParseComments)
+		if file == nil || strings.HasPrefix(name, own) || !strings.HasSuffix(name, ".go") { // what runs the tests has no such name
+			return file, err
+		}
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Type.TypeParams == nil && f.Name.Name != "init" {
+				f.Body = nil
+			}
+		}
+		return file, err
+	}
 }

@@ -188,5 +188,5 @@ func (c *sessionsEndCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err := r.Call(ctx, http.MethodDelete, "/sessions/"+url.PathEscape(c.ID), nil, nil); err != nil {
 		return err
 	}
-	return done(std, c.JSON, map[string]any{"client": c.ID, "ended": true}, "session %s ended", screen.Printable(c.ID))
+	return screen.Tell(std, c.JSON, map[string]any{"client": c.ID, "ended": true}, "session %s ended", screen.Printable(c.ID))
 }

@@ -3,7 +3,6 @@ package live
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -58,16 +57,7 @@ func (c *clientsDisconnectCmd) Run(ctx context.Context, std *screen.Streams) err
 	if err := r.Call(ctx, http.MethodPost, "/clients/"+url.PathEscape(c.ID)+"/disconnect", body, nil); err != nil {
 		return err
 	}
-	return done(std, c.JSON, map[string]any{"client": c.ID, "disconnected": true}, "client %s disconnected", screen.Printable(c.ID))
-}
-
-// done prints the outcome of what has no answer: as JSON, or as a line.
-func done(std *screen.Streams, asJSON bool, v map[string]any, format string, args ...any) error {
-	if asJSON {
-		return screen.JSON(std.Out, v)
-	}
-	_, err := fmt.Fprintf(std.Out, format+"\n", args...)
-	return err
+	return screen.Tell(std, c.JSON, map[string]any{"client": c.ID, "disconnected": true}, "client %s disconnected", screen.Printable(c.ID))
 }
 
 // banFlags are a ban of all clients that pass a filter.

@@ -121,7 +121,7 @@ func (c *queueRemoveCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err := r.Call(ctx, http.MethodDelete, queueOf(c.ID)+"/"+strconv.FormatUint(c.Position, 10), nil, nil); err != nil {
 		return err
 	}
-	return done(std, c.JSON, map[string]any{"client": c.ID, "position": c.Position, "removed": true}, "%s dropped", what)
+	return screen.Tell(std, c.JSON, map[string]any{"client": c.ID, "position": c.Position, "removed": true}, "%s dropped", what)
 }
 
 // what names the message, as far as it is found.
@@ -163,7 +163,7 @@ func (c *queueRequeueCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err := r.Call(ctx, http.MethodPost, queueOf(c.ID)+"/"+strconv.FormatUint(c.Position, 10)+"/requeue", nil, nil); err != nil {
 		return err
 	}
-	return done(std, c.JSON, map[string]any{"client": c.ID, "position": c.Position, "requeued": true}, "message %d of %s is another member's", c.Position, screen.Printable(c.ID))
+	return screen.Tell(std, c.JSON, map[string]any{"client": c.ID, "position": c.Position, "requeued": true}, "message %d of %s is another member's", c.Position, screen.Printable(c.ID))
 }
 
 // queuePurgeCmd is `sapwood queue purge`.

@@ -102,6 +102,7 @@ type retainedDeleteCmd struct {
 	OlderThan time.Duration `placeholder:"AGE" help:"Only those retained longer ago than this, such as 168h."`
 	Publisher string        `placeholder:"ID" help:"Only those of this client; * stands for any characters."`
 	Confirm   *int          `placeholder:"NUMBER" help:"Delete them, if they are so many. Without it they are only counted."`
+	JSON      bool          `help:"Print what was found, or done, as JSON."`
 }
 
 // Help is the long part of the help page.
@@ -127,6 +128,9 @@ func (c *retainedDeleteCmd) Run(ctx context.Context, std *screen.Streams) error 
 	var d api.Deletion
 	if err := r.Call(ctx, http.MethodPost, "/retained/delete", body, &d); err != nil {
 		return err
+	}
+	if c.JSON {
+		return screen.JSON(std.Out, d)
 	}
 	if c.Confirm == nil {
 		for _, topic := range d.Sample {
@@ -182,7 +186,8 @@ func (c *retainedSnapshotsCmd) Run(ctx context.Context, std *screen.Streams) err
 // retainedRestoreCmd is `sapwood retained restore`.
 type retainedRestoreCmd struct {
 	reach.Flags
-	ID string `arg:"" help:"The snapshot."`
+	ID   string `arg:"" help:"The snapshot."`
+	JSON bool   `help:"Print what was done as JSON."`
 }
 
 // Help is the long part of the help page.
@@ -203,6 +208,5 @@ func (c *retainedRestoreCmd) Run(ctx context.Context, std *screen.Streams) error
 	if err := r.Call(ctx, http.MethodPost, "/retained/snapshots/"+url.PathEscape(c.ID)+"/restore", nil, &x); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Out, "%s restored, %d newer, %d expired, %d beyond the limits\n", screen.Count(x.Restored, "message"), x.Newer, x.Expired, x.Refused)
-	return err
+	return screen.Tell(std, c.JSON, x, "%s restored, %d newer, %d expired, %d beyond the limits", screen.Count(x.Restored, "message"), x.Newer, x.Expired, x.Refused)
 }

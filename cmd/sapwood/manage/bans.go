@@ -89,6 +89,7 @@ type UnbanCmd struct {
 	reach.Flags
 	Subject string `arg:"" enum:"client,user,address,pattern" help:"client, user, address or pattern."`
 	Value   string `arg:"" help:"As sapwood bans lists it."`
+	JSON    bool   `help:"Print what was done as JSON."`
 }
 
 // Help is the long part of the help page.
@@ -109,8 +110,7 @@ func (c *UnbanCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err := r.Call(ctx, http.MethodDelete, "/bans/"+c.Subject+"/"+url.PathEscape(c.Value), nil, nil); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Out, "%s %s is let in again\n", c.Subject, screen.Printable(c.Value))
-	return err
+	return screen.Tell(std, c.JSON, map[string]any{"subject": c.Subject, "value": c.Value, "unbanned": true}, "%s %s is let in again", c.Subject, screen.Printable(c.Value))
 }
 
 // BansCmd is `sapwood bans`.

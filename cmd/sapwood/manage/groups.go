@@ -2,7 +2,6 @@ package manage
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 
@@ -60,6 +59,7 @@ type groupsAddCmd struct {
 	reach.Flags
 	Name string `arg:"" help:"The group."`
 	Note string `placeholder:"TEXT" help:"A note."`
+	JSON bool   `help:"Print it as JSON."`
 }
 
 // Help is the long part of the help page.
@@ -76,17 +76,18 @@ func (c *groupsAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
-	if err := r.Call(ctx, http.MethodPut, groupAt(c.Name), map[string]string{"note": c.Note}, nil); err != nil {
+	var g accounts.Group
+	if err := r.Call(ctx, http.MethodPut, groupAt(c.Name), map[string]string{"note": c.Note}, &g); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Out, "group %s is there\n", screen.Printable(c.Name))
-	return err
+	return screen.Tell(std, c.JSON, g, "group %s is there", screen.Printable(g.Name))
 }
 
 // groupsDeleteCmd is `sapwood groups delete`.
 type groupsDeleteCmd struct {
 	reach.Flags
 	Name string `arg:"" help:"The group."`
+	JSON bool   `help:"Print what was done as JSON."`
 }
 
 // Help is the long part of the help page.
@@ -106,6 +107,5 @@ func (c *groupsDeleteCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err := r.Call(ctx, http.MethodDelete, groupAt(c.Name), nil, nil); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Out, "group %s deleted\n", screen.Printable(c.Name))
-	return err
+	return screen.Tell(std, c.JSON, map[string]any{"group": c.Name, "deleted": true}, "group %s deleted", screen.Printable(c.Name))
 }

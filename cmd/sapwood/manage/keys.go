@@ -193,6 +193,7 @@ func (c *keysSetCmd) Run(ctx context.Context, std *screen.Streams) error {
 type keysRevokeCmd struct {
 	reach.Flags
 	Name []string `arg:"" help:"The keys."`
+	JSON bool     `help:"Print lines of JSON."`
 }
 
 // Help is the long part of the help page.
@@ -205,5 +206,5 @@ Examples:
 
 // Run revokes keys.
 func (c *keysRevokeCmd) Run(ctx context.Context, std *screen.Streams) error {
-	return deleteEach(ctx, std, &c.Flags, c.Name, keyAt, "key", "revoked")
+	return deleteEach(ctx, std, &c.Flags, c.Name, c.JSON, keyAt, "key", "revoked")
 }

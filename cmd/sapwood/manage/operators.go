@@ -201,6 +201,7 @@ func (c *operatorsPasswordCmd) Run(ctx context.Context, std *screen.Streams) err
 type operatorsDeleteCmd struct {
 	reach.Flags
 	Name []string `arg:"" help:"The operators."`
+	JSON bool     `help:"Print lines of JSON."`
 }
 
 // Help is the long part of the help page.
@@ -213,11 +214,11 @@ Examples:
 
 // Run deletes operators.
 func (c *operatorsDeleteCmd) Run(ctx context.Context, std *screen.Streams) error {
-	return deleteEach(ctx, std, &c.Flags, c.Name, operatorAt, "operator", "deleted")
+	return deleteEach(ctx, std, &c.Flags, c.Name, c.JSON, operatorAt, "operator", "deleted")
 }
 
 // deleteEach deletes one after the other, and says so of each.
-func deleteEach(ctx context.Context, std *screen.Streams, f *reach.Flags, names []string, at func(string) string, what, done string) error {
+func deleteEach(ctx context.Context, std *screen.Streams, f *reach.Flags, names []string, asJSON bool, at func(string) string, what, done string) error {
 	r, err := f.API()
 	if err != nil {
 		return err
@@ -226,7 +227,12 @@ func deleteEach(ctx context.Context, std *screen.Streams, f *reach.Flags, names 
 		if err := r.Call(ctx, http.MethodDelete, at(name), nil, nil); err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(std.Out, "%s %s %s\n", what, screen.Printable(name), done); err != nil {
+		if asJSON {
+			err = screen.Line(std.Out, map[string]any{what: name, done: true})
+		} else {
+			_, err = fmt.Fprintf(std.Out, "%s %s %s\n", what, screen.Printable(name), done)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -138,6 +138,7 @@ func (f *ruleFlags) fields() (*rights.RuleFields, error) {
 type rulesAddCmd struct {
 	reach.Flags
 	ruleFlags
+	JSON bool `help:"Print it as JSON."`
 }
 
 // Help is the long part of the help page.
@@ -164,8 +165,7 @@ func (c *rulesAddCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err := r.Call(ctx, http.MethodPost, "/rules", f, &made); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Out, "rule %s holds\n", made.ID)
-	return err
+	return screen.Tell(std, c.JSON, made, "rule %s holds", screen.Printable(made.ID))
 }
 
 func ruleAt(id string) string { return "/rules/" + url.PathEscape(id) }
@@ -175,6 +175,7 @@ type rulesReplaceCmd struct {
 	reach.Flags
 	ID string `arg:"" help:"The rule, as sapwood rules list calls it."`
 	ruleFlags
+	JSON bool `help:"Print it as JSON."`
 }
 
 // Help is the long part of the help page.
@@ -195,17 +196,18 @@ func (c *rulesReplaceCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
-	if err := r.Call(ctx, http.MethodPut, ruleAt(c.ID), f, nil, "If-Match", "*"); err != nil {
+	var put rights.Rule
+	if err := r.Call(ctx, http.MethodPut, ruleAt(c.ID), f, &put, "If-Match", "*"); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Out, "rule %s holds\n", screen.Printable(c.ID))
-	return err
+	return screen.Tell(std, c.JSON, put, "rule %s holds", screen.Printable(put.ID))
 }
 
 // rulesDeleteCmd is `sapwood rules delete`.
 type rulesDeleteCmd struct {
 	reach.Flags
-	ID string `arg:"" help:"The rule, as sapwood rules list calls it."`
+	ID   string `arg:"" help:"The rule, as sapwood rules list calls it."`
+	JSON bool   `help:"Print what was done as JSON."`
 }
 
 // Help is the long part of the help page.
@@ -225,6 +227,5 @@ func (c *rulesDeleteCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err := r.Call(ctx, http.MethodDelete, ruleAt(c.ID), nil, nil); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Out, "rule %s deleted\n", screen.Printable(c.ID))
-	return err
+	return screen.Tell(std, c.JSON, map[string]any{"rule": c.ID, "deleted": true}, "rule %s deleted", screen.Printable(c.ID))
 }

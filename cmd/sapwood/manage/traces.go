@@ -143,9 +143,5 @@ func (c *tracesEndCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err := r.Call(ctx, http.MethodDelete, "/traces/"+url.PathEscape(c.ID), nil, nil); err != nil {
 		return err
 	}
-	if c.JSON {
-		return screen.JSON(std.Out, map[string]any{"trace": c.ID, "ended": true})
-	}
-	_, err = fmt.Fprintf(std.Out, "trace %s ended\n", screen.Printable(c.ID))
-	return err
+	return screen.Tell(std, c.JSON, map[string]any{"trace": c.ID, "ended": true}, "trace %s ended", screen.Printable(c.ID))
 }

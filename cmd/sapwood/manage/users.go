@@ -300,6 +300,7 @@ func (c *usersPasswordCmd) Run(ctx context.Context, std *screen.Streams) error {
 type usersDeleteCmd struct {
 	reach.Flags
 	Name []string `arg:"" help:"The users."`
+	JSON bool     `help:"Print what was done as JSON."`
 }
 
 // Help is the long part of the help page.
@@ -321,15 +322,18 @@ func (c *usersDeleteCmd) Run(ctx context.Context, std *screen.Streams) error {
 	for i, name := range c.Name {
 		gone[i] = rights.BulkUser{Name: name, Delete: true}
 	}
-	_, err = bulk(ctx, r, std, "delete", gone)
-	if err == nil {
-		_, err = fmt.Fprintf(std.Out, "%s deleted\n", screen.Count(len(gone), "user"))
+	result, err := bulk(ctx, r, std, "delete", gone)
+	if err != nil {
+		return err
 	}
-	return err
+	return screen.Tell(std, c.JSON, result, "%s deleted", screen.Count(result.Deleted, "user"))
 }
 
 // usersFlushCmd is `sapwood users flush`.
-type usersFlushCmd struct{ reach.Flags }
+type usersFlushCmd struct {
+	reach.Flags
+	JSON bool `help:"Print how many as JSON."`
+}
 
 // Help is the long part of the help page.
 func (*usersFlushCmd) Help() string {
@@ -346,10 +350,11 @@ func (c *usersFlushCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
-	var answer struct{ Forgotten int }
+	var answer struct {
+		Forgotten int `json:"forgotten"`
+	}
 	if err := r.Call(ctx, http.MethodPost, "/auth/cache/flush", nil, &answer); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Out, "%s forgotten\n", screen.Count(answer.Forgotten, "credential"))
-	return err
+	return screen.Tell(std, c.JSON, answer, "%s forgotten", screen.Count(answer.Forgotten, "credential"))
 }

@@ -55,6 +55,15 @@ func Line(w io.Writer, v any) error {
 	return err
 }
 
+// Tell says what was done: in a sentence, or as JSON for programs.
+func Tell(std *Streams, asJSON bool, v any, format string, args ...any) error {
+	if asJSON {
+		return JSON(std.Out, v)
+	}
+	_, err := fmt.Fprintf(std.Out, format+"\n", args...)
+	return err
+}
+
 // Count is a number of things.
 func Count(n int, what string) string {
 	if n != 1 {

@@ -16,6 +16,7 @@ import (
 const (
 	MaxLimit     = 1000
 	DefaultLimit = 100
+	MaxSkip      = 10_000_000
 	maxSorts     = 4
 	maxCursor    = 8 << 10
 	// cutKey is how many bytes of a text count for the order, so that a cursor holds no more; keys that are longer are told apart by a hash.
@@ -27,6 +28,7 @@ type Query struct {
 	Filter string
 	Sort   string // fields, separated by commas; "-" before one = the greatest first
 	Cursor string // Page.Next of the page before; "" = from the beginning
+	Skip   int    // so many from the beginning are left out, at most MaxSkip; not with a cursor
 	Limit  int    // 0 = DefaultLimit
 }
 
@@ -70,7 +72,7 @@ func (s *Schema[T]) Page(items []T, q Query, now time.Time) (Page[T], error) {
 	}, q, now)
 }
 
-// PageOf is Page of items that are given one by one.
+// PageOf is Page of items that are given one by one: with Skip up to four times, each time the same ones.
 func (s *Schema[T]) PageOf(items iter.Seq[*T], q Query, now time.Time) (Page[T], error) {
 	p := Page[T]{Items: []*T{}}
 	match, err := s.Parse(q.Filter, now)
@@ -89,6 +91,18 @@ func (s *Schema[T]) PageOf(items iter.Seq[*T], q Query, now time.Time) (Page[T],
 		best.limit = DefaultLimit
 	}
 	best.limit = min(best.limit, MaxLimit)
+	skip := 0
+	switch {
+	case q.Skip < 0 || q.Skip > MaxSkip:
+		return p, fmt.Errorf("skip: %d is not from 0 to %d", q.Skip, MaxSkip)
+	case q.Skip > 0 && q.Cursor != "":
+		return p, fmt.Errorf("skip counts from the beginning of the list: it does not go with a cursor")
+	case q.Skip > 0:
+		before := 0
+		best.after, before = s.nearly(best.order, filtered(items, match), q.Skip)
+		skip = q.Skip - before
+		best.limit += skip
+	}
 	for v := range items {
 		if p.Total++; match(v) {
 			p.Matched++
@@ -96,10 +110,10 @@ func (s *Schema[T]) PageOf(items iter.Seq[*T], q Query, now time.Time) (Page[T],
 		}
 	}
 	best.cut()
-	for i := range best.items {
+	for i := skip; i < len(best.items); i++ {
 		p.Items = append(p.Items, best.items[i].v)
 	}
-	if best.more {
+	if best.more && len(p.Items) > 0 {
 		p.Next, err = writeCursor(cursor{of, s.placeOf(best.order, p.Items[len(p.Items)-1])})
 	}
 	return p, err

@@ -330,15 +330,19 @@ func FuzzDecode(f *testing.F) {
 // TestAppetite: a body that announces much gets no more than it brings.
 func TestAppetite(t *testing.T) {
 	f := func(name string, most uint64, body ...byte) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		var r store.Record
-		if record.Decode(body, &r) == nil {
-			t.Errorf("%s passed", name)
+		least := uint64(math.MaxUint64) // of some times, as others in this process allocate too
+		for range 5 {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			var r store.Record
+			if record.Decode(body, &r) == nil {
+				t.Errorf("%s passed", name)
+			}
+			runtime.ReadMemStats(&after)
+			least = min(least, after.TotalAlloc-before.TotalAlloc)
 		}
-		runtime.ReadMemStats(&after)
-		if got := after.TotalAlloc - before.TotalAlloc; got > most {
-			t.Errorf("%s: %d bytes for an input of %d", name, got, len(body))
+		if least > most {
+			t.Errorf("%s: %d bytes for an input of %d", name, least, len(body))
 		}
 	}
 	f("2^32 targets", 4096, byte(store.Enqueue), 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 15, 1, 2, 2)
