@@ -69,7 +69,7 @@ func validate(parsed *kong.Context) error {
 			return err
 		}
 	}
-	if err := cmp.Or(missingCommand(command), missingArguments(parsed, command)); err != nil {
+	if err := missingWords(command); err != nil {
 		return err
 	}
 	for _, p := range parsed.Path {
@@ -120,14 +120,24 @@ func missingFlags(flags []*kong.Flag) error {
 	return fmt.Errorf("missing flags: %s", strings.Join(missing, ", "))
 }
 
-// missingCommand tells what can follow a command that is none by itself.
-func missingCommand(command *kong.Node) error {
-	var next []string
-	for _, c := range command.Children {
-		next = append(next, strconv.Quote(c.Name))
+// missingWords tells what has to follow a command: its arguments, or one that is a command by itself.
+func missingWords(command *kong.Node) error {
+	var next, arguments []string
+	for _, v := range command.Positional {
+		if v.Required && !v.Set {
+			arguments = append(arguments, v.Summary())
+		}
+	}
+	if len(arguments) > 0 {
+		next = append(next, strconv.Quote(strings.Join(arguments, " ")))
+	}
+	if runOf(command) == nil {
+		for _, c := range command.Children {
+			next = append(next, strconv.Quote(c.Name))
+		}
 	}
 	switch {
-	case len(next) == 0 || runOf(command) != nil:
+	case len(next) == 0:
 		return nil
 	case len(next) == 1:
 		return fmt.Errorf("expected %s", next[0])
@@ -135,23 +145,6 @@ func missingCommand(command *kong.Node) error {
 		next = append(next[:5], "...")
 	}
 	return fmt.Errorf("expected one of %s", strings.Join(next, ", "))
-}
-
-func missingArguments(parsed *kong.Context, command *kong.Node) error {
-	given := 0
-	for _, p := range parsed.Path {
-		if p.Positional != nil {
-			given = p.Positional.Position + 1
-		}
-	}
-	if given >= len(command.Positional) || !command.Positional[given].Required {
-		return nil
-	}
-	var missing []string
-	for _, v := range command.Positional[given:] {
-		missing = append(missing, "<"+v.Name+">")
-	}
-	return fmt.Errorf("missing positional arguments %s", strings.Join(missing, " "))
 }
 
 // exclusive checks the flags of which one at most may be given.
