@@ -74,7 +74,7 @@ func TestPageSizes(t *testing.T) {
 	g := atGate(t, access.Config{})
 	admin := "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:"+right)) // some lists are for no key
 	asked := 0
-	for path, item := range g.api.doc.Paths {
+	for path, item := range g.api.served().doc.Paths {
 		if item.Get == nil {
 			continue
 		}
@@ -143,7 +143,7 @@ func TestPanics(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		panic("a secret")
 	})
-	guard := serve.NewGuard(serve.Options{Access: g.who, Router: m, Logger: g.api.log})
+	guard := serve.NewGuard(serve.Options{Access: g.who, Surface: func() *serve.Surface { return &serve.Surface{Router: m} }, Logger: g.api.log})
 	s := httptest.NewServer(guard)
 	defer s.Close()
 	send := func(method, path string) (*http.Response, string, error) {
