@@ -16,9 +16,9 @@ import (
 const (
 	// fresh is how old what is shown may be.
 	fresh = time.Second
-	// asking and watching bound what lists of clients cost: 1 part in so many of a processor's time, while somebody asks for them again and again, and while
-	// somebody only watches.
-	asking, watching = 20, 100
+	// asking and watching bound what reading all clients costs: 1 part in so many of the time, while somebody asks for them again and again, and while
+	// somebody only watches, for whom answers once a second are to stay below 1 % of a processor with all else that they take.
+	asking, watching = 20, 200
 	// oldest is the age of an order at which it is made anew whatever it costs.
 	oldest = time.Minute
 	// kept is how long a list is held that nobody asks for: it is large.
@@ -146,7 +146,7 @@ func (s *rosters) forget() {
 // clientsQuery is what a list of clients is asked.
 type clientsQuery struct {
 	ListQuery
-	Watch bool `query:"watch" doc:"For who asks again and again: which clients there are, and their order, may be as old as making them costs less than 1 % of a processor, at most a minute; age_seconds tells. The rows themselves are those of now."`
+	Watch bool `query:"watch" doc:"For who asks again and again: which clients there are, and their order, may be as old as keeps the cost of that below 0.5 % of the time, at most a minute; age_seconds tells. The rows themselves are those of now."`
 }
 
 // registerLists adds the lists of clients.

@@ -58,6 +58,18 @@ describe('clients', () => {
       await page.getByText('was silent for 90 s').first().waitFor()
     })
   })
+  test('the middle of a long list is one request away, and an old order says so', async () => {
+    await on({ hash: '#/clients?sort=address' }, async (page) => {
+      await page.getByText('20,000 clients').waitFor()
+      const asked = []
+      page.on('request', (r) => { const u = new URL(r.url()); if (u.pathname.endsWith('/clients') && u.searchParams.get('skip') >= 9000) asked.push(u.searchParams) })
+      await page.locator('.vtable-box').evaluate((e) => { e.scrollTop = 10_050 * 34 })
+      await page.waitForFunction(() => document.querySelector('tr[aria-rowindex="10060"]') && !document.querySelector('tr.ghost'))
+      assert.deepEqual([...new Set(asked.map((q) => q.get('skip')))], ['10000'])
+      assert.ok(asked.every((q) => !q.has('cursor') && q.get('watch') === 'true' && q.get('sort') === 'address'))
+      await page.getByText(/order of \d+ s ago/).waitFor()
+    })
+  })
   test('a disconnect tells its effect first, and is not done without a yes', async () => {
     await on({ hash: '#/clients/controller-000010' }, async (page) => {
       const before = m.log.length
