@@ -120,15 +120,14 @@ describe('many clients at once', () => {
       assert.equal(await page.getByRole('group', { name: 'All clients with this filter' }).count(), 0)
     })
   })
-  test('the end of a long list is read from the end', async () => {
-    const reads = []
-    await on({ hash: '#/clients?sort=-in_rate' }, async (page) => {
+  test('the end of a long list is one request away', async () => {
+    const skips = new Set()
+    await on({ hash: '#/clients?sort=-in_rate,id' }, async (page) => {
       await page.getByText('20,000 clients').waitFor()
-      page.on('request', (r) => { if (/\/clients\?/.test(r.url())) reads.push(r.url()) })
+      page.on('request', (r) => { const u = new URL(r.url()); if (u.pathname.endsWith('/clients') && u.searchParams.has('skip')) skips.add(u.searchParams.get('skip')) })
       await page.locator('.vtable-box').evaluate((e) => { e.scrollTop = e.scrollHeight })
       await page.locator('tbody tr[aria-rowindex="20001"]').waitFor()
-      assert.ok(reads.length <= 4, reads.join('\n'))
-      assert.ok(reads.some((r) => /sort=in_rate%2C-id/.test(r)), reads.join('\n'))
+      assert.deepEqual([...skips], ['19900'])
       // Its last rows are those that the first of the opposite order are.
       const last = await page.locator('tbody tr[aria-rowindex="20001"] a').first().innerText()
       await go(page, '#/clients?sort=in_rate,-id')
