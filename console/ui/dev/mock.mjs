@@ -22,6 +22,7 @@ export function mock(options = {}) {
   let live = true
   let tick = 0
   let order
+  allClients(count) // before anybody waits for them
 
   const stats = () => {
     const wave = Math.sin(Date.now() / 60000)
