@@ -69,6 +69,27 @@ func (r reach) in(ctx context.Context, sh *shard, do func()) error {
 	return r.wait(ctx, done)
 }
 
+// turns runs next on a shard's loop, once in each of its turns, for as long as there is more to do.
+func (r reach) turns(ctx context.Context, sh *shard, next func() (more bool)) error {
+	done := make(chan error, 1)
+	var turn func()
+	turn = func() {
+		sh.mail.abreast()
+		more := false
+		defer func() {
+			switch {
+			case !more:
+				done <- nil
+			case ctx.Err() == nil: // else nobody waits
+				sh.loop.Post(turn)
+			}
+		}()
+		more = next()
+	}
+	sh.loop.Post(turn)
+	return r.wait(ctx, done)
+}
+
 // kept is in, and returns when what do gave the store is kept too, or why it is not.
 func (r reach) kept(ctx context.Context, sh *shard, do func()) error {
 	done := make(chan error, 1)

@@ -45,6 +45,8 @@ func TestProblems(t *testing.T) {
 	f("POST", "/users", "name=x", key, "application/x-www-form-urlencoded", 415, "")
 	f("POST", "/users", strings.Repeat(" ", 2<<20), key, isJSON, 413, "too large")
 	f("GET", "/users?limit=x", "", key, "", 422, "")
+	f("GET", "/clients?skip=-1", "", key, "", 422, "")
+	f("GET", "/retained?skip=10000001", "", key, "", 422, "")
 	f("POST", "/users", `{"name":"x","nothing":1}`, key, isJSON, 422, "")
 	f("PUT", "/groups/g", "{}", key, isJSON, 404, "", "If-Match", `"7"`)
 	f("PUT", "/groups/there", "{}", key, isJSON, 412, "", "If-Match", `"7"`)
