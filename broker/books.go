@@ -25,10 +25,11 @@ type books struct {
 	tally.Lines
 	topics     *tally.Topics
 	publishers tally.Publishers
-	slot       uint32   // the five seconds of now, for rates
-	run        *client  // whose messages are counted together, see tally.Topics.Again; nil = nobody's
-	written    uint64   // PUBLISHes
-	again      struct { // copies of one topic that were sent one after the other
+	unasked    []*client // whose sessions may have changed
+	slot       uint32    // the five seconds of now, for rates
+	run        *client   // whose messages are counted together, see tally.Topics.Again; nil = nobody's
+	written    uint64    // PUBLISHes
+	again      struct {  // copies of one topic that were sent one after the other
 		topic tally.Topic
 		n     uint64
 	}
@@ -264,6 +265,35 @@ func (k *books) miss(c *client, m *mqtt.Message, why session.Why) {
 	k.Copies++
 	k.meant(c)
 	k.sh.drop(c, m, why)
+}
+
+// changed: what a client's session holds may be something else now. It is asked when somebody looks.
+func (k *books) changed(c *client) {
+	t := c.tally
+	switch {
+	case t == nil: // nothing came for it: it gets no page for that
+		k.measure(c)
+		return
+	case t.changed:
+		return
+	}
+	t.changed = true
+	if k.unasked = append(k.unasked, c); len(k.unasked) == maxUnasked {
+		k.ask()
+	}
+}
+
+// maxUnasked bounds what is done at once when somebody looks.
+const maxUnasked = 1000
+
+// ask asks the sessions that may have changed.
+func (k *books) ask() {
+	for _, c := range k.unasked {
+		c.tally.changed = false
+		k.measure(c)
+	}
+	clear(k.unasked)
+	k.unasked = k.unasked[:0]
 }
 
 // measure asks a client's session what it holds and what was acknowledged.

@@ -10,8 +10,9 @@ import (
 // page is a client's page of the books.
 type page struct {
 	tally.Client
-	sent  alike
-	drops *drops // nil = it got all so far
+	sent    alike
+	drops   *drops // nil = it got all so far
+	changed bool   // it stands in books.unasked
 }
 
 // alike are PUBLISHes that were written to a client one after the other at one time, alike but for their bytes: of one topic, QoS and

@@ -123,7 +123,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 // work does what the packet at hand asks for, of so many bytes that begin with first.
 func (sh *shard) work(c *client, first byte, size int) {
 	p := &sh.packet
-	if c.s.Routes(sh.now, p) {
+	if p.Type == mqtt.PUBLISH && p.Publish.QoS == 0 && c.s.Routes(sh.now, &p.Publish) {
 		sh.traces.in(c, p, first, size)
 		if do := sh.route(c, &p.Publish, nil); len(do) > 0 {
 			sh.perform(c, p, do)

@@ -41,7 +41,9 @@ func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) {
 		d.why, d.label, d.loss = why, label, l
 		if !d.listed {
 			d.listed = true
-			sh.losing = append(sh.losing, c)
+			if sh.losing = append(sh.losing, c); len(sh.losing) == maxUnasked {
+				sh.settleDrops()
+			}
 		}
 	}
 }

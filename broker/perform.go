@@ -121,7 +121,10 @@ func (sh *shard) performRare(c *client, p *mqtt.Packet, e *session.Effect) {
 // measure shows other shards how loaded a client is.
 func (sh *shard) measure(c *client) {
 	sh.capOutput(c)
-	sh.books.measure(c)
+	if c.s.Queue().Unused() { // as of one that only publishes
+		return
+	}
+	sh.books.changed(c)
 	n, bytes := c.s.Queued()
 	if int32(n) != c.load.Load() {
 		c.load.Store(int32(n))

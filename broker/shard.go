@@ -84,6 +84,7 @@ func (sh *shard) start(n int) {
 	sh.loop.Post(func() { sh.loop.WakeAt(sh.loop.Now().Add(time.Second)) })
 	sh.agenda.every(time.Second, sh.stalls.check)
 	sh.agenda.every(time.Second, sh.wards.check)
+	sh.agenda.every(time.Second, sh.settle)
 	sh.agenda.every(time.Second, sh.tell.check)
 	sh.agenda.every(time.Second, sh.traces.check)
 	if sh.b.opts.Overload != nil {
@@ -141,6 +142,7 @@ func (sh *shard) tick(now time.Time) {
 // settle brings all that was counted together to where it belongs, before somebody looks.
 func (sh *shard) settle() {
 	sh.books.settle()
+	sh.books.ask()
 	sh.settleDrops()
 }
 
@@ -202,6 +204,7 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 		sh.router.subscribe(c, &c.s.Subscriptions()[i])
 	}
 	sh.measure(c)
+	sh.books.ask()
 	sh.books.started(c)
 	sh.agenda.watch(c)
 }
