@@ -26,6 +26,7 @@ type books struct {
 	topics     *tally.Topics
 	publishers tally.Publishers
 	unasked    []*client // whose sessions may have changed
+	losing     []*client // of whose drops not all are told yet
 	slot       uint32    // the five seconds of now, for rates
 	run        *client   // whose messages are counted together, see tally.Topics.Again; nil = nobody's
 	written    uint64    // PUBLISHes
@@ -144,6 +145,13 @@ func (k *books) settle() {
 	k.settleSent()
 }
 
+// settleAll brings all that was counted together to where it belongs, before somebody looks.
+func (k *books) settleAll() {
+	k.settle()
+	k.ask()
+	k.settleDrops()
+}
+
 func (k *books) settleReceived() {
 	u := k.topics.Settle()
 	if u.Messages > 0 {
@@ -171,8 +179,8 @@ func (k *books) meant(c *client) {
 	}
 }
 
-// sent: a PUBLISH was written, of which sentAgain does not tell. The client's page is settled.
-func (k *books) sent(c *client, e *session.Effect) {
+// sentAnother: a PUBLISH was written that is not like the last one to its client.
+func (k *books) sentAnother(c *client, e *session.Effect) {
 	size := uint64(len(e.Msg.Payload))
 	k.written++
 	k.BytesOut += size

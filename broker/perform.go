@@ -19,7 +19,7 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		case session.Send:
 			sh.out.send(c, e)
 		case session.Route:
-			do = sh.route(c, &p.Publish, do)
+			do = c.route(&p.Publish, do)
 		case session.Keep:
 			sh.keepChange(c, e)
 		case session.Drop:
@@ -60,25 +60,6 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		c.waiting = sh.commits.batch.number
 		sh.commits.batch.waiters = append(sh.commits.batch.waiters, c)
 	}
-}
-
-// route has what a client publishes go its way, and tells the session what became of it.
-func (sh *shard) route(c *client, p *mqtt.Publish, do []session.Effect) []session.Effect {
-	if sh.paces.refused != 0 || c.barred.Load() {
-		return sh.paces.turnDown(c, p, do)
-	}
-	m := sh.router.viewOf(c, p)
-	sh.books.Received++
-	sh.spans.begin(c, m)
-	v := sh.router.publish(c, m)
-	sh.spans.routed(m, v)
-	switch {
-	case v.why != nil:
-		return c.s.Refused(p, v.reason, v.why.Error(), do)
-	case p.QoS == 0:
-		return do
-	}
-	return c.s.Routed(sh.turn(), p, v.reason, v.batch, do)
 }
 
 func (sh *shard) performRare(c *client, p *mqtt.Packet, e *session.Effect) {

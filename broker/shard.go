@@ -44,8 +44,7 @@ type shard struct {
 	asked   auth.Question      // what the authorizer is asked
 	effects [][]session.Effect // spare lists
 	count   Counters
-	books   books     // what becomes of messages
-	losing  []*client // whose drops are not told yet
+	books   books // what becomes of messages
 
 	reading  int // queues being read for readQueue
 	stopping bool
@@ -84,7 +83,7 @@ func (sh *shard) start(n int) {
 	sh.loop.Post(func() { sh.loop.WakeAt(sh.loop.Now().Add(time.Second)) })
 	sh.agenda.every(time.Second, sh.stalls.check)
 	sh.agenda.every(time.Second, sh.wards.check)
-	sh.agenda.every(time.Second, sh.settle)
+	sh.agenda.every(time.Second, sh.books.settleAll)
 	sh.agenda.every(time.Second, sh.tell.check)
 	sh.agenda.every(time.Second, sh.traces.check)
 	if sh.b.opts.Overload != nil {
@@ -137,13 +136,6 @@ func (sh *shard) tick(now time.Time) {
 	sh.books.settle()
 	sh.now = sh.b.clock(now)
 	sh.books.slot = tally.Slot(sh.now)
-}
-
-// settle brings all that was counted together to where it belongs, before somebody looks.
-func (sh *shard) settle() {
-	sh.books.settle()
-	sh.books.ask()
-	sh.settleDrops()
 }
 
 // take and give lend out lists of effects: performing one may need another.
