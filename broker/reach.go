@@ -16,7 +16,7 @@ type reach struct{ b *Broker }
 func (x *mailbox) abreast() {
 	x.sh.tick(x.sh.loop.Now())
 	x.collect()
-	x.sh.settle()
+	x.sh.books.settleAll()
 }
 
 // slice is how many clients are looked at before a loop goes on with its work.
@@ -152,7 +152,7 @@ func (r reach) wait(ctx context.Context, done <-chan error) error {
 func (r reach) within(ctx context.Context, sh *shard, do func()) error {
 	err := r.in(ctx, sh, do)
 	if err == ErrClosed {
-		sh.settle()
+		sh.books.settleAll()
 		do()
 		return nil
 	}
