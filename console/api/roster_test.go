@@ -102,6 +102,8 @@ func TestWatch(t *testing.T) {
 			t.Errorf("read %d times in 10 s for who asks", n)
 		}
 		time.Sleep(kept + time.Second)
+		o.rosters.mu.Lock()
+		defer o.rosters.mu.Unlock()
 		if o.rosters.last != nil || o.rosters.spare != nil {
 			t.Error("it is held for nobody")
 		}
