@@ -107,8 +107,9 @@ type Stats struct {
 	Sockets       int   // open connections, with those that have no client yet
 	Subscriptions int   // shared ones included
 	Shared        int
-	Retained      int
-	RetainedBytes int64
+	Retained      int   // of clients and the API
+	RetainedBytes int64 // of these
+	RetainedOwn   int   // the server's own, below $SYS: they count against no limit
 	QueuedBytes   int64 // of all sessions
 	Panics        uint64
 }
@@ -139,7 +140,7 @@ func (b *Broker) gather(done func(Stats)) {
 			}
 			total := Stats{
 				Connected: b.connected.Load(), MaxConnected: b.maximum.Load(), Sessions: b.sessions.Load(),
-				Shared: b.groups.len(), Retained: b.retained.tree.Len(), RetainedBytes: b.retained.bytes.Load(),
+				Shared: b.groups.len(), Retained: b.retained.len(), RetainedOwn: int(b.retained.own.Load()), RetainedBytes: b.retained.bytes.Load(),
 				QueuedBytes: b.queuedBytes.Load(), Panics: b.panics.Load(),
 			}
 			total.Banned, total.Shed[overload.Connects] = b.burden.banned.Load(), b.burden.closed.Load()
