@@ -186,7 +186,9 @@ func TestRetainedOwn(t *testing.T) {
 	o := with(func(l *broker.Limits, _ *broker.Delivery) { l.MaxRetained = 2 })
 	o.SysEvery = time.Hour
 	s := serve(t, o)
-	s.until("$SYS is there", func(got broker.Stats) bool { return got.RetainedOwn > 10 && got.Retained == 0 && got.RetainedBytes == 0 })
+	s.until("$SYS is there", func(got broker.Stats) bool {
+		return got.RetainedOwn > 10 && got.Retained == 0 && got.RetainedBytes == 0
+	})
 	pub := s.client("id=pub")
 	for i, answer := range []string{"0x10", "0x10", "0x97"} {
 		pub.send(fmt.Sprintf(`PUBLISH qos=1 id=%d retain topic=t%d "x"`, i+1, i))

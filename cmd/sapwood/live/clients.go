@@ -99,10 +99,17 @@ func (c *clientsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if d.Expiry < 0 {
 		expiry = "never"
 	}
-	screen.Fact(w, "session", fmt.Sprintf("expires after %s, keep-alive %gs", expiry, d.KeepAlive))
+	alive := "not known since the start"
+	switch {
+	case d.KeepAlive != nil && *d.KeepAlive == 0:
+		alive = "off"
+	case d.KeepAlive != nil:
+		alive = fmt.Sprintf("%gs", *d.KeepAlive)
+	}
+	screen.Fact(w, "session", fmt.Sprintf("expires after %s, keep-alive %s", expiry, alive))
 	screen.Fact(w, "in", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.In.Messages, d.In.Bytes, d.In.Rate))
 	screen.Fact(w, "out", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.Out.Messages, d.Out.Bytes, d.Out.Rate))
-	screen.Fact(w, "waiting", fmt.Sprintf("%d in flight, %d queued, %d bytes", d.Inflight, d.Queued, d.QueueBytes))
+	screen.Fact(w, "waiting", fmt.Sprintf("%d in flight, %d queued; together %s with 128 bytes for each", d.Inflight, d.Queued, screen.Bytes(d.QueueBytes)))
 	for why, n := range d.DroppedBy {
 		screen.Fact(w, "dropped", fmt.Sprintf("%d %s", n, why))
 	}
