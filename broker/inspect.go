@@ -252,7 +252,7 @@ func (w *View) Flights(ctx context.Context, id string) ([]session.Flight, time.T
 			return nil, moment(now), err
 		}
 		if len(items) > 0 && items[0].Message != nil {
-			f.Topic = string(items[0].Message.Topic)
+			f.Note(items[0].Message)
 		}
 	}
 	return list, moment(now), nil
@@ -323,6 +323,7 @@ type Subscriber struct {
 	User   string
 	session.Subscription
 	Resting bool
+	Own     bool // the client is the process's own
 }
 
 // subsSlice is how many subscriptions a loop copies at most, but for those of one client, before it goes on with its work.
@@ -357,7 +358,7 @@ func appendSubscribers(list []Subscriber, c *client) []Subscriber {
 	}
 	user := c.who.Load().Name
 	for _, s := range c.s.Subscriptions() {
-		list = append(list, Subscriber{c.id, user, s, c.resting[s.Filter]})
+		list = append(list, Subscriber{c.id, user, s, c.resting[s.Filter], c.own})
 	}
 	return list
 }

@@ -185,6 +185,24 @@ func TestRetainedLimits(t *testing.T) {
 	})
 }
 
+// TestRetainedOwn: what the server publishes of itself takes no room of its clients, and is told apart.
+func TestRetainedOwn(t *testing.T) {
+	o := with(func(l *broker.Limits, _ *broker.Delivery) { l.MaxRetained = 2 })
+	o.SysEvery = time.Hour
+	s := serve(t, o)
+	s.until("$SYS is there", func(got broker.Stats) bool {
+		return got.RetainedOwn > 10 && got.Retained == 0 && got.RetainedBytes == 0
+	})
+	pub := s.client("id=pub")
+	for i, answer := range []string{"0x10", "0x10", "0x97"} {
+		pub.send(fmt.Sprintf(`PUBLISH qos=1 id=%d retain topic=t%d "x"`, i+1, i))
+		pub.expect(fmt.Sprintf("PUBACK id=%d %s", i+1, answer))
+	}
+	if got := s.stats(); got.Retained != 2 || got.RetainedBytes == 0 || got.RetainedBytes > 300 {
+		t.Errorf("%d retained with %d bytes, and %d of its own", got.Retained, got.RetainedBytes, got.RetainedOwn)
+	}
+}
+
 // TestRetainedExpiry: an expired retained message is not sent and leaves memory, also when its topic's expiry was
 // moved on again and again, and a newer one stays.
 func TestRetainedExpiry(t *testing.T) {

@@ -31,7 +31,7 @@ type Limits struct {
 	MaxTotalQueued     int64         `yaml:"max_total_queued_bytes" unit:"bytes" doc:"Bytes of queued messages of all sessions together." exceeded:"PUBACK 0x97 Quota exceeded; counted as server_full"`
 	MaxOutgoing        int           `yaml:"max_outgoing_messages" unit:"messages" doc:"Messages written for one client that its connection has not taken yet." exceeded:"QoS 0 is dropped and counted (slow_consumer), QoS 1 and 2 wait in the queue"`
 	MaxOutgoingBytes   int           `yaml:"max_outgoing_bytes" unit:"bytes" doc:"Bytes written for one client that its connection has not taken yet." exceeded:"QoS 0 is dropped and counted (slow_consumer), QoS 1 and 2 wait in the queue"`
-	MaxRetained        int           `yaml:"max_retained" unit:"messages" doc:"Retained messages." exceeded:"delivered but not retained, PUBACK 0x97 Quota exceeded, counted as retained_full"`
+	MaxRetained        int           `yaml:"max_retained" unit:"messages" doc:"Retained messages, without the broker's own below $SYS." exceeded:"delivered but not retained, PUBACK 0x97 Quota exceeded, counted as retained_full"`
 	MaxRetainedBytes   int64         `yaml:"max_retained_bytes" unit:"bytes" doc:"Bytes of retained messages." exceeded:"as max_retained"`
 	MaxTopicAliases    int           `yaml:"max_topic_aliases" unit:"aliases" doc:"Topic aliases one client may set (Topic Alias Maximum in CONNACK)." exceeded:"DISCONNECT 0x94 Topic Alias invalid"`
 	MaxSendAliases     int           `yaml:"max_send_aliases" unit:"aliases" doc:"Topic aliases set towards a client that allows them; 0 = none." exceeded:"further topics are sent in full"`

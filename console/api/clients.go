@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -94,6 +95,7 @@ type Subscriber struct {
 	Client, User string
 	session.Subscription
 	Resting bool
+	Own     bool // its client is the process's own
 }
 
 // Inspector shows what the broker holds for its clients. Where there is no such client, ok is false.
@@ -118,18 +120,18 @@ type ClientRow struct {
 	Address       string     `json:"address,omitempty" doc:"Where it is, or was last, connected from; absent = not known since the start."`
 	Listener      string     `json:"listener,omitempty"`
 	Protocol      string     `json:"protocol" example:"5.0"`
-	TLS           bool       `json:"tls"`
+	TLS           *bool      `json:"tls,omitempty" doc:"Absent = not known: it was not here since the start."`
 	Connected     bool       `json:"connected"`
 	Since         *time.Time `json:"since,omitempty" doc:"Connected, or away, since then."`
 	Seen          *time.Time `json:"seen,omitempty" doc:"Last heard; absent = not since the start."`
-	KeepAlive     float64    `json:"keep_alive_seconds"`
+	KeepAlive     *float64   `json:"keep_alive_seconds,omitempty" doc:"0 = off; absent = not known: it was not here since the start."`
 	Expiry        float64    `json:"session_expiry_seconds" doc:"-1 = never."`
-	CleanStart    bool       `json:"clean_start"`
+	CleanStart    *bool      `json:"clean_start,omitempty" doc:"Absent = not known: it was not here since the start."`
 	Subscriptions int        `json:"subscriptions"`
 	Resting       int        `json:"resting" doc:"Subscriptions that it may not have at present."`
 	Inflight      int        `json:"inflight" doc:"QoS 1 and 2 messages sent and not settled."`
 	Queued        int        `json:"queued" doc:"QoS 1 and 2 messages that wait."`
-	QueueBytes    int64      `json:"queue_bytes"`
+	QueueBytes    int64      `json:"queue_bytes" doc:"What those queued and those in flight weigh against limits.max_queued_bytes: topic, properties, payload and 128 bytes each."`
 	In            Flow       `json:"in" doc:"From the client."`
 	Out           Flow       `json:"out" doc:"To the client."`
 	Dropped       uint64     `json:"dropped" doc:"Copies of messages meant for it."`
@@ -184,9 +186,10 @@ type FlightRow struct {
 	PacketID  int      `json:"packet_id"`
 	QoS       int      `json:"qos"`
 	State     string   `json:"state" doc:"What is awaited."`
-	Topic     string   `json:"topic,omitempty" doc:"Where it is known."`
+	Topic     string   `json:"topic,omitempty" doc:"Where it is known: of a session that ends with its connection it is not kept once it is sent."`
 	Position  uint64   `json:"position,omitempty" doc:"In the queue."`
-	Size      int      `json:"size,omitempty" doc:"What it weighs: topic, properties, payload, and 128 bytes."`
+	Size      *int     `json:"size,omitempty" doc:"Of its payload, where it is known."`
+	Weight    int      `json:"weight,omitempty" doc:"What it counts against limits.max_queued_bytes: topic, properties, payload, and 128 bytes."`
 	Age       *float64 `json:"age_seconds,omitempty" doc:"Since the last packet about it; absent = since before the start."`
 }
 
@@ -295,12 +298,17 @@ func expiry(c *Client) float64 {
 }
 
 func clientRow(c *Client) ClientRow {
-	return ClientRow{
+	r := ClientRow{
 		ID: c.ID, User: c.Who.Name, Groups: c.Who.Groups, Address: addressOf(c), Listener: c.Who.Peer.Listener, Protocol: c.Version.String(),
-		TLS: c.Who.Peer.TLS, Connected: c.Connected, Since: since(c.Since), Seen: since(c.Seen), KeepAlive: c.KeepAlive.Seconds(), Expiry: expiry(c),
-		CleanStart: c.CleanStart, Subscriptions: c.Subscriptions, Resting: c.Resting, Inflight: c.Inflight, Queued: c.Queued, QueueBytes: c.QueueBytes,
+		Connected: c.Connected, Since: since(c.Since), Seen: since(c.Seen), Expiry: expiry(c),
+		Subscriptions: c.Subscriptions, Resting: c.Resting, Inflight: c.Inflight, Queued: c.Queued, QueueBytes: c.QueueBytes,
 		In: c.In, Out: c.Out, Dropped: c.Dropped, Denied: c.Denied, Quarantined: c.Quarantined, Pending: c.Pending,
 	}
+	if !c.Who.Restored {
+		seconds := c.KeepAlive.Seconds()
+		r.TLS, r.KeepAlive, r.CleanStart = &c.Who.Peer.TLS, &seconds, &c.CleanStart
+	}
+	return r
 }
 
 func filterRow(s *session.Subscription, resting bool) FilterRow {
@@ -388,8 +396,12 @@ func (o *clientsOf) registerOne(h huma.API) {
 				return nil, err
 			}
 			f := flights{[]FlightRow{}}
-			for _, x := range list {
-				r := FlightRow{Direction: "in", PacketID: int(x.ID), QoS: int(x.QoS), State: x.State, Topic: x.Topic, Position: x.Seq, Size: x.Size}
+			for i := range list {
+				x := &list[i]
+				r := FlightRow{Direction: "in", PacketID: int(x.ID), QoS: int(x.QoS), State: x.State, Topic: x.Topic, Position: x.Seq, Weight: x.Size}
+				if x.Known {
+					r.Size = &x.Payload
+				}
 				if x.Out {
 					r.Direction = "out"
 				}
@@ -458,6 +470,7 @@ func subscriberSchema() *filter.Schema[Subscriber] {
 		f{Name: "qos", Kind: filter.Number, Number: func(s *Subscriber) float64 { return float64(s.Options.QoS()) }},
 		f{Name: "resting", Kind: filter.Bool, Number: func(s *Subscriber) float64 { return truth(s.Resting) }},
 		f{Name: "shared", Kind: filter.Bool, Number: func(s *Subscriber) float64 { return truth(strings.HasPrefix(s.Filter, "$share/")) }},
+		f{Name: "own", Kind: filter.Bool, Number: func(s *Subscriber) float64 { return truth(s.Own) }},
 	)
 }
 
@@ -480,7 +493,7 @@ func (o *clientsOf) registerEnd(h huma.API) {
 }
 
 func (o *clientsOf) registerSubscriptions(h huma.API) {
-	huma.Register(h, serve.Operation("subscriptions", http.MethodGet, "/subscriptions", "clients", "Subscriptions of all clients; with topic those that a message of it would match", http.StatusConflict),
+	huma.Register(h, serve.Operation("subscriptions", http.MethodGet, "/subscriptions", "clients", "Subscriptions of all clients; those of the broker's own, such as its canary, with the filter own:true. With topic those that a message of it would match", http.StatusConflict),
 		func(ctx context.Context, in *struct {
 			ListQuery
 			Topic string `query:"topic" maxLength:"65535" doc:"A topic name: who would receive a message of it, unless a rule forbids it. Of a shared subscription one member gets it."`
@@ -501,6 +514,7 @@ func (o *clientsOf) registerSubscriptions(h huma.API) {
 			var some []Subscriber
 			total, matched := 0, 0
 			err = o.Subscriptions(ctx, func(list []Subscriber) {
+				list = others(list, in.Filter)
 				total += len(list)
 				for i := range list {
 					if s := &list[i]; (in.Topic == "" || receives(s.Filter, in.Topic)) && match(s) {
@@ -521,6 +535,14 @@ func (o *clientsOf) registerSubscriptions(h huma.API) {
 			}
 			return found, err
 		})
+}
+
+// others are subscriptions without those of the process's own clients, unless a filter asks for them.
+func others(list []Subscriber, expr string) []Subscriber {
+	if strings.Contains(expr, "own:") {
+		return list
+	}
+	return slices.DeleteFunc(list, func(s Subscriber) bool { return s.Own })
 }
 
 // receives tells whether a filter, of a shared subscription what it shares, matches a topic name.

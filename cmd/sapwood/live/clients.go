@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
@@ -95,7 +96,7 @@ func (c *clientsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 	screen.Fact(w, "state", clientState(&d.ClientRow)+" for "+ago(d.Since))
 	screen.Fact(w, "from", strings.TrimSpace(d.Address+" "+d.Listener))
 	screen.Fact(w, "mqtt", d.Protocol)
-	session := fmt.Sprintf("stays %gs after the connection", d.Expiry)
+	session := "stays " + (time.Duration(d.Expiry) * time.Second).String() + " after the connection"
 	switch {
 	case d.Expiry < 0:
 		session = "stays for ever"
@@ -103,10 +104,17 @@ func (c *clientsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 		session = "ends with the connection"
 	}
 	screen.Fact(w, "session", session)
-	screen.Fact(w, "keep-alive", fmt.Sprintf("%gs", d.KeepAlive))
+	alive := "not known since the start"
+	switch {
+	case d.KeepAlive != nil && *d.KeepAlive == 0:
+		alive = "off"
+	case d.KeepAlive != nil:
+		alive = fmt.Sprintf("%gs", *d.KeepAlive)
+	}
+	screen.Fact(w, "keep-alive", alive)
 	screen.Fact(w, "in", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.In.Messages, d.In.Bytes, d.In.Rate))
 	screen.Fact(w, "out", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.Out.Messages, d.Out.Bytes, d.Out.Rate))
-	screen.Fact(w, "waiting", fmt.Sprintf("%d in flight, %d queued, %d bytes", d.Inflight, d.Queued, d.QueueBytes))
+	screen.Fact(w, "waiting", fmt.Sprintf("%d in flight, %d queued; together %s with 128 bytes for each", d.Inflight, d.Queued, screen.Bytes(d.QueueBytes)))
 	for why, n := range d.DroppedBy {
 		screen.Fact(w, "dropped", fmt.Sprintf("%d %s", n, why))
 	}

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -150,7 +151,11 @@ func (c *clientsInflightCmd) Run(ctx context.Context, std *screen.Streams) error
 		if x.Age != nil {
 			age = spell(*x.Age)
 		}
-		t.Row(x.Direction, strconv.Itoa(x.PacketID), strconv.Itoa(x.QoS), age, strconv.Itoa(x.Size), x.State, x.Topic)
+		payload, name := "?", cmp.Or(x.Topic, "?")
+		if x.Size != nil {
+			payload = strconv.Itoa(*x.Size)
+		}
+		t.Row(x.Direction, strconv.Itoa(x.PacketID), strconv.Itoa(x.QoS), age, payload, x.State, name)
 	}
 	return t.Flush()
 }

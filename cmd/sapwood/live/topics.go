@@ -203,8 +203,10 @@ func (c *topicsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 // withoutSys leaves the broker's own topics out, unless they are asked for.
 func withoutSys(terms []string) string {
 	expr := strings.Join(terms, " ")
-	if strings.Contains(expr, "$SYS") {
-		return expr
+	for _, own := range []string{"$SYS", "$canary"} {
+		if !strings.Contains(expr, own) {
+			expr += " !topic:" + own + "/*"
+		}
 	}
-	return strings.TrimSpace(expr + " !topic:$SYS/*")
+	return strings.TrimSpace(expr)
 }
