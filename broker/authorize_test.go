@@ -240,6 +240,9 @@ func TestRulesAfterRestart(t *testing.T) {
 		if ack := w.next(); ack != "PUBACK id=1" { // it waits
 			t.Error(ack)
 		}
+		if d, err := s.View().MayReceive(t.Context(), "subject", "t"); err != nil || !d.Allowed {
+			t.Errorf("%+v, %v", d, err)
+		}
 		if err := s.Control().EndSession(t.Context(), "submarine", "test"); err != nil {
 			t.Fatal(err)
 		}
