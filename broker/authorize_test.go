@@ -60,7 +60,7 @@ func TestDeniedPublish(t *testing.T) {
 	again.send("PUBLISH qos=2 id=2 topic=yes", "PUBREL id=2")
 	again.expect("PUBREC id=2", "PUBCOMP id=2")
 	sub.expect("PUBLISH topic=yes")
-	ev.has(t, `denied five no 0x87 publish : not no not no denies client "five" (anonymous) to publish "no": its topic "no/#" matches`,
+	ev.has(t, `denied five no 0x87 publish : not no the rule "not no" denies client "five" (anonymous) to publish "no": its topic "no/#" matches`,
 		`denied five no/x 0x87 subscribe : not no`, `denied old no 0x87 publish`)
 }
 
