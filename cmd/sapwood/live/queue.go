@@ -73,6 +73,9 @@ func (c *queueListCmd) Run(ctx context.Context, std *screen.Streams) error {
 			}
 			if x.Expires != nil {
 				expires = screen.Moment(*x.Expires)
+				if x.Expired {
+					expires += " (expired)"
+				}
 			}
 			t.Row(position, strconv.Itoa(x.QoS), strconv.Itoa(x.Size), expires, x.Publisher, x.Topic, brief(&api.RetainedRow{Size: x.Size, Payload: x.Payload}))
 		}
@@ -196,7 +199,7 @@ func (c *queuePurgeCmd) Run(ctx context.Context, std *screen.Streams) error {
 		if err := r.Call(ctx, http.MethodDelete, queueOf(c.ID)+"?preview=true", nil, &p); err != nil {
 			return err
 		}
-		about := fmt.Sprintf("%s of %s, %d bytes", screen.Count(p.Messages, "message"), screen.Printable(c.ID), p.Bytes)
+		about := fmt.Sprintf("%s of %s, %s", screen.Count(p.Messages, "message"), screen.Printable(c.ID), screen.Bytes(p.Bytes))
 		if err := c.ask(std, "Drop "+about+"?"); err != nil {
 			return fmt.Errorf("%s: %w, or --confirm %d", about, err, p.Messages)
 		}
