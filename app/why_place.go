@@ -22,14 +22,13 @@ func (w witnesses) Place(ctx context.Context, id, name string) (p why.Place, err
 	if there, err := known(err); !there {
 		return p, err
 	}
+	var unnamed []session.Flight // whose messages are not kept: their session ends with its connection
 	for i := range flights {
-		f := &flights[i]
-		if !f.Out || f.Topic != name {
-			continue
-		}
-		p.Inflight++
-		if f.At != 0 {
-			p.SentAt = time.UnixMilli(f.At)
+		switch f := &flights[i]; {
+		case f.Out && f.Topic == name:
+			under(f, &p)
+		case f.Out && f.Topic == "" && f.State != "awaits PUBCOMP":
+			unnamed = append(unnamed, *f)
 		}
 	}
 	if err := w.queued(ctx, id, name, &p); err != nil {
@@ -40,9 +39,17 @@ func (w witnesses) Place(ctx context.Context, id, name string) (p why.Place, err
 		return p, nil
 	}
 	for i := range back.Entries {
-		seen(&back.Entries[i], name, &p)
+		seen(&back.Entries[i], name, unnamed, &p)
 	}
 	return p, err
+}
+
+// under counts a message that is under way.
+func under(f *session.Flight, p *why.Place) {
+	p.Inflight++
+	if f.At != 0 {
+		p.SentAt = time.UnixMilli(f.At)
+	}
 }
 
 // queued looks through what waits for a client.
@@ -75,12 +82,17 @@ func (w witnesses) queued(ctx context.Context, id, name string, p *why.Place) er
 }
 
 // seen is what an entry of the packets that are kept tells of messages of a topic that were sent, or dropped.
-func seen(e *trace.Entry, name string, p *why.Place) {
+func seen(e *trace.Entry, name string, unnamed []session.Flight, p *why.Place) {
 	until := time.UnixMilli(e.Until)
 	switch text, dropped := strings.CutPrefix(e.Topic, "dropped, "); {
 	case e.Several || e.Cut: // nobody knows which topics
 	case e.Dir == trace.Out && mqtt.Type(e.First>>4) == mqtt.PUBLISH && e.Topic == name:
 		p.Sent, p.SentLast = until, !until.Before(p.Dropped)
+		for i := range unnamed {
+			if f := &unnamed[i]; f.At >= e.At && f.At <= e.Until && (e.Count > 1 || f.ID == e.ID) {
+				under(f, p)
+			}
+		}
 	case e.Dir == trace.None && dropped:
 		reason, about, _ := strings.Cut(text, ": ")
 		if about != name {

@@ -141,9 +141,11 @@ type Disconnected struct {
 
 // TakenOver is a client whose place is about to be taken by another connection with the same client id and identity.
 type TakenOver struct {
-	Party       // that loses its connection
-	By    Party // who takes its place
-	For   time.Duration
+	Party                   // that loses its connection
+	By        Party         // who takes its place
+	KeepAlive time.Duration // 0 = none
+	For       time.Duration // that it was connected
+	Silent    time.Duration // since it was last heard
 }
 
 // ProtocolError is a connected client that broke the protocol, or a limit that CONNACK tells. Disconnected follows.

@@ -28,12 +28,16 @@ func TestQueueLimit(t *testing.T) {
 }
 
 func queueLimit(t *testing.T, shards int, words string, policy broker.Overflow) {
-	o := with(func(l *broker.Limits, d *broker.Delivery) { l.MaxQueuedMessages, d.Overflow = 3, policy })
+	durable := strings.HasPrefix(words, "expiry")
+	o := with(func(l *broker.Limits, d *broker.Delivery) {
+		if l.MaxQueuedMessages, d.Overflow = 3, policy; !durable {
+			l.MaxQueuedMessages = 2 // and one is in flight
+		}
+	})
 	o.Shards = shards
 	s := serve(t, o)
 	sub := s.client("id=sub " + words)
 	sub.subscribe("t qos=1")
-	durable := strings.HasPrefix(words, "expiry")
 	pub := s.client("id=pub")
 	if durable {
 		sub.leave(s, 1)

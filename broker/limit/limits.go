@@ -26,8 +26,8 @@ type Limits struct {
 	MaxFilters         int           `yaml:"max_filters_per_subscribe" unit:"filters" doc:"Topic filters in one SUBSCRIBE." exceeded:"SUBACK 0x97 Quota exceeded for those beyond"`
 	ReceiveMaximum     int           `yaml:"receive_maximum" unit:"messages" doc:"QoS 1 and 2 messages from one v5 client that may be unacknowledged at a time (Receive Maximum in CONNACK)." exceeded:"DISCONNECT 0x93 Receive Maximum exceeded"`
 	MaxInflight        int           `yaml:"max_inflight" unit:"messages" doc:"QoS 1 and 2 messages to one client that may be unacknowledged at a time; a v5 client's Receive Maximum lowers it." exceeded:"further ones wait in the queue"`
-	MaxQueuedMessages  int           `yaml:"max_queued_messages" unit:"messages" doc:"QoS 1 and 2 messages waiting or in flight for one session." exceeded:"delivery.overflow"`
-	MaxQueuedBytes     int64         `yaml:"max_queued_bytes" unit:"bytes" doc:"Bytes of those messages for one session." exceeded:"delivery.overflow"`
+	MaxQueuedMessages  int           `yaml:"max_queued_messages" unit:"messages" doc:"QoS 1 and 2 messages that wait for one session. What is in flight (max_inflight) does not count while the client is connected; while it is away, all that it has not acknowledged does." exceeded:"delivery.overflow"`
+	MaxQueuedBytes     int64         `yaml:"max_queued_bytes" unit:"bytes" doc:"Bytes of those messages." exceeded:"delivery.overflow"`
 	MaxTotalQueued     int64         `yaml:"max_total_queued_bytes" unit:"bytes" doc:"Bytes of queued messages of all sessions together." exceeded:"PUBACK 0x97 Quota exceeded; counted as server_full"`
 	MaxOutgoing        int           `yaml:"max_outgoing_messages" unit:"messages" doc:"Messages written for one client that its connection has not taken yet." exceeded:"QoS 0 is dropped and counted (slow_consumer), QoS 1 and 2 wait in the queue"`
 	MaxOutgoingBytes   int           `yaml:"max_outgoing_bytes" unit:"bytes" doc:"Bytes written for one client that its connection has not taken yet." exceeded:"QoS 0 is dropped and counted (slow_consumer), QoS 1 and 2 wait in the queue"`

@@ -9,7 +9,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -136,6 +140,9 @@ func run(ctx context.Context, args []string, std *streams) (code int) {
 			panic(e)
 		}
 	}()
+	if len(args) == 0 {
+		args = []string{"help"}
+	}
 	parser := newParser(std)
 	parsed, err := parser.Parse(args)
 	if err != nil {
@@ -164,6 +171,26 @@ func run(ctx context.Context, args []string, std *streams) (code int) {
 	}
 }
 
+// duration reads a time that a flag takes: as Go writes it, in days, or as seconds alone, as other tools take it.
+func duration(c *kong.DecodeContext, to reflect.Value) error {
+	var text string
+	if err := c.Scan.PopValueInto("time", &text); err != nil {
+		return err
+	}
+	d, err := time.ParseDuration(text)
+	if n, bad := strconv.ParseUint(text, 10, 32); bad == nil {
+		d, err = time.Duration(n)*time.Second, nil
+	} else if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, bad := strconv.ParseUint(days, 10, 16)
+		d, err = time.Duration(n)*24*time.Hour, bad
+	}
+	if err != nil {
+		return fmt.Errorf("%q is no time such as 90s, 1m30s, 2h or 7d", text)
+	}
+	to.SetInt(int64(d))
+	return nil
+}
+
 func newParser(std *streams) *kong.Kong {
 	return kong.Must(&commands{},
 		kong.Name("sapwood"),
@@ -178,6 +205,7 @@ func newParser(std *streams) *kong.Kong {
 			{Key: "data", Title: "What is kept on disk:"},
 			{Key: "more", Title: "More:"},
 		}),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(duration)),
 		kong.Writers(std.out, std.err),
 		kong.Exit(func(code int) { panic(exited(code)) }),
 	)

@@ -111,7 +111,7 @@ func (o *bulkOf) run(ctx context.Context, q *BulkAction, about func(*Client) boo
 		}
 	}
 	d := BulkDone{Matched: len(ids), Sample: append([]string{}, ids[:min(len(ids), sampled)]...)}
-	do, err := q.Go(len(ids))
+	do, err := q.Go(ctx, len(ids))
 	if err != nil {
 		return nil, err
 	}

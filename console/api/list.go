@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/sapwood-mqtt/sapwood/console/api/filter"
 	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
@@ -23,24 +21,14 @@ type ListQuery struct {
 
 // each gives the items of a list.
 func each[T any](items []T) iter.Seq[*T] {
-	return func(yield func(*T) bool) {
-		for i := range items {
-			if !yield(&items[i]) {
-				return
-			}
-		}
-	}
+	return filter.Each(items)
 }
 
 // page answers a query about items, which are shown by show.
 func page[T, V any](s *filter.Schema[T], items iter.Seq[*T], q *ListQuery, show func(*T) V) (*answer[serve.List[V]], error) {
-	p, err := s.PageOf(items, filter.Query{Filter: q.Filter, Sort: q.Sort, Cursor: q.Cursor, Skip: q.Skip, Limit: q.Limit}, time.Now())
+	l, err := serve.Page(s, items, filter.Query{Filter: q.Filter, Sort: q.Sort, Cursor: q.Cursor, Skip: q.Skip, Limit: q.Limit}, show)
 	if err != nil {
-		return nil, huma.Error422UnprocessableEntity(err.Error())
-	}
-	l := serve.List[V]{Items: make([]V, len(p.Items)), Total: p.Total, Matched: p.Matched, Next: p.Next}
-	for i, v := range p.Items {
-		l.Items[i] = show(v)
+		return nil, err
 	}
 	return &answer[serve.List[V]]{l}, nil
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -71,7 +72,7 @@ func TestProblems(t *testing.T) {
 // TestPageSizes: no list gives more than it has room for, however much is asked of it (F144).
 func TestPageSizes(t *testing.T) {
 	g := atGate(t, access.Config{})
-	key := "Bearer " + g.key("k", "admin")
+	admin := "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:"+right)) // some lists are for no key
 	asked := 0
 	for path, item := range g.api.doc.Paths {
 		if item.Get == nil {
@@ -91,7 +92,7 @@ func TestPageSizes(t *testing.T) {
 					at += "&" + p.Name + "=x"
 				}
 			}
-			g.send("GET", at, "", 422, "Authorization", key)
+			g.send("GET", at, "", 422, "Authorization", admin)
 		}
 	}
 	if asked < 10 {

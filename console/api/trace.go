@@ -11,6 +11,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/console/api/capture"
+	"github.com/sapwood-mqtt/sapwood/console/api/filter"
 	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
@@ -34,18 +35,31 @@ type TraceOrder struct {
 // defaultTrace is how long a trace lasts.
 const defaultTrace = 10 * time.Minute
 
-// TraceList is all live traces.
-type TraceList struct {
-	Items   []capture.Info `json:"items"`
-	Total   int            `json:"total"`
-	Matched int            `json:"matched"`
-}
-
 // LookedBack is what was kept of a client's packets.
 type LookedBack struct {
 	Items   []trace.Line `json:"items" doc:"Oldest first. A line stands for a run of like packets if it has a count."`
 	Total   int          `json:"total"`
 	Matched int          `json:"matched"`
+}
+
+// traceSchema are the fields of the list of live traces.
+func traceSchema() *filter.Schema[capture.Info] {
+	type x = capture.Info
+	return filter.New(filter.Field[x]{Append: func(b []byte, v *x) []byte {
+		return append(v.Began.UTC().AppendFormat(b, "20060102150405.000000000 "), v.ID...)
+	}},
+		filter.TextOf("id", func(v *x) string { return v.ID }),
+		filter.TextOf("client", func(v *x) string { return v.Client }),
+		filter.TextOf("topic", func(v *x) string { return v.Topic }),
+		filter.TextOf("address", func(v *x) string { return v.Address }),
+		filter.TextOf("by", func(v *x) string { return v.By }),
+		filter.TimeOf("began", func(v *x) time.Time { return v.Began }),
+		filter.TimeOf("ends", func(v *x) time.Time { return v.Ends }),
+		filter.BoolOf("running", func(v *x) bool { return v.Running }),
+		filter.NumberOf("packets", func(v *x) uint64 { return v.Packets }),
+		filter.NumberOf("bytes", func(v *x) int { return v.Bytes }),
+		filter.NumberOf("missed", func(v *x) uint64 { return v.Missed }),
+	)
 }
 
 // traces is what the API has of them.
@@ -72,7 +86,19 @@ func registerTraces(a *API, h huma.API, t Tracer) {
 		"Begin a live trace of a client, a topic filter or an address", http.StatusConflict, http.StatusUnprocessableEntity)
 	begin.DefaultStatus = http.StatusCreated
 	huma.Register(h, begin, x.begin)
-	huma.Register(h, serve.Operation("traces", http.MethodGet, "/traces", "traces", "The live traces"), x.list)
+	listed := traceSchema()
+	huma.Register(h, serve.Operation("traces", http.MethodGet, "/traces", "traces", "The live traces, by when they began"),
+		func(_ context.Context, in *serve.ShortQuery) (*answer[serve.List[capture.Info]], error) {
+			var all []capture.Info
+			for _, t := range x.desk.All() {
+				all = append(all, t.Info())
+			}
+			l, err := serve.Short(listed, all, in)
+			if err != nil {
+				return nil, err
+			}
+			return &answer[serve.List[capture.Info]]{l}, nil
+		})
 	huma.Register(h, serve.Operation("trace", http.MethodGet, "/traces/{id}", "traces", "One live trace", http.StatusNotFound),
 		func(_ context.Context, in *traceID) (*answer[capture.Info], error) {
 			found := x.desk.Find(in.ID)
@@ -141,15 +167,6 @@ func (x *traces) begin(ctx context.Context, in *struct{ Body TraceOrder }) (*ans
 		return nil, huma.Error409Conflict(err.Error())
 	}
 	return &answer[capture.Info]{t.Info()}, nil
-}
-
-func (x *traces) list(context.Context, *struct{}) (*answer[TraceList], error) {
-	list := TraceList{Items: []capture.Info{}}
-	for _, t := range x.desk.All() {
-		list.Items = append(list.Items, t.Info())
-	}
-	list.Total, list.Matched = len(list.Items), len(list.Items)
-	return &answer[TraceList]{list}, nil
 }
 
 func (x *traces) stream(ctx context.Context, in *traceID) (*huma.StreamResponse, error) {

@@ -250,8 +250,11 @@ func takenOver(e *broker.TakenOver) fact.Fact {
 	} else {
 		text += "the client has moved, or two devices have one id."
 	}
+	if e.Silent.Seconds() >= 1 {
+		text += " The old one was last heard " + fact.Span(e.Silent) + " before."
+	}
 	return of(fact.TakenOver, &e.Party, fact.Fact{Code: uint8(mqtt.SessionTakenOver), Text: text, Detail: details(
-		"port", port(&e.Party), "by", e.By.User, "by_address", from(&e.By), "by_port", port(&e.By), "by_listener", e.By.Listener)})
+		"for_seconds", seconds(e.For), "silent_seconds", seconds(e.Silent), "keep_alive_seconds", seconds(e.KeepAlive), "port", port(&e.Party), "by", e.By.User, "by_address", from(&e.By), "by_port", port(&e.By), "by_listener", e.By.Listener)})
 }
 
 func protocolError(e *broker.ProtocolError) fact.Fact {

@@ -60,7 +60,7 @@ func samples() (list []broker.Event) {
 	add(
 		broker.Disconnected{Party: party, Cause: broker.ByClient, Text: "bye", For: 90 * time.Second},
 		broker.Disconnected{Party: party, Cause: broker.ByClient, Reason: mqtt.DisconnectWithWill, Expiry: -1, Queued: 1, For: 50 * time.Hour},
-		broker.TakenOver{Party: party, By: other, For: time.Minute},
+		broker.TakenOver{Party: party, By: other, For: time.Minute, Silent: 40 * time.Second, KeepAlive: 30 * time.Second},
 		broker.TakenOver{Party: party, By: party, For: time.Millisecond},
 		broker.ProtocolError{Party: party, Version: mqtt.V5, Reason: mqtt.ProtocolError, Text: "a second CONNECT"},
 		broker.Refused{Party: party, Cause: "bad_user_name_or_password", Reason: mqtt.BadUserNameOrPassword, Text: "authentication failed", By: "file", Why: "file: the password is wrong", Count: 1, First: start, Last: start},

@@ -55,14 +55,20 @@ func seriesOf(kind history.Kind, name, help string, value float64, labels []stri
 	for i := 0; i+1 < len(labels); i += 2 {
 		s.Names, s.Values = append(s.Names, labels[i]), append(s.Values, labels[i+1])
 	}
-	if len(labels) > 0 {
-		var b strings.Builder
-		for i, n := range s.Names {
-			b.WriteString(map[bool]string{true: "{", false: ","}[i == 0] + n + "=" + strconv.Quote(s.Values[i]))
-		}
-		s.Labels = b.String() + "}"
-	}
+	s.Labels = labelsOf(s.Names, s.Values)
 	return s
+}
+
+// labelsOf are labels as the history knows them.
+func labelsOf(names, values []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for i, n := range names {
+		b.WriteString(map[bool]string{true: "{", false: ","}[i == 0] + n + "=" + strconv.Quote(values[i]))
+	}
+	return b.String() + "}"
 }
 
 // list gathers series.
@@ -281,7 +287,9 @@ func (l *list) store(s *Snapshot) {
 	l.gauge("store_healthy", "1 while the store takes what has to be kept.", healthy)
 	l.gauge("store_bytes", "What the store takes on disk.", float64(x.Bytes))
 	l.gauge("store_live_bytes", "Of those, what is still needed.", float64(x.Live))
-	l.gauge("disk_free_bytes", "Free space below the data directory.", float64(x.Free))
+	if x.Free >= 0 {
+		l.gauge("disk_free_bytes", "Free space below the data directory.", float64(x.Free))
+	}
 	l.counter("store_commits_total", "Group commits.", x.Commits)
 	l.counter("store_written_bytes_total", "Bytes of log that group commits wrote.", x.Written)
 	l.gauge("store_commit_p50_seconds", "Time of a group commit that half stay below, of the last 1024.", x.CommitP50.Seconds())

@@ -80,7 +80,7 @@ const recent = 10 * time.Minute
 func (c *look) connected() {
 	s := &c.s
 	since := c.now.Add(-recent)
-	switch fights := c.h.since(since, fact.TakenOver); {
+	switch over := c.h.since(since, fact.TakenOver); {
 	case s.Quarantined:
 		c.say(Hindered, "quarantine", s.Since, "It is connected, but in quarantine: what it publishes goes nowhere and it receives nothing.")
 		if q := c.h.last(fact.Quarantined); q != nil {
@@ -88,10 +88,8 @@ func (c *look) connected() {
 			c.prove(*q)
 		}
 		c.suggest("sapwood unban lifts the quarantine once the reason is gone.")
-	case len(fights) >= 3:
-		c.say(Flapping, "client_id_fight", fights[len(fights)-1].At, "Two devices use the client id: they took it from each other %s in the last %s.", times(fights.count()), span(recent))
-		c.prove(fights...)
-		c.suggest("Give each device a client id of its own; the evidence names both addresses.")
+	case len(over) >= fights:
+		c.contested(over)
 	case len(c.h.since(since, fact.Connected)) >= 5:
 		again := c.h.since(since, fact.Connected)
 		c.say(Flapping, "flapping", again[len(again)-1].At, "It is connected, but connected %s in the last %s; %s", times(again.count()), span(recent), c.lastEnd())

@@ -153,11 +153,6 @@ func TestClient(t *testing.T) {
 	denied := of(fact.Denied, time.Minute, "", "It may not publish to a/b.")
 	denied.Count = 7
 	f("denied", world{state: on(nil), facts: []fact.Fact{connected, denied}}, Hindered, "denied", "It is connected, but was denied something 7 times in the last 10 min, the last time 1 min ago: it may not publish to a/b.")
-	var fight []fact.Fact
-	for i := range 3 {
-		fight = append(fight, of(fact.TakenOver, time.Duration(i)*time.Minute, "", "By 10.0.0.2."))
-	}
-	f("client id fight", world{state: on(nil), facts: fight}, Flapping, "client_id_fight", "Two devices use the client id: they took it from each other 3 times in the last 10 min.")
 	var flaps []fact.Fact
 	for i := range 5 {
 		flaps = append(flaps, of(fact.Connected, time.Duration(2*i)*time.Minute, "", "It connected."), of(fact.Disconnected, time.Duration(2*i+1)*time.Minute, "connection_lost", "The connection broke."))

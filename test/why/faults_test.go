@@ -223,6 +223,20 @@ var endings = []fault{
 	{name: "fight", do: func(s *scene) {
 		s.again(7, "127.0.7.12", "127.0.7.13")
 	}, verdict: why.Flapping, cause: "client_id_fight", words: "Two devices"},
+	{name: "fight-here", do: func(s *scene) {
+		for i := range 4 {
+			s.named(s.id, []string{"keepalive=30", "keepalive=60"}[i%2])
+		}
+	}, verdict: why.Flapping, cause: "client_id_fight", words: "by turns with keep alive 30 and keep alive 60"},
+	{name: "endless", do: func(s *scene) {
+		s.again(21, "127.0.7.14")
+	}, verdict: why.Flapping, cause: "client_id_fight", words: "Two programs at 127.0.7.14 most likely use"},
+	{name: "impatient", do: func(s *scene) {
+		s.again(4, "127.0.7.15")
+	}, verdict: why.Flapping, cause: "reconnects", words: "One device at 127.0.7.15 most likely connects again before its old connection is closed: 3 times"},
+	{name: "moves", do: func(s *scene) {
+		s.again(4, "127.0.7.16", "127.0.7.17", "127.0.7.18", "127.0.7.19")
+	}, verdict: why.Flapping, cause: "reconnects", words: "moves between networks"},
 	{name: "flapping", do: func(s *scene) {
 		for range 6 {
 			p := s.again(1, "")
@@ -518,9 +532,9 @@ var losses = []fault{
 		s.away("expiry=300", "n/old qos=1")
 		s.say("qos=1 id=1 topic=n/old expiry=1")
 	}, verdict: why.Lost, cause: "expired", words: "its expiry interval passed"},
-	{name: "waits", topic: "n/waits", do: func(s *scene) {
-		s.away("expiry=300", "n/+ qos=1")
-		s.say("qos=1 id=1 topic=n/other", "qos=1 id=2 topic=n/waits")
+	{name: "waits", topic: "w/waits", do: func(s *scene) {
+		s.away("expiry=300", "w/+ qos=1")
+		s.say("qos=1 id=1 topic=w/other", "qos=1 id=2 topic=w/waits")
 	}, verdict: why.Waiting, cause: "queued", words: "behind 1 other: it has been disconnected"},
 	{name: "waits-behind", topic: "n/behind/4", do: func(s *scene) {
 		p := s.subscriber("receive-max=1", "n/behind/+ qos=1")

@@ -144,7 +144,7 @@ func (c *TraceCmd) lines(std *screen.Streams) func(l *trace.Line) error {
 	if c.JSON {
 		return func(l *trace.Line) error { return screen.Line(std.Out, l) }
 	}
-	rows := screen.NewRows(std.Out, 12, 2, 11, 6)
+	rows := screen.NewLines(std.Out, 12, 2, 11, 6)
 	return func(l *trace.Line) error {
 		arrow := map[string]string{"in": "->", "out": "<-"}[l.Direction]
 		times := ""
@@ -162,7 +162,7 @@ func (c *TraceCmd) lines(std *screen.Streams) func(l *trace.Line) error {
 		if c.Client == "" {
 			cells = append(cells, l.Client)
 		}
-		return rows.Row(append(cells, text)...)
+		return rows.Line(append(cells, text)...)
 	}
 }
 

@@ -103,7 +103,11 @@ type Visit struct {
 	From   string         // address, without its port
 	Token  string         // of its session; "" = it came without
 	Cookie http.Cookie    // as this visitor's browser gets it, without a value
+	looked bool           // see OnlyLooked
 }
+
+// OnlyLooked says of a request whose method is one of changes that it changed nothing and was not to, as a preview: it is not written down.
+func OnlyLooked(ctx context.Context) { VisitOf(ctx).looked = true }
 
 // visitKey is the key of the visit in a request's context.
 type visitKey struct{}
@@ -218,7 +222,7 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request, need Need, next ht
 }
 
 // Write puts an entry into the audit log of something that the guard does not see by itself.
-func (g *Guard) Write(ctx context.Context, e *access.Entry) { g.audit.write(ctx, e, "") }
+func (g *Guard) Write(ctx context.Context, e *access.Entry) { g.audit.write(ctx, e, "", "") }
 
 // from is the address that a request comes from.
 func (g *Guard) from(r *http.Request) (string, error) {
