@@ -20,7 +20,7 @@ func (c *look) byWhom(ctx context.Context, src Sources, end *fact.Fact) (*fact.F
 	}
 	to := end.At.Add(time.Second)
 	for _, f := range c.h.since(from, fact.Admin) {
-		if f.At.Before(to) && (f.Reason == "client-disconnect" || f.Reason == "session-end") {
+		if f.At.Before(to) && f.Detail["outcome"] != "failed" && (f.Reason == "client-disconnect" || f.Reason == "session-end") {
 			return &f, nil
 		}
 	}

@@ -179,7 +179,7 @@ var refusals = []fault{
 	{name: "hung-up", do: func(s *scene) {
 		s.at(members, "", "CONNECT id="+s.id+" username=anna password=wrong").conn.Close()
 		var a why.Answer
-		for a.Cause != "hung_up" { // unless the password is checked before it is seen to be gone
+		for end := time.Now().Add(patience); a.Cause != "hung_up" && time.Now().Before(end); { // unless the password is checked before it is seen to be gone
 			if s.call("GET", "/clients/"+s.id+"/why", nil, &a); a.Cause == "bad_user_name_or_password" {
 				s.at(members, "", "CONNECT id="+s.id+" username=anna password=wrong").conn.Close()
 			}
@@ -511,7 +511,7 @@ var losses = []fault{
 		s.says(s.T, &fault{name: s.id, topic: "n/small", verdict: why.Lost, cause: "too_large", words: "Maximum Packet Size"})
 		s.say("qos=1 id=1 topic=n/small")
 		p.until("PUBLISH")
-		p.send("PUBACK id=1")
+		p.send("PUBACK id=2")
 	}, verdict: why.Received, cause: "received", words: "acknowledged"},
 	{name: "acknowledged-before-others", topic: "n/first/1", do: func(s *scene) {
 		p := s.subscriber("receive-max=1", "n/first/+ qos=1")
