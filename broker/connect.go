@@ -148,7 +148,7 @@ func (sh *shard) evict(c *client, ends Ending, by Cause, why string) {
 
 // detach takes the connection from a client and settles what follows: the will, the end of the session.
 func (sh *shard) detach(c *client) {
-	sh.settleDropsOf(c)
+	sh.books.settleDropsOf(c)
 	sh.traces.left(c)
 	sh.tell.left(c)
 	c.conn, c.hello, c.expires = nil, nil, 0
@@ -192,7 +192,7 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	if !c.own {
 		sh.b.sessions.Add(-1)
 	}
-	sh.settleDropsOf(c)
+	sh.books.settleDropsOf(c)
 	sh.traces.ended(c)
 	sh.b.clients.Remove(c.handle)
 	if durable {

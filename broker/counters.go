@@ -133,7 +133,7 @@ func (b *Broker) gather(done func(Stats)) {
 	left.Store(int32(len(b.shards)))
 	for i, sh := range b.shards {
 		sh.loop.Post(func() {
-			sh.settle()
+			sh.books.settleAll()
 			parts[i] = Stats{Counters: countersOf(sh), Sockets: sh.loop.Conns()}
 			if left.Add(-1) > 0 {
 				return

@@ -125,8 +125,8 @@ func DefaultDelivery() Delivery {
 	return Delivery{Shared: LeastLoaded, Overlapping: OverlapEach, Overflow: OverflowRefuse, StallTimeout: 5 * time.Minute}
 }
 
-// Validate tells what in l cannot be.
-func (l *Limits) Validate() error {
+// Verify tells what in l cannot be.
+func (l *Limits) Verify() error {
 	var errs []error
 	within := func(name string, v, low, high int64) {
 		if v < low || v > high {
@@ -162,8 +162,8 @@ func (l *Limits) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Validate tells what in d cannot be.
-func (d *Delivery) Validate() error {
+// Verify tells what in d cannot be.
+func (d *Delivery) Verify() error {
 	var errs []error
 	if !slices.Contains([]Strategy{LeastLoaded, RoundRobin, StickyPublisher, StickyTopic}, d.Shared) {
 		errs = append(errs, fmt.Errorf("delivery.shared is %q: it has to be least_loaded, round_robin, sticky_publisher or sticky_topic", d.Shared))

@@ -13,6 +13,9 @@ type Queue struct{ s *Session }
 // Queue returns the session's queue.
 func (s *Session) Queue() Queue { return Queue{s} }
 
+// Unused tells that the session never held anything.
+func (q Queue) Unused() bool { return q.s.out == nil && q.s.cold == nil }
+
 // Account returns what happened since it was last called.
 func (q Queue) Account() (a Account, some bool) {
 	s := q.s

@@ -30,7 +30,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", UpdateScripts: *update})
 }
 
-// TestHelp keeps every help page as a golden file, and every page has an example.
+// TestHelp keeps every help page as a golden file, and every page has an example, and every command is one.
 func TestHelp(t *testing.T) {
 	var b strings.Builder
 	std := &streams{strings.NewReader(""), &bytes.Buffer{}, &bytes.Buffer{}}
@@ -43,6 +43,9 @@ func TestHelp(t *testing.T) {
 		}
 		if len(path) > 0 && len(n.Children) == 0 && !strings.Contains(out.String(), "Examples:\n\n    ") {
 			t.Errorf("%v --help has no example", path)
+		}
+		if len(n.Children) == 0 && runOf(n) == nil {
+			t.Errorf("%v cannot be run", path)
 		}
 		b.WriteString("$ " + strings.Join(append(append([]string{"sapwood"}, path...), "--help"), " ") + "\n" + out.String() + "\n")
 		for _, c := range n.Children {

@@ -174,7 +174,7 @@ func TestAuditFailures(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	})
-	guard := serve.NewGuard(serve.Options{Access: g.who, Router: m, Logger: g.api.log})
+	guard := serve.NewGuard(serve.Options{Access: g.who, Surface: func() *serve.Surface { return &serve.Surface{Router: m} }, Logger: g.api.log})
 	func() {
 		defer func() {
 			if recover() != http.ErrAbortHandler {
@@ -220,7 +220,7 @@ func TestConditions(t *testing.T) {
 	f(admin, `PUT:/rules/r {"allow":["publish"],"topics":["a"]}`, "/rules/r", "PUT", `{"allow":["publish"],"topics":["b"]}`)
 	f(person, `POST:/operators {"name":"o","password":"long enough"}`, "/operators/o", "PATCH", `{"note":"n"}`)
 	f(person, `POST:/keys {"name":"x","scopes":["read"]}`, "/keys/x", "PATCH", `{"note":"n"}`)
-	for path, item := range g.api.doc.Paths {
+	for path, item := range g.api.served().doc.Paths {
 		for method, op := range map[string]bool{"PUT": item.Put != nil, "PATCH": item.Patch != nil} {
 			if !op || strings.HasSuffix(path, "/me/password") {
 				continue

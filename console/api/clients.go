@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -99,7 +98,11 @@ type Subscriber struct {
 
 // Inspector shows what the broker holds for its clients. Where there is no such client, ok is false.
 type Inspector interface {
-	Rows(ctx context.Context) ([]Client, error)
+	// Rows are all clients but the process's own, such as the canary: those are not counted among the clients, and no action on many is about them. Each can
+	// be looked at by its id. They take the place of what is in old, which is not to be used any more.
+	Rows(ctx context.Context, old []Client) ([]Client, error)
+	// Some are the clients of these ids, in their order; one that is not there has no id.
+	Some(ctx context.Context, ids []string) ([]Client, error)
 	Inspect(ctx context.Context, id string) (x Inspected, ok bool, err error)
 	Flights(ctx context.Context, id string) (list []session.Flight, now time.Time, ok bool, err error)
 	Queue(ctx context.Context, id string, after uint64, most int) (list []Queued, more, ok bool, err error)
@@ -133,6 +136,7 @@ type ClientRow struct {
 	Denied        uint64     `json:"denied" doc:"Messages of its own."`
 	Quarantined   bool       `json:"quarantined"`
 	Pending       int        `json:"pending_bytes" doc:"Written, and not taken by its connection yet."`
+	Gone          bool       `json:"gone,omitempty" doc:"It was there when the list was made, and is not any more: the row is as it was then."`
 }
 
 // ClientDetail is all about one client.
@@ -311,49 +315,23 @@ func filterRow(s *session.Subscription, resting bool) FilterRow {
 // clientsOf is the part of the API that shows clients.
 type clientsOf struct {
 	Inspector
-	schema *filter.Schema[Client]
-	rows   snapshot[[]Client]
-	subs   *filter.Schema[Subscriber]
+	schema  *filter.Schema[Client]
+	rosters rosters
+	subs    *filter.Schema[Subscriber]
 }
 
 // registerClients adds what is about clients and their sessions.
 func registerClients(h huma.API, live Inspector) *clientsOf {
 	o := &clientsOf{Inspector: live, schema: clientSchema(), subs: subscriberSchema()}
-	o.rows.make = func(ctx context.Context) ([]Client, error) {
-		rows, err := live.Rows(ctx)
-		return slices.DeleteFunc(rows, own), err
+	if live != nil {
+		o.rosters.read = live.Rows
 	}
-	huma.Register(h, serve.Operation("clients", http.MethodGet, "/clients", "clients", "Clients that are connected, or whose session waits; a page at a time", http.StatusConflict),
-		func(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[ClientRow]], error) {
-			rows, err := o.all(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return page(o.schema, each(rows), &in.ListQuery, clientRow)
-		})
-	huma.Register(h, serve.Operation("sessions", http.MethodGet, "/sessions", "clients", "Sessions that outlive their connection, or whose client is away", http.StatusConflict),
-		func(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[ClientRow]], error) {
-			rows, err := o.all(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return page(o.schema, func(yield func(*Client) bool) {
-				for i := range rows {
-					if c := &rows[i]; (c.Durable || !c.Connected) && !yield(c) {
-						return
-					}
-				}
-			}, &in.ListQuery, clientRow)
-		})
+	o.registerLists(h)
 	o.registerOne(h)
 	o.registerSubscriptions(h)
 	o.registerEnd(h)
 	return o
 }
-
-// own tells of the process's own clients, such as the canary: they are not counted among the clients, and no action on many is about them.
-// Each can be looked at by its id.
-func own(c Client) bool { return c.Who != nil && strings.HasPrefix(c.Who.Peer.Listener, "$") }
 
 // there says so where nothing can be shown.
 func (o *clientsOf) there() error {
@@ -361,17 +339,6 @@ func (o *clientsOf) there() error {
 		return huma.Error409Conflict("this process shows no clients")
 	}
 	return nil
-}
-
-func (o *clientsOf) all(ctx context.Context) ([]Client, error) {
-	if err := o.there(); err != nil {
-		return nil, err
-	}
-	rows, err := o.rows.get(ctx)
-	if err != nil {
-		return nil, huma.Error503ServiceUnavailable(err.Error())
-	}
-	return rows, nil
 }
 
 // Identified is a request about one client.
@@ -506,7 +473,7 @@ func (o *clientsOf) registerEnd(h huma.API) {
 			return nil, err
 		}
 		ok, err := o.EndSession(ctx, in.ID, "its session was ended by an administrator")
-		o.rows.forget()
+		o.rosters.forget()
 		if err != nil {
 			return nil, huma.Error503ServiceUnavailable(err.Error())
 		}

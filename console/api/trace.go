@@ -73,13 +73,18 @@ type traceID struct {
 	ID string `path:"id"`
 }
 
-// registerTraces adds what is about packets.
-func registerTraces(a *API, h huma.API, t Tracer) {
+// newTraces are those of t, which Stop ends.
+func newTraces(a *API, t Tracer) *traces {
 	x := &traces{api: a, tracer: t, desk: capture.NewDesk(func(ctx context.Context, f trace.Filter, d time.Duration) (*trace.Tap, error) {
 		return t.Trace(ctx, f, d)
 	})}
 	a.left.Add(1) // Stop waits for it
 	context.AfterFunc(a.ending, func() { defer a.left.Done(); x.desk.Close() })
+	return x
+}
+
+// registerTraces adds what is about packets.
+func registerTraces(h huma.API, x *traces) {
 	huma.Register(h, serve.Operation("client-trace", http.MethodGet, "/clients/{id}/trace", "traces",
 		"The last packets of a client, also of one that is gone: heads, kept without anybody having asked", http.StatusNotFound, http.StatusConflict), x.lookBack)
 	begin := serve.Operation("trace-begin", http.MethodPost, "/traces", "traces",
@@ -152,7 +157,7 @@ func (x *traces) begin(ctx context.Context, in *struct{ Body TraceOrder }) (*ans
 		}
 		f.Network = network
 	}
-	if err := f.Validate(); err != nil {
+	if err := f.Verify(); err != nil {
 		return nil, huma.Error422UnprocessableEntity(err.Error())
 	}
 	if x.tracer == nil {

@@ -137,7 +137,7 @@ var losses = []lossCase{
 			no += pub.give(1, 1, "t", "")
 		}
 		a.until("end", func() bool { return a.ended })
-		const kept = 10 + 20 // in flight, and waiting
+		const kept = 10 + 20              // in flight, and waiting
 		if no < n-kept-5 || no > n-kept { // the answer may be there before the queue knows
 			b.t.Errorf("%d of %d were refused", no, n)
 		}

@@ -70,8 +70,11 @@ func (c *TraceCmd) Run(ctx context.Context, std *screen.Streams) error {
 	path := "/traces/" + url.PathEscape(t.ID)
 	show := &events{do: c.shows(std)}
 	err = r.Copy(ctx, show, path+"/stream")
-	if ctx.Err() != nil { // interrupted: it was enough
+	switch {
+	case ctx.Err() != nil: // interrupted: it was enough
 		err = nil
+	case err == nil && show.name != "end":
+		return errors.New("the trace broke off: the broker stops, or has stopped")
 	}
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()

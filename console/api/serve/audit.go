@@ -24,12 +24,11 @@ type Recorder interface{ Record(fact.Fact) }
 
 // auditor writes down what changes by the API.
 type auditor struct {
-	who        *access.Access
-	mux        *Router
-	operations map[string]Described // by pattern
-	permits    *Permits
-	facts      Recorder // nil = nobody
-	log        *slog.Logger
+	who     *access.Access
+	surface func() *Surface
+	permits *Permits
+	facts   Recorder // nil = nobody
+	log     *slog.Logger
 
 	mu    sync.Mutex
 	often map[string]*recent
@@ -82,9 +81,9 @@ func (a *auditor) serve(w http.ResponseWriter, r *http.Request, pattern string) 
 		if out.keep && e.Outcome == access.Done {
 			e.After = redacted(out.text)
 		}
-		a.write(r.Context(), e, a.operations[pattern].Summary, clientOf(pattern, r.URL.EscapedPath()))
+		a.write(r.Context(), e, a.surface().Operations[pattern].Summary, clientOf(pattern, r.URL.EscapedPath()))
 	}()
-	a.mux.ServeHTTP(out, r)
+	a.surface().Router.ServeHTTP(out, r)
 	if out.status == 0 {
 		out.status = http.StatusOK
 	}
@@ -95,16 +94,16 @@ func (a *auditor) refused(r *http.Request, v *Visit, need Need, why string) {
 	if need.Quiet || v.Caller == nil {
 		return
 	}
-	_, pattern := a.mux.Handler(r)
+	_, pattern := a.surface().Router.Handler(r)
 	e := a.begin(r, v, pattern)
 	e.Status, e.Outcome = http.StatusForbidden, access.Refused
 	e.Asked, _ = json.Marshal(map[string]string{"why": why})
-	a.write(r.Context(), e, a.operations[pattern].Summary, clientOf(pattern, r.URL.EscapedPath()))
+	a.write(r.Context(), e, a.surface().Operations[pattern].Summary, clientOf(pattern, r.URL.EscapedPath()))
 }
 
 // begin is an entry with who, what and where.
 func (a *auditor) begin(r *http.Request, v *Visit, pattern string) *access.Entry {
-	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), From: v.From, Operation: a.operations[pattern].ID, Target: strings.TrimPrefix(r.URL.Path, Prefix)}
+	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), From: v.From, Operation: a.surface().Operations[pattern].ID, Target: strings.TrimPrefix(r.URL.Path, Prefix)}
 	if e.Operation == "" {
 		e.Operation = pattern
 	}
@@ -260,11 +259,11 @@ func (a *auditor) look(r *http.Request) json.RawMessage {
 	if id, ok := strings.CutPrefix(get.URL.Path, Prefix+"/sessions/"); ok { // a session is looked at as its client
 		get.URL.Path, get.URL.RawPath = Prefix+"/clients/"+id, ""
 	}
-	if _, pattern := a.mux.Handler(get); pattern == "" || pattern == "/" {
+	if _, pattern := a.surface().Router.Handler(get); pattern == "" || pattern == "/" {
 		return nil
 	}
 	w := &buffer{header: http.Header{}}
-	a.mux.ServeHTTP(w, get)
+	a.surface().Router.ServeHTTP(w, get)
 	if w.status != http.StatusOK {
 		return nil
 	}

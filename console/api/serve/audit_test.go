@@ -16,7 +16,7 @@ func TestAuditSeldom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := NewGuard(Options{Access: who, Router: NewRouter(), Logger: slog.New(slog.DiscardHandler)}).audit
+	a := NewGuard(Options{Access: who, Surface: func() *Surface { return &Surface{Router: NewRouter()} }, Logger: slog.New(slog.DiscardHandler)}).audit
 	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	for i := range 100 {
 		a.write(t.Context(), &access.Entry{At: at.Add(time.Duration(i) * time.Second), Operation: "publish", By: "anna", Outcome: access.Done}, "", "")

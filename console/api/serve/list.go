@@ -17,6 +17,8 @@ type List[T any] struct {
 	Total   int    `json:"total" doc:"In the whole list."`
 	Matched int    `json:"matched" doc:"That pass the filter."`
 	Next    string `json:"next,omitempty" doc:"Give it as cursor to go on; absent at the end."`
+	// Age is of lists that are shared by those who ask at about the same time.
+	Age float64 `json:"age_seconds,omitempty" doc:"How old it is which items there are, and in which order; absent = that was looked at for this answer."`
 }
 
 // Page answers a query about items, which are shown by show. The error is for who asked.
