@@ -27,7 +27,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	own := p.door.listener.Load().Own
 	old := sh.byID[req.ClientID]
 	if own && old != nil && !old.own { // somebody else had the id
-		sh.evict(old, "the client id is the server's own")
+		sh.evict(old, EndOwn, ByTakeover, "the client id is the server's own")
 		old = nil
 	}
 	if old != nil && old.who.Load().Name != who.Name {
@@ -135,10 +135,10 @@ func (sh *shard) takeOver(old *client, by string) {
 }
 
 // evict closes a client's connection and ends its session.
-func (sh *shard) evict(c *client, why string) {
-	c.told.ends = EndAdmin
+func (sh *shard) evict(c *client, ends Ending, by Cause, why string) {
+	c.told.ends = ends
 	if c.conn != nil {
-		c.kick(ByAdmin, mqtt.AdministrativeAction, why)
+		c.kick(by, mqtt.AdministrativeAction, why)
 		c.conn.State = nil
 		sh.detach(c)
 	}

@@ -147,6 +147,7 @@ func (sh *shard) Closed(conn *loop.Conn, err error) {
 	switch st := state.(type) {
 	case *pending:
 		st.layerFault(sh, err)
+		sh.lobby.hungUp(st, err)
 		st.leave()
 	case *client:
 		st.told.broke(err)

@@ -281,6 +281,23 @@ func TestToldOfSession(t *testing.T) {
 	}
 }
 
+// TestToldOfOwnClient: that the server's own client needs its client id is what ends another's session under it, also its own of an earlier run.
+func TestToldOfOwnClient(t *testing.T) {
+	t.Parallel()
+	s, x := telling(t, broker.Options{Shards: 2})
+	s.client("id=c expiry=60")
+	s.door(broker.Listener{Name: "inside", Own: true}).client("id=c")
+	if !reached(func() bool { return len(told[broker.SessionEnded](x)) > 0 }) {
+		t.Fatal("it stays")
+	}
+	if e := told[broker.SessionEnded](x)[0]; e.Why != broker.EndOwn || e.ClientID != "c" {
+		t.Errorf("%+v", e)
+	}
+	if e := told[broker.Disconnected](x)[0]; e.Cause != broker.ByTakeover || e.Text != "the client id is the server's own" {
+		t.Errorf("%+v", e)
+	}
+}
+
 // TestToldOfSubscriptions: each filter with what became of it, also when the rules change.
 func TestToldOfSubscriptions(t *testing.T) {
 	each(t, func(t *testing.T, shards int) {

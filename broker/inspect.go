@@ -183,6 +183,8 @@ type Inspection struct {
 	Resting map[string]bool // by filter: those that it may not have at present
 	Limits  []Use
 	Will    *session.Will // not to be changed; nil = none
+	// DropsOldest tells what a full queue loses: what has waited longest, else what comes.
+	DropsOldest bool
 	// Negotiated is what the CONNECT settled on.
 	Negotiated Negotiated
 	Tally      ClientTally
@@ -210,7 +212,7 @@ func (w *View) Inspect(ctx context.Context, id string) (x Inspection, err error)
 		x = Inspection{
 			Row: rowOfClient(c), Subs: slices.Clone(c.s.Subscriptions()), Resting: maps.Clone(c.resting), Will: c.s.Will(),
 		}
-		x.Tally = tallyOf(sh, c)
+		x.Tally, x.DropsOldest = tallyOf(sh, c), session.InForce(&c.s).Overflow == session.DropOldest
 		limits, rules := sh.b.limits(), session.InForce(&c.s)
 		heard, sent, most := session.Aliases(&c.s)
 		x.Negotiated = Negotiated{

@@ -203,6 +203,7 @@ type QueueRow struct {
 	Size      int           `json:"size" doc:"Of its payload."`
 	Publisher string        `json:"publisher,omitempty"`
 	Expires   *time.Time    `json:"expires,omitempty"`
+	Expired   bool          `json:"expired,omitempty" doc:"It is dropped when its turn comes."`
 	Payload   payload.Shown `json:"payload"`
 }
 
@@ -455,6 +456,7 @@ func queueRow(w *Queued, most int) QueueRow {
 	}
 	if m.Expires != 0 {
 		r.Expires = since(time.UnixMilli(m.Expires))
+		r.Expired = r.Expires.Before(time.Now())
 	}
 	return r
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 )
 
 // ClientsCmd is `sapwood clients`.
@@ -96,7 +97,7 @@ func (c *clientsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 	screen.Fact(w, "state", clientState(&d.ClientRow)+" for "+ago(d.Since))
 	screen.Fact(w, "from", strings.TrimSpace(d.Address+" "+d.Listener))
 	screen.Fact(w, "mqtt", d.Protocol)
-	session := "stays " + (time.Duration(d.Expiry) * time.Second).String() + " after the connection"
+	session := "stays " + lasting(d.Expiry) + " after the connection"
 	switch {
 	case d.Expiry < 0:
 		session = "stays for ever"
@@ -109,17 +110,17 @@ func (c *clientsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 	case d.KeepAlive != nil && *d.KeepAlive == 0:
 		alive = "off"
 	case d.KeepAlive != nil:
-		alive = fmt.Sprintf("%gs", *d.KeepAlive)
+		alive = lasting(*d.KeepAlive)
 	}
 	screen.Fact(w, "keep-alive", alive)
-	screen.Fact(w, "in", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.In.Messages, d.In.Bytes, d.In.Rate))
-	screen.Fact(w, "out", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.Out.Messages, d.Out.Bytes, d.Out.Rate))
+	screen.Fact(w, "in", flow(&d.In))
+	screen.Fact(w, "out", flow(&d.Out))
 	screen.Fact(w, "waiting", fmt.Sprintf("%d in flight, %d queued; together %s with 128 bytes for each", d.Inflight, d.Queued, screen.Bytes(d.QueueBytes)))
 	for why, n := range d.DroppedBy {
 		screen.Fact(w, "dropped", fmt.Sprintf("%d %s", n, why))
 	}
 	if d.Will != nil {
-		screen.Fact(w, "will", fmt.Sprintf("%s, QoS %d, %d bytes", d.Will.Topic, d.Will.QoS, d.Will.Size))
+		screen.Fact(w, "will", fmt.Sprintf("%s, QoS %d, %s", d.Will.Topic, d.Will.QoS, screen.Bytes(int64(d.Will.Size))))
 	}
 	t := screen.NewTable(w, "SUBSCRIPTION", "QOS", "RESTS")
 	for _, f := range d.Filters {
@@ -141,6 +142,19 @@ func (c *clientsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 		t.Row(l.Name, number(l.Used), number(l.Limit))
 	}
 	return t.Flush()
+}
+
+// lasting is so many seconds, 0 = none.
+func lasting(seconds float64) string {
+	if seconds == 0 {
+		return "none"
+	}
+	return fact.Span(time.Duration(seconds * float64(time.Second)))
+}
+
+// flow is one direction of a client's traffic.
+func flow(f *api.Flow) string {
+	return fmt.Sprintf("%s, %s, %.1f/s", screen.Count(int(f.Messages), "message"), screen.Bytes(int64(f.Bytes)), f.Rate)
 }
 
 // SessionsCmd is `sapwood sessions`.

@@ -68,6 +68,9 @@ func queueCells(x *api.QueueRow) []string {
 	}
 	if x.Expires != nil {
 		expires = screen.Moment(*x.Expires)
+		if x.Expired {
+			expires += " (expired)"
+		}
 	}
 	return []string{position, strconv.Itoa(x.QoS), strconv.Itoa(x.Size), expires, x.Publisher, x.Topic, brief(&api.RetainedRow{Size: x.Size, Payload: x.Payload})}
 }
@@ -177,7 +180,7 @@ func (c *queuePurgeCmd) Run(ctx context.Context, std *screen.Streams) error {
 		if err := r.Call(ctx, http.MethodDelete, queueOf(c.ID)+"?preview=true", nil, &p); err != nil {
 			return err
 		}
-		about := fmt.Sprintf("%s of %s, %d bytes", screen.Count(p.Messages, "message"), screen.Printable(c.ID), p.Bytes)
+		about := fmt.Sprintf("%s of %s, %s", screen.Count(p.Messages, "message"), screen.Printable(c.ID), screen.Bytes(p.Bytes))
 		switch err := c.ask(std, "Drop "+about+"?"); {
 		case errors.Is(err, errNobody):
 			return fmt.Errorf("%s: %w, or --confirm %d", about, err, p.Messages)
