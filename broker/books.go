@@ -27,6 +27,7 @@ type books struct {
 	publishers tally.Publishers
 	slot       uint32   // the five seconds of now, for rates
 	written    uint64   // PUBLISHes
+	inside     inside   // clients that are the process's own
 	again      struct { // copies of one topic that were sent one after the other
 		topic tally.Topic
 		n     uint64
