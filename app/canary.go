@@ -56,7 +56,7 @@ func (a *App) openCanary(context.Context) error {
 }
 
 // recallCanaries has the canary know what earlier processes sent and lost, so that a restart makes no objective met.
-func (a *App) recallCanaries(now time.Time) {
+func recallCanaries(a *App, now time.Time) {
 	if a.canary == nil || a.kept == nil {
 		return
 	}

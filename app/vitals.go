@@ -41,7 +41,7 @@ func (a *App) openVitals(context.Context) error {
 			}
 		}
 		a.kept = kept
-		a.recallCanaries(time.Now())
+		recallCanaries(a, time.Now())
 		a.open.add("history", func(context.Context) error { return kept.Close() })
 	}
 	a.openTopicSeries()

@@ -30,6 +30,7 @@ type books struct {
 	slot       uint32    // the five seconds of now, for rates
 	run        *client   // whose messages are counted together, see tally.Topics.Again; nil = nobody's
 	written    uint64    // PUBLISHes
+	inside     inside    // clients that are the process's own
 	again      struct {  // copies of one topic that were sent one after the other
 		topic tally.Topic
 		n     uint64

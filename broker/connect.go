@@ -70,7 +70,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 		c = sh.newClient(req.ClientID, who)
 		if c.own = own; own {
 			sh.b.sessions.Add(-1)
-			sh.inside.came(c)
+			sh.books.inside.came(c)
 		}
 		c.s = *session.New(sh.b.laws.now.Load().rules)
 		if req.Expiry > 0 {
@@ -194,7 +194,7 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 		sh.b.sessions.Add(-1)
 	}
 	sh.books.settleDropsOf(c)
-	sh.inside.left(c)
+	sh.books.inside.left(c)
 	sh.traces.ended(c)
 	sh.b.clients.Remove(c.handle)
 	if durable {

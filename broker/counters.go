@@ -165,7 +165,7 @@ func (b *Broker) gather(done func(Stats)) {
 func countersOf(sh *shard) (of Counters, ownSubscriptions int) {
 	c := sh.count
 	k := &sh.books
-	own, subscriptions := sh.inside.traffic()
+	own, subscriptions := k.inside.traffic()
 	c.PublishReceived, c.PublishBytesReceived = k.Received-own.in, k.BytesIn-own.inBytes
 	c.PublishSent, c.PublishBytesSent = k.written-own.out, k.BytesOut-own.outBytes
 	c.PacketsSent += k.written

@@ -45,10 +45,10 @@ func (x *inside) traffic() (t ownTraffic, subscriptions int) {
 	return t, subscriptions
 }
 
-// lines are the shard's books, in which what the process's own clients sent is the server's own.
-func (sh *shard) lines() tally.Lines {
-	l := sh.books.Lines
-	t, _ := sh.inside.traffic()
+// lines are the books, in which what the process's own clients sent is the server's own.
+func (k *books) lines() tally.Lines {
+	l := k.Lines
+	t, _ := k.inside.traffic()
 	l.Received -= t.in
 	l.Own += t.in
 	l.BytesIn -= t.inBytes

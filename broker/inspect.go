@@ -219,7 +219,7 @@ func (w *View) Inspect(ctx context.Context, id string) (x Inspection, err error)
 			ReceiveMaximum: int(session.ReceiveMaximum(&c.s)), MaximumPacketSize: int(c.s.MaximumPacketSize()), TopicAliasMaximum: most,
 			ServerReceiveMaximum: int(rules.ReceiveMaximum), ServerTopicAliases: int(rules.TopicAliases),
 		}
-		n, bytes := c.s.Waiting()
+		n, bytes := c.s.Queue().Waiting()
 		x.Limits = []Use{
 			{"max_queued_messages", int64(n), int64(rules.QueuedMessages)},
 			{"max_queued_bytes", bytes, rules.QueuedBytes},

@@ -38,7 +38,6 @@ type shard struct {
 	tell     teller   // what happens, for those who listen
 	traces   traces   // what is kept of packets, and who listens in
 	traffic  traffics // in bytes
-	inside   inside   // clients that are the process's own
 	spans    *spans   // messages that are traced; nil = none
 
 	packet  mqtt.Packet        // the one being worked on

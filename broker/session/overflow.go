@@ -98,9 +98,10 @@ func (l *Line) overflow(do []Effect) []Effect {
 	return do
 }
 
-// Waiting is the part of Queued that the limits of the queue are about: what is not in flight. While the client is away, that is all
+// Waiting is the part of Session.Queued that the limits of the queue are about: what is not in flight. While the client is away, that is all
 // that it has not said it has.
-func (s *Session) Waiting() (messages int, bytes int64) {
+func (q Queue) Waiting() (messages int, bytes int64) {
+	s := q.s
 	messages, bytes = s.Queued()
 	if s.cold == nil && messages > 0 {
 		messages, bytes = messages-int(s.out.flying), bytes-s.out.aloft
@@ -112,7 +113,7 @@ func (s *Session) Waiting() (messages int, bytes int64) {
 // and 2 messages are to be refused. Where the policy is Disconnect that is so once the client is gone.
 func (s *Session) Full() bool {
 	refuse := s.rules.Overflow == RefuseNewest || s.rules.Overflow == Disconnect && !s.connected
-	count, bytes := s.Waiting()
+	count, bytes := s.Queue().Waiting()
 	if !refuse || count == 0 {
 		return false
 	}

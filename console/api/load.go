@@ -164,9 +164,9 @@ func (in *asked) known(v Vitals) error {
 		if there[name] {
 			continue
 		}
-		text := fmt.Sprintf("no metric is called %q", name)
+		text := fmt.Sprintf("no metric is called %q.", name)
 		if near := nearest(name, slices.Sorted(maps.Keys(there))); len(near) > 0 {
-			text += "; did you mean " + strings.Join(near, " or ") + "?"
+			text = fmt.Sprintf("no metric is called %q; did you mean %s?", name, strings.Join(near, " or "))
 		}
 		return huma.Error400BadRequest(text + " GET /api/v1/history/metrics (sapwood history) lists those there are.")
 	}
