@@ -172,6 +172,7 @@ func slowReplay(t *testing.T, s *served, topics int, words string) {
 			if published < 100 {
 				published++
 				pub.send(`PUBLISH topic=live "now"`)
+				pub.idle() // it is on its way: what it waits behind is the broker's doing
 			}
 		}
 		p, err := readPacket(r, mqtt.V5)

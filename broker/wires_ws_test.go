@@ -194,7 +194,19 @@ func TestProxies(t *testing.T) {
 	forwarded := func(name, head, header, want string, change func(*broker.Listener)) {
 		t.Helper()
 		addr, _ := s.open(func(l *broker.Listener) { change(l); withWebSocket(l) })
-		answer, _ := s.raw(addr, head+strings.Replace(upgrade, "Host", header+"Host", 1), wsFrame(0x82, strings.Replace(connect311, "\x0c", "\x0d", 1)[:13]+"\x01w"), wsFrame(0x88, ""))
+		conn := s.dialTCP(addr)
+		conn.SetDeadline(time.Now().Add(patience))
+		io.WriteString(conn, head+strings.Replace(upgrade, "Host", header+"Host", 1))
+		r := bufio.NewReader(conn)
+		answer, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, wsFrame(0x82, strings.Replace(connect311, "\x0c", "\x0d", 1)[:13]+"\x01w"))
+		if _, err := io.ReadFull(r, make([]byte, len(connack))); err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
 		if p := w.of("w"); answer.StatusCode != 101 || want != "own" && p.Address.Addr().String() != want || want == "own" && !p.Address.Addr().IsLoopback() {
 			t.Errorf("%s: %d %+v", name, answer.StatusCode, p)
 		}

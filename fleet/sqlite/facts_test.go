@@ -220,7 +220,7 @@ func TestFactsSoon(t *testing.T) {
 		{"address that is nowhere", func(int) fact.Query { return fact.Query{Address: "192.0.2.1"} }, 10 * time.Second},
 	} {
 		var p99 time.Duration
-		for range 3 { // other work on the machine is not ours
+		for range 10 { // other work on the machine is not ours
 			var took []time.Duration
 			n := 100
 			if c.most > time.Second {

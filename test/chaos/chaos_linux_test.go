@@ -134,7 +134,14 @@ func treat(t *testing.T, s process.Server, w *row) {
 // TestControl: a broker that promises nothing loses everything when it is killed, and the checker must say so.
 func TestControl(t *testing.T) {
 	t.Parallel()
-	r := perform(t, sapwood(t, "memory"), process.Modes()[0], 2, chance())
+	s := sapwood(t, "memory")
+	r := perform(t, s, process.Modes()[0], 2, chance())
+	for range 4 { // a busy machine may have little acknowledged before the kill
+		if r.Failure != nil || r.Acknowledged >= 200 {
+			break
+		}
+		r = perform(t, s, process.Modes()[0], 2, chance())
+	}
 	if r.Failure != nil {
 		t.Fatal(r.Failure)
 	}
