@@ -292,7 +292,10 @@ func (l *Ledger) writeRows(ctx context.Context) (name string, size int64, err er
 
 // rowsWriter writes a file in parts.
 type rowsWriter struct {
-	f      *os.File
+	f interface {
+		io.Writer
+		Sync() error
+	}
 	b      []byte
 	crc    uint32
 	size   int64
