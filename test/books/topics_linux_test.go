@@ -135,7 +135,9 @@ func (b *broker) again(before int, messages int64) {
 	b.begin()
 	b.t.Logf("stopped in %v, started in %v, with %d bytes a topic on the disk; %d MiB resident, %d before the first topic", stopped.Sub(began).Round(time.Millisecond),
 		time.Since(starts).Round(time.Millisecond), int(file.Size()) / *topics, b.memory()>>20, before>>20)
-	var tree struct{ Items []struct{ Messages, Topics int64 } }
+	var tree struct {
+		Items []struct{ Messages, Topics int64 }
+	}
 	b.timed("/topics/tree after the start", "/topics/tree", &tree)
 	sum, distinct := int64(0), int64(0)
 	for _, r := range tree.Items {
