@@ -84,7 +84,12 @@ func (l *Ledger) loadRows(ctx context.Context, clean bool) error {
 		return nil
 	}
 	name := filepath.Join(l.o.Dir, rowsName)
-	sum, err := l.readRows(ctx, name, clean)
+	sum := sums{}
+	f, err := os.Open(name)
+	if err == nil {
+		sum, err = l.readRows(ctx, f, clean)
+		f.Close()
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case ctx.Err() != nil:
@@ -114,12 +119,7 @@ func (l *Ledger) refuse(name string, why error) {
 }
 
 // readRows looks whether a file is whole, and then adds what is in it.
-func (l *Ledger) readRows(ctx context.Context, name string, clean bool) (sums, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return sums{}, err
-	}
-	defer f.Close()
+func (l *Ledger) readRows(ctx context.Context, f io.ReadSeeker, clean bool) (sums, error) {
 	sum, since, err := checkRows(ctx, f)
 	if err != nil {
 		return sums{}, err
