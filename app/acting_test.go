@@ -271,7 +271,7 @@ func TestBansAct(t *testing.T) {
 	for subject, value := range map[string]string{"client": "carl-1", "user": "carl", "pattern": "carl-*"} {
 		c := b.client("carl-1", "carl", 0, got)
 		made := b.ask("POST", "/bans", map[string]any{"subject": subject, "value": value, "reason": "loud"})
-		if by := made["ban"].(map[string]any)["by"]; by != "API user admin" {
+		if by := made["ban"].(map[string]any)["by"]; by != "operator admin" {
 			t.Errorf("signed by %v", by)
 		}
 		b.ends(c, "banned by "+subject, mqtt.AdministrativeAction)

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
@@ -48,14 +47,17 @@ func byReason(counts [tally.Reasons]uint64) map[string]uint64 {
 }
 
 // Rows implements api.Inspector.
-func (i inspector) Rows(ctx context.Context) ([]api.Client, error) {
-	var list []api.Client
-	err := i.view.Rows(ctx, func(some []broker.Row, all int) {
-		list = slices.Grow(list, max(all-len(list), len(some)))
-		for n := range some {
-			list = append(list, clientOf(&some[n]))
-		}
-	})
+func (i inspector) Rows(ctx context.Context, old []api.Client) ([]api.Client, error) {
+	return broker.Rows(ctx, i.view, old, clientOf)
+}
+
+// Some implements api.Inspector.
+func (i inspector) Some(ctx context.Context, ids []string) ([]api.Client, error) {
+	rows, err := i.view.Some(ctx, ids)
+	list := make([]api.Client, len(rows))
+	for n := range rows {
+		list[n] = clientOf(&rows[n])
+	}
 	return list, err
 }
 

@@ -95,9 +95,9 @@ func messageLines(l *tally.Lines) []api.Line {
 		return api.Line{Name: name, Side: side, Of: "messages", Count: int64(n), Text: text}
 	}
 	return []api.Line{
-		line("in", "received", l.Received, "from clients"),
+		line("in", "received", l.Received, "from clients, but for the broker's own"),
 		line("in", "wills", l.Wills, "published for clients that went"),
-		line("in", "own", l.Own, "the server's own, and those of its API"),
+		line("in", "own", l.Own, "the server's own, those of its API, and those of its own clients, such as the canary"),
 		line("out", "routed", l.Routed, "meant for at least one receiver"),
 		line("out", "unheard", l.Unheard, "no subscription matched"),
 		line("out", "denied", denied, "not allowed, see by_reason"),

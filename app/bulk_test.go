@@ -41,6 +41,9 @@ func TestManyAtOnce(t *testing.T) {
 	if code, d, text := b.many("/clients/disconnect", all); code != 200 || d.Matched != 40 || d.Done != 0 || len(d.Sample) == 0 {
 		t.Fatal(code, text)
 	}
+	if done := b.ask("GET", "/audit?operation=clients-disconnect&outcome=done", nil); len(done["items"].([]any)) != 0 {
+		t.Errorf("a preview is written down as done: %v", done)
+	}
 	delete(all, "preview")
 	all["confirm"] = 39
 	if code, _, text := b.many("/clients/disconnect", all); code != 409 || connected() != 40 {

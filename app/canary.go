@@ -2,11 +2,17 @@ package app
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"net"
+	"strconv"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/fleet/canary"
+	figures "github.com/sapwood-mqtt/sapwood/fleet/history"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
 )
 
 // canaryDoor is what rules and counts call the door that only the canary comes in by.
@@ -47,6 +53,41 @@ func (a *App) openCanary(context.Context) error {
 		return inside.Close()
 	})
 	return nil
+}
+
+// recallCanaries has the canary know what earlier processes sent and lost, so that a restart makes no objective met.
+func recallCanaries(a *App, now time.Time) {
+	if a.canary == nil || a.kept == nil {
+		return
+	}
+	found, step := a.kept.Query(figures.Query{
+		Match: func(metric, _ string) bool { return metric == "canary_sent" || metric == "canary_lost" },
+		From:  now.Add(2*time.Minute - 24*time.Hour), To: now, Step: time.Second, // the finest there is: a point is of all of its step
+	})
+	type counts struct{ sent, lost uint64 }
+	for qos := range mqtt.QoS(3) {
+		at := map[int64]*counts{}
+		for _, s := range found {
+			if s.Labels != fmt.Sprintf("{qos=%q}", strconv.Itoa(int(qos))) {
+				continue
+			}
+			for _, p := range s.Points {
+				c := at[p.At]
+				if c == nil {
+					c = &counts{}
+					at[p.At] = c
+				}
+				if n := uint64(math.Round(p.Value * step.Seconds())); s.Metric == "canary_sent" {
+					c.sent = n
+				} else {
+					c.lost = n
+				}
+			}
+		}
+		for second, c := range at {
+			a.canary.Recall(qos, time.Unix(second, 0), c.sent, c.lost)
+		}
+	}
 }
 
 // openInside opens a door to the broker for the process itself; who comes in there is called as the door is.

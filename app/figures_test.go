@@ -76,7 +76,7 @@ func TestFiguresAPI(t *testing.T) {
 		t.Error(h)
 	}
 	for path, status := range map[string]int{
-		"/history?metric=nothing": 0, "/history?metric=messages_received&from=yesterday": 422, "/books/clients/nobody": 404, "/config/nothing": 404,
+		"/history?metric=nothing": 400, "/history?metric=messages_recieved": 400, "/history?metric=sapwood_messages_dropped_total": 0, "/history?metric=messages_received&from=yesterday": 422, "/books/clients/nobody": 404, "/config/nothing": 404,
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), "GET", b.Bound().HTTP+"/api/v1"+path, nil)
 		if err != nil {

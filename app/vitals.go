@@ -41,6 +41,7 @@ func (a *App) openVitals(context.Context) error {
 			}
 		}
 		a.kept = kept
+		recallCanaries(a, time.Now())
 		a.open.add("history", func(context.Context) error { return kept.Close() })
 	}
 	a.openTopicSeries()
@@ -67,6 +68,7 @@ func (a sources) options() vitals.Options {
 		Doors:  a.doors.vitals, Backends: a.doors.vitalBackends, State: a.state, Changes: a.changes, More: a.sent.series,
 	}
 	if a.disk != nil {
+		o.Health = a.store.Health
 		o.Store = func() *vitals.Store {
 			s := a.disk.Status()
 			return &vitals.Store{
@@ -101,7 +103,7 @@ func (a sources) state() vitals.State {
 
 // freeOnDisk is what is left below the data directory; where the system does not tell, writing will show.
 func (a sources) freeOnDisk() int64 {
-	if free := a.disk.Status().Free; free > 0 {
+	if free := a.disk.Status().Free; free >= 0 {
 		return free
 	}
 	return math.MaxInt64

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
-	"github.com/sapwood-mqtt/sapwood/broker/auth"
 	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 	"github.com/sapwood-mqtt/sapwood/fleet/why"
@@ -22,7 +21,7 @@ type apiReasons struct {
 // reasonsOf are those of a process.
 func reasonsOf(a *App) apiReasons {
 	view := a.broker.View()
-	return apiReasons{why.New(witnesses{a.facts, view, a.broker.Control(), a.rules.policy}, nil), view}
+	return apiReasons{why.New(witnesses{a.facts, view}, nil), view}
 }
 
 // Route implements api.Reasons.
@@ -32,10 +31,8 @@ func (r apiReasons) Route(ctx context.Context, m broker.Routing) ([]broker.Recip
 
 // witnesses are what the why-engine asks.
 type witnesses struct {
-	facts   *fact.Recorder
-	view    *broker.View
-	control *broker.Control
-	policy  auth.Authorizer
+	facts *fact.Recorder
+	view  *broker.View
 }
 
 // patient is how long the pages of facts are read that end early, as those that are looked for among many do.
@@ -69,8 +66,9 @@ func (w witnesses) State(ctx context.Context, id string) (why.State, bool, error
 		return why.State{}, false, err
 	}
 	s := why.State{
-		Connected: x.Connected, Since: x.Since, KeepAlive: x.KeepAlive, Expiry: x.Expiry, Heard: x.Seen, Queued: x.Queued + x.Inflight,
+		Connected: x.Connected, Since: x.Since, KeepAlive: x.KeepAlive, Expiry: x.Expiry, Heard: x.Seen, Queued: x.Queued,
 		QueueBytes: x.QueueBytes, Inflight: x.Inflight, Window: x.Negotiated.ReceiveMaximum, Pending: x.Pending, Quarantined: x.Quarantined,
+		DropsOldest: x.DropsOldest,
 	}
 	if x.Who != nil {
 		s.User, s.Listener = x.Who.Name, x.Who.Peer.Listener
@@ -139,6 +137,7 @@ func (w witnesses) Topic(ctx context.Context, name string) (why.Topic, bool, err
 	if d.Last != 0 {
 		t.Last = time.UnixMilli(d.Last)
 	}
+	t.Unsure = d.Payload == nil || d.Payload.At < d.Last
 	switch {
 	case d.Payload != nil:
 		t.QoS = d.Payload.QoS
@@ -150,10 +149,9 @@ func (w witnesses) Topic(ctx context.Context, name string) (why.Topic, bool, err
 
 // MayReceive implements why.Sources.
 func (w witnesses) MayReceive(ctx context.Context, id, name string) (ok bool, rule, why string, err error) {
-	who, err := w.control.Principal(ctx, id)
+	d, err := w.view.MayReceive(ctx, id, name)
 	if there, err := known(err); !there {
 		return err == nil, "", "", err // nobody is there who could be denied anything
 	}
-	d := w.policy.Explain(who, &auth.Question{Action: auth.Receive, Topic: []byte(name)})
 	return d.Allowed, d.Rule, d.Why, nil
 }

@@ -60,7 +60,7 @@ func TestDeniedPublish(t *testing.T) {
 	again.send("PUBLISH qos=2 id=2 topic=yes", "PUBREL id=2")
 	again.expect("PUBREC id=2", "PUBCOMP id=2")
 	sub.expect("PUBLISH topic=yes")
-	ev.has(t, `denied five no 0x87 publish : not no not no denies client "five" (anonymous) to publish "no": its topic "no/#" matches`,
+	ev.has(t, `denied five no 0x87 publish : not no the rule "not no" denies client "five" (anonymous) to publish "no": its topic "no/#" matches`,
 		`denied five no/x 0x87 subscribe : not no`, `denied old no 0x87 publish`)
 }
 
@@ -239,6 +239,9 @@ func TestRulesAfterRestart(t *testing.T) {
 		w.send("PUBLISH qos=1 id=1 topic=t")
 		if ack := w.next(); ack != "PUBACK id=1" { // it waits
 			t.Error(ack)
+		}
+		if d, err := s.View().MayReceive(t.Context(), "subject", "t"); err != nil || !d.Allowed {
+			t.Errorf("%+v, %v", d, err)
 		}
 		if err := s.Control().EndSession(t.Context(), "submarine", "test"); err != nil {
 			t.Fatal(err)

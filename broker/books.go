@@ -29,10 +29,13 @@ type books struct {
 	tally.Lines
 	topics     *tally.Topics
 	publishers tally.Publishers
-	slot       uint32   // the five seconds of now, for rates
-	run        *client  // whose messages are counted together, see tally.Topics.Again; nil = nobody's
-	written    uint64   // PUBLISHes
-	again      struct { // copies of one topic that were sent one after the other
+	unasked    []*client // whose sessions may have changed
+	losing     []*client // of whose drops not all are told yet
+	slot       uint32    // the five seconds of now, for rates
+	run        *client   // whose messages are counted together, see tally.Topics.Again; nil = nobody's
+	written    uint64    // PUBLISHes
+	inside     inside    // clients that are the process's own
+	again      struct {  // copies of one topic that were sent one after the other
 		topic tally.Topic
 		n     uint64
 	}
@@ -147,6 +150,13 @@ func (k *books) settle() {
 	k.settleSent()
 }
 
+// settleAll brings all that was counted together to where it belongs, before somebody looks.
+func (k *books) settleAll() {
+	k.settle()
+	k.ask()
+	k.settleDrops()
+}
+
 func (k *books) settleReceived() {
 	u := k.topics.Settle()
 	if u.Messages > 0 {
@@ -174,8 +184,8 @@ func (k *books) meant(c *client) {
 	}
 }
 
-// sent: a PUBLISH was written, of which sentAgain does not tell. The client's page is settled.
-func (k *books) sent(c *client, e *session.Effect) {
+// sentAnother: a PUBLISH was written that is not like the last one to its client.
+func (k *books) sentAnother(c *client, e *session.Effect) {
 	size := uint64(len(e.Msg.Payload))
 	k.written++
 	k.BytesOut += size
@@ -268,6 +278,35 @@ func (k *books) miss(c *client, m *mqtt.Message, why session.Why) {
 	k.Copies++
 	k.meant(c)
 	k.sh.drop(c, m, why)
+}
+
+// changed: what a client's session holds may be something else now. It is asked when somebody looks.
+func (k *books) changed(c *client) {
+	t := c.tally
+	switch {
+	case t == nil: // nothing came for it: it gets no page for that
+		k.measure(c)
+		return
+	case t.changed:
+		return
+	}
+	t.changed = true
+	if k.unasked = append(k.unasked, c); len(k.unasked) == maxUnasked {
+		k.ask()
+	}
+}
+
+// maxUnasked bounds what is done at once when somebody looks.
+const maxUnasked = 1000
+
+// ask asks the sessions that may have changed.
+func (k *books) ask() {
+	for _, c := range k.unasked {
+		c.tally.changed = false
+		k.measure(c)
+	}
+	clear(k.unasked)
+	k.unasked = k.unasked[:0]
 }
 
 // measure asks a client's session what it holds and what was acknowledged.

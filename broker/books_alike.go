@@ -10,8 +10,9 @@ import (
 // page is a client's page of the books.
 type page struct {
 	tally.Client
-	sent  alike
-	drops *drops // nil = it got all so far
+	sent    alike
+	drops   *drops // nil = it got all so far
+	changed bool   // it stands in books.unasked
 }
 
 // alike are PUBLISHes that were written to a client one after the other at one time, alike but for their bytes: of one topic, QoS and
@@ -27,22 +28,22 @@ type alike struct {
 }
 
 // sent notes a PUBLISH of so many bytes that was written.
-func (sh *shard) sent(c *client, e *session.Effect, p *mqtt.Publish, size int) {
-	m, t := e.Msg, sh.books.of(c)
+func (k *books) sent(c *client, e *session.Effect, p *mqtt.Publish, size int) {
+	m, sh := e.Msg, k.sh
 	first, payload := firstByte(p.QoS, p.Retain, p.Dup), uint64(len(m.Payload))
-	a := &t.sent
+	a := &k.of(c).sent
 	if a.at == sh.now && a.label == m.Label && a.first == first && sh.traces.taps == nil {
 		a.n++
 		a.size += uint64(size)
 		a.payload += payload
-		sh.books.sentAgain(m, first, payload)
+		k.sentAgain(m, first, payload)
 		return
 	}
 	c.settle()
-	sh.books.sent(c, e)
+	k.sentAnother(c, e)
 	sh.traces.delivered(c, m, p, first, size)
 	if label := sh.traces.only(m.Label); label != 0 && !p.Dup {
-		*a = alike{at: sh.now, label: label, first: first}
+		a.at, a.label, a.first = sh.now, label, first
 	}
 }
 
@@ -56,8 +57,9 @@ func (c *client) settle() {
 		t.Out[a.first>>1&3] += uint64(a.n)
 		t.OutBytes += a.payload
 		c.trace.More(int(a.n), a.size)
+		a.n, a.size, a.payload = 0, 0, 0
 	}
-	*a = alike{}
+	a.at = 0
 }
 
 // account is a client's page as it is now; nil = nothing came from it or for it.

@@ -54,7 +54,7 @@ func (w *View) Books(ctx context.Context) (Books, error) {
 	all := Books{At: time.Now(), Since: w.b.started}
 	for _, sh := range w.b.shards {
 		var lines tally.Lines
-		if err := w.within(ctx, sh, func() { lines = sh.books.Lines }); err != nil {
+		if err := w.within(ctx, sh, func() { lines = sh.books.lines() }); err != nil {
 			return Books{}, err
 		}
 		all.Shards = append(all.Shards, lines)

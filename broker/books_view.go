@@ -14,6 +14,8 @@ const (
 	viewKept = 30 * time.Second
 	// topicRows is how many topics are read before a loop goes on with its work: less than a millisecond.
 	topicRows = 2048
+	// topicBatch is how many topics a loop reads, in its turns, before the next loop does.
+	topicBatch = 16 * topicRows
 )
 
 // Topics has use look at what was counted by topic, at most TopicViewAge old. All who ask share one view; it is not there any more when use is back, and use
@@ -77,9 +79,15 @@ func (w *View) readTopics(ctx context.Context, v *tally.View) error {
 			return err
 		}
 	}
-	for some, sums := range v.Changed(topicRows) {
+	for some, sums := range v.Changed(topicBatch) {
 		for _, sh := range w.b.shards {
-			if err := w.in(ctx, sh, func() { sh.books.topics.Read(slot, some, sums) }); err != nil {
+			read := 0
+			if err := w.turns(ctx, sh, func() (more bool) {
+				end := min(read+topicRows, len(some))
+				sh.books.topics.Read(slot, some[read:end], sums[read:end])
+				read = end
+				return end < len(some)
+			}); err != nil {
 				return err
 			}
 		}

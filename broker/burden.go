@@ -39,7 +39,7 @@ func (b *Broker) Overload() overload.State {
 
 // SetOverload replaces the watermarks while the broker runs. Without Options.Overload nobody looks, and that stays so.
 func (b *Broker) SetOverload(c overload.Config) error {
-	if err := c.Validate(); err != nil {
+	if err := c.Verify(); err != nil {
 		return err
 	}
 	b.burden.config.Store(&c)
@@ -48,7 +48,7 @@ func (b *Broker) SetOverload(c overload.Config) error {
 
 // SetFlapping replaces what is flapping while the broker runs. Without Options.Flapping nobody looks, and that stays so.
 func (b *Broker) SetFlapping(c flapping.Config) error {
-	if err := c.Validate(); err != nil {
+	if err := c.Verify(); err != nil {
 		return err
 	}
 	if b.entrance.flapping != nil {

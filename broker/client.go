@@ -71,6 +71,7 @@ type pending struct {
 	peer     auth.Peer
 	hs       session.Handshake
 	deadline int64 // ms, for its CONNECT
+	asked    int64 // ms, when it was begun to find out who it is
 	version  mqtt.Version
 	request  *session.Request
 	assigned bool               // the client id was made up

@@ -27,7 +27,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 	own := p.door.listener.Load().Own
 	old := sh.byID[req.ClientID]
 	if own && old != nil && !old.own { // somebody else had the id
-		sh.evict(old, "the client id is the server's own")
+		sh.evict(old, EndOwn, ByTakeover, "the client id is the server's own")
 		old = nil
 	}
 	if old != nil && old.who.Load().Name != who.Name {
@@ -70,6 +70,7 @@ func (sh *shard) admit(conn *loop.Conn, p *pending, who *auth.Principal) {
 		c = sh.newClient(req.ClientID, who)
 		if c.own = own; own {
 			sh.b.sessions.Add(-1)
+			sh.books.inside.came(c)
 		}
 		c.s = *session.New(sh.b.laws.now.Load().rules)
 		if req.Expiry > 0 {
@@ -134,10 +135,10 @@ func (sh *shard) takeOver(old *client, by string) {
 }
 
 // evict closes a client's connection and ends its session.
-func (sh *shard) evict(c *client, why string) {
-	c.told.ends = EndAdmin
+func (sh *shard) evict(c *client, ends Ending, by Cause, why string) {
+	c.told.ends = ends
 	if c.conn != nil {
-		c.kick(ByAdmin, mqtt.AdministrativeAction, why)
+		c.kick(by, mqtt.AdministrativeAction, why)
 		c.conn.State = nil
 		sh.detach(c)
 	}
@@ -148,7 +149,7 @@ func (sh *shard) evict(c *client, why string) {
 
 // detach takes the connection from a client and settles what follows: the will, the end of the session.
 func (sh *shard) detach(c *client) {
-	sh.settleDropsOf(c)
+	sh.books.settleDropsOf(c)
 	sh.traces.left(c)
 	sh.tell.left(c)
 	c.conn, c.hello, c.expires = nil, nil, 0
@@ -192,7 +193,8 @@ func (sh *shard) end(c *client, durable bool, unsent, lost uint64) {
 	if !c.own {
 		sh.b.sessions.Add(-1)
 	}
-	sh.settleDropsOf(c)
+	sh.books.settleDropsOf(c)
+	sh.books.inside.left(c)
 	sh.traces.ended(c)
 	sh.b.clients.Remove(c.handle)
 	if durable {

@@ -102,7 +102,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		}
 		sh.count.PacketsReceived++
 		if admitted {
-			sh.work(c, b[used], n+h.Length)
+			c.take(b[used], n+h.Length)
 			used += n + h.Length
 			if sh.commits.ahead(1) && sh.commits.concerns(c) {
 				sh.commits.pause(c)
@@ -118,22 +118,6 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		}
 	}
 	return used, 0
-}
-
-// work does what the packet at hand asks for, of so many bytes that begin with first.
-func (sh *shard) work(c *client, first byte, size int) {
-	p := &sh.packet
-	if c.s.Routes(sh.now, p) {
-		sh.traces.in(c, p, first, size)
-		if do := sh.route(c, &p.Publish, nil); len(do) > 0 {
-			sh.perform(c, p, do)
-		}
-	} else {
-		do := c.s.Packet(c.turn(), p, sh.take())
-		sh.traces.in(c, p, first, size)
-		sh.perform(c, p, do)
-	}
-	sh.traces.settle(0)
 }
 
 // reject ends a connection that broke the protocol with what begins there.
@@ -163,6 +147,7 @@ func (sh *shard) Closed(conn *loop.Conn, err error) {
 	switch st := state.(type) {
 	case *pending:
 		st.layerFault(sh, err)
+		sh.lobby.hungUp(st, err)
 		st.leave()
 	case *client:
 		st.told.broke(err)

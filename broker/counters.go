@@ -16,7 +16,7 @@ type Counters struct {
 	PacketsReceived, PacketsSent           uint64
 	BytesReceived, BytesSent               uint64
 	PublishReceived, PublishSent           uint64
-	PublishBytesReceived, PublishBytesSent uint64 // payloads
+	PublishBytesReceived, PublishBytesSent uint64 // payloads; messages and bytes are without those of the process's own clients
 	Connects, Disconnects, Takeovers       uint64
 	ConnectTimeouts                        uint64 // connections without a CONNECT in time
 	Secured, Resumed                       uint64 // TLS handshakes of those that sent a CONNECT, and how many of them resumed a session
@@ -107,8 +107,9 @@ type Stats struct {
 	Sockets       int   // open connections, with those that have no client yet
 	Subscriptions int   // shared ones included
 	Shared        int
-	Retained      int
-	RetainedBytes int64
+	Retained      int   // of clients and the API
+	RetainedBytes int64 // of these
+	RetainedOwn   int   // the server's own, below $SYS: they count against no limit
 	QueuedBytes   int64 // of all sessions
 	Panics        uint64
 }
@@ -133,14 +134,15 @@ func (b *Broker) gather(done func(Stats)) {
 	left.Store(int32(len(b.shards)))
 	for i, sh := range b.shards {
 		sh.loop.Post(func() {
-			sh.settle()
-			parts[i] = Stats{Counters: countersOf(sh), Sockets: sh.loop.Conns()}
+			sh.books.settleAll()
+			parts[i].Sockets = sh.loop.Conns()
+			parts[i].Counters, parts[i].Subscriptions = countersOf(sh)
 			if left.Add(-1) > 0 {
 				return
 			}
 			total := Stats{
 				Connected: b.connected.Load(), MaxConnected: b.maximum.Load(), Sessions: b.sessions.Load(),
-				Shared: b.groups.len(), Retained: b.retained.tree.Len(), RetainedBytes: b.retained.bytes.Load(),
+				Shared: b.groups.len(), Retained: b.retained.len(), RetainedOwn: int(b.retained.own.Load()), RetainedBytes: b.retained.bytes.Load(),
 				QueuedBytes: b.queuedBytes.Load(), Panics: b.panics.Load(),
 			}
 			total.Banned, total.Shed[overload.Connects] = b.burden.banned.Load(), b.burden.closed.Load()
@@ -148,6 +150,7 @@ func (b *Broker) gather(done func(Stats)) {
 			for i := range parts {
 				total.add(&parts[i].Counters)
 				total.Sockets += parts[i].Sockets
+				total.Subscriptions -= parts[i].Subscriptions // the process's own
 			}
 			for i := range total.TurnedAway {
 				total.TurnedAway[i] = b.entrance.turned[i].Load()
@@ -157,17 +160,23 @@ func (b *Broker) gather(done func(Stats)) {
 	}
 }
 
-// countersOf are what the shard has counted, with what others count anyhow: a message is counted in as few places as can be.
-func countersOf(sh *shard) Counters {
+// countersOf are what the shard has counted, with what others count anyhow: a message is counted in as few places as can be. Messages and
+// bytes are those of clients, packets also the process's own.
+func countersOf(sh *shard) (of Counters, ownSubscriptions int) {
 	c := sh.count
 	k := &sh.books
-	c.PublishReceived, c.PublishBytesReceived = k.Received, k.BytesIn
-	c.PublishSent, c.PublishBytesSent = k.written, k.BytesOut
+	own, subscriptions := k.inside.traffic()
+	c.PublishReceived, c.PublishBytesReceived = k.Received-own.in, k.BytesIn-own.inBytes
+	c.PublishSent, c.PublishBytesSent = k.written-own.out, k.BytesOut-own.outBytes
 	c.PacketsSent += k.written
-	for _, t := range sh.traffic {
-		c.BytesSent += t.Sent
+	for d, t := range sh.traffic {
+		if d.listener.Load().Own {
+			c.BytesReceived -= t.Received
+		} else {
+			c.BytesSent += t.Sent
+		}
 	}
-	return c
+	return c, subscriptions
 }
 
 func (c *Counters) secured(resumed bool) {

@@ -100,7 +100,7 @@ func (k *Control) EndSession(ctx context.Context, id string, why string) error {
 			c.forgotten = append(c.forgotten, answer(done))
 		}
 		defer sh.rescue(c)
-		sh.evict(c, why)
+		sh.evict(c, EndAdmin, ByAdmin, why)
 	})
 	return k.wait(ctx, done)
 }

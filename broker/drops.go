@@ -15,16 +15,17 @@ type drops struct {
 	bytes  uint64 // payloads
 	last   int64  // ms
 	loss   *loss  // what events have of it; nil = nobody listens
-	listed bool   // its client stands in shard.losing
+	listed bool   // its client stands in books.losing
 }
 
 // drop counts a message that did not reach a client, with the reason.
 func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) {
+	k := &sh.books
 	if m == nil || c.shard != sh {
-		sh.dropAnother(c, m, why)
+		k.dropAnother(c, m, why)
 		return
 	}
-	d := sh.books.of(c).drops
+	d := k.of(c).drops
 	if d == nil {
 		d = new(drops)
 		c.tally.drops = d
@@ -35,50 +36,57 @@ func (sh *shard) drop(c *client, m *mqtt.Message, why session.Why) {
 		d.last = sh.now
 		return
 	}
-	sh.settleDropsOf(c)
-	l := sh.dropAnother(c, m, why)
+	k.settleDropsOf(c)
+	l := k.dropAnother(c, m, why)
 	if label := sh.traces.only(m.Label); label != 0 && !mayBeIncoming(why) {
 		d.why, d.label, d.loss = why, label, l
-		if !d.listed {
-			d.listed = true
-			sh.losing = append(sh.losing, c)
-		}
+		k.loses(c)
 	}
 }
 
 // dropAnother is drop of what is not like the last one.
-func (sh *shard) dropAnother(c *client, m *mqtt.Message, why session.Why) *loss {
+func (k *books) dropAnother(c *client, m *mqtt.Message, why session.Why) *loss {
+	sh := k.sh
 	sh.traces.dropped(c, m, why)
 	sh.spans.dropped(c, m, why)
-	sh.books.dropped(c, m, why)
+	k.dropped(c, m, why)
 	return sh.dropFor(c, c.id, m, why)
 }
 
-// settleDrops tells of all that was dropped.
-func (sh *shard) settleDrops() {
-	for _, c := range sh.losing {
-		sh.settleDropsOf(c)
-		c.tally.drops.listed = false
+// loses notes that a client has drops to be told of.
+func (k *books) loses(c *client) {
+	if d := c.tally.drops; !d.listed {
+		d.listed = true
+		if k.losing = append(k.losing, c); len(k.losing) == maxUnasked {
+			k.settleDrops()
+		}
 	}
-	clear(sh.losing)
-	sh.losing = sh.losing[:0]
 }
 
-func (sh *shard) settleDropsOf(c *client) {
+// settleDrops tells of all that was dropped.
+func (k *books) settleDrops() {
+	for _, c := range k.losing {
+		k.settleDropsOf(c)
+		c.tally.drops.listed = false
+	}
+	clear(k.losing)
+	k.losing = k.losing[:0]
+}
+
+func (k *books) settleDropsOf(c *client) {
 	if c.tally == nil || c.tally.drops == nil {
 		return
 	}
 	d := c.tally.drops
 	if d.n > 0 {
-		k := &sh.books
 		k.Dropped[d.why] += d.n
 		k.topics.Dropped(tally.Topic(d.label), nil, uint8(d.why), d.n)
 		c.tally.Seldom().Dropped[d.why] += d.n
-		sh.count.Dropped[d.why] += d.n
+		k.sh.count.Dropped[d.why] += d.n
 		if x := d.loss; x != nil {
 			x.count, x.size, x.last = x.count+d.n, x.size+d.bytes, d.last
 		}
-		sh.traces.droppedMore(c, d)
+		k.sh.traces.droppedMore(c, d)
 	}
 	*d = drops{listed: d.listed}
 }

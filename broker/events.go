@@ -58,7 +58,7 @@ type TLS struct {
 	ServerName string // that the client asked for
 }
 
-// Refused is a connection that did not get in: its CONNECT was refused, or it ended before there was one. The first of a kind (by
+// Refused is a connection that did not get in: its CONNECT was refused, or it ended before there was one, or before it was answered. The first of a kind (by
 // listener, address, names and Cause) is told at once; what repeats is counted and told once a second. Beyond 1,024 kinds in a
 // second the rest is summed up by Cause alone. Nothing of Party but Address and Listener was proven.
 type Refused struct {
@@ -69,9 +69,13 @@ type Refused struct {
 	Text        string          // what the client was told
 	By          string          // the backend that said no, where one did
 	Why         string          // what only the operator is told; empty if there is no more
+	Waited      time.Duration   // of RefusedHangUp: for an answer
 	Count       uint64
 	First, Last time.Time
 }
+
+// RefusedHangUp is the Cause of a connection that the client ended before its CONNECT had an answer: nobody refused it.
+const RefusedHangUp = "hung_up"
 
 // What ended a connection before its CONNECT, beside the names of admission.Reason.
 const (
@@ -137,9 +141,11 @@ type Disconnected struct {
 
 // TakenOver is a client whose place is about to be taken by another connection with the same client id and identity.
 type TakenOver struct {
-	Party       // that loses its connection
-	By    Party // who takes its place
-	For   time.Duration
+	Party                   // that loses its connection
+	By        Party         // who takes its place
+	KeepAlive time.Duration // 0 = none
+	For       time.Duration // that it was connected
+	Silent    time.Duration // since it was last heard
 }
 
 // ProtocolError is a connected client that broke the protocol, or a limit that CONNACK tells. Disconnected follows.
@@ -176,12 +182,13 @@ const (
 	EndDisconnected               // it ends with its connection
 	EndAdmin                      // somebody asked for it through Control
 	EndReplaced                   // a newer one was in the store too
+	EndOwn                        // the server's own client needs its client id
 	endingEnd
 )
 
 // String is the ending as it stands in facts.
 func (e Ending) String() string {
-	return [endingEnd]string{"expired", "clean_start", "disconnected", "admin", "replaced"}[e]
+	return [endingEnd]string{"expired", "clean_start", "disconnected", "admin", "replaced", "own"}[e]
 }
 
 // SessionEnded is a session that is over.

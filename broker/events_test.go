@@ -212,8 +212,9 @@ func TestToldWhyDisconnected(t *testing.T) {
 				ctl.Publish(ctx, mqtt.Message{Topic: []byte("q"), QoS: 1})
 			}
 		}, broker.ByQueue, mqtt.QuotaExceeded, "the queue"},
-		{"", func(p *peer) {
+		{"keepalive=70", func(p *peer) {
 			p.conn.SetDeadline(time.Now().Add(patience))
+			<-time.After(20 * time.Millisecond) // so that it is silent for a while
 			s.dial(mqtt.V5).send("CONNECT id=c expiry=0")
 		}, broker.ByTakeover, mqtt.SessionTakenOver, "taken over by a connection from 127.0.0.1:"},
 	} {
@@ -231,7 +232,8 @@ func TestToldWhyDisconnected(t *testing.T) {
 	if e := told[broker.ProtocolError](x); len(e) != 2 || e[0].Text != "a second CONNECT" || e[0].Reason != mqtt.ProtocolError || e[0].ClientID != "c" || e[0].Version != mqtt.V5 {
 		t.Errorf("%+v", e)
 	}
-	if e := told[broker.TakenOver](x); len(e) != 1 || e[0].ClientID != "c" || !e[0].By.Address.IsValid() || e[0].By.Address == e[0].Address || e[0].By.Listener != "test" {
+	if e := told[broker.TakenOver](x); len(e) != 1 || e[0].ClientID != "c" || !e[0].By.Address.IsValid() || e[0].By.Address == e[0].Address || e[0].By.Listener != "test" ||
+		e[0].KeepAlive != 70*time.Second || e[0].Silent <= 0 || e[0].For < e[0].Silent {
 		t.Errorf("%+v", e)
 	}
 	if e := told[broker.BanChanged](x); len(e) != 2 || e[0].Ended || e[0].Disconnected != 1 || e[0].Ban.Reason != "nonsense" || !e[1].Ended || e[1].Expired {
@@ -276,6 +278,23 @@ func TestToldOfSession(t *testing.T) {
 			t.Errorf("%v: %+v", c.why, e)
 		}
 		s.until("all are gone", func(st broker.Stats) bool { return st.Sessions == 0 })
+	}
+}
+
+// TestToldOfOwnClient: that the server's own client needs its client id is what ends another's session under it, also its own of an earlier run.
+func TestToldOfOwnClient(t *testing.T) {
+	t.Parallel()
+	s, x := telling(t, broker.Options{Shards: 2})
+	s.client("id=c expiry=60")
+	s.door(broker.Listener{Name: "inside", Own: true}).client("id=c")
+	if !reached(func() bool { return len(told[broker.SessionEnded](x)) > 0 }) {
+		t.Fatal("it stays")
+	}
+	if e := told[broker.SessionEnded](x)[0]; e.Why != broker.EndOwn || e.ClientID != "c" {
+		t.Errorf("%+v", e)
+	}
+	if e := told[broker.Disconnected](x)[0]; e.Cause != broker.ByTakeover || e.Text != "the client id is the server's own" {
+		t.Errorf("%+v", e)
 	}
 }
 

@@ -2,8 +2,11 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
@@ -79,35 +82,73 @@ func trafficOf(c *client) (t Traffic) {
 	return t
 }
 
-// rowSlice is how many clients a loop tells of before it goes on with its work: about 0.2 ms.
+// rowSlice is how many clients a loop tells of before it goes on with its work: about 0.3 ms.
 const rowSlice = 500
 
-// Rows gives all clients, connected or not, in no order, to each, in the caller's goroutine: some at a time, which are each's until it is back, and about
-// how many there are in all. The loops are asked in slices; a client that comes or goes meanwhile may be missing.
-func (w *View) Rows(ctx context.Context, each func(some []Row, all int)) error {
+// Rows makes something of all clients, connected or not, in no order, but for those of the process itself. of runs on the loops, on several at a time, and has
+// to be quick. What it makes takes the place of what is in old, which is not to be used any more, even after an error. The loops are asked in slices; a client
+// that comes or goes meanwhile may be missing.
+func Rows[T any](ctx context.Context, w *View, old []T, of func(*Row) T) ([]T, error) {
 	byShard := make([][]*client, len(w.b.shards))
+	for i := range byShard {
+		byShard[i] = make([]*client, 0, int(w.b.sessions.Load())/len(byShard)*9/8)
+	}
 	all := 0
 	for c := range w.b.clients.All() {
 		byShard[c.shard.index] = append(byShard[c.shard.index], c)
 		all++
 	}
-	rows := make([]Row, 0, min(rowSlice, all))
+	list := slices.Grow(old[:0], all)[:all]
+	var end atomic.Int64
+	wrong := make([]error, len(byShard))
+	var done sync.WaitGroup
 	for i, sh := range w.b.shards {
-		for some := range slices.Chunk(byShard[i], rowSlice) {
-			rows = rows[:0]
+		done.Go(func() {
+			rest := byShard[i]
+			wrong[i] = w.turns(ctx, sh, func() (more bool) {
+				some := rest[:min(len(rest), rowSlice)]
+				rest = rest[len(some):]
+				some = slices.DeleteFunc(some, func(c *client) bool { return c.s.Ended() || c.own })
+				at := int(end.Add(int64(len(some)))) - len(some)
+				var r Row
+				for n, c := range some {
+					r = rowOfClient(c)
+					list[at+n] = of(&r)
+				}
+				return len(rest) > 0
+			})
+		})
+	}
+	done.Wait()
+	if err := errors.Join(wrong...); err != nil {
+		return nil, err // of may still run
+	}
+	clear(list[end.Load():])
+	return list[:end.Load()], nil
+}
+
+// Some are the rows of clients by their ids, in the order of these. Where there is no such client the row has no id.
+func (w *View) Some(ctx context.Context, ids []string) ([]Row, error) {
+	rows := make([]Row, len(ids))
+	byShard := make([][]int, len(w.b.shards))
+	for i, id := range ids {
+		n := w.b.shardOf(id).index
+		byShard[n] = append(byShard[n], i)
+	}
+	for n, sh := range w.b.shards {
+		for some := range slices.Chunk(byShard[n], rowSlice) {
 			if err := w.in(ctx, sh, func() {
-				for _, c := range some {
-					if !c.s.Ended() {
-						rows = append(rows, rowOfClient(c))
+				for _, i := range some {
+					if c := sh.byID[ids[i]]; c != nil && !c.s.Ended() {
+						rows[i] = rowOfClient(c)
 					}
 				}
 			}); err != nil {
-				return err
+				return nil, err
 			}
-			each(rows, all)
 		}
 	}
-	return nil
+	return rows, nil
 }
 
 // moment is a time of the steady clock.
@@ -142,6 +183,8 @@ type Inspection struct {
 	Resting map[string]bool // by filter: those that it may not have at present
 	Limits  []Use
 	Will    *session.Will // not to be changed; nil = none
+	// DropsOldest tells what a full queue loses: what has waited longest, else what comes.
+	DropsOldest bool
 	// Negotiated is what the CONNECT settled on.
 	Negotiated Negotiated
 	Tally      ClientTally
@@ -169,14 +212,14 @@ func (w *View) Inspect(ctx context.Context, id string) (x Inspection, err error)
 		x = Inspection{
 			Row: rowOfClient(c), Subs: slices.Clone(c.s.Subscriptions()), Resting: maps.Clone(c.resting), Will: c.s.Will(),
 		}
-		x.Tally = tallyOf(sh, c)
+		x.Tally, x.DropsOldest = tallyOf(sh, c), session.InForce(&c.s).Overflow == session.DropOldest
 		limits, rules := sh.b.limits(), session.InForce(&c.s)
 		heard, sent, most := session.Aliases(&c.s)
 		x.Negotiated = Negotiated{
 			ReceiveMaximum: int(session.ReceiveMaximum(&c.s)), MaximumPacketSize: int(c.s.MaximumPacketSize()), TopicAliasMaximum: most,
 			ServerReceiveMaximum: int(rules.ReceiveMaximum), ServerTopicAliases: int(rules.TopicAliases),
 		}
-		n, bytes := c.s.Queued()
+		n, bytes := c.s.Queue().Waiting()
 		x.Limits = []Use{
 			{"max_queued_messages", int64(n), int64(rules.QueuedMessages)},
 			{"max_queued_bytes", bytes, rules.QueuedBytes},
@@ -211,7 +254,7 @@ func (w *View) Flights(ctx context.Context, id string) ([]session.Flight, time.T
 			return nil, moment(now), err
 		}
 		if len(items) > 0 && items[0].Message != nil {
-			f.Topic = string(items[0].Message.Topic)
+			f.Note(items[0].Message)
 		}
 	}
 	return list, moment(now), nil
@@ -282,6 +325,7 @@ type Subscriber struct {
 	User   string
 	session.Subscription
 	Resting bool
+	Own     bool // the client is the process's own
 }
 
 // subsSlice is how many subscriptions a loop copies at most, but for those of one client, before it goes on with its work.
@@ -316,7 +360,7 @@ func appendSubscribers(list []Subscriber, c *client) []Subscriber {
 	}
 	user := c.who.Load().Name
 	for _, s := range c.s.Subscriptions() {
-		list = append(list, Subscriber{c.id, user, s, c.resting[s.Filter]})
+		list = append(list, Subscriber{c.id, user, s, c.resting[s.Filter], c.own})
 	}
 	return list
 }

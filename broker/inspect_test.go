@@ -41,11 +41,14 @@ func TestInspect(t *testing.T) {
 		if queued("brief") != 4 || queued("kept") != 3 {
 			t.Fatal(queued("brief"), queued("kept"))
 		}
-		var rows []broker.Row
-		err := view.Rows(ctx, func(some []broker.Row, _ int) { rows = append(rows, some...) })
+		rows, err := broker.Rows(ctx, view, nil, func(r *broker.Row) broker.Row { return *r })
 		slices.SortFunc(rows, func(a, b broker.Row) int { return len(b.ID) - len(a.ID) })
 		if err != nil || len(rows) != 2 {
 			t.Fatalf("%+v %v", rows, err)
+		}
+		some, err := view.Some(ctx, []string{"kept", "nobody", "brief", "kept"})
+		if err != nil || len(some) != 4 || some[0].ID != "kept" || some[0].Queued != 3 || some[1].ID != "" || some[2].ID != "brief" || some[2].Queued != 4 || some[3].ID != "kept" {
+			t.Errorf("%+v %v", some, err)
 		}
 		if r := rows[0]; r.ID != "brief" || r.Durable || r.Inflight != 1 || r.Queued != 4 || r.QueueBytes != 5*(128+5+3) || time.Since(r.Since) > time.Minute {
 			t.Errorf("%+v", r)

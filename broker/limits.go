@@ -63,13 +63,13 @@ func (b *Broker) legislate() error {
 		b.entrance.bans = ban.New(nil)
 	}
 	if f := b.opts.Flapping; f != nil {
-		if err := f.Validate(); err != nil {
+		if err := f.Verify(); err != nil {
 			return err
 		}
 		b.entrance.flapping = flapping.New(*f)
 	}
 	if o := b.opts.Overload; o != nil {
-		if err := o.Validate(); err != nil {
+		if err := o.Verify(); err != nil {
 			return err
 		}
 		b.burden.config.Store(o)
@@ -96,7 +96,7 @@ type laws struct {
 }
 
 func newLaw(l *Limits, d *Delivery, r *limit.Rates) (*law, error) {
-	if err := errors.Join(l.Validate(), d.Validate(), r.Validate()); err != nil {
+	if err := errors.Join(l.Verify(), d.Verify(), r.Verify()); err != nil {
 		return nil, err
 	}
 	w := &law{limits: *l, delivery: *d, rates: *r, rules: rulesOf(l, d)}

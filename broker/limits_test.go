@@ -28,12 +28,16 @@ func TestQueueLimit(t *testing.T) {
 }
 
 func queueLimit(t *testing.T, shards int, words string, policy broker.Overflow) {
-	o := with(func(l *broker.Limits, d *broker.Delivery) { l.MaxQueuedMessages, d.Overflow = 3, policy })
+	durable := strings.HasPrefix(words, "expiry")
+	o := with(func(l *broker.Limits, d *broker.Delivery) {
+		if l.MaxQueuedMessages, d.Overflow = 3, policy; !durable {
+			l.MaxQueuedMessages = 2 // and one is in flight
+		}
+	})
 	o.Shards = shards
 	s := serve(t, o)
 	sub := s.client("id=sub " + words)
 	sub.subscribe("t qos=1")
-	durable := strings.HasPrefix(words, "expiry")
 	pub := s.client("id=pub")
 	if durable {
 		sub.leave(s, 1)
@@ -179,6 +183,24 @@ func TestRetainedLimits(t *testing.T) {
 			t.Errorf("%d retained with %d bytes", st.Retained, st.RetainedBytes)
 		}
 	})
+}
+
+// TestRetainedOwn: what the server publishes of itself takes no room of its clients, and is told apart.
+func TestRetainedOwn(t *testing.T) {
+	o := with(func(l *broker.Limits, _ *broker.Delivery) { l.MaxRetained = 2 })
+	o.SysEvery = time.Hour
+	s := serve(t, o)
+	s.until("$SYS is there", func(got broker.Stats) bool {
+		return got.RetainedOwn > 10 && got.Retained == 0 && got.RetainedBytes == 0
+	})
+	pub := s.client("id=pub")
+	for i, answer := range []string{"0x10", "0x10", "0x97"} {
+		pub.send(fmt.Sprintf(`PUBLISH qos=1 id=%d retain topic=t%d "x"`, i+1, i))
+		pub.expect(fmt.Sprintf("PUBACK id=%d %s", i+1, answer))
+	}
+	if got := s.stats(); got.Retained != 2 || got.RetainedBytes == 0 || got.RetainedBytes > 300 {
+		t.Errorf("%d retained with %d bytes, and %d of its own", got.Retained, got.RetainedBytes, got.RetainedOwn)
+	}
 }
 
 // TestRetainedExpiry: an expired retained message is not sent and leaves memory, also when its topic's expiry was

@@ -100,6 +100,7 @@ func (l *lobby) authenticate(conn *loop.Conn, p *pending) {
 	}
 	req, door := p.request, p.door.listener.Load()
 	authn := door.Authn
+	p.asked = l.sh.now
 	attempt := &auth.Attempt{
 		Peer: p.peer, ClientID: req.ClientID, Username: req.Username, Password: req.Password,
 		HasUser: req.HasUser, HasPass: req.HasPass, Method: req.AuthMethod,

@@ -209,7 +209,7 @@ func (l *losses) enter(k *lossKey, branch string, deeper bool) *loss {
 
 // check tells what is due, and forgets what does not go on.
 func (l *losses) check() {
-	l.sh.settleDrops()
+	l.sh.books.settleDrops()
 	for _, x := range l.table {
 		switch {
 		case x.count > 0 && x.next <= l.sh.now:
@@ -230,7 +230,7 @@ func (l *losses) forget(x *loss) {
 
 // flush tells all that was lost.
 func (l *losses) flush() {
-	l.sh.settleDrops()
+	l.sh.books.settleDrops()
 	for _, x := range l.table {
 		if x.count > 0 {
 			l.tell(x)
@@ -241,7 +241,7 @@ func (l *losses) flush() {
 
 // flushOf tells what a client has lost.
 func (l *losses) flushOf(clientID string) {
-	l.sh.settleDrops()
+	l.sh.books.settleDrops()
 	for k, x := range l.table {
 		if k.client != clientID {
 			continue

@@ -90,6 +90,28 @@ func TestRevokedWhileAuthenticated(t *testing.T) {
 	})
 }
 
+// TestHungUp: who hangs up while its password is checked is told of, and counts as nobody who was refused.
+func TestHungUp(t *testing.T) {
+	each(t, func(t *testing.T, shards int) {
+		authn := slowly{make(chan struct{}, 9), make(chan struct{}, 9)}
+		s, x := telling(t, broker.Options{Shards: shards, Authn: authn})
+		defer func() { authn.say <- struct{}{} }()
+		p := s.dial(mqtt.V5)
+		p.send("CONNECT id=c username=ann")
+		<-authn.asked
+		p.conn.Close()
+		if !reached(func() bool { return len(told[broker.Refused](x)) > 0 }) {
+			t.Fatal("nobody tells")
+		}
+		if e := told[broker.Refused](x)[0]; e.Cause != broker.RefusedHangUp || e.ClientID != "c" || e.User != "ann" || e.Before || e.Count != 1 || e.Address != addrOf(p) {
+			t.Errorf("%+v", e)
+		}
+		if back, err := s.View().LookBack(t.Context(), "c"); err != nil || len(back.Entries) != 1 || !strings.HasPrefix(back.Entries[0].Topic, "hung up before") {
+			t.Errorf("%+v, %v", back, err)
+		}
+	})
+}
+
 // down is a backend that cannot be asked.
 type down struct{}
 

@@ -447,7 +447,7 @@ func (w *walk) requeued(others, max string) bool {
 // ways are the places in the source where a message goes on, or a subscription comes to hold, with the paths that they are part of. "-"
 // are those that only carry on what another place has asked about.
 var ways = map[string]string{
-	"shard.route publish":           "publish QoS 0; publish QoS 1; publish QoS 2; publish retained; QoS 2 release",
+	"client.route publish":          "publish QoS 0; publish QoS 1; publish QoS 2; publish retained; QoS 2 release",
 	"router.sendWill publish":       "will; will with a delay",
 	"router.sendWill retain":        "will",
 	"Control.publish publish":       "publish by the API",

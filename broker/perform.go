@@ -19,7 +19,7 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 		case session.Send:
 			sh.out.send(c, e)
 		case session.Route:
-			do = sh.route(c, &p.Publish, do)
+			do = c.route(&p.Publish, do)
 		case session.Keep:
 			sh.keepChange(c, e)
 		case session.Drop:
@@ -62,25 +62,6 @@ func (sh *shard) perform(c *client, p *mqtt.Packet, do []session.Effect) {
 	}
 }
 
-// route has what a client publishes go its way, and tells the session what became of it.
-func (sh *shard) route(c *client, p *mqtt.Publish, do []session.Effect) []session.Effect {
-	if sh.paces.refused != 0 || c.barred.Load() {
-		return sh.paces.turnDown(c, p, do)
-	}
-	m := sh.router.viewOf(c, p)
-	sh.books.Received++
-	sh.spans.begin(c, m)
-	v := sh.router.publish(c, m)
-	sh.spans.routed(m, v)
-	switch {
-	case v.why != "":
-		return c.s.Refused(p, v.reason, v.why, do)
-	case p.QoS == 0:
-		return do
-	}
-	return c.s.Routed(sh.turn(), p, v.reason, v.batch, do)
-}
-
 func (sh *shard) performRare(c *client, p *mqtt.Packet, e *session.Effect) {
 	switch e.Kind {
 	case session.SendConnack:
@@ -121,7 +102,10 @@ func (sh *shard) performRare(c *client, p *mqtt.Packet, e *session.Effect) {
 // measure shows other shards how loaded a client is.
 func (sh *shard) measure(c *client) {
 	sh.capOutput(c)
-	sh.books.measure(c)
+	if c.s.Queue().Unused() { // as of one that only publishes
+		return
+	}
+	sh.books.changed(c)
 	n, bytes := c.s.Queued()
 	if int32(n) != c.load.Load() {
 		c.load.Store(int32(n))

@@ -16,7 +16,7 @@ type reach struct{ b *Broker }
 func (x *mailbox) abreast() {
 	x.sh.tick(x.sh.loop.Now())
 	x.collect()
-	x.sh.settle()
+	x.sh.books.settleAll()
 }
 
 // slice is how many clients are looked at before a loop goes on with its work.
@@ -66,6 +66,27 @@ func (r reach) in(ctx context.Context, sh *shard, do func()) error {
 		defer func() { done <- nil }()
 		do()
 	})
+	return r.wait(ctx, done)
+}
+
+// turns runs next on a shard's loop, once in each of its turns, for as long as there is more to do.
+func (r reach) turns(ctx context.Context, sh *shard, next func() (more bool)) error {
+	done := make(chan error, 1)
+	var turn func()
+	turn = func() {
+		sh.mail.abreast()
+		more := false
+		defer func() {
+			switch {
+			case !more:
+				done <- nil
+			case ctx.Err() == nil: // else nobody waits
+				sh.loop.Post(turn)
+			}
+		}()
+		more = next()
+	}
+	sh.loop.Post(turn)
 	return r.wait(ctx, done)
 }
 
@@ -131,7 +152,7 @@ func (r reach) wait(ctx context.Context, done <-chan error) error {
 func (r reach) within(ctx context.Context, sh *shard, do func()) error {
 	err := r.in(ctx, sh, do)
 	if err == ErrClosed {
-		sh.settle()
+		sh.books.settleAll()
 		do()
 		return nil
 	}

@@ -21,7 +21,8 @@ type retained struct {
 	tree     *topic.Retained[*mqtt.Message]
 	max      atomic.Int64
 	maxBytes atomic.Int64
-	bytes    atomic.Int64
+	bytes    atomic.Int64 // of those that count against the limits
+	own      atomic.Int64 // how many do not: the server's, on topics that are its alone
 
 	// order is held while a batch with changes is given to the store: in that order they are in both. It is the one
 	// lock that is held across a border; the store calls nobody back who wants it.
@@ -93,12 +94,27 @@ func (r *retained) limit(most int, mostBytes int64) {
 
 // fits tells whether m may be kept besides what there is.
 func (r *retained) fits(m *mqtt.Message) bool {
+	if reserved(m.Topic) {
+		return true
+	}
 	size := int64(m.Bytes())
-	if int64(r.tree.Len()) < r.max.Load() && r.bytes.Load()+size <= r.maxBytes.Load() {
+	if int64(r.len()) < r.max.Load() && r.bytes.Load()+size <= r.maxBytes.Load() {
 		return true
 	}
 	old, had := r.tree.Get(m.Topic)
 	return had && r.bytes.Load()-int64(old.Bytes())+size <= r.maxBytes.Load()
+}
+
+// len is how many there are, but for the server's own.
+func (r *retained) len() int { return r.tree.Len() - int(r.own.Load()) }
+
+// weigh counts a message of a topic that comes (1) or goes (-1).
+func (r *retained) weigh(m *mqtt.Message, times int64) {
+	if reserved(m.Topic) {
+		r.own.Add(times)
+	} else {
+		r.bytes.Add(times * int64(m.Bytes()))
+	}
 }
 
 // set keeps m, which is a kept message.
@@ -111,11 +127,10 @@ func (r *retained) set(m *mqtt.Message) {
 func (r *retained) put(m *mqtt.Message) (old *mqtt.Message) {
 	name := nameOf(m)
 	old, had := r.tree.Set(name, m)
-	delta := int64(m.Bytes())
+	r.weigh(m, 1)
 	if had {
-		delta -= int64(old.Bytes())
+		r.weigh(old, -1)
 	}
-	r.bytes.Add(delta)
 	if m.Expires == 0 || had && old.Expires == m.Expires {
 		return old
 	}
@@ -143,7 +158,7 @@ func (r *retained) delete(name []byte) {
 func (r *retained) remove(name []byte) (old *mqtt.Message) {
 	old, had := r.tree.Delete(name)
 	if had {
-		r.bytes.Add(-int64(old.Bytes()))
+		r.weigh(old, -1)
 	}
 	return old
 }

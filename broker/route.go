@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -23,7 +22,7 @@ const (
 	WouldShare Outcome = "shared" // one of the group gets it
 	WouldDrop  Outcome = "dropped"
 	WouldDeny  Outcome = "denied"
-	WouldSkip  Outcome = "skipped" // its publisher, which subscribed with No Local
+	WouldSkip  Outcome = "skipped" // its publisher, which subscribed with No Local, or another of the group gets it
 )
 
 // Recipient is a subscription that a message would match.
@@ -44,6 +43,7 @@ type Recipient struct {
 	own     bool // it is the publisher itself
 	noLocal bool
 	barred  bool
+	full    bool // its queue is, for a message of this QoS
 	why     session.Why
 }
 
@@ -79,6 +79,7 @@ func (w *View) Route(ctx context.Context, m Routing) ([]Recipient, error) {
 	for i := range all {
 		all[i].judge(w.b.opts.Authz, m.Topic)
 	}
+	share(all)
 	slices.SortFunc(all, func(a, b Recipient) int {
 		return strings.Compare(a.Client+"\x00"+a.Filter, b.Client+"\x00"+b.Filter)
 	})
@@ -96,6 +97,7 @@ func (c *client) foresee(m *Routing, all []Recipient) []Recipient {
 		r := Recipient{
 			Client: c.id, User: c.who.Load().Name, Filter: s.Filter, Group: group, QoS: min(m.QoS, s.Options.QoS()), Connected: c.s.Connected(),
 			Waiting: n, who: c.who.Load(), own: c.id == m.Publisher && m.Publisher != "", noLocal: s.Options.NoLocal(), barred: c.barred.Load(),
+			full: m.QoS > 0 && c.full.Load(),
 		}
 		if group != "" {
 			if g := c.shard.b.groups.find(s.Filter); g != nil {
@@ -119,26 +121,80 @@ func (c *client) foresee(m *Routing, all []Recipient) []Recipient {
 
 // judge tells what would become of the message, as far as it is not known yet.
 func (r *Recipient) judge(authz auth.Authorizer, name string) {
-	if authz != nil && !r.who.Restored {
-		d := authz.Explain(r.who, &auth.Question{Action: auth.Receive, Topic: []byte(name)})
-		r.Rule = d.Rule
-		if !d.Allowed {
-			r.Outcome, r.Why = WouldDeny, d.Why
-			return
-		}
-	}
+	d := mayReceive(authz, r.who, name)
+	r.Rule = d.Rule
 	switch {
-	case r.who.Mount != "" && !strings.HasPrefix(name, r.who.Mount):
-		r.Outcome, r.Why = WouldDeny, fmt.Sprintf("its session is mounted at %s", r.who.Mount)
+	case !d.Allowed:
+		r.Outcome, r.Why = WouldDeny, d.Why
 	case r.barred:
 		r.Outcome, r.Why = WouldDeny, "it is in quarantine"
 	case r.own && r.noLocal:
 		r.Outcome, r.Why = WouldSkip, "it publishes the message itself and has subscribed with No Local"
 	case r.why != 0:
 		r.Outcome, r.Why = WouldDrop, r.why.Sentence()
-	case r.Group != "" && r.Members > 1:
-		r.Outcome = WouldShare
 	case r.Outcome == "":
 		r.Outcome = WouldSend
 	}
+}
+
+// rank is how router.chooseBut prefers the members of a group: who is connected and has room, who is connected, who is away.
+func (r *Recipient) rank() int {
+	switch {
+	case !r.Connected:
+		return 2
+	case r.full:
+		return 1
+	}
+	return 0
+}
+
+// share tells which members of shared subscriptions would get the message: one of those that are preferred, and none of the others.
+func share(all []Recipient) {
+	type choice struct{ rank, members int }
+	best := make(map[string]choice)
+	for i := range all {
+		r := &all[i]
+		if r.Group == "" || r.Outcome == WouldDeny {
+			continue
+		}
+		switch b, there := best[r.Filter]; {
+		case !there || r.rank() < b.rank:
+			best[r.Filter] = choice{r.rank(), 1}
+		case r.rank() == b.rank:
+			best[r.Filter] = choice{b.rank, b.members + 1}
+		}
+	}
+	for i := range all {
+		r := &all[i]
+		b := best[r.Filter]
+		switch {
+		case r.Group == "" || r.Outcome == WouldDeny:
+		case r.rank() > b.rank && r.Connected:
+			r.Outcome, r.Why = WouldSkip, "its queue is full, and another member of the group has room"
+		case r.rank() > b.rank:
+			r.Outcome, r.Why = WouldSkip, "it is not connected, and another member of the group is"
+		case b.members > 1 && r.Outcome != WouldDrop:
+			r.Outcome = WouldShare
+		}
+	}
+}
+
+// MayReceive tells whether a client may receive messages of a topic, as the broker itself decides: see router.receives.
+func (w *View) MayReceive(ctx context.Context, id, name string) (d auth.Decision, err error) {
+	var who *auth.Principal
+	if err := w.on(ctx, id, func(_ *shard, c *client) { who = c.who.Load() }); err != nil {
+		return d, err
+	}
+	return mayReceive(w.b.opts.Authz, who, name), nil
+}
+
+// mayReceive is router.receives with the reason.
+func mayReceive(authz auth.Authorizer, who *auth.Principal, name string) auth.Decision {
+	switch {
+	case who.Mount != "" && !strings.HasPrefix(name, who.Mount):
+		return auth.Decision{Why: "its session is mounted at " + who.Mount}
+	case authz == nil || who.Restored:
+		return auth.Decision{Allowed: true}
+	}
+	return authz.Explain(who, &auth.Question{Action: auth.Receive, Topic: []byte(name)})
 }

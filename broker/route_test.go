@@ -47,6 +47,15 @@ func TestRoute(t *testing.T) {
 		f(broker.Routing{Topic: "a/b", QoS: 1, Publisher: "n"}, "a:1:sent b:1:denied d:1:queued e:1:shared f:1:shared n:1:skipped")
 		f(broker.Routing{Topic: "a/b", QoS: 0}, "a:0:sent b:0:denied d:0:dropped e:0:shared f:0:shared n:0:sent")
 		f(broker.Routing{Topic: "y"}, "")
+		// A group gets one copy, and who is away none of it while another is there.
+		s.client("id=sa").subscribe("$share/h/h/1 qos=1")
+		away := s.client("id=sb expiry=100")
+		away.subscribe("$share/h/h/1 qos=1")
+		f(broker.Routing{Topic: "h/1", QoS: 1}, "sa:1:shared sb:1:shared")
+		away.send("DISCONNECT")
+		away.gone()
+		s.until("sb is gone", func(st broker.Stats) bool { return st.Disconnects == 2 })
+		f(broker.Routing{Topic: "h/1", QoS: 1}, "sa:1:sent sb:1:skipped")
 		if _, err := s.View().Route(t.Context(), broker.Routing{Topic: "a/#"}); err == nil {
 			t.Error("a filter is routed")
 		}

@@ -23,13 +23,12 @@ func BenchmarkRows(b *testing.B) {
 		b.Fatal(err)
 	}
 	s := serve(b, broker.Options{Store: st})
+	var rows []broker.Row
 	for b.Loop() {
-		n := 0
-		if err := s.View().Rows(b.Context(), func(some []broker.Row, _ int) { n += len(some) }); err != nil {
-			b.Fatal(err)
-		}
-		if n != len(records) {
-			b.Fatalf("%d rows", n)
+		var err error
+		rows, err = broker.Rows(b.Context(), s.View(), rows, func(r *broker.Row) broker.Row { return *r })
+		if err != nil || len(rows) != len(records) {
+			b.Fatalf("%d rows: %v", len(rows), err)
 		}
 	}
 }

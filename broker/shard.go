@@ -44,8 +44,7 @@ type shard struct {
 	asked   auth.Question      // what the authorizer is asked
 	effects [][]session.Effect // spare lists
 	count   Counters
-	books   books     // what becomes of messages
-	losing  []*client // whose drops are not told yet
+	books   books // what becomes of messages
 
 	reading  int // queues being read for readQueue
 	stopping bool
@@ -63,7 +62,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.lobby.sh, sh.out.sh, sh.mail.sh, sh.replay.sh, sh.agenda.sh = sh, sh, sh, sh, sh
 	sh.mail.passing.Kind = session.SendPublish
 	sh.renewals = renewals{sh: sh, of: make(map[*client]*renewal)}
-	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 16384)}
+	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 65536)}
 	sh.books = newBooks(sh)
 	sh.commits.sh, sh.commits.paused = sh, make(map[*client]struct{})
 	sh.health = health{sh: sh, back: make(map[*client]struct{})}
@@ -84,6 +83,7 @@ func (sh *shard) start(n int) {
 	sh.loop.Post(func() { sh.loop.WakeAt(sh.loop.Now().Add(time.Second)) })
 	sh.agenda.every(time.Second, sh.stalls.check)
 	sh.agenda.every(time.Second, sh.wards.check)
+	sh.agenda.every(time.Second, sh.books.settleAll)
 	sh.agenda.every(time.Second, sh.tell.check)
 	sh.agenda.every(time.Second, sh.traces.check)
 	if sh.b.opts.Overload != nil {
@@ -136,12 +136,6 @@ func (sh *shard) tick(now time.Time) {
 	sh.books.settle()
 	sh.now = sh.b.clock(now)
 	sh.books.slot = tally.Slot(sh.now)
-}
-
-// settle brings all that was counted together to where it belongs, before somebody looks.
-func (sh *shard) settle() {
-	sh.books.settle()
-	sh.settleDrops()
 }
 
 // take and give lend out lists of effects: performing one may need another.
@@ -202,6 +196,7 @@ func (sh *shard) restore(r *store.Recovered, now int64) {
 		sh.router.subscribe(c, &c.s.Subscriptions()[i])
 	}
 	sh.measure(c)
+	sh.books.ask()
 	sh.books.started(c)
 	sh.agenda.watch(c)
 }

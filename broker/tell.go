@@ -132,7 +132,10 @@ func (c *client) kick(by Cause, reason mqtt.ReasonCode, why string) {
 // takeover tells that who takes the place of a client that is connected, unless that was about to end anyhow.
 func (x *teller) takeover(old *client, who *auth.Principal) {
 	if x.sh.b.tells() && !old.s.Closing() {
-		x.sh.b.tell(TakenOver{Party: old.party(), By: partyOf(who), For: ms(max(x.sh.now-old.told.since, 0))})
+		x.sh.b.tell(TakenOver{
+			Party: old.party(), By: partyOf(who), KeepAlive: time.Duration(old.s.KeepAlive()) * time.Second,
+			For: ms(max(x.sh.now-old.told.since, 0)), Silent: ms(max(x.sh.now-session.Seen(&old.s), 0)),
+		})
 	}
 }
 

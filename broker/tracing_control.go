@@ -106,7 +106,7 @@ var ErrTraces = errors.New("there are as many traces as are allowed; end one")
 // Trace begins a live trace. It takes packets from now on, until it is closed or its time is over, and must be read: what does
 // not fit is counted. While it is on, packets cost more.
 func (k *Control) Trace(ctx context.Context, o TraceOptions) (*trace.Tap, error) {
-	if err := o.Validate(); err != nil {
+	if err := o.Verify(); err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
 	}
 	var tap *trace.Tap

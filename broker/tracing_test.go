@@ -197,7 +197,7 @@ func TestTraceFilters(t *testing.T) {
 pub in PUBLISH topic=t/a
 sub out PUBLISH topic=t/a
 pub in PUBLISH qos=1 id=1 topic=t/secret
-pub  note denied: no secrets denies client "pub" `
+pub  note denied: the rule "no secrets" denies client "pub" `
 	if got := topic.String(); !strings.HasPrefix(strings.ReplaceAll(got, " alias=1", ""), want) {
 		t.Errorf("traced\n%swant\n%s", got, want)
 	}

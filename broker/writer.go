@@ -94,7 +94,7 @@ func (w *writer) deliver(c *client, e *session.Effect) {
 	}
 	c.unsentB += size
 	c.told.traffic.Sent += uint64(size)
-	w.sh.sent(c, e, p, size)
+	w.sh.books.sent(c, e, p, size)
 	w.sh.spans.delivered(c, e)
 	if c.pace != nil {
 		w.sh.paces.sent(c, size)

@@ -347,7 +347,7 @@ func (l *loader) check(n *node, v reflect.Value, path string) {
 				key = join(path, key)
 				l.bad(l.near(key), key, message, fix)
 			})
-		case Validator:
+		case Verifier:
 			l.validate(c, path)
 		}
 		for _, c := range n.children {
@@ -360,8 +360,8 @@ func (l *loader) check(n *node, v reflect.Value, path string) {
 	}
 }
 
-func (l *loader) validate(v Validator, path string) {
-	err := v.Validate()
+func (l *loader) validate(v Verifier, path string) {
+	err := v.Verify()
 	errs := []error{err}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		errs = joined.Unwrap()

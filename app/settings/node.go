@@ -212,11 +212,12 @@ func join(path, name string) string {
 
 func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
+// inName are the marks of a path that a variable's name cannot have.
+var inName = strings.NewReplacer("[]", "_N", ".", "_", "[", "_", "]", "")
+
 // envName turns a path into the name of its environment variable.
 func envName(prefix, path string) string {
-	path = strings.ReplaceAll(path, "[]", "[N]")
-	name := strings.NewReplacer(".", "_", "[", "_", "]", "").Replace(path)
-	return prefix + "_" + strings.ToUpper(name)
+	return prefix + "_" + strings.ToUpper(inName.Replace(path))
 }
 
 func (n *node) keys(path string, f func(path string, leaf *node)) {

@@ -86,9 +86,10 @@ type Documenter interface {
 	Doc() string
 }
 
-// Validator is the shorter form of a Checker: one error, or several joined, about the section.
-type Validator interface {
-	Validate() error
+// Verifier is the shorter form of a Checker: one error, or several joined, about the section. Its method is not called Validate, because
+// the command line's library has one of that name and type, by which it would keep all methods of all types (see cmd/sapwood/parse.go).
+type Verifier interface {
+	Verify() error
 }
 
 // Load fills the struct that into points to, whose present contents are the defaults. The error,

@@ -47,7 +47,7 @@ type ways struct {
 	High int `yaml:"high" doc:"Higher."`
 }
 
-func (w *ways) Validate() error {
+func (w *ways) Verify() error {
 	var errs []error
 	if w.Low > w.High {
 		errs = append(errs, errors.New("low is above high"))

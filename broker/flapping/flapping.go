@@ -35,8 +35,8 @@ func Defaults() Config {
 	return Config{Answer: Event, Window: time.Minute, Connects: 20, Takeovers: 6, BanTime: 5 * time.Minute}
 }
 
-// Validate tells what in c cannot be.
-func (c *Config) Validate() error {
+// Verify tells what in c cannot be.
+func (c *Config) Verify() error {
 	var errs []error
 	if !slices.Contains([]Answer{Off, Event, Ban}, c.Answer) {
 		errs = append(errs, fmt.Errorf("flapping.answer is %q: it has to be off, event or ban", c.Answer))

@@ -91,14 +91,14 @@ func TestBounded(t *testing.T) {
 	}
 }
 
-func TestValidate(t *testing.T) {
+func TestVerify(t *testing.T) {
 	c := Defaults()
-	if err := c.Validate(); err != nil {
+	if err := c.Verify(); err != nil {
 		t.Error(err)
 	}
 	bad := Config{Answer: "shout", Connects: -1}
 	for _, word := range []string{"answer", "window", "connects", "ban_time"} {
-		if err := bad.Validate(); err == nil || !strings.Contains(err.Error(), word) {
+		if err := bad.Verify(); err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("%s: %v", word, err)
 		}
 	}

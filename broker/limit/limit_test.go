@@ -88,7 +88,7 @@ func rates() *Rates {
 // TestPace: the narrowest rate is the one that is told, and shared buckets are shared.
 func TestPace(t *testing.T) {
 	r := rates()
-	if err := r.Validate(); err != nil {
+	if err := r.Verify(); err != nil {
 		t.Fatal(err)
 	}
 	p := NewPool(r)
@@ -178,9 +178,9 @@ func TestAccountsLeave(t *testing.T) {
 	p.Leave(nil)
 }
 
-func TestValidateRates(t *testing.T) {
+func TestVerifyRates(t *testing.T) {
 	bad := Rates{Answer: "shout", Client: ClientRate{PublishBytes: -1}, Classes: []Class{{Answer: "no", MaxInflight: 70_000, User: UserRate{Connects: -2}}}}
-	err := bad.Validate()
+	err := bad.Verify()
 	for _, word := range []string{"rates.answer", "rates.burst", "rates.client", "classes[0].answer", "classes[0] has a rate of -2", "classes[0] has a number"} {
 		if err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("%s: %v", word, err)

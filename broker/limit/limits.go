@@ -26,12 +26,12 @@ type Limits struct {
 	MaxFilters         int           `yaml:"max_filters_per_subscribe" unit:"filters" doc:"Topic filters in one SUBSCRIBE." exceeded:"SUBACK 0x97 Quota exceeded for those beyond"`
 	ReceiveMaximum     int           `yaml:"receive_maximum" unit:"messages" doc:"QoS 1 and 2 messages from one v5 client that may be unacknowledged at a time (Receive Maximum in CONNACK)." exceeded:"DISCONNECT 0x93 Receive Maximum exceeded"`
 	MaxInflight        int           `yaml:"max_inflight" unit:"messages" doc:"QoS 1 and 2 messages to one client that may be unacknowledged at a time; a v5 client's Receive Maximum lowers it." exceeded:"further ones wait in the queue"`
-	MaxQueuedMessages  int           `yaml:"max_queued_messages" unit:"messages" doc:"QoS 1 and 2 messages waiting or in flight for one session." exceeded:"delivery.overflow"`
-	MaxQueuedBytes     int64         `yaml:"max_queued_bytes" unit:"bytes" doc:"Bytes of those messages for one session." exceeded:"delivery.overflow"`
+	MaxQueuedMessages  int           `yaml:"max_queued_messages" unit:"messages" doc:"QoS 1 and 2 messages that wait for one session. What is in flight (max_inflight) does not count while the client is connected; while it is away, all that it has not acknowledged does." exceeded:"delivery.overflow"`
+	MaxQueuedBytes     int64         `yaml:"max_queued_bytes" unit:"bytes" doc:"Bytes of those messages." exceeded:"delivery.overflow"`
 	MaxTotalQueued     int64         `yaml:"max_total_queued_bytes" unit:"bytes" doc:"Bytes of queued messages of all sessions together." exceeded:"PUBACK 0x97 Quota exceeded; counted as server_full"`
 	MaxOutgoing        int           `yaml:"max_outgoing_messages" unit:"messages" doc:"Messages written for one client that its connection has not taken yet." exceeded:"QoS 0 is dropped and counted (slow_consumer), QoS 1 and 2 wait in the queue"`
 	MaxOutgoingBytes   int           `yaml:"max_outgoing_bytes" unit:"bytes" doc:"Bytes written for one client that its connection has not taken yet." exceeded:"QoS 0 is dropped and counted (slow_consumer), QoS 1 and 2 wait in the queue"`
-	MaxRetained        int           `yaml:"max_retained" unit:"messages" doc:"Retained messages." exceeded:"delivered but not retained, PUBACK 0x97 Quota exceeded, counted as retained_full"`
+	MaxRetained        int           `yaml:"max_retained" unit:"messages" doc:"Retained messages, without the broker's own below $SYS." exceeded:"delivered but not retained, PUBACK 0x97 Quota exceeded, counted as retained_full"`
 	MaxRetainedBytes   int64         `yaml:"max_retained_bytes" unit:"bytes" doc:"Bytes of retained messages." exceeded:"as max_retained"`
 	MaxTopicAliases    int           `yaml:"max_topic_aliases" unit:"aliases" doc:"Topic aliases one client may set (Topic Alias Maximum in CONNACK)." exceeded:"DISCONNECT 0x94 Topic Alias invalid"`
 	MaxSendAliases     int           `yaml:"max_send_aliases" unit:"aliases" doc:"Topic aliases set towards a client that allows them; 0 = none." exceeded:"further topics are sent in full"`
@@ -125,8 +125,8 @@ func DefaultDelivery() Delivery {
 	return Delivery{Shared: LeastLoaded, Overlapping: OverlapEach, Overflow: OverflowRefuse, StallTimeout: 5 * time.Minute}
 }
 
-// Validate tells what in l cannot be.
-func (l *Limits) Validate() error {
+// Verify tells what in l cannot be.
+func (l *Limits) Verify() error {
 	var errs []error
 	within := func(name string, v, low, high int64) {
 		if v < low || v > high {
@@ -162,8 +162,8 @@ func (l *Limits) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Validate tells what in d cannot be.
-func (d *Delivery) Validate() error {
+// Verify tells what in d cannot be.
+func (d *Delivery) Verify() error {
 	var errs []error
 	if !slices.Contains([]Strategy{LeastLoaded, RoundRobin, StickyPublisher, StickyTopic}, d.Shared) {
 		errs = append(errs, fmt.Errorf("delivery.shared is %q: it has to be least_loaded, round_robin, sticky_publisher or sticky_topic", d.Shared))

@@ -78,8 +78,8 @@ func DefaultRates() Rates { return Rates{Answer: Delay, Burst: time.Second} }
 // maxRate keeps the arithmetic of buckets in range.
 const maxRate = 1_000_000_000_000
 
-// Validate tells what in r cannot be.
-func (r *Rates) Validate() error {
+// Verify tells what in r cannot be.
+func (r *Rates) Verify() error {
 	var errs []error
 	bad := func(key, text string) { errs = append(errs, fmt.Errorf("rates.%s %s", key, text)) }
 	check := func(key string, rates ...int64) {

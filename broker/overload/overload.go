@@ -29,8 +29,8 @@ func Defaults() Config {
 	}
 }
 
-// Validate tells what in c cannot be.
-func (c *Config) Validate() error {
+// Verify tells what in c cannot be.
+func (c *Config) Verify() error {
 	var errs []error
 	for name, n := range map[string]int{"memory_connects": c.MemoryConnects, "memory_qos0": c.MemoryQoS0, "memory_publish": c.MemoryPublish, "descriptors": c.Descriptors} {
 		if n < 0 || n > 100 {

@@ -63,9 +63,9 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-func TestValidate(t *testing.T) {
+func TestVerify(t *testing.T) {
 	c := Defaults()
-	if err := c.Validate(); err != nil {
+	if err := c.Verify(); err != nil {
 		t.Error(err)
 	}
 	for word, bad := range map[string]Config{
@@ -75,7 +75,7 @@ func TestValidate(t *testing.T) {
 		"watermarks of memory": {MemoryConnects: 90, MemoryQoS0: 0, MemoryPublish: 80},
 		"watermarks of lag":    {LagConnects: 2, LagQoS0: 1},
 	} {
-		if err := bad.Validate(); err == nil || !strings.Contains(err.Error(), word) {
+		if err := bad.Verify(); err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("%s: %v", word, err)
 		}
 	}

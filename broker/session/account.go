@@ -13,6 +13,9 @@ type Queue struct{ s *Session }
 // Queue returns the session's queue.
 func (s *Session) Queue() Queue { return Queue{s} }
 
+// Unused tells that the session never held anything.
+func (q Queue) Unused() bool { return q.s.out == nil && q.s.cold == nil }
+
 // Account returns what happened since it was last called.
 func (q Queue) Account() (a Account, some bool) {
 	s := q.s
@@ -34,7 +37,7 @@ func (q Queue) Held() int {
 	case s.out == nil || s.ended:
 		return 0
 	}
-	return s.out.count - s.out.released + s.out.zeros
+	return s.out.count - int(s.out.released) + int(s.out.zeros)
 }
 
 // Left is how many QoS 1 and 2 messages a session in the store held as it ended, or holds.
@@ -46,7 +49,7 @@ func (q Queue) Left() int {
 	case s.out == nil || !s.durable:
 		return 0
 	}
-	return s.out.count - s.out.released
+	return s.out.count - int(s.out.released)
 }
 
 // Rests tells whether a message found in the offline session's queue still waits there, never sent. The others were sent

@@ -68,6 +68,7 @@ func (o *outbound) release(sl *slot) {
 	if sl.state != released {
 		o.account.Acknowledged++
 		o.released++
+		o.launch(sl)
 	}
 	sl.state = released
 }

@@ -62,6 +62,11 @@ func (q Queue) Withdraw(seq uint64, m *mqtt.Message) {
 		o.bytes -= int64(m.Bytes())
 		return
 	}
+	o.withdraw(seq, int64(m.Bytes()))
+}
+
+// withdraw takes a message that was not sent on this connection out of a queue in the store.
+func (o *outbound) withdraw(seq uint64, size int64) {
 	switch sl, w := o.slot(seq), o.weight(seq); {
 	case sl != nil:
 		if sl.state == absent { // read before its publisher's loop told us
@@ -80,7 +85,7 @@ func (q Queue) Withdraw(seq uint64, m *mqtt.Message) {
 		}
 		o.taken[seq] = struct{}{}
 		o.count--
-		o.bytes -= int64(m.Bytes())
+		o.bytes -= size
 	}
 	o.front = slices.DeleteFunc(o.front, func(f queued) bool { return f.seq == seq })
 }

@@ -390,5 +390,9 @@ func (s *Session) disconnect(p *mqtt.Disconnect, do []Effect) []Effect {
 	if p.Reason == mqtt.Success {
 		s.will = nil // [MQTT-3.14.4-3]
 	}
-	return s.close(mqtt.Success, "the client disconnected with reason "+p.Reason.String(), do)
+	text := "the client disconnected"
+	if p.Reason != mqtt.Success {
+		text += " with reason " + p.Reason.String()
+	}
+	return s.close(mqtt.Success, text, do)
 }

@@ -17,6 +17,9 @@ type Flight struct {
 	Size  int    // its weight, 0 = not known
 	At    int64  // ms, when the last packet about it went or came; 0 = not known
 	Topic string // where the message is at hand
+
+	Known   bool // the message is at hand
+	Payload int  // bytes, if it is
 }
 
 // Flights are the messages under way, those that came in first, by position or identifier.
@@ -54,11 +57,16 @@ func Flights(s *Session) []Flight {
 			f.State = "awaits PUBREC"
 		}
 		if sl.shared != nil {
-			f.Topic = string(sl.shared.msg.Topic)
+			f.Note(sl.shared.msg)
 		}
 		list = append(list, f)
 	}
 	return list
+}
+
+// Note takes from the message what is told of it.
+func (f *Flight) Note(m *mqtt.Message) {
+	f.Topic, f.Payload, f.Known = string(m.Topic), len(m.Payload), true
 }
 
 // Inflight is how many messages were sent on this connection and are not settled: what its quota has spent.

@@ -39,9 +39,8 @@ type outbound struct {
 	quota    uint16 // PUBLISH packets that may be sent (MQTT5 4.9): recvMax less the slots charged
 	epoch    uint16 // tells a Fetch of this connection from one of an earlier one
 	fetching bool
-	count    int // QoS 1 and 2 messages queued or in flight
-	released int // of those, the ones the client has: only PUBCOMP is awaited
-	zeros    int // QoS 0 messages that wait
+	count    int   // QoS 1 and 2 messages queued or in flight
+	zeros    int32 // QoS 0 messages that wait
 
 	account Account // since it was last asked for
 	bytes   int64   // of those messages, and of the QoS 0 ones between them
@@ -89,7 +88,8 @@ func (s *Session) Passes(m *mqtt.Message) bool {
 // deliver takes a message that is not stored.
 func (o *outbound) deliver(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, do []Effect) []Effect {
 	size := int64(m.Bytes())
-	for o.count >= l.rules.QueuedMessages || o.bytes+size > l.rules.QueuedBytes {
+	passes := !o.waits() && o.maySend(l, o.tail+1)
+	for !passes && l.rules.exceededBy(o, 1, size) {
 		if l.rules.Overflow != DropOldest || size > l.rules.QueuedBytes || !o.dropOldest(l, &do) {
 			do = append(do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
 			return l.overflow(do)
@@ -98,7 +98,7 @@ func (o *outbound) deliver(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, d
 	o.tail++
 	o.count++
 	o.bytes += size
-	if !o.waits() && o.maySend(l, o.tail) {
+	if !o.waits() && o.maySend(l, o.tail) { // what was dropped may have been all that waited
 		return o.send(l, t, &queued{msg: m, seq: o.tail, d: *d}, do)
 	}
 	o.rest = append(o.rest, queued{msg: m.Keep(), seq: o.tail, d: *d})
@@ -127,8 +127,13 @@ func (o *outbound) deliverStored(l *Line, t Turn, m *mqtt.Message, d *mqtt.Deliv
 	if !o.waits() && o.maySend(l, seq) {
 		return o.send(l, t, &queued{msg: m, seq: seq, d: *d}, do)
 	}
+	if l.rules.Overflow != DropOldest && l.rules.exceededBy(o, 0, 0) {
+		o.withdraw(seq, int64(size))
+		return l.overflow(append(l.settle(seq, do), Effect{Kind: Drop, Why: QueueFull, Msg: m}))
+	}
 	o.appendRange(seq, seq, false)
-	do = o.limitStored(l, do)
+	for l.rules.exceededBy(o, 0, 0) && o.dropOldest(l, &do) {
+	}
 	if len(o.front) == 0 {
 		do = o.pump(l, t, do)
 	}
@@ -189,7 +194,7 @@ func (o *outbound) deliver0(l *Line, t Turn, m *mqtt.Message, d *mqtt.Delivery, 
 		return append(do, Effect{Kind: Drop, Why: SlowConsumer, Msg: m})
 	case o == nil || !o.waits():
 		return o.send(l, t, &queued{msg: m, d: *d}, do)
-	case len(o.front)+len(o.rest) >= l.rules.QueuedMessages/2, o.bytes >= l.rules.QueuedBytes/2:
+	case len(o.front)+len(o.rest) >= l.rules.QueuedMessages/2, o.bytes-o.aloft >= l.rules.QueuedBytes/2:
 		return append(do, Effect{Kind: Drop, Why: QueueFull, Msg: m})
 	}
 	o.bytes += int64(m.Bytes())
@@ -226,6 +231,7 @@ func (o *outbound) send(l *Line, t Turn, q *queued, do []Effect) []Effect {
 			o.count++
 			o.bytes += int64(m.Bytes())
 		}
+		o.land(sl) // PUBREC came, and the store did not keep it
 		*sl = slot{state: sent, qos: q.d.QoS, charged: true, size: uint32(m.Bytes()), at: t.Now}
 		if q.d.Group != "" && q.d.QoS == 1 && !l.durable {
 			held := *q
@@ -233,6 +239,7 @@ func (o *outbound) send(l *Line, t Turn, q *queued, do []Effect) []Effect {
 			sl.shared = &held
 		}
 		o.quota--
+		o.launch(sl)
 	}
 	return append(do, e)
 }
@@ -339,6 +346,7 @@ func (o *outbound) free(sl *slot) {
 	if sl.charged {
 		o.quota++
 	}
+	o.land(sl)
 	if sl.state == released {
 		o.released--
 	}
@@ -386,15 +394,4 @@ func (s *Session) Queued() (messages int, bytes int64) {
 		return 0, 0
 	}
 	return s.out.count, s.out.bytes
-}
-
-// Full tells that the queue is at its limit (of bytes: that no more of the usual size fit) and that further QoS 1
-// and 2 messages are to be refused. Where the policy is Disconnect that is so once the client is gone.
-func (s *Session) Full() bool {
-	refuse := s.rules.Overflow == RefuseNewest || s.rules.Overflow == Disconnect && !s.connected
-	count, bytes := s.Queued()
-	if !refuse || count == 0 {
-		return false
-	}
-	return count >= s.rules.QueuedMessages || bytes+bytes/int64(count) > s.rules.QueuedBytes
 }

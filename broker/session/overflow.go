@@ -85,19 +85,10 @@ func (o *outbound) dropStored(l *Line, do *[]Effect) bool {
 	return true
 }
 
-// limitStored applies the policy to a queue in the store that has outgrown its limits.
-func (o *outbound) limitStored(l *Line, do []Effect) []Effect {
-	for o.count > l.rules.QueuedMessages || o.bytes > l.rules.QueuedBytes {
-		switch l.rules.Overflow {
-		case DropOldest:
-			if !o.dropOldest(l, &do) {
-				return do
-			}
-		default:
-			return l.overflow(do)
-		}
-	}
-	return do
+// exceededBy tells that so much more than what waits would be more than may wait. What is in flight is bounded by the client's Receive
+// Maximum and does not count; what a client that is away has not acknowledged waits.
+func (r *Rules) exceededBy(o *outbound, messages int, bytes int64) bool {
+	return o.count-int(o.flying)+messages > r.QueuedMessages || o.bytes-o.aloft+bytes > r.QueuedBytes
 }
 
 func (l *Line) overflow(do []Effect) []Effect {
@@ -105,4 +96,26 @@ func (l *Line) overflow(do []Effect) []Effect {
 		return l.close(mqtt.QuotaExceeded, "the queue of messages for this client is full", do)
 	}
 	return do
+}
+
+// Waiting is the part of Session.Queued that the limits of the queue are about: what is not in flight. While the client is away, that is all
+// that it has not said it has.
+func (q Queue) Waiting() (messages int, bytes int64) {
+	s := q.s
+	messages, bytes = s.Queued()
+	if s.cold == nil && messages > 0 {
+		messages, bytes = messages-int(s.out.flying), bytes-s.out.aloft
+	}
+	return messages, bytes
+}
+
+// Full tells that the queue is at its limit (of bytes: that no more of the usual size fit) and that further QoS 1
+// and 2 messages are to be refused. Where the policy is Disconnect that is so once the client is gone.
+func (s *Session) Full() bool {
+	refuse := s.rules.Overflow == RefuseNewest || s.rules.Overflow == Disconnect && !s.connected
+	count, bytes := s.Queue().Waiting()
+	if !refuse || count == 0 {
+		return false
+	}
+	return count >= s.rules.QueuedMessages || bytes+bytes/int64(count) > s.rules.QueuedBytes
 }

@@ -86,6 +86,7 @@ func (o *outbound) resendRelease(l *Line, q *queued, do []Effect) []Effect {
 		o.released++
 		sl = o.open(q.seq)
 		sl.state = released
+		o.launch(sl)
 	case sl.state == sent:
 		o.release(sl)
 	}
@@ -197,6 +198,11 @@ func (o *outbound) freeze(do []Effect) []Effect {
 		}
 	}
 	o.front, o.rest = nil, nil
+	for i := range o.slots {
+		if sl := &o.slots[i]; sl.state != released {
+			o.land(sl)
+		}
+	}
 	o.shrink()
 	first := o.unsent()
 	for seq := o.base; seq <= o.tail; seq++ { // what is still on its way comes by itself

@@ -2,11 +2,9 @@ package session
 
 import "github.com/sapwood-mqtt/sapwood/mqtt"
 
-// Routes tells that Packet of what came would have one effect, Route, which Routed adds nothing to: that of a QoS 0 message
-// without an alias. The client was heard then, and an owner in a hurry may route without asking for the list.
-func (s *Session) Routes(now int64, p *mqtt.Packet) bool {
-	x := &p.Publish
-	if p.Type != mqtt.PUBLISH || x.QoS != 0 || x.Props.TopicAlias != 0 || len(x.Topic) == 0 || !s.connected || s.closing {
+// Routes tells that Packet of a PUBLISH of QoS 0 would have one effect, Route, which Routed adds nothing to. The client was heard then, and an owner in a hurry may route without asking for the list.
+func (s *Session) Routes(now int64, x *mqtt.Publish) bool {
+	if x.Props.TopicAlias != 0 || len(x.Topic) == 0 || !s.connected || s.closing {
 		return false
 	}
 	if x.Retain && !s.rules.RetainAvailable || len(x.Props.SubscriptionIDs) > 0 {

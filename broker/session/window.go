@@ -12,6 +12,10 @@ type window struct {
 	base  uint64 // position of slots[0]
 	slots []slot // contiguous; a position that needs no (more) acknowledgement is done
 	room  []slot // the memory that slots are a part of
+
+	released int32 // slots of messages that the client has: only PUBCOMP is awaited
+	flying   int32 // live slots
+	aloft    int64 // bytes of live slots
 }
 
 // slot is one position in flight.
@@ -19,6 +23,7 @@ type slot struct {
 	state   slotState
 	qos     mqtt.QoS
 	charged bool // it has spent quota on this connection
+	live    bool // it is in flight: sent on a connection that is there, or released
 	size    uint32
 	at      int64 // ms, when it was last sent, or PUBREC came
 	// shared is the message, held only where it may have to go to another member.
@@ -59,6 +64,24 @@ func (w *window) grow() []slot {
 	w.room = make([]slot, max(8, 2*n))
 	copy(w.room, w.slots)
 	return w.room[:n]
+}
+
+// launch counts a slot as in flight.
+func (w *window) launch(sl *slot) {
+	if !sl.live {
+		sl.live = true
+		w.flying++
+		w.aloft += int64(sl.size)
+	}
+}
+
+// land counts it no longer: it waits, or is about to be done.
+func (w *window) land(sl *slot) {
+	if sl.live {
+		sl.live = false
+		w.flying--
+		w.aloft -= int64(sl.size)
+	}
 }
 
 // advance moves the window past what is done.

@@ -269,10 +269,18 @@ func (w *world) check() error {
 		return nil
 	}
 	charged, count, bytes := 0, 0, int64(0)
+	flying, aloft := int32(0), int64(0)
 	for i := range o.slots {
 		sl := &o.slots[i]
 		if sl.charged {
 			charged++
+		}
+		if live := sl.state == released || sl.state == sent && sl.charged && s.connected; live != sl.live && !s.ended {
+			return fmt.Errorf("slot %d: %+v", i, *sl)
+		}
+		if sl.live {
+			flying++
+			aloft += int64(sl.size)
 		}
 		if sl.state != done && sl.state != absent {
 			count++
@@ -280,6 +288,9 @@ func (w *world) check() error {
 		} else if sl.state == done && *sl != (slot{}) {
 			return fmt.Errorf("slot %d is done and not empty: %+v", i, *sl)
 		}
+	}
+	if o.flying != flying || o.aloft != aloft {
+		return fmt.Errorf("%d and %d bytes in flight, found %d and %d", o.flying, o.aloft, flying, aloft)
 	}
 	if s.connected && int(o.quota)+charged != int(s.recvMax) {
 		return fmt.Errorf("quota %d + %d charged, Receive Maximum %d", o.quota, charged, s.recvMax)

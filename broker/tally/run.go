@@ -54,11 +54,16 @@ func (t *Topics) begin(tag Tag, r *row, m *Message) {
 }
 
 // Settle adds what was counted together, and returns it. It comes before the time changes, and before anybody reads.
-func (t *Topics) Settle() Run {
-	u := t.run
-	if u.tag == 0 {
-		return Run{}
+func (t *Topics) Settle() (sum Run) {
+	if t.run.Messages > 0 {
+		sum = t.settle()
 	}
+	t.run.tag = 0
+	return sum
+}
+
+func (t *Topics) settle() Run {
+	u := t.run
 	r := t.row(u.tag)
 	r.messages[u.QoS] += u.Messages
 	r.bytes += u.Bytes

@@ -164,7 +164,7 @@ func TestTap(t *testing.T) {
 
 func TestFilter(t *testing.T) {
 	for _, bad := range []Filter{{}, {Client: "a", Topic: "b"}, {Topic: "a/#/b"}, {Client: "a", Payload: -1}} {
-		if bad.Validate() == nil {
+		if bad.Verify() == nil {
 			t.Errorf("%+v is taken", bad)
 		}
 	}

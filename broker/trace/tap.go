@@ -21,8 +21,8 @@ type Filter struct {
 	Payload int          // bytes that are kept of each payload
 }
 
-// Validate tells why f cannot be.
-func (f *Filter) Validate() error {
+// Verify tells why f cannot be.
+func (f *Filter) Verify() error {
 	n := 0
 	for _, set := range []bool{f.Client != "", f.Topic != "", f.Network.IsValid()} {
 		if set {

@@ -23,8 +23,8 @@ func Defaults() Config {
 	return Config{Enabled: true, Memory: 64 << 20, Keep: time.Hour}
 }
 
-// Validate tells what in c cannot be.
-func (c *Config) Validate() error {
+// Verify tells what in c cannot be.
+func (c *Config) Verify() error {
 	var errs []error
 	if c.Memory < 1<<20 || c.Memory > 64<<30 {
 		errs = append(errs, fmt.Errorf("trace.memory is %d: it has to be 1 MiB to 64 GiB", c.Memory))
@@ -38,7 +38,7 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Check is Validate, key by key, for the configuration file.
+// Check is Verify, key by key, for the configuration file.
 func (c *Config) Check(bad func(key, message, fix string)) {
 	if c.Memory < 1<<20 || c.Memory > 64<<30 {
 		bad("memory", fmt.Sprintf("is %d", c.Memory), "take 1 MiB to 64 GiB, or trace.enabled: false")

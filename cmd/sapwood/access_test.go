@@ -43,7 +43,7 @@ func TestAccessCommands(t *testing.T) {
 	}
 	refuses(t, exitFailed, "nothing to change", "keys", "set", "ci")
 	says(t, "", words("keys set ci --scope read --expires never"), "key ci: changed")
-	says(t, "", words("keys list --json"), `"read"`, `"note": "pipeline"`)
+	says(t, "", words("keys list --json"), `"read"`, `"note":"pipeline"`)
 	says(t, "", words("keys revoke ci --json"), `{"key":"ci","revoked":true}`)
 	refuses(t, exitFailed, "wrong", "users", "list", "--api-key", key)
 	says(t, "", words("operators delete vera"), "operator vera deleted")

@@ -65,6 +65,9 @@ func printCanaries(std *streams, r *canary.Report) error {
 	if r.Objective > 0 && r.Interval > 0 {
 		fmt.Fprintf(std.out, "Objective: %.6g %% of 24 hours within %gs; %s.\n", 100*r.Objective, r.Timeout, map[bool]string{true: "met", false: "MISSED"}[r.Met])
 	}
+	if r.Interval > 0 {
+		fmt.Fprintf(std.out, "The broker started %s: counts, times and outages are since then; the ratios of 24 hours reach back to %s.\n", screen.Moment(r.Since), screen.Moment(r.DaySince))
+	}
 	if r.Interval == 0 {
 		return nil
 	}

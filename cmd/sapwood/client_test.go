@@ -185,7 +185,7 @@ func TestPretty(t *testing.T) {
 
 func TestExcludeIsAFilter(t *testing.T) {
 	c := subCmd{Exclude: []string{"a/#", "a#"}}
-	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), `--exclude "a#"`) {
+	if err := c.Verify(); err == nil || !strings.Contains(err.Error(), `--exclude "a#"`) {
 		t.Errorf("got %v", err)
 	}
 }

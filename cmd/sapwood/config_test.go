@@ -47,7 +47,7 @@ func TestConfigOfRunningBroker(t *testing.T) {
 			"\n  variable  SAPWOOD_LOG_LEVEL\n  type      text\n  one of    debug, info, warn, error\n  does      The least severe records that are written.\n"
 	}
 	f(0, explained("info", "default", "start"), "explain", "--data", data, "log.level")
-	f(1, "sapwood: "+p.HTTP+": no setting is called \"log.levle\"; did you mean \"log.level\"?\n", "explain", "--data", data, "log.levle")
+	f(1, "sapwood: no setting is called \"log.levle\"; did you mean \"log.level\"?\n", "explain", "--data", data, "log.levle")
 	f(0, "no change\n", "diff", "--data", data)
 
 	write("watch_interval: 0s\nlog: {level: warn}\nsys:\n  interval: 1m\n")
@@ -55,7 +55,7 @@ func TestConfigOfRunningBroker(t *testing.T) {
 	f(1, changes, "diff", "--data", data)
 	f(1, changes, "diff", "--data", data, file)
 	f(0, changes, "reload", "--data", data)
-	f(0, explained("warn", "DIR/a.yaml:2", "API key"), "explain", "--data", data, "log.level")
+	f(0, explained("warn", "DIR/a.yaml:2", "this machine"), "explain", "--data", data, "log.level")
 	f(1, "~ sys.interval 10s -> 1m  (DIR/a.yaml:4)  needs a restart\n", "diff", "--data", data)
 
 	other := filepath.Join(dir, "b.yaml")
@@ -66,7 +66,7 @@ func TestConfigOfRunningBroker(t *testing.T) {
 	f(1, "DIR/a.yaml"+broken, "diff", "--data", data, other)
 	write("log: {level: loud}\n")
 	f(1, "DIR/a.yaml"+broken, "reload", "--data", data)
-	f(0, explained("warn", "DIR/a.yaml:2", "API key"), "explain", "--data", data, "log.level")
+	f(0, explained("warn", "DIR/a.yaml:2", "this machine"), "explain", "--data", data, "log.level")
 	p.stop(syscall.SIGTERM)
 
 	write("watch_interval: 0s\nlog: {level: warn}\n")

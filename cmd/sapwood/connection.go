@@ -102,8 +102,8 @@ func (s *seconds) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Validate checks what the flags ask for together.
-func (c *connection) Validate() error {
+// Verify checks what the flags ask for together.
+func (c *connection) Verify() error {
 	if c.will.Topic == "" && (c.Payload != "" || c.will.Retain || c.will.QoS > 0 || c.Delay != nil) {
 		return errors.New("a will has a --will-topic")
 	}

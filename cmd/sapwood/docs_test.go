@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -44,38 +45,32 @@ func checkCommands(t *testing.T, page, text string) (n int) {
 	std := &streams{strings.NewReader(""), io.Discard, io.Discard}
 	parser := newParser(std)
 	parsed := map[string]bool{}
-	parse := func(line string, brief bool) {
+	check := func(line string, brief bool) {
 		n++
 		if parsed[line] {
 			return
 		}
 		parsed[line] = true
-		func() {
-			defer func() {
-				if e := recover(); e != nil {
-					if _, help := e.(exited); !help {
-						panic(e)
-					}
-				}
-			}()
-			_, err := parser.Parse(words(line)[1:])
-			if err != nil { // it may be by what it was told before; making one takes long
-				parser = newParser(std)
-				_, err = parser.Parse(words(line)[1:])
-			}
-			elsewhere := err != nil && strings.Contains(err.Error(), "no such file") // a file of the reader's
-			if err != nil && !elsewhere && !(brief && regexp.MustCompile("expected |missing |what to publish").MatchString(err.Error())) {
-				t.Errorf("%s: %s: %v", page, line, err)
-			}
-		}()
+		_, err := parse(parser, words(line)[1:])
+		if err != nil { // it may be by what it was told before; making one takes long
+			parser = newParser(std)
+			_, err = parse(parser, words(line)[1:])
+		}
+		if errors.Is(err, errHelped) {
+			return
+		}
+		elsewhere := err != nil && strings.Contains(err.Error(), "no such file") // a file of the reader's
+		if err != nil && !elsewhere && !(brief && regexp.MustCompile("expected |missing |what to publish").MatchString(err.Error())) {
+			t.Errorf("%s: %s: %v", page, line, err)
+		}
 	}
 	for _, m := range regexp.MustCompile(`(?m)^    (?:\$ )?(?:[A-Z_]+=\S* )?(?:\S+ \| )?(sapwood [a-z-].*)$`).FindAllStringSubmatch(text, -1) {
 		if !strings.Contains(m[1], "$(") && !regexp.MustCompile(`^sapwood [a-z-]+:? [a-z]+ [a-z]+ .*\.$`).MatchString(m[1]) { // a sentence of a help page
-			parse(m[1], strings.Contains(m[1], " | ") && !strings.Contains(m[1], "'"))
+			check(m[1], strings.Contains(m[1], " | ") && !strings.Contains(m[1], "'"))
 		}
 	}
 	for _, m := range regexp.MustCompile("`(sapwood [a-z][^`\n]*)`").FindAllStringSubmatch(text, -1) {
-		parse(m[1], true)
+		check(m[1], true)
 	}
 	return n
 }

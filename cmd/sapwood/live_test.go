@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ func TestBrokerScripts(t *testing.T) {
 			e.Setenv("SAPWOOD_DATA", data)
 			e.Setenv("SAPWOOD_URL", p.MQTT[0])
 			e.Setenv("HTTP", p.HTTP)
+			e.Setenv("MQTT", strings.TrimPrefix(p.MQTT[0], "mqtt://")) // without a scheme
 			e.Setenv("ADMIN", p.AdminPassword)
 			e.Defer(func() { p.stop(syscall.SIGTERM) })
 			return nil

@@ -7,8 +7,10 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -28,7 +30,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", UpdateScripts: *update})
 }
 
-// TestHelp keeps every help page as a golden file, and every page has an example.
+// TestHelp keeps every help page as a golden file, and every page has an example, and every command is one.
 func TestHelp(t *testing.T) {
 	var b strings.Builder
 	std := &streams{strings.NewReader(""), &bytes.Buffer{}, &bytes.Buffer{}}
@@ -41,6 +43,9 @@ func TestHelp(t *testing.T) {
 		}
 		if len(path) > 0 && len(n.Children) == 0 && !strings.Contains(out.String(), "Examples:\n\n    ") {
 			t.Errorf("%v --help has no example", path)
+		}
+		if len(n.Children) == 0 && runOf(n) == nil {
+			t.Errorf("%v cannot be run", path)
 		}
 		b.WriteString("$ " + strings.Join(append(append([]string{"sapwood"}, path...), "--help"), " ") + "\n" + out.String() + "\n")
 		for _, c := range n.Children {
@@ -58,6 +63,9 @@ func TestHelpCommand(t *testing.T) {
 		code = run(t.Context(), args, &streams{strings.NewReader(""), &o, &e})
 		return code, o.String(), e.String()
 	}
+	if _, out, _ := said(); !strings.Contains(out, "sapwood serve") {
+		t.Errorf("nothing to begin with: %s", out)
+	}
 	for _, command := range [][]string{nil, {"clients"}, {"clients", "disconnect"}, {"help"}} {
 		code, out, errs := said(append([]string{"help"}, command...)...)
 		if _, want, _ := said(append(command, "--help")...); code != 0 || out != want || errs != "" {
@@ -66,6 +74,22 @@ func TestHelpCommand(t *testing.T) {
 	}
 	if code, out, errs := said("help", "clints"); code != exitUsage || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "clints") {
 		t.Errorf("exit %d, %s%s", code, out, errs)
+	}
+}
+
+// Times are read as Go writes them, in days, and as seconds alone, as mosquitto_sub -W 1 takes them.
+func TestTimes(t *testing.T) {
+	var flags struct{ For time.Duration }
+	parser := kong.Must(&flags, kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(duration)))
+	for text, want := range map[string]time.Duration{"90": 90 * time.Second, "0": 0, "1m30s": 90 * time.Second, "7d": 168 * time.Hour, "65535d": 65535 * 24 * time.Hour} {
+		if _, err := parser.Parse([]string{"--for", text}); err != nil || flags.For != want {
+			t.Errorf("%s: %v, %v", text, flags.For, err)
+		}
+	}
+	for _, text := range []string{"soon", "d", "1.5d", "99999d", "99999999999"} {
+		if _, err := parser.Parse([]string{"--for", text}); err == nil || !strings.Contains(err.Error(), "is no time such as") {
+			t.Errorf("%s: %v, %v", text, flags.For, err)
+		}
 	}
 }
 

@@ -63,8 +63,8 @@ Examples:
     SAPWOOD_PASSWORD=secret sapwood pub --url mqtts://ann@example.org -t hello -m world`
 }
 
-// Validate checks what the flags ask for together.
-func (c *pubCmd) Validate() error {
+// Verify checks what the flags ask for together.
+func (c *pubCmd) Verify() error {
 	if c.Message == nil && c.File == "" && !c.Stdin && !c.Lines && !c.Null {
 		return errors.New("what to publish? -m TEXT, -f FILE, -s, -l or -n")
 	}
@@ -77,7 +77,7 @@ func (c *pubCmd) Validate() error {
 	if _, err := c.message(nil); err != nil {
 		return err
 	}
-	return c.connection.Validate()
+	return c.connection.Verify()
 }
 
 // message is the PUBLISH that the flags describe.

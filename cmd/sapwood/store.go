@@ -146,7 +146,11 @@ func printStats(w io.Writer, s disk.Status, segments bool) error {
 	}
 	row("store", "%s, durability %s", s.Dir, s.Level)
 	row("health", "%s", s.Health)
-	row("size", "%s on disk, %s of it needed; %s free", screen.Bytes(s.Bytes), screen.Bytes(s.Live), screen.Bytes(s.Free))
+	free := "free space not known"
+	if s.Free >= 0 {
+		free = screen.Bytes(s.Free) + " free"
+	}
+	row("size", "%s on disk, %s of it needed; %s", screen.Bytes(s.Bytes), screen.Bytes(s.Live), free)
 	row("segments", "%d log, %d cold", kinds["log"], kinds["cold"])
 	row("commits", "%d, in %s; %d failed", s.Commits.Batches, screen.Count(int(s.Commits.Groups), "group"), s.Commits.Failed)
 	row("sync", "p50 %v, p99 %v, longest %v", brief(s.Commits.SyncP50), brief(s.Commits.SyncP99), brief(s.Commits.SyncMax))

@@ -56,8 +56,8 @@ Examples:
     sapwood sub -t orders/# -q 2 -i worker-1 --no-clean-start --json | jq .payload`
 }
 
-// Validate checks what the flags ask for together.
-func (c *subCmd) Validate() error {
+// Verify checks what the flags ask for together.
+func (c *subCmd) Verify() error {
 	if c.Count < 0 {
 		return errors.New("--count is 0 or more")
 	}
@@ -72,7 +72,7 @@ func (c *subCmd) Validate() error {
 			return fmt.Errorf("--exclude %q: %w", filter, err)
 		}
 	}
-	return c.connection.Validate()
+	return c.connection.Verify()
 }
 
 // Run connects, subscribes and prints until something ends it.

@@ -317,7 +317,7 @@ func TestExplain(t *testing.T) {
 func TestBans(t *testing.T) {
 	f := &floor{}
 	d := atDesk(t, rights.Policy{Bans: f})
-	d.ask("POST", "/bans", `{"subject":"address","value":"192.0.2.0/24","reason":"scanner","ttl_seconds":3600}`, 200, `"met":2`, `"until":"`, `"by":"API user admin"`)
+	d.ask("POST", "/bans", `{"subject":"address","value":"192.0.2.0/24","reason":"scanner","ttl_seconds":3600}`, 200, `"met":2`, `"until":"`, `"by":"operator admin"`)
 	if left := time.Until(f.bans[0].Until); left < 59*time.Minute || left > time.Hour {
 		t.Errorf("for %v", left)
 	}

@@ -77,8 +77,7 @@ type Present struct {
 // API is a running API. Its methods may be called from any goroutine.
 type API struct {
 	guard  *serve.Guard
-	routes []string // patterns of all that is served
-	doc    *huma.OpenAPI
+	served func() *surface // made when somebody first asks
 	log    *slog.Logger
 
 	mu        sync.Mutex
@@ -92,16 +91,32 @@ type API struct {
 	left      sync.WaitGroup
 }
 
-// New builds the API.
+// surface is all that is served, and what describes it.
+type surface struct {
+	serve.Surface
+	doc *huma.OpenAPI
+}
+
+// New prepares the API. The schemas of its operations are made at the first request: a process that nobody asks does without the time
+// and the memory.
 func New[S, R, C any](o Options[S, R, C]) *API {
 	a := &API{log: o.Logger, tasks: map[string]bool{}, viewersOf: map[string]int{}, one: maxViewersOne, slow: slowest}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
 	a.ending, a.end = context.WithCancel(context.Background())
+	traced := newTraces(a, o.Tracer)
+	a.served = sync.OnceValue(func() *surface { return register(a, traced, &o) })
+	a.guard = serve.NewGuard(serve.Options{
+		Access: o.Access, Surface: func() *serve.Surface { return &a.served().Surface }, Proxies: o.Proxies, Recorder: o.Recorder, Logger: a.log,
+	})
+	return a
+}
+
+// register makes all that the API serves.
+func register[S, R, C any](a *API, traced *traces, o *Options[S, R, C]) *surface {
 	mux := serve.NewRouter()
 	h := humago.New(mux, config(schemaNames(reflect.TypeFor[S]().PkgPath())))
-	a.doc = h.OpenAPI()
 	huma.Register(h, huma.Operation{
 		OperationID: "status", Method: http.MethodGet, Path: serve.Prefix + "/status", Tags: []string{"process"},
 		Summary: "What the process is, what it promises and how it is", Errors: serve.Refusals(),
@@ -115,7 +130,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerVitals(h, o.Vitals)
 	registerEvents(a, h, o.Facts)
 	registerLive(a, h, o.Live, o.Facts)
-	registerTraces(a, h, o.Tracer)
+	registerTraces(h, traced)
 	rights.Register(h, rights.Options{
 		Access: o.Access, Version: o.Version, Accounts: o.Accounts, Policy: o.Policy, Logger: a.log, Begin: a.begin,
 		Write: func(ctx context.Context, e *access.Entry) { a.guard.Write(ctx, e) },
@@ -127,11 +142,7 @@ func New[S, R, C any](o Options[S, R, C]) *API {
 	registerRequest(h, o.Present.Request)
 	registerQueues(h, o.Present.Queues)
 	mux.HandleFunc("/", mux.Absent)
-	a.routes = mux.Patterns
-	a.guard = serve.NewGuard(serve.Options{
-		Access: o.Access, Router: mux, Operations: a.describe(), Proxies: o.Proxies, Recorder: o.Recorder, Logger: a.log,
-	})
-	return a
+	return &surface{serve.Surface{Router: mux, Operations: describe(h.OpenAPI())}, h.OpenAPI()}
 }
 
 // answer is a body of JSON.
@@ -188,9 +199,9 @@ func withoutValues(_ huma.Context, _ string, v any) (any, error) {
 }
 
 // describe writes into the description of each operation what it needs, and returns the operations by pattern.
-func (a *API) describe() map[string]serve.Described {
+func describe(doc *huma.OpenAPI) map[string]serve.Described {
 	operations, needs := map[string]serve.Described{}, serve.NewPermits()
-	for path, item := range a.doc.Paths {
+	for path, item := range doc.Paths {
 		for method, op := range map[string]*huma.Operation{
 			http.MethodGet: item.Get, http.MethodPut: item.Put, http.MethodPost: item.Post, http.MethodDelete: item.Delete, http.MethodPatch: item.Patch,
 		} {
@@ -220,7 +231,7 @@ func (a *API) Protect(resource string, l access.Level, next http.Handler) http.H
 }
 
 // OpenAPI is the description of the API, as /api/v1/openapi.json gives it.
-func (a *API) OpenAPI() ([]byte, error) { return a.doc.MarshalJSON() }
+func (a *API) OpenAPI() ([]byte, error) { return a.served().doc.MarshalJSON() }
 
 // Stop ends long tasks, begins no more, and waits until ctx ends for those that run.
 func (a *API) Stop(ctx context.Context) error {

@@ -100,7 +100,7 @@ func registerBooks(h huma.API, b Books) {
 		) (*answer[ClientBooks], error) {
 			r, err := b.ClientBooks(ctx, in.ID)
 			if errors.Is(err, ErrNoClient) {
-				return nil, huma.Error404NotFound(err.Error())
+				return nil, serve.Missing("client", in.ID)
 			}
 			return &answer[ClientBooks]{r}, err
 		})

@@ -95,11 +95,16 @@ type Subscriber struct {
 	Client, User string
 	session.Subscription
 	Resting bool
+	Own     bool // its client is the process's own
 }
 
 // Inspector shows what the broker holds for its clients. Where there is no such client, ok is false.
 type Inspector interface {
-	Rows(ctx context.Context) ([]Client, error)
+	// Rows are all clients but the process's own, such as the canary: those are not counted among the clients, and no action on many is about them. Each can
+	// be looked at by its id. They take the place of what is in old, which is not to be used any more.
+	Rows(ctx context.Context, old []Client) ([]Client, error)
+	// Some are the clients of these ids, in their order; one that is not there has no id.
+	Some(ctx context.Context, ids []string) ([]Client, error)
 	Inspect(ctx context.Context, id string) (x Inspected, ok bool, err error)
 	Flights(ctx context.Context, id string) (list []session.Flight, now time.Time, ok bool, err error)
 	Queue(ctx context.Context, id string, after uint64, most int) (list []Queued, more, ok bool, err error)
@@ -115,24 +120,25 @@ type ClientRow struct {
 	Address       string     `json:"address,omitempty" doc:"Where it is, or was last, connected from; absent = not known since the start."`
 	Listener      string     `json:"listener,omitempty"`
 	Protocol      string     `json:"protocol" example:"5.0"`
-	TLS           bool       `json:"tls"`
+	TLS           *bool      `json:"tls,omitempty" doc:"Absent = not known: it was not here since the start."`
 	Connected     bool       `json:"connected"`
 	Since         *time.Time `json:"since,omitempty" doc:"Connected, or away, since then."`
 	Seen          *time.Time `json:"seen,omitempty" doc:"Last heard; absent = not since the start."`
-	KeepAlive     float64    `json:"keep_alive_seconds"`
+	KeepAlive     *float64   `json:"keep_alive_seconds,omitempty" doc:"0 = off; absent = not known: it was not here since the start."`
 	Expiry        float64    `json:"session_expiry_seconds" doc:"-1 = never."`
-	CleanStart    bool       `json:"clean_start"`
+	CleanStart    *bool      `json:"clean_start,omitempty" doc:"Absent = not known: it was not here since the start."`
 	Subscriptions int        `json:"subscriptions"`
 	Resting       int        `json:"resting" doc:"Subscriptions that it may not have at present."`
 	Inflight      int        `json:"inflight" doc:"QoS 1 and 2 messages sent and not settled."`
 	Queued        int        `json:"queued" doc:"QoS 1 and 2 messages that wait."`
-	QueueBytes    int64      `json:"queue_bytes"`
+	QueueBytes    int64      `json:"queue_bytes" doc:"What those queued and those in flight weigh against limits.max_queued_bytes: topic, properties, payload and 128 bytes each."`
 	In            Flow       `json:"in" doc:"From the client."`
 	Out           Flow       `json:"out" doc:"To the client."`
 	Dropped       uint64     `json:"dropped" doc:"Copies of messages meant for it."`
 	Denied        uint64     `json:"denied" doc:"Messages of its own."`
 	Quarantined   bool       `json:"quarantined"`
 	Pending       int        `json:"pending_bytes" doc:"Written, and not taken by its connection yet."`
+	Gone          bool       `json:"gone,omitempty" doc:"It was there when the list was made, and is not any more: the row is as it was then."`
 }
 
 // ClientDetail is all about one client.
@@ -180,9 +186,10 @@ type FlightRow struct {
 	PacketID  int      `json:"packet_id"`
 	QoS       int      `json:"qos"`
 	State     string   `json:"state" doc:"What is awaited."`
-	Topic     string   `json:"topic,omitempty" doc:"Where it is known."`
+	Topic     string   `json:"topic,omitempty" doc:"Where it is known: of a session that ends with its connection it is not kept once it is sent."`
 	Position  uint64   `json:"position,omitempty" doc:"In the queue."`
-	Size      int      `json:"size,omitempty" doc:"What it weighs: topic, properties, payload, and 128 bytes."`
+	Size      *int     `json:"size,omitempty" doc:"Of its payload, where it is known."`
+	Weight    int      `json:"weight,omitempty" doc:"What it counts against limits.max_queued_bytes: topic, properties, payload, and 128 bytes."`
 	Age       *float64 `json:"age_seconds,omitempty" doc:"Since the last packet about it; absent = since before the start."`
 }
 
@@ -196,6 +203,7 @@ type QueueRow struct {
 	Size      int           `json:"size" doc:"Of its payload."`
 	Publisher string        `json:"publisher,omitempty"`
 	Expires   *time.Time    `json:"expires,omitempty"`
+	Expired   bool          `json:"expired,omitempty" doc:"It is dropped when its turn comes."`
 	Payload   payload.Shown `json:"payload"`
 }
 
@@ -291,12 +299,17 @@ func expiry(c *Client) float64 {
 }
 
 func clientRow(c *Client) ClientRow {
-	return ClientRow{
+	r := ClientRow{
 		ID: c.ID, User: c.Who.Name, Groups: c.Who.Groups, Address: addressOf(c), Listener: c.Who.Peer.Listener, Protocol: c.Version.String(),
-		TLS: c.Who.Peer.TLS, Connected: c.Connected, Since: since(c.Since), Seen: since(c.Seen), KeepAlive: c.KeepAlive.Seconds(), Expiry: expiry(c),
-		CleanStart: c.CleanStart, Subscriptions: c.Subscriptions, Resting: c.Resting, Inflight: c.Inflight, Queued: c.Queued, QueueBytes: c.QueueBytes,
+		Connected: c.Connected, Since: since(c.Since), Seen: since(c.Seen), Expiry: expiry(c),
+		Subscriptions: c.Subscriptions, Resting: c.Resting, Inflight: c.Inflight, Queued: c.Queued, QueueBytes: c.QueueBytes,
 		In: c.In, Out: c.Out, Dropped: c.Dropped, Denied: c.Denied, Quarantined: c.Quarantined, Pending: c.Pending,
 	}
+	if !c.Who.Restored {
+		seconds := c.KeepAlive.Seconds()
+		r.TLS, r.KeepAlive, r.CleanStart = &c.Who.Peer.TLS, &seconds, &c.CleanStart
+	}
+	return r
 }
 
 func filterRow(s *session.Subscription, resting bool) FilterRow {
@@ -310,49 +323,23 @@ func filterRow(s *session.Subscription, resting bool) FilterRow {
 // clientsOf is the part of the API that shows clients.
 type clientsOf struct {
 	Inspector
-	schema *filter.Schema[Client]
-	rows   snapshot[[]Client]
-	subs   *filter.Schema[Subscriber]
+	schema  *filter.Schema[Client]
+	rosters rosters
+	subs    *filter.Schema[Subscriber]
 }
 
 // registerClients adds what is about clients and their sessions.
 func registerClients(h huma.API, live Inspector) *clientsOf {
 	o := &clientsOf{Inspector: live, schema: clientSchema(), subs: subscriberSchema()}
-	o.rows.make = func(ctx context.Context) ([]Client, error) {
-		rows, err := live.Rows(ctx)
-		return slices.DeleteFunc(rows, own), err
+	if live != nil {
+		o.rosters.read = live.Rows
 	}
-	huma.Register(h, serve.Operation("clients", http.MethodGet, "/clients", "clients", "Clients that are connected, or whose session waits; a page at a time", http.StatusConflict),
-		func(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[ClientRow]], error) {
-			rows, err := o.all(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return page(o.schema, each(rows), &in.ListQuery, clientRow)
-		})
-	huma.Register(h, serve.Operation("sessions", http.MethodGet, "/sessions", "clients", "Sessions that outlive their connection, or whose client is away", http.StatusConflict),
-		func(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[ClientRow]], error) {
-			rows, err := o.all(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return page(o.schema, func(yield func(*Client) bool) {
-				for i := range rows {
-					if c := &rows[i]; (c.Durable || !c.Connected) && !yield(c) {
-						return
-					}
-				}
-			}, &in.ListQuery, clientRow)
-		})
+	o.registerLists(h)
 	o.registerOne(h)
 	o.registerSubscriptions(h)
 	o.registerEnd(h)
 	return o
 }
-
-// own tells of the process's own clients, such as the canary: they are not counted among the clients, and no action on many is about them.
-// Each can be looked at by its id.
-func own(c Client) bool { return c.Who != nil && strings.HasPrefix(c.Who.Peer.Listener, "$") }
 
 // there says so where nothing can be shown.
 func (o *clientsOf) there() error {
@@ -360,17 +347,6 @@ func (o *clientsOf) there() error {
 		return huma.Error409Conflict("this process shows no clients")
 	}
 	return nil
-}
-
-func (o *clientsOf) all(ctx context.Context) ([]Client, error) {
-	if err := o.there(); err != nil {
-		return nil, err
-	}
-	rows, err := o.rows.get(ctx)
-	if err != nil {
-		return nil, huma.Error503ServiceUnavailable(err.Error())
-	}
-	return rows, nil
 }
 
 // Identified is a request about one client.
@@ -421,8 +397,12 @@ func (o *clientsOf) registerOne(h huma.API) {
 				return nil, err
 			}
 			f := flights{[]FlightRow{}}
-			for _, x := range list {
-				r := FlightRow{Direction: "in", PacketID: int(x.ID), QoS: int(x.QoS), State: x.State, Topic: x.Topic, Position: x.Seq, Size: x.Size}
+			for i := range list {
+				x := &list[i]
+				r := FlightRow{Direction: "in", PacketID: int(x.ID), QoS: int(x.QoS), State: x.State, Topic: x.Topic, Position: x.Seq, Weight: x.Size}
+				if x.Known {
+					r.Size = &x.Payload
+				}
 				if x.Out {
 					r.Direction = "out"
 				}
@@ -476,6 +456,7 @@ func queueRow(w *Queued, most int) QueueRow {
 	}
 	if m.Expires != 0 {
 		r.Expires = since(time.UnixMilli(m.Expires))
+		r.Expired = r.Expires.Before(time.Now())
 	}
 	return r
 }
@@ -491,6 +472,7 @@ func subscriberSchema() *filter.Schema[Subscriber] {
 		f{Name: "qos", Kind: filter.Number, Number: func(s *Subscriber) float64 { return float64(s.Options.QoS()) }},
 		f{Name: "resting", Kind: filter.Bool, Number: func(s *Subscriber) float64 { return truth(s.Resting) }},
 		f{Name: "shared", Kind: filter.Bool, Number: func(s *Subscriber) float64 { return truth(strings.HasPrefix(s.Filter, "$share/")) }},
+		f{Name: "own", Kind: filter.Bool, Number: func(s *Subscriber) float64 { return truth(s.Own) }},
 	)
 }
 
@@ -504,7 +486,7 @@ func (o *clientsOf) registerEnd(h huma.API) {
 			return nil, err
 		}
 		ok, err := o.EndSession(ctx, in.ID, "its session was ended by an administrator")
-		o.rows.forget()
+		o.rosters.forget()
 		if err != nil {
 			return nil, huma.Error503ServiceUnavailable(err.Error())
 		}
@@ -513,7 +495,7 @@ func (o *clientsOf) registerEnd(h huma.API) {
 }
 
 func (o *clientsOf) registerSubscriptions(h huma.API) {
-	huma.Register(h, serve.Operation("subscriptions", http.MethodGet, "/subscriptions", "clients", "Subscriptions of all clients; with topic those that a message of it would match", http.StatusConflict),
+	huma.Register(h, serve.Operation("subscriptions", http.MethodGet, "/subscriptions", "clients", "Subscriptions of all clients; those of the broker's own, such as its canary, with the filter own:true. With topic those that a message of it would match", http.StatusConflict),
 		func(ctx context.Context, in *struct {
 			ListQuery
 			Topic string `query:"topic" maxLength:"65535" doc:"A topic name: who would receive a message of it, unless a rule forbids it. Of a shared subscription one member gets it."`
@@ -534,6 +516,7 @@ func (o *clientsOf) registerSubscriptions(h huma.API) {
 			var some []Subscriber
 			total, matched := 0, 0
 			err = o.Subscriptions(ctx, func(list []Subscriber) {
+				list = others(list, in.Filter)
 				total += len(list)
 				for i := range list {
 					if s := &list[i]; (in.Topic == "" || receives(s.Filter, in.Topic)) && match(s) {
@@ -554,6 +537,14 @@ func (o *clientsOf) registerSubscriptions(h huma.API) {
 			}
 			return found, err
 		})
+}
+
+// others are subscriptions without those of the process's own clients, unless a filter asks for them.
+func others(list []Subscriber, expr string) []Subscriber {
+	if strings.Contains(expr, "own:") {
+		return list
+	}
+	return slices.DeleteFunc(list, func(s Subscriber) bool { return s.Own })
 }
 
 // receives tells whether a filter, of a shared subscription what it shares, matches a topic name.

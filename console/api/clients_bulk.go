@@ -95,12 +95,16 @@ func registerClientsBulk(a *API, h huma.API, live *clientsOf, p rights.Policy) {
 
 // run finds who an action is about, and does it one by one; act tells false of who is gone.
 func (o *bulkOf) run(ctx context.Context, q *BulkAction, about func(*Client) bool, act func(context.Context, string) (bool, error)) (*huma.StreamResponse, error) {
-	o.live.rows.forget() // who acts does so on what is there now
-	rows, err := o.live.all(ctx)
+	if err := o.live.there(); err != nil {
+		return nil, err
+	}
+	o.live.rosters.forget() // who acts does so on what is there now
+	r, err := o.live.rosters.get(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	found, err := o.live.schema.Select(rows, q.Filter, time.Now())
+	defer o.live.rosters.put(r)
+	found, err := o.live.schema.Select(r.rows, q.Filter, time.Now())
 	if err != nil {
 		return nil, huma.Error422UnprocessableEntity(err.Error())
 	}
@@ -111,7 +115,7 @@ func (o *bulkOf) run(ctx context.Context, q *BulkAction, about func(*Client) boo
 		}
 	}
 	d := BulkDone{Matched: len(ids), Sample: append([]string{}, ids[:min(len(ids), sampled)]...)}
-	do, err := q.Go(len(ids))
+	do, err := q.Go(ctx, len(ids))
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +129,7 @@ func (o *bulkOf) run(ctx context.Context, q *BulkAction, about func(*Client) boo
 		if err != nil {
 			err = fmt.Errorf("%w; %d of %d were done", err, d.Done, d.Matched)
 		}
-		o.live.rows.forget()
+		o.live.rosters.forget()
 		return d, err
 	})
 }

@@ -271,7 +271,7 @@ func TestViewersOfOne(t *testing.T) {
 		all = append(all, view(t, s, "/traces/"+info.ID+"/stream"))
 	}
 	for _, path := range []string{"/stream", "/download"} {
-		if resp, body := call(t, s, "GET", "/traces/"+info.ID+path, ""); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !strings.Contains(string(body), "3 live streams of API user admin") {
+		if resp, body := call(t, s, "GET", "/traces/"+info.ID+path, ""); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !strings.Contains(string(body), "3 live streams of operator admin") {
 			t.Errorf("%s: %v %s", path, resp, body)
 		}
 	}

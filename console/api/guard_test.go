@@ -116,11 +116,11 @@ func TestPermissions(t *testing.T) {
 	g := atGate(t, access.Config{})
 	g.operator("vera", access.RoleViewer)
 	g.operator("otto", access.RoleOperator)
-	stub, patterns, permits := serve.NewRouter(), g.api.routes, serve.NewPermits()
+	stub, patterns, permits := serve.NewRouter(), g.api.served().Router.Patterns, serve.NewPermits()
 	for _, pattern := range patterns {
 		stub.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	}
-	guard := serve.NewGuard(serve.Options{Access: g.who, Router: stub, Logger: g.api.log})
+	guard := serve.NewGuard(serve.Options{Access: g.who, Surface: func() *serve.Surface { return &serve.Surface{Router: stub} }, Logger: g.api.log})
 
 	callers := map[string]func(*http.Request){
 		"viewer":   func(r *http.Request) { r.SetBasicAuth("vera", "password of vera") },
@@ -287,7 +287,7 @@ func TestCrossSite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, item := range g.api.doc.Paths {
+	for path, item := range g.api.served().doc.Paths {
 		if item.Get != nil {
 			r := httptest.NewRequest("GET", regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(path, "x"), nil)
 			r.SetBasicAuth("admin", right)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -99,7 +100,7 @@ type asked struct {
 
 // registerHistory adds what is kept of the figures.
 func registerHistory(h huma.API, v Vitals) {
-	huma.Register(h, serve.Operation("history", http.MethodGet, "/history", "figures", "Figures of up to 30 days: every 10 s for a day, each minute for a week, every ten minutes for the rest", http.StatusUnprocessableEntity, http.StatusConflict),
+	huma.Register(h, serve.Operation("history", http.MethodGet, "/history", "figures", "Figures of up to 30 days: every 10 s for a day, each minute for a week, every ten minutes for the rest", http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusConflict),
 		func(_ context.Context, in *asked) (*answer[Chart], error) {
 			q, err := in.query(time.Now())
 			if err != nil {
@@ -107,6 +108,9 @@ func registerHistory(h huma.API, v Vitals) {
 			}
 			if v == nil {
 				return nil, huma.Error503ServiceUnavailable("there are no figures yet")
+			}
+			if err := in.known(v); err != nil {
+				return nil, err
 			}
 			found, step, err := v.Query(q)
 			if err != nil {
@@ -131,12 +135,47 @@ func registerHistory(h huma.API, v Vitals) {
 		})
 }
 
-// query is what the history is asked.
-func (in *asked) query(now time.Time) (q history.Query, err error) {
+// names are the metrics as the history knows them.
+func (in *asked) names() []string {
 	names := strings.Split(strings.ReplaceAll(in.Metric, " ", ""), ",")
 	for i, n := range names {
 		names[i] = strings.TrimSuffix(strings.TrimPrefix(n, "sapwood_"), "_total")
 	}
+	return names
+}
+
+// known refuses metrics that there are not, so that a wrong name is not taken for a time without figures. One that
+// counts by reason and has not counted yet is known by what the process tells of itself.
+func (in *asked) known(v Vitals) error {
+	kept, err := v.Metrics()
+	if err != nil {
+		return huma.Error409Conflict(err.Error())
+	}
+	there := map[string]bool{}
+	for i := range kept {
+		there[kept[i].Metric] = true
+	}
+	if s := v.Latest(); s != nil {
+		for i := range s.Series {
+			there[s.Series[i].Metric()] = true
+		}
+	}
+	for _, name := range in.names() {
+		if there[name] {
+			continue
+		}
+		text := fmt.Sprintf("no metric is called %q.", name)
+		if near := nearest(name, slices.Sorted(maps.Keys(there))); len(near) > 0 {
+			text = fmt.Sprintf("no metric is called %q; did you mean %s?", name, strings.Join(near, " or "))
+		}
+		return huma.Error400BadRequest(text + " GET /api/v1/history/metrics (sapwood history) lists those there are.")
+	}
+	return nil
+}
+
+// query is what the history is asked.
+func (in *asked) query(now time.Time) (q history.Query, err error) {
+	names := in.names()
 	parts := make([]string, len(in.Label))
 	for i, l := range in.Label {
 		name, value, ok := strings.Cut(l, "=")

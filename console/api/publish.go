@@ -105,7 +105,7 @@ func wire(field string, texts ...string) error {
 
 // principalOf is who a request comes from, as rules know it.
 func principalOf(ctx context.Context) *auth.Principal {
-	name := strings.TrimPrefix(serve.CallerOf(ctx), "API user ")
+	name := strings.TrimPrefix(serve.CallerOf(ctx), "operator ")
 	p := &auth.Principal{Identity: &auth.Identity{Name: name, By: "api"}, ClientID: "api:" + name}
 	p.Peer.Listener = "api"
 	return p

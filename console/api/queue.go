@@ -69,7 +69,7 @@ func registerQueues(h huma.API, q Queues) {
 			if in.Confirm >= 0 {
 				c.Confirm = &in.Confirm
 			}
-			do, err := c.Go(x.Messages)
+			do, err := c.Go(ctx, x.Messages)
 			if err == nil && do {
 				x, err = q.PurgeQueue(ctx, in.ID, false)
 				err = stays(in.ID, err)

@@ -200,8 +200,7 @@ const sampled = 10
 func (o *retainedOf) remove(ctx context.Context, in *struct {
 	Body struct {
 		RetainedChoice
-		Preview bool `json:"preview,omitempty" doc:"Only tell what would be deleted."`
-		Confirm *int `json:"confirm,omitempty" doc:"Without preview: how many the preview told. Another number deletes nothing."`
+		Confirmed
 	}
 },
 ) (*answer[Deletion], error) {
@@ -216,10 +215,7 @@ func (o *retainedOf) remove(ctx context.Context, in *struct {
 			d.Sample = append(d.Sample, string(m.Topic))
 		}
 	}
-	if in.Body.Preview {
-		return &answer[Deletion]{d}, nil
-	}
-	if err := confirmed(in.Body.Confirm, d.Matched); err != nil || d.Matched == 0 {
+	if do, err := in.Body.Go(ctx, d.Matched); err != nil || !do || d.Matched == 0 {
 		return &answer[Deletion]{d}, err
 	}
 	if keep := o.Snapshots(); keep != nil {
@@ -269,15 +265,4 @@ func (o *retainedOf) registerSnapshots(h huma.API) {
 			}
 			return &answer[Restoration]{r}, serve.Failure(err)
 		})
-}
-
-// confirmed makes sure that as many are met as a preview told.
-func confirmed(told *int, matched int) error {
-	switch {
-	case told == nil:
-		return huma.Error422UnprocessableEntity("ask with preview first, then send confirm with the number that it told")
-	case *told != matched:
-		return huma.Error409Conflict("the preview told another number than there are now: ask again")
-	}
-	return nil
 }

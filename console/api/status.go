@@ -36,7 +36,7 @@ type Disk struct {
 	Health  string `json:"health" doc:"ok, or why publishes with QoS 1 and 2 are refused."`
 	Bytes   int64  `json:"bytes" doc:"On disk."`
 	Live    int64  `json:"live_bytes" doc:"Of those, what is still needed, about."`
-	Free    int64  `json:"free_bytes" doc:"Left on the file system."`
+	Free    int64  `json:"free_bytes" doc:"Left on the file system; -1 = not known."`
 	Damaged int    `json:"damaged" doc:"Parts found damaged since the start; they are set aside."`
 }
 

@@ -207,14 +207,14 @@ func registerTopics(h huma.API, t Topics, c Inspector) {
 	) (*answer[serve.List[TopicRow]], error) {
 		return o.list(ctx, &in.ListQuery, in.Payload, nil)
 	})
-	huma.Register(h, op("topics-unheard", "/topics/unheard", "Topics with messages for which there was no subscription, but for those of $SYS"), func(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[TopicRow]], error) {
+	huma.Register(h, op("topics-unheard", "/topics/unheard", "Topics with messages for which there was no subscription, but for the broker's own below $SYS and $canary"), func(ctx context.Context, in *struct{ ListQuery }) (*answer[serve.List[TopicRow]], error) {
 		return o.list(ctx, &in.ListQuery, "", func(l *look) func(tally.Topic) bool {
-			ours := l.below("$SYS")
+			ours := l.ours()
 			return func(t tally.Topic) bool { c, _ := l.Own(t); return c.Unheard > 0 && !ours(t) }
 		})
 	})
-	huma.Register(h, op("topics-unfed", "/topics/unfed", "Subscriptions whose filter matches no topic that was published to"), o.listUnfed)
-	huma.Register(h, op("topics-top", "/topics/top", "The heaviest topics"), o.top)
+	huma.Register(h, op("topics-unfed", "/topics/unfed", "Subscriptions whose filter matches no topic that was published to; the broker's own with the filter own:true"), o.listUnfed)
+	huma.Register(h, op("topics-top", "/topics/top", "The heaviest topics, but for the broker's own below $SYS and $canary"), o.top)
 	huma.Register(h, op("topic", "/topics/detail", "One topic: its figures, its last message, who gets it"), o.detail)
 }
 
@@ -248,6 +248,12 @@ func (l *look) below(branch string) func(tally.Topic) bool {
 		}
 		return root != 0 && t == root
 	}
+}
+
+// ours tells whether a topic is one that the broker itself publishes to: $SYS, or its canary's.
+func (l *look) ours() func(tally.Topic) bool {
+	sys, canary := l.below("$SYS"), l.below("$canary")
+	return func(t tally.Topic) bool { return sys(t) || canary(t) }
 }
 
 // treeQuery is what the tree is asked.
@@ -324,6 +330,7 @@ func (o *topicsOf) listUnfed(ctx context.Context, in *struct{ ListQuery }) (*ans
 	var subs []Subscriber
 	fed := map[string]bool{} // by what is subscribed to, once for all who do
 	if err := o.clients.Subscriptions(ctx, func(some []Subscriber) {
+		some = others(some, in.Filter)
 		for i := range some {
 			fed[inner(some[i].Filter)] = false
 		}
@@ -417,9 +424,9 @@ func (o *topicsOf) top(ctx context.Context, in *struct {
 	return &answer[heaviest]{t}, nil
 }
 
-// heaviest are the heaviest of the topics that have a count of their own, but for those of $SYS.
+// heaviest are the heaviest of the topics that have a count of their own, but for the broker's.
 func (l *look) heaviest(by tally.Weight, most int) []tally.Topic {
-	ours := l.below("$SYS")
+	ours := l.ours()
 	weight := func(t tally.Topic) uint64 { c, _ := l.Own(t); return c.By(by) }
 	heavier := func(a, b tally.Topic) int { return cmp.Compare(weight(b), weight(a)) }
 	var list []tally.Topic

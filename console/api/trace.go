@@ -11,6 +11,7 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/trace"
 	"github.com/sapwood-mqtt/sapwood/console/api/capture"
+	"github.com/sapwood-mqtt/sapwood/console/api/filter"
 	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
@@ -34,18 +35,31 @@ type TraceOrder struct {
 // defaultTrace is how long a trace lasts.
 const defaultTrace = 10 * time.Minute
 
-// TraceList is all live traces.
-type TraceList struct {
-	Items   []capture.Info `json:"items"`
-	Total   int            `json:"total"`
-	Matched int            `json:"matched"`
-}
-
 // LookedBack is what was kept of a client's packets.
 type LookedBack struct {
 	Items   []trace.Line `json:"items" doc:"Oldest first. A line stands for a run of like packets if it has a count."`
 	Total   int          `json:"total"`
 	Matched int          `json:"matched"`
+}
+
+// traceSchema are the fields of the list of live traces.
+func traceSchema() *filter.Schema[capture.Info] {
+	type x = capture.Info
+	return filter.New(filter.Field[x]{Append: func(b []byte, v *x) []byte {
+		return append(v.Began.UTC().AppendFormat(b, "20060102150405.000000000 "), v.ID...)
+	}},
+		filter.TextOf("id", func(v *x) string { return v.ID }),
+		filter.TextOf("client", func(v *x) string { return v.Client }),
+		filter.TextOf("topic", func(v *x) string { return v.Topic }),
+		filter.TextOf("address", func(v *x) string { return v.Address }),
+		filter.TextOf("by", func(v *x) string { return v.By }),
+		filter.TimeOf("began", func(v *x) time.Time { return v.Began }),
+		filter.TimeOf("ends", func(v *x) time.Time { return v.Ends }),
+		filter.BoolOf("running", func(v *x) bool { return v.Running }),
+		filter.NumberOf("packets", func(v *x) uint64 { return v.Packets }),
+		filter.NumberOf("bytes", func(v *x) int { return v.Bytes }),
+		filter.NumberOf("missed", func(v *x) uint64 { return v.Missed }),
+	)
 }
 
 // traces is what the API has of them.
@@ -59,20 +73,37 @@ type traceID struct {
 	ID string `path:"id"`
 }
 
-// registerTraces adds what is about packets.
-func registerTraces(a *API, h huma.API, t Tracer) {
+// newTraces are those of t, which Stop ends.
+func newTraces(a *API, t Tracer) *traces {
 	x := &traces{api: a, tracer: t, desk: capture.NewDesk(func(ctx context.Context, f trace.Filter, d time.Duration) (*trace.Tap, error) {
 		return t.Trace(ctx, f, d)
 	})}
 	a.left.Add(1) // Stop waits for it
 	context.AfterFunc(a.ending, func() { defer a.left.Done(); x.desk.Close() })
+	return x
+}
+
+// registerTraces adds what is about packets.
+func registerTraces(h huma.API, x *traces) {
 	huma.Register(h, serve.Operation("client-trace", http.MethodGet, "/clients/{id}/trace", "traces",
 		"The last packets of a client, also of one that is gone: heads, kept without anybody having asked", http.StatusNotFound, http.StatusConflict), x.lookBack)
 	begin := serve.Operation("trace-begin", http.MethodPost, "/traces", "traces",
 		"Begin a live trace of a client, a topic filter or an address", http.StatusConflict, http.StatusUnprocessableEntity)
 	begin.DefaultStatus = http.StatusCreated
 	huma.Register(h, begin, x.begin)
-	huma.Register(h, serve.Operation("traces", http.MethodGet, "/traces", "traces", "The live traces"), x.list)
+	listed := traceSchema()
+	huma.Register(h, serve.Operation("traces", http.MethodGet, "/traces", "traces", "The live traces, by when they began"),
+		func(_ context.Context, in *serve.ShortQuery) (*answer[serve.List[capture.Info]], error) {
+			var all []capture.Info
+			for _, t := range x.desk.All() {
+				all = append(all, t.Info())
+			}
+			l, err := serve.Short(listed, all, in)
+			if err != nil {
+				return nil, err
+			}
+			return &answer[serve.List[capture.Info]]{l}, nil
+		})
 	huma.Register(h, serve.Operation("trace", http.MethodGet, "/traces/{id}", "traces", "One live trace", http.StatusNotFound),
 		func(_ context.Context, in *traceID) (*answer[capture.Info], error) {
 			found := x.desk.Find(in.ID)
@@ -126,7 +157,7 @@ func (x *traces) begin(ctx context.Context, in *struct{ Body TraceOrder }) (*ans
 		}
 		f.Network = network
 	}
-	if err := f.Validate(); err != nil {
+	if err := f.Verify(); err != nil {
 		return nil, huma.Error422UnprocessableEntity(err.Error())
 	}
 	if x.tracer == nil {
@@ -141,15 +172,6 @@ func (x *traces) begin(ctx context.Context, in *struct{ Body TraceOrder }) (*ans
 		return nil, huma.Error409Conflict(err.Error())
 	}
 	return &answer[capture.Info]{t.Info()}, nil
-}
-
-func (x *traces) list(context.Context, *struct{}) (*answer[TraceList], error) {
-	list := TraceList{Items: []capture.Info{}}
-	for _, t := range x.desk.All() {
-		list.Items = append(list.Items, t.Info())
-	}
-	list.Total, list.Matched = len(list.Items), len(list.Items)
-	return &answer[TraceList]{list}, nil
 }
 
 func (x *traces) stream(ctx context.Context, in *traceID) (*huma.StreamResponse, error) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +130,11 @@ func TestTraces(t *testing.T) {
 	next(`data: {"id":"` + info.ID + `"`)
 	if resp, text := call(t, s, "GET", "/traces", ""); resp.StatusCode != 200 || !strings.Contains(string(text), `"running":false,"packets":2,"kept":2`) {
 		t.Errorf("%d %s", resp.StatusCode, text)
+	}
+	for query, matched := range map[string]string{"running:false": `"matched":1`, "running:true": `"matched":0`, "packets>1 address:10.*": `"matched":1`} {
+		if _, text := call(t, s, "GET", "/traces?limit=1&sort=-bytes&filter="+url.QueryEscape(query), ""); !strings.Contains(string(text), matched) {
+			t.Errorf("%s: %s", query, text)
+		}
 	}
 	for _, status := range []int{204, 404} {
 		if resp, _ := call(t, s, "DELETE", "/traces/"+info.ID, ""); resp.StatusCode != status {

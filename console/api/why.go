@@ -26,7 +26,7 @@ type Reasons interface {
 // Recipients are those that have subscribed to what is published to a topic.
 type Recipients struct {
 	Topic    string                 `json:"topic"`
-	Receive  int                    `json:"receive" doc:"Subscriptions by which it would be sent or queued."`
+	Receive  int                    `json:"receive" doc:"Copies that would be sent or queued: a group of a shared subscription gets one."`
 	Items    []broker.Recipient     `json:"items"`
 	Outcomes map[broker.Outcome]int `json:"outcomes" doc:"How many subscriptions have which outcome."`
 }
@@ -69,10 +69,15 @@ func registerReasons(h huma.API, reasons Reasons) {
 				return nil, unanswered(err)
 			}
 			r := Recipients{Topic: in.Topic, Items: append([]broker.Recipient{}, all...), Outcomes: map[broker.Outcome]int{}}
+			served := map[string]bool{} // groups
 			for i := range all {
-				r.Outcomes[all[i].Outcome]++
+				x := &all[i]
+				r.Outcomes[x.Outcome]++
+				if gets := x.Outcome == broker.WouldSend || x.Outcome == broker.WouldQueue || x.Outcome == broker.WouldShare; gets && !served[x.Filter] {
+					r.Receive++
+					served[x.Filter] = x.Group != ""
+				}
 			}
-			r.Receive = r.Outcomes[broker.WouldSend] + r.Outcomes[broker.WouldQueue] + r.Outcomes[broker.WouldShare]
 			return &answer[Recipients]{r}, nil
 		})
 }

@@ -65,6 +65,7 @@ type Canary struct {
 
 	mu      sync.Mutex
 	began   time.Time
+	known   time.Time // from when on minutes are known: earlier than began where Recall told
 	records [3]record
 	awaited map[uint64]probe // by number
 	next    uint64
@@ -96,9 +97,10 @@ const remembered = 100
 type Report struct {
 	Interval  float64   `json:"interval_seconds" doc:"0 = there are no canaries."`
 	Timeout   float64   `json:"timeout_seconds"`
-	Since     time.Time `json:"since,omitzero"`
+	Since     time.Time `json:"since,omitzero" doc:"The start of the process: counts, times and outages are since then."`
+	DaySince  time.Time `json:"day_since,omitzero" doc:"What hour_ratio and day_ratio are known of begins then, 24 hours ago at the earliest: the history of figures tells what earlier processes sent and lost."`
 	Delivers  bool      `json:"delivers" doc:"The last probes arrived."`
-	DayRatio  float64   `json:"day_ratio" doc:"Delivered of sent in the last 24 hours, at the worst QoS."`
+	DayRatio  float64   `json:"day_ratio" doc:"Delivered of sent in the last 24 hours, or since day_since, at the worst QoS."`
 	Objective float64   `json:"objective" doc:"What day_ratio has to be at least: canaries.objective; 0 = any."`
 	Met       bool      `json:"objective_met"`
 	Text      string    `json:"text"`
@@ -108,7 +110,8 @@ type Report struct {
 
 // New makes a canary. Run has it sing.
 func New(o Options) *Canary {
-	return &Canary{o: o, began: time.Now(), awaited: make(map[uint64]probe)}
+	now := time.Now()
+	return &Canary{o: o, began: now, known: now, awaited: make(map[uint64]probe)}
 }
 
 // Run probes until ctx ends.
@@ -305,9 +308,33 @@ func (c *Canary) judge(began time.Time, lost []mqtt.QoS, why error) {
 	}
 }
 
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // percent is a ratio for people; what is not all is never told as 100.
 func percent(ratio float64) string {
 	return strconv.FormatFloat(math.Floor(ratio*100_000)/1000, 'f', -1, 64)
+}
+
+// Recall takes what an earlier process counted of one QoS at a time of the last 24 hours; what is older changes nothing.
+func (c *Canary) Recall(qos mqtt.QoS, at time.Time, sent, lost uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.records[qos].recall(at, sent, lost, c.began) && at.Before(c.known) {
+		c.known = at
+	}
+}
+
+// span says for people what time ratios are of.
+func (c *Canary) span(now time.Time) string {
+	if now.Sub(c.known) >= day-2*time.Minute {
+		return "in the last 24 hours"
+	}
+	return "since " + c.known.UTC().Format("2006-01-02 15:04 UTC")
 }
 
 // Report tells what is known. It is the zero Report for a nil canary.
@@ -319,7 +346,7 @@ func (c *Canary) Report() Report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := Report{
-		Objective: c.o.Objective, Interval: c.o.Interval.Seconds(), Timeout: c.o.Timeout.Seconds(), Since: c.began, Delivers: c.outage == nil, DayRatio: 1,
+		Objective: c.o.Objective, Interval: c.o.Interval.Seconds(), Timeout: c.o.Timeout.Seconds(), Since: c.began, DaySince: latest(c.known, now.Add(-day)), Delivers: c.outage == nil, DayRatio: 1,
 		Outages: slices.Clone(c.outages),
 	}
 	for i := range c.records {
@@ -331,7 +358,7 @@ func (c *Canary) Report() Report {
 		r.Outages = append(r.Outages, *c.outage)
 		r.Text = fmt.Sprintf("The broker does not deliver its own test messages since %s: %s.", c.outage.From.UTC().Format(time.TimeOnly), c.outage.Why)
 	} else {
-		r.Text = fmt.Sprintf("The broker delivered %s %% of its own test messages in the last 24 hours.", percent(r.DayRatio))
+		r.Text = fmt.Sprintf("The broker delivered %s %% of its own test messages %s.", percent(r.DayRatio), c.span(now))
 		if !r.Met {
 			r.Text = strings.TrimSuffix(r.Text, ".") + fmt.Sprintf("; the objective is %.6g %%.", 100*r.Objective)
 		}

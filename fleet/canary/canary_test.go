@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
@@ -41,6 +42,30 @@ func TestRecord(t *testing.T) {
 	if later := r.figures(1, now.Add(25*time.Hour)); later.HourRatio != 1 || later.DayRatio != 1 || later.Sent != 100 {
 		t.Errorf("a day later: %+v", later)
 	}
+}
+
+// TestRecall: what earlier processes lost is in the ratios, and the report says since when it knows.
+func TestRecall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Options{Config: DefaultConfig()})
+		if r := c.Report(); r.DayRatio != 1 || !r.Met || !strings.HasSuffix(r.Text, "since 2000-01-01 00:00 UTC.") {
+			t.Errorf("knows nothing: %+v", r)
+		}
+		c.Recall(0, time.Now().Add(-25*time.Hour), 100, 100) // too old
+		c.Recall(0, time.Now().Add(-3*time.Hour), 900, 10)
+		c.Recall(0, time.Now().Add(-5*time.Second), 100, 0)
+		r := c.Report()
+		if r.DayRatio != 0.99 || r.Met || r.Canaries[0].HourRatio != 1 || r.Canaries[0].Sent != 0 || !r.DaySince.Equal(time.Now().Add(-3*time.Hour)) {
+			t.Errorf("%+v", r)
+		}
+		if want := "The broker delivered 99 % of its own test messages since 1999-12-31 21:00 UTC; the objective is 99.9 %."; r.Text != want {
+			t.Errorf("got %q, want %q", r.Text, want)
+		}
+		time.Sleep(21 * time.Hour)
+		if r := c.Report(); !strings.Contains(r.Text, "in the last 24 hours") {
+			t.Errorf("a day later: %q", r.Text)
+		}
+	})
 }
 
 func TestBucketOf(t *testing.T) {

@@ -23,7 +23,7 @@ type Bucket struct {
 // Figures are what became of the probes of one QoS.
 type Figures struct {
 	QoS       mqtt.QoS `json:"qos"`
-	Sent      uint64   `json:"sent"`
+	Sent      uint64   `json:"sent" doc:"Since the start of the process, as all counts and times but the ratios."`
 	Delivered uint64   `json:"delivered"`
 	Lost      uint64   `json:"lost" doc:"Not there within the timeout, or not taken at all."`
 	Late      uint64   `json:"late" doc:"Those of the lost that came after all."`
@@ -36,8 +36,11 @@ type Figures struct {
 	DayRatio  float64  `json:"day_ratio"`
 }
 
-// slots is how many minutes are remembered one by one.
-const slots = 24 * 60
+// day is what is judged; slots is its minutes, remembered one by one.
+const (
+	day   = 24 * time.Hour
+	slots = 24 * 60
+)
 
 // minute is what became of the probes of one minute.
 type minute struct {
@@ -60,6 +63,17 @@ func (r *record) at(now time.Time) *minute {
 		*m = minute{number: number}
 	}
 	return m
+}
+
+// recall adds what was counted at a time before one began, and tells whether that is not too old.
+func (r *record) recall(at time.Time, sent, lost uint64, began time.Time) bool {
+	if at.After(began) || began.Sub(at) > day-2*time.Minute {
+		return false
+	}
+	m := r.at(at)
+	m.sent += uint32(sent)
+	m.came += uint32(sent - min(lost, sent))
+	return true
 }
 
 // arrived counts a probe that was sent at a time and took so long.

@@ -14,7 +14,7 @@ import (
 // a frame that tells the times of the rows and where each series is, and one frame for each series. A column is coded as a row is, along time.
 // It is worth no more than the file beside it: what is damaged or missing is read from there.
 const (
-	columnsMagic  = "sapwood columns 1\n"
+	columnsMagic  = "sapwood columns 2\n"
 	columnsSuffix = ".columns"
 	frameTimes    = 3
 	frameColumn   = 4
@@ -24,17 +24,15 @@ const (
 type column struct {
 	kind           Kind
 	metric, labels string
-	first, rows    int // rows that it is behind, so far
+	rows           int // that it has, those before its first value included
 	last           triple
 	row            row
 }
 
 func (c *column) add(at int, v triple) {
 	if c.rows == 0 {
-		c.first = at
 		c.row.begin(nil, 0)
 		c.row.b[0] = frameColumn
-		c.rows = at
 		c.last = triple{}
 	}
 	for ; c.rows < at; c.rows++ {
@@ -77,7 +75,6 @@ func turn(b []byte) ([]byte, error) {
 		blocks = frame(blocks, c.row.end())
 		head = appendText(append(head, byte(c.kind)), c.metric)
 		head = appendText(head, c.labels)
-		head = binary.AppendUvarint(head, uint64(c.first))
 		head = binary.AppendUvarint(head, uint64(len(blocks)-from))
 	}
 	if len(head) > maxFrame {
@@ -169,7 +166,7 @@ func (c *collector) columns(f *file) error {
 	if err != nil || payload[0] != frameTimes {
 		return errors.Join(err, errDamaged)
 	}
-	times, wanted, first, err := c.index(&reader{b: payload[1:]}, int64(len(start)-frameHead+len(head)))
+	times, wanted, err := c.index(&reader{b: payload[1:]}, int64(len(start)-frameHead+len(head)))
 	if err != nil {
 		return err
 	}
@@ -183,20 +180,17 @@ func (c *collector) columns(f *file) error {
 			return errors.Join(err, errDamaged)
 		}
 	}
-	if len(wanted) > 0 && c.first == 0 {
-		c.first = times[first]
-	}
 	for i, p := range wanted {
 		readColumn(blocks[i], len(times), func(n int, v triple) { c.row(times[n], p.id, v) })
 	}
 	return nil
 }
 
-// index reads the frame that tells what is where: the times of the rows, the wanted columns, and the first row that has one of them.
-func (c *collector) index(r *reader, at int64) (times []int64, wanted []place, first int, err error) {
+// index reads the frame that tells what is where: the times of the rows, and the wanted columns.
+func (c *collector) index(r *reader, at int64) (times []int64, wanted []place, err error) {
 	n := r.uvarint()
 	if n == 0 || n > uint64(len(r.b)) {
-		return nil, nil, 0, errDamaged
+		return nil, nil, errDamaged
 	}
 	times = make([]int64, n)
 	before := int64(0)
@@ -204,25 +198,23 @@ func (c *collector) index(r *reader, at int64) (times []int64, wanted []place, f
 		before += int64(r.uvarint())
 		times[i] = before
 	}
-	first = len(times) - 1
 	for len(r.b) > 0 {
 		kind := Kind(r.b[0])
 		r.b = r.b[1:]
 		metric, labels := r.view(), r.view()
-		began, size := r.uvarint(), r.uvarint()
-		if r.bad || began >= n || size > maxFrame+frameHead {
-			return nil, nil, 0, errDamaged
+		size := r.uvarint()
+		if r.bad || size > maxFrame+frameHead {
+			return nil, nil, errDamaged
 		}
 		if id := c.find(metric, labels, kind); id >= 0 {
 			wanted = append(wanted, place{id, at, int64(size)})
-			first = min(first, int(began))
 		}
 		at += int64(size)
 	}
 	if r.bad {
 		err = errDamaged
 	}
-	return times, wanted, first, err
+	return times, wanted, err
 }
 
 // find is id for names that are views.

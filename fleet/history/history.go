@@ -183,7 +183,7 @@ func (h *History) advance(i int, now int64) {
 	t.current = step
 }
 
-// Close writes what is complete; what is not, is lost.
+// Close writes what there is, so that a process that stops and starts again loses none of its counts.
 func (h *History) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -191,6 +191,9 @@ func (h *History) Close() error {
 		return nil
 	}
 	h.closed = true
+	if t := &h.tiers[0]; t.filled {
+		h.write(t)
+	}
 	var errs []error
 	for i := range h.tiers {
 		errs = append(errs, h.tiers[i].shut())

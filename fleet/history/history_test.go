@@ -84,7 +84,7 @@ func TestResolutions(t *testing.T) {
 			if i == 0 {
 				return float64(at % 60)
 			}
-			return float64(3 * (at - begin.Unix()))
+			return float64(3 * (at - begin.Unix() + 1))
 		})
 		end := begin.Add(total)
 		f := func(from time.Time, step, got time.Duration, points int, mean, low, high float64) {
@@ -158,10 +158,10 @@ func TestRestart(t *testing.T) {
 		feed(h, 2, again, 15*time.Minute, up(again))
 		time.Sleep(15 * time.Minute)
 		list, _ := h.Query(Query{Match: only("m1"), From: begin, To: begin.Add(time.Hour), Step: 10 * time.Minute})
-		if len(list) != 1 || len(list[0].Points) != 2 {
+		if len(list) != 1 || len(list[0].Points) != 3 {
 			t.Fatalf("got %+v", list)
 		}
-		if sum := list[0].Sum; sum < 1180 || sum > 1200 { // both processes', after the first step
+		if sum := list[0].Sum; sum < 1780 || sum > 1800 { // both processes'
 			t.Errorf("the increase is %v", sum)
 		}
 		for _, p := range list[0].Points {
@@ -366,4 +366,84 @@ func BenchmarkQueryDay(b *testing.B) {
 			b.Fatal(len(list), len(list[0].Points))
 		}
 	}
+}
+
+// TestIncreases counts events that are counted from the first one on, at any time: in the first step of a process, late, after a restart, and
+// after one so late that its file is a new one. None is lost, and none of a time before the question is told.
+func TestIncreases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		begin := time.Now().Truncate(time.Hour)
+		time.Sleep(begin.Add(time.Hour).Sub(time.Now()))
+		begin = time.Now()
+		counts := map[string]float64{}
+		var h *History
+		open := func() {
+			var err error
+			if h, err = Open(Options{Dir: dir}); err != nil {
+				t.Fatal(err)
+			}
+			clear(counts)
+		}
+		stop := func() {
+			if err := h.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		run := func(d time.Duration, more map[string]float64) {
+			for name, n := range more {
+				counts[name] += n
+			}
+			for range d / time.Second {
+				samples := []Sample{{Metric: "all", Kind: Counter, Value: 1000}}
+				for name, n := range counts {
+					samples = append(samples, Sample{Metric: "dropped", Labels: name, Kind: Counter, Value: n})
+				}
+				h.Append(time.Now(), samples)
+				time.Sleep(time.Second)
+			}
+		}
+		expect := func(what string, from time.Time, want map[string]float64) {
+			t.Helper()
+			for name, n := range want {
+				for _, step := range []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute} {
+					one := func(metric, labels string) bool { return metric == "dropped" && labels == name }
+					got := 0.0
+					list, _ := h.Query(Query{Match: one, From: from, To: time.Now(), Step: step})
+					if len(list) > 0 {
+						got = list[0].Sum
+					}
+					if got != n {
+						t.Errorf("%s: by steps of %v %v of %s, want %v", what, step, got, name, n)
+					}
+				}
+			}
+		}
+		open()
+		run(time.Minute, map[string]float64{"a": 5})
+		run(time.Hour, map[string]float64{"b": 6}) // late
+		run(time.Minute, map[string]float64{"a": 2})
+		expect("one process", begin, map[string]float64{"a": 7, "b": 6})
+		run(3*time.Second, map[string]float64{"a": 40, "c": 4}) // as it stops
+		stop()
+		open()
+		run(30*time.Second, nil)
+		run(time.Minute, map[string]float64{"a": 1, "b": 1})
+		expect("two processes", begin, map[string]float64{"a": 48, "b": 7, "c": 4})
+		expect("a part of it", begin.Add(30*time.Minute), map[string]float64{"a": 43, "b": 1, "c": 4})
+		run(3*time.Hour, nil) // files are full
+		stop()
+		time.Sleep(5 * time.Hour)
+		open()
+		again := time.Now()
+		run(15*time.Second, map[string]float64{"a": 3, "d": 2})
+		run(10*time.Minute, map[string]float64{"b": 9})
+		whole := map[string]float64{"a": 51, "b": 16, "c": 4, "d": 2}
+		expect("a day", begin, whole)
+		expect("after the pause", again.Truncate(10*time.Minute), map[string]float64{"a": 3, "b": 9, "c": 0, "d": 2})
+		stop()
+		open()
+		expect("after a restart", begin, whole)
+		stop()
+	})
 }

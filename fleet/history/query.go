@@ -116,6 +116,7 @@ func (h *History) Query(q Query) ([]Series, time.Duration) {
 	for n, part := range parts {
 		c.rows = h.tiers[first-n].step // constant after Open
 		for _, f := range part {
+			c.start = f.start
 			if f.columns > 0 {
 				err := c.columns(f)
 				if err == nil {
@@ -160,7 +161,7 @@ type collector struct {
 	known          []series
 	byKey          map[key]int
 	all            []points
-	first          int64 // the time of the first row: what has its first value later began at zero
+	start          int64 // of the file that is read: its first row is what counters had before, and what comes later began at zero
 	done           int64 // rows up to it were read already, from a coarser tier
 	reach          int64 // the end of the last row's step
 }
@@ -195,9 +196,6 @@ func (c *collector) id(metric, labels string, _ Kind) int {
 }
 
 func (c *collector) row(at int64, id int, v triple) {
-	if c.first == 0 {
-		c.first = at
-	}
 	if at < c.done || at >= c.to {
 		return
 	}
@@ -209,9 +207,9 @@ func (c *collector) row(at int64, id int, v triple) {
 		if increase < 0 { // what was kept of earlier processes is lost
 			increase = v.mean
 		}
-		known := p.seen || at > c.first
+		known := p.seen || at > c.start
 		p.before, p.seen = v.mean, true
-		if !known {
+		if !known || at == c.start && increase == 0 {
 			return
 		}
 		value = increase

@@ -28,10 +28,11 @@ type tier struct {
 
 	files []*file // oldest first
 	out   *os.File
-	live  bool     // the last file may be appended to
-	local []int32  // the numbers in that file by series, -1 = none yet
-	order []int32  // the series by those numbers
-	last  []triple // of the last row in it, by number
+	live  bool      // the last file may be appended to
+	local []int32   // the numbers in that file by series, -1 = none yet
+	order []int32   // the series by those numbers
+	last  []triple  // of the last row in it, by number
+	was   []float64 // what counters had in the last row, whichever file it is in, by series
 	row   row
 	buf   []byte
 	name1 []byte
@@ -40,7 +41,7 @@ type tier struct {
 // file is one file of a tier.
 type file struct {
 	path  string
-	start int64  // the time of its first row, Unix seconds
+	start int64  // Unix seconds: one step before its first figures. A row of that time is what counters had by then; those it lacks had nothing
 	end   int64  // of the last one
 	size  int64  // that is good
 	mem   []byte // instead of a file
@@ -170,6 +171,10 @@ func (h *History) resume(i int) {
 				if r := &h.series[id]; r.kind == Counter {
 					r.base = max(r.base, s.last[local].mean)
 				}
+				for len(t.was) <= id {
+					t.was = append(t.was, 0)
+				}
+				t.was[id] = s.last[local].mean
 			}
 			t.last = slices.Clone(s.last)
 		}, nil)
@@ -229,6 +234,9 @@ func (t *tier) number(id, local int) {
 // write adds the finished step.
 func (h *History) write(t *tier) {
 	at := t.current * t.step
+	for len(t.was) < len(h.series) {
+		t.was = append(t.was, h.series[len(t.was)].base)
+	}
 	if n := len(t.files); n > 0 && at <= t.files[n-1].end {
 		if t.files[n-1].end-at > 3600 { // the clock was set back: what is there is of the future
 			f := t.files[n-1]
@@ -245,35 +253,55 @@ func (h *History) write(t *tier) {
 			return
 		}
 	}
-	if err := h.names(t); err != nil {
+	if err := h.line(t, at, func(id int) (triple, bool) {
+		if id >= len(t.cells) || t.cells[id].n == 0 {
+			return triple{}, false
+		}
+		return t.cells[id].triple(h.series[id].kind), true
+	}); err != nil {
 		h.warn(err)
 		return
 	}
-	t.row.begin(t.row.b, at)
-	for local, id := range t.order {
-		var now *triple
-		if int(id) < len(t.cells) && t.cells[id].n > 0 {
-			v := t.cells[id].triple(h.series[id].kind)
-			now = &v
+	for id := range t.cells {
+		if c := &t.cells[id]; c.n > 0 {
+			t.was[id] = c.last
 		}
-		t.row.add(now, t.last[local])
-		if now != nil {
-			t.last[local] = *now
-		}
-	}
-	if err := h.put(t, t.row.end()); err != nil {
-		h.warn(err)
-		return
 	}
 	h.figures.Rows++
 	t.files[len(t.files)-1].end = at
 }
 
+// opening begins a file with what counters had before it, so that what it tells of them needs no file before it.
+func (h *History) opening(t *tier, at int64) error {
+	return h.line(t, at, func(id int) (triple, bool) {
+		v := t.was[id]
+		return triple{v, v, v}, h.series[id].kind == Counter
+	})
+}
+
+// line writes a row, and before it the names of series that are new in the file. value tells what a series has, and whether it has anything.
+func (h *History) line(t *tier, at int64, value func(id int) (triple, bool)) error {
+	if err := h.names(t, value); err != nil {
+		return err
+	}
+	t.row.begin(t.row.b, at)
+	for local, id := range t.order {
+		v, there := value(int(id))
+		if !there {
+			t.row.add(nil, t.last[local])
+			continue
+		}
+		t.row.add(&v, t.last[local])
+		t.last[local] = v
+	}
+	return h.put(t, t.row.end())
+}
+
 // names tells the file of series that are new in it.
-func (h *History) names(t *tier) error {
+func (h *History) names(t *tier, value func(id int) (triple, bool)) error {
 	b := append(t.name1[:0], frameNames)
-	for id := range t.cells {
-		if t.cells[id].n == 0 || id < len(t.local) && t.local[id] >= 0 {
+	for id := range h.series {
+		if _, there := value(id); !there || id < len(t.local) && t.local[id] >= 0 {
 			continue
 		}
 		s := &h.series[id]
@@ -294,7 +322,8 @@ func (h *History) roll(t *tier, at int64) error {
 		h.seal(t.files[n-1])
 	}
 	h.retire(at)
-	f := &file{path: filepath.Join(h.o.Dir, fmt.Sprintf("%s-%d%s", t.name, at, suffix)), start: at, end: at - 1, size: int64(len(magic))}
+	at -= t.step
+	f := &file{path: filepath.Join(h.o.Dir, fmt.Sprintf("%s-%d%s", t.name, at, suffix)), start: at, end: at, size: int64(len(magic))}
 	if h.o.Dir == "" {
 		f.mem = []byte(magic)
 	} else {
@@ -314,7 +343,7 @@ func (h *History) roll(t *tier, at int64) error {
 	}
 	t.files = append(t.files, f)
 	t.live = true
-	return nil
+	return h.opening(t, at)
 }
 
 // stop has the next row begin a new file.

@@ -21,7 +21,7 @@ func connected(e *broker.Connected) fact.Fact {
 	if e.User != "" {
 		b.WriteString(" as " + quote(e.User))
 	} else {
-		b.WriteString(" as nobody in particular")
+		b.WriteString(" without a user name")
 	}
 	if e.By != "" {
 		b.WriteString(" (" + clean(e.By) + ")")
@@ -54,6 +54,9 @@ func connected(e *broker.Connected) fact.Fact {
 }
 
 func refused(e *broker.Refused) fact.Fact {
+	if e.Cause == broker.RefusedHangUp {
+		return hungUp(e)
+	}
 	text, why, who := refusedBefore(e), e.Why, ""
 	if e.Address.IsValid() {
 		who = " from " + from(&e.Party)
@@ -76,22 +79,37 @@ func refused(e *broker.Refused) fact.Fact {
 		text += " (" + clean(why) + ")"
 	}
 	if !e.Before {
-		text += advice(e.Reason)
+		text += advice(e)
 	}
 	if strings.Contains(why, keep.ErrFull.Error()) {
 		text += storeAdvice(why)
 	} else {
 		text += "."
 	}
-	if e.Count > 1 {
-		text += " That was " + count(e.Count, "time")
-		if d := e.Last.Sub(e.First); d > 0 {
-			text += " in " + span(d)
-		}
-		text += "."
-	}
-	return of(fact.Refused, &e.Party, fact.Fact{Reason: e.Cause, Code: uint8(e.Reason), Count: e.Count, Text: text, Detail: details(
+	return of(fact.Refused, &e.Party, fact.Fact{Reason: e.Cause, Code: uint8(e.Reason), Count: e.Count, Text: text + again(e), Detail: details(
 		"port", port(&e.Party), "by", e.By, "why", e.Why, "told", e.Text, "before_connect", yes(e.Before))})
+}
+
+// hungUp is a client that did not wait until it was known who it is.
+func hungUp(e *broker.Refused) fact.Fact {
+	text := "A connection from " + from(&e.Party) + " hung up " + fact.Span(e.Waited) + " after its CONNECT, before it had an answer: the client did not wait until it was known who it is"
+	if e.Why != "" {
+		text += " (" + clean(e.Why) + ")"
+	}
+	return of(fact.Refused, &e.Party, fact.Fact{Reason: e.Cause, Count: e.Count, Text: text + "." + again(e), Detail: details(
+		"port", port(&e.Party), "why", e.Why, "waited_seconds", seconds(e.Waited))})
+}
+
+// again tells how often, where several are told as one.
+func again(e *broker.Refused) string {
+	if e.Count <= 1 {
+		return ""
+	}
+	text := " That was " + fact.Many(e.Count, "time")
+	if d := e.Last.Sub(e.First); d > 0 {
+		text += " in " + fact.Span(d)
+	}
+	return text + "."
 }
 
 // refusedBefore is what became of a connection that sent no CONNECT, as the sentence goes on after it; "" of one that did.
@@ -131,13 +149,16 @@ func refusedBefore(e *broker.Refused) string {
 }
 
 // advice is what may be done about a refusal, where that is plain.
-func advice(r mqtt.ReasonCode) string {
-	switch r {
+func advice(e *broker.Refused) string {
+	switch e.Reason {
 	case mqtt.UnsupportedProtocolVersion:
 		return "; see the listener's versions"
 	case mqtt.ServerUnavailable:
 		return "; see to the authentication backend and the store"
 	case mqtt.ConnectionRateExceeded:
+		if e.By != "" { // whoever checks passwords
+			return "; see authentication.password.max_failures"
+		}
 		return "; see rates.user"
 	}
 	return ""
@@ -153,12 +174,15 @@ func disconnected(e *broker.Disconnected) fact.Fact {
 	})
 }
 
+// unsaid is what a client is told whom somebody disconnects without saying why.
+const unsaid = "disconnected by an administrator"
+
 // farewell says by whom a connection was ended, and why.
 func farewell(e *broker.Disconnected) string {
-	after := " after " + span(e.For)
+	after := " after " + fact.Span(e.For)
 	kept := ""
 	if e.Queued > 0 && e.Expiry != 0 {
-		kept = " " + count(e.Queued, "message") + " wait for it."
+		kept = " " + fact.Many(e.Queued, "message") + " wait for it."
 		if e.Queued == 1 {
 			kept = " 1 message waits for it."
 		}
@@ -181,10 +205,13 @@ func farewell(e *broker.Disconnected) string {
 		return "The connection broke" + after + ": " + sentence(strings.TrimPrefix(e.Text, "the connection broke: ")) + kept
 	case broker.ByKeepAlive:
 		return fmt.Sprintf("Disconnected by the broker: no packet for %s (keep-alive is %s). It, or its network, is off, or it does not ping.%s",
-			span(e.KeepAlive*3/2), span(e.KeepAlive), kept)
+			fact.Span(e.KeepAlive*3/2), fact.Span(e.KeepAlive), kept)
 	case broker.ByTakeover:
 		return "Disconnected by the broker: " + sentence(e.Text)
 	case broker.ByAdmin:
+		if e.Text == unsaid {
+			return "Disconnected by an administrator." + kept
+		}
 		return "Disconnected by an administrator: " + sentence(e.Text) + kept
 	case broker.ByBan:
 		return "Disconnected by the broker: " + sentence(e.Text)
@@ -217,14 +244,17 @@ func takenOver(e *broker.TakenOver) fact.Fact {
 	if from(&e.Party) != from(&e.By) {
 		where = "from " + from(&e.By)
 	}
-	text := "Another connection with the same client id, " + where + ", takes its place after " + span(e.For) + ": "
+	text := "Another connection with the same client id, " + where + ", takes its place after " + fact.Span(e.For) + ": "
 	if where == "from the same address" {
 		text += "the client came back before the old connection was noticed to be dead, or two programs there have one id."
 	} else {
 		text += "the client has moved, or two devices have one id."
 	}
+	if e.Silent.Seconds() >= 1 {
+		text += " The old one was last heard " + fact.Span(e.Silent) + " before."
+	}
 	return of(fact.TakenOver, &e.Party, fact.Fact{Code: uint8(mqtt.SessionTakenOver), Text: text, Detail: details(
-		"port", port(&e.Party), "by", e.By.User, "by_address", from(&e.By), "by_port", port(&e.By), "by_listener", e.By.Listener)})
+		"for_seconds", seconds(e.For), "silent_seconds", seconds(e.Silent), "keep_alive_seconds", seconds(e.KeepAlive), "port", port(&e.Party), "by", e.By.User, "by_address", from(&e.By), "by_port", port(&e.By), "by_listener", e.By.Listener)})
 }
 
 func protocolError(e *broker.ProtocolError) fact.Fact {

@@ -74,7 +74,7 @@ func rare(e broker.Event) (f fact.Fact, ok bool) {
 	case broker.Stalled:
 		return stalled(&e), true
 	case broker.StallEnded:
-		return of(fact.StallEnded, &e.Party, fact.Fact{Text: "The client reads again, after " + span(e.For) + "."}), true
+		return of(fact.StallEnded, &e.Party, fact.Fact{Text: "The client reads again, after " + fact.Span(e.For) + "."}), true
 	case broker.Quarantined:
 		return quarantined(&e), true
 	case broker.QuarantineEnded:
@@ -160,7 +160,7 @@ func lasting(d time.Duration) string {
 	case d == 0:
 		return "ends with the connection"
 	}
-	return "expires " + span(d) + " after it disconnects"
+	return "expires " + fact.Span(d) + " after it disconnects"
 }
 
 func seconds(d time.Duration) string {

@@ -50,7 +50,7 @@ func samples() (list []broker.Event) {
 		broker.SessionResumed{Party: party, Away: 4 * time.Second, Queued: 1, QueueBytes: 100, Subscriptions: 1},
 		broker.SessionResumed{Party: party},
 	)
-	for why := broker.EndExpired; why <= broker.EndReplaced; why++ {
+	for why := broker.EndExpired; why <= broker.EndOwn; why++ {
 		add(broker.SessionEnded{Party: party, Why: why, Queued: int(why), Subscriptions: 2, Durable: why != broker.EndDisconnected})
 	}
 	add(broker.SessionEnded{Party: party, Why: broker.EndDisconnected, Subscriptions: 2})
@@ -60,7 +60,7 @@ func samples() (list []broker.Event) {
 	add(
 		broker.Disconnected{Party: party, Cause: broker.ByClient, Text: "bye", For: 90 * time.Second},
 		broker.Disconnected{Party: party, Cause: broker.ByClient, Reason: mqtt.DisconnectWithWill, Expiry: -1, Queued: 1, For: 50 * time.Hour},
-		broker.TakenOver{Party: party, By: other, For: time.Minute},
+		broker.TakenOver{Party: party, By: other, For: time.Minute, Silent: 40 * time.Second, KeepAlive: 30 * time.Second},
 		broker.TakenOver{Party: party, By: party, For: time.Millisecond},
 		broker.ProtocolError{Party: party, Version: mqtt.V5, Reason: mqtt.ProtocolError, Text: "a second CONNECT"},
 		broker.Refused{Party: party, Cause: "bad_user_name_or_password", Reason: mqtt.BadUserNameOrPassword, Text: "authentication failed", By: "file", Why: "file: the password is wrong", Count: 1, First: start, Last: start},
@@ -68,6 +68,11 @@ func samples() (list []broker.Event) {
 		broker.Refused{Party: nobody, Cause: "server_unavailable", Reason: mqtt.ServerUnavailable, Text: "authentication is not possible at present", Why: "dial tcp: refused", Count: 1},
 		broker.Refused{Party: party, Cause: "connection_rate_exceeded", Reason: mqtt.ConnectionRateExceeded, Text: "the user connects too often", Count: 1},
 		broker.Refused{Party: party, Cause: "unsupported_protocol_version", Reason: mqtt.UnsupportedProtocolVersion, Text: "protocol version 3.1 is not accepted here", Count: 1},
+	)
+	add(
+		broker.Refused{Party: party, Cause: "connection_rate_exceeded", Reason: mqtt.ConnectionRateExceeded, Text: "try again later", By: "password", Why: "password: too many wrong passwords came from this address", Count: 1},
+		broker.Refused{Party: party, Cause: broker.RefusedHangUp, Waited: 2 * time.Second, Count: 3, First: start, Last: start.Add(time.Second)},
+		broker.Disconnected{Party: party, Cause: broker.ByAdmin, Reason: mqtt.AdministrativeAction, Text: "disconnected by an administrator"},
 	)
 	for _, cause := range []string{
 		broker.RefusedTLS, broker.RefusedWebSocket, broker.RefusedProxy, broker.RefusedBanned, broker.RefusedOverload, broker.RefusedTimeout, broker.RefusedInput,
@@ -115,6 +120,8 @@ func samples() (list []broker.Event) {
 		broker.Dropped{Party: party, Sum: sum(1, "a", "a", 0), Why: session.RateLimited, Incoming: true},
 		broker.Dropped{Party: party, Sum: sum(1, "a", "a", 0), Why: session.StoreUnwell, Incoming: true},
 		broker.Dropped{Party: party, Sum: sum(2, "a", "a", 0), Why: session.Denied, Decision: auth.Decision{Rule: "r", Why: "rule r denies it"}},
+		broker.Dropped{Party: party, Sum: sum(1, "a", "a", 0), Why: session.Expired},
+		broker.Dropped{Party: party, Sum: sum(1, "a", "a", 0), Why: session.TooLarge, Connected: true},
 		broker.Dropped{Party: nobody, Sum: sum(7000, "#", "a/b", time.Second), Why: session.Offline},
 		broker.Dropped{Party: nobody, Sum: sum(3, "a", "a", 0), Why: session.Expired},
 		broker.Dropped{Party: party, Sum: broker.Sum{Count: 5, First: start, Last: start}, Why: session.SessionEnded},

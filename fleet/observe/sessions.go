@@ -10,14 +10,14 @@ func sessionCreated(e *broker.SessionCreated) fact.Fact {
 }
 
 func sessionResumed(e *broker.SessionResumed) fact.Fact {
-	text := "The session goes on after " + span(e.Away) + " without a connection, with " + count(e.Subscriptions, "subscription") + "; "
+	text := "The session goes on after " + fact.Span(e.Away) + " without a connection, with " + fact.Many(e.Subscriptions, "subscription") + "; "
 	switch e.Queued {
 	case 0:
 		text += "no message waits."
 	case 1:
-		text += "1 message (" + bytes(e.QueueBytes) + ") waits."
+		text += "1 message (" + fact.Bytes(e.QueueBytes) + ") waits."
 	default:
-		text += count(e.Queued, "message") + " (" + bytes(e.QueueBytes) + ") wait."
+		text += fact.Many(e.Queued, "message") + " (" + fact.Bytes(e.QueueBytes) + ") wait."
 	}
 	return of(fact.SessionResumed, &e.Party, fact.Fact{Text: text, Detail: details(
 		"offline_for_seconds", seconds(e.Away), "queued", number(e.Queued), "queue_bytes", number(e.QueueBytes), "subscriptions", number(e.Subscriptions))})
@@ -36,13 +36,15 @@ func sessionEnded(e *broker.SessionEnded) fact.Fact {
 		text = "The session was ended by an administrator"
 	case broker.EndReplaced:
 		text = "The session was thrown away: the store had a newer one of the same client"
+	case broker.EndOwn:
+		text = "The session was thrown away: a client of the broker's own begins anew under its client id"
 	}
 	text += "."
 	if e.Subscriptions > 0 {
-		text += " It had " + count(e.Subscriptions, "subscription") + "."
+		text += " It had " + fact.Many(e.Subscriptions, "subscription") + "."
 	}
 	if e.Queued > 0 {
-		text += " " + count(e.Queued, "message") + " of QoS 1 and 2 had not been acknowledged: lost, but for those of shared subscriptions that another member gets."
+		text += " " + fact.Many(e.Queued, "message") + " of QoS 1 and 2 had not been acknowledged: lost, but for those of shared subscriptions that another member gets."
 	}
 	return of(fact.SessionEnded, &e.Party, fact.Fact{Reason: e.Why.String(), Count: uint64(max(e.Queued, 0)), Text: text, Detail: details(
 		"queued", number(e.Queued), "subscriptions", number(e.Subscriptions))})
@@ -84,7 +86,7 @@ func willSent(e *broker.WillSent) fact.Fact {
 		f.Text = "Its will for " + quote(e.Topic) + " was not published: " + coded(e.Reason) + "."
 		return of(fact.WillFailed, &e.Party, f)
 	}
-	f.Text = "Its will was published to " + quote(e.Topic) + ", for " + count(e.Receivers, "receiver")
+	f.Text = "Its will was published to " + quote(e.Topic) + ", for " + fact.Many(e.Receivers, "receiver")
 	if e.Retain {
 		f.Text += ", and retained"
 	}

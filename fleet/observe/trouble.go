@@ -67,9 +67,9 @@ func answered(text string) string {
 }
 
 func stalled(e *broker.Stalled) fact.Fact {
-	text := "The client does not read: " + bytes(e.Pending) + " wait in its connection"
+	text := "The client does not read: " + fact.Bytes(e.Pending) + " wait in its connection"
 	if e.Queued > 0 {
-		text += ", and " + count(e.Queued, "message") + " behind them"
+		text += ", and " + fact.Many(e.Queued, "message") + " behind them"
 	}
 	return of(fact.Stalled, &e.Party, fact.Fact{Text: text + ". It is busy, or its network is slow; delivery.stall_timeout ends it.", Detail: details("pending_bytes", number(e.Pending), "queued", number(e.Queued))})
 }
@@ -113,7 +113,7 @@ func ban(e *broker.BanChanged) fact.Fact {
 		}
 	}
 	if e.Disconnected > 0 {
-		f.Text += " That disconnected " + count(e.Disconnected, "client") + "."
+		f.Text += " That disconnected " + fact.Many(e.Disconnected, "client") + "."
 	}
 	return f
 }
@@ -162,7 +162,7 @@ func where(s *broker.Sum) string {
 
 func during(s *broker.Sum) string {
 	if d := s.Last.Sub(s.First); s.Count > 1 && d.Seconds() >= 1 {
-		return " in " + span(d)
+		return " in " + fact.Span(d)
 	}
 	return ""
 }
@@ -172,28 +172,35 @@ func dropped(e *broker.Dropped) fact.Fact {
 	if e.ClientID == "" {
 		whom = "several clients, too many to be told apart"
 	}
-	text := count(e.Count, "message") + where(&e.Sum) + " did not reach " + whom + during(&e.Sum) + ": " + whyDropped(e)
+	text := fact.Many(e.Count, "message") + where(&e.Sum) + " did not reach " + whom + during(&e.Sum) + ": " + whyDropped(e)
 	switch {
 	case e.Why == session.RetainedFull:
-		text = count(e.Count, "message") + where(&e.Sum) + " from " + whom + " could not be retained" + during(&e.Sum) + ": limits.max_retained or limits.max_retained_bytes is reached."
+		text = fact.Many(e.Count, "message") + where(&e.Sum) + " from " + whom + " could not be retained" + during(&e.Sum) + ": limits.max_retained or limits.max_retained_bytes is reached."
 	case e.Why == session.StoreUnwell && e.Incoming:
-		text = count(e.Count, "message") + where(&e.Sum) + " from " + whom + " could not be retained" + during(&e.Sum) + ": " + whyDropped(e)
+		text = fact.Many(e.Count, "message") + where(&e.Sum) + " from " + whom + " could not be retained" + during(&e.Sum) + ": " + whyDropped(e)
 	case e.Why == session.Expired && e.ClientID == "":
-		text = count(e.Count, "retained message") + where(&e.Sum) + " expired."
+		text = fact.Many(e.Count, "retained message") + where(&e.Sum) + " expired."
 	case e.Incoming:
-		text = count(e.Count, "message") + where(&e.Sum) + " from " + whom + " went to nobody" + during(&e.Sum) + ": " + whyDropped(e)
+		text = fact.Many(e.Count, "message") + where(&e.Sum) + " from " + whom + " went to nobody" + during(&e.Sum) + ": " + whyDropped(e)
 	}
 	return of(fact.Dropped, &e.Party, sum(fact.Fact{Reason: e.Why.String(), Text: text}, &e.Sum,
-		"rule", e.Rule, "text", e.Decision.Why, "from_it", yes(e.Incoming), "connected", yes(e.Connected)))
+		"rule", e.Rule, "text", e.Decision.Why, "from_it", yes(e.Incoming), "connected", yes(e.Connected),
+		"last", e.Last.UTC().Format(fact.Moment)))
 }
 
 // whyDropped is a reason in words, with what may be done about it.
 func whyDropped(e *broker.Dropped) string {
+	one := func(one, several string) string {
+		if e.Count == 1 {
+			return one
+		}
+		return several
+	}
 	switch e.Why {
 	case session.Expired:
-		return "their expiry interval passed while they waited."
+		return one("its expiry interval passed while it waited.", "their expiry intervals passed while they waited.")
 	case session.TooLarge:
-		return "they are larger than the Maximum Packet Size it told in CONNECT."
+		return one("it is larger", "they are larger") + " than the Maximum Packet Size that the client told in CONNECT."
 	case session.QueueFull:
 		if e.Connected {
 			return "its queue is full; it does not acknowledge fast enough (limits.max_queued_messages, limits.max_queued_bytes)."
@@ -204,16 +211,16 @@ func whyDropped(e *broker.Dropped) string {
 	case session.Offline:
 		return "QoS 0, and it is not connected; QoS 1 would wait for it."
 	case session.SessionEnded:
-		return "its session ended while they waited."
+		return "the client's session ended while " + one("it", "they") + " waited."
 	case session.ServerFull:
 		return "the queues of all clients together are full (limits.max_total_queued_bytes)."
 	case session.Denied:
 		if e.Decision.Why != "" {
-			return "it may not receive them (" + clean(e.Decision.Why) + ")."
+			return "the client may not receive " + one("it", "them") + " (" + clean(e.Decision.Why) + ")."
 		}
-		return "it may not receive them."
+		return "the client may not receive " + one("it", "them") + "."
 	case session.StoreFailed:
-		return "the store could not keep them; events of kind store, and the log, say why."
+		return "the store could not keep " + one("it", "them") + "; events of kind store, and the log, say why."
 	case session.StoreUnwell:
 		return "the store takes nothing new; events of kind store say why."
 	case session.RateLimited:
@@ -223,6 +230,8 @@ func whyDropped(e *broker.Dropped) string {
 		return "QoS 0, and it gets more than its rate allows (rates.client.deliver_messages, deliver_bytes)."
 	case session.Overloaded:
 		return "QoS 0, and the broker is overloaded."
+	case session.Removed:
+		return "an operator took " + one("it", "them") + " out of its queue."
 	}
 	return e.Why.String() + "."
 }
@@ -262,7 +271,7 @@ func denied(e *broker.Denied) fact.Fact {
 	}
 	text += "."
 	if e.Count > 1 {
-		text += " That was " + count(e.Count, "time")
+		text += " That was " + fact.Many(e.Count, "time")
 		if e.Branch != e.Topic && e.Branch != "#" {
 			text += " below " + quote(e.Branch)
 		}

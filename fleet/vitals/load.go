@@ -49,7 +49,7 @@ type StoreLoad struct {
 // DiskLoad is the file system below the data directory.
 type DiskLoad struct {
 	Bytes int64 `json:"bytes" doc:"Of the store."`
-	Free  int64 `json:"free"`
+	Free  int64 `json:"free" doc:"On its file system; -1 = not known."`
 }
 
 // ListenerLoad is one place where clients connect.
@@ -160,7 +160,7 @@ func headroom(s *Snapshot) Headroom {
 	add("retained", float64(s.raw.Retained), float64(s.state.Kept.Retained), "")
 	add("retained_bytes", float64(s.raw.RetainedBytes), float64(s.state.Kept.RetainedBytes), "bytes")
 	add("queued_bytes", float64(s.raw.QueuedBytes), float64(s.state.Kept.QueuedBytes), "bytes")
-	if l.Disk != nil && l.Disk.Free > 0 {
+	if l.Disk != nil && l.Disk.Free >= 0 {
 		add("disk", float64(l.Disk.Bytes), float64(l.Disk.Bytes+l.Disk.Free), "bytes")
 	}
 	add("loop_lag", l.LoopLag.P99, s.state.LagLimit.Seconds(), "seconds")

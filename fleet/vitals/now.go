@@ -23,7 +23,7 @@ type Now struct {
 	Clients  Usual             `json:"clients"`
 	Rates    Rates             `json:"rates"`
 	Dropped  map[string]uint64 `json:"dropped_last_hour" doc:"Messages that did not reach a receiver, by reason."`
-	Since    time.Time         `json:"dropped_since" doc:"The hour began then, or the process."`
+	Since    time.Time         `json:"dropped_since" doc:"The hour began then, or what is known of it: the history of figures tells what earlier processes counted."`
 	Headroom Headroom          `json:"headroom"`
 	Changes  []fact.Fact       `json:"changes" doc:"What happened in the last hour and is worth seeing."`
 }
@@ -56,71 +56,47 @@ type Usual struct {
 	Text      string   `json:"text"`
 }
 
-// minute is what was counted up to a minute of the last hour.
-type minute struct {
-	at          time.Time
-	dropped     [session.Whys]uint64
-	storeErrors uint64
-	panics      uint64
-	commits     uint64
-}
-
-// remember keeps a reading each minute for an hour.
-func (v *Vitals) remember(s *Snapshot) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if n := len(v.past); n > 0 && s.At.Sub(v.past[n-1].at) < time.Minute {
-		return
-	}
-	if len(v.past) == 0 { // counts of before the first reading are of this hour, too
-		v.past = append(v.past, minute{at: v.began})
-	}
-	m := minute{at: s.At, dropped: s.raw.Dropped, storeErrors: s.raw.StoreErrors, panics: s.raw.Panics}
-	if s.store != nil {
-		m.commits = s.store.Commits
-	}
-	v.past = append(v.past, m)
-	for len(v.past) > 1 && s.At.Sub(v.past[1].at) >= time.Hour {
-		v.past = v.past[1:]
-	}
-}
-
-// hour is what was counted when the last hour began, or the process.
-func (v *Vitals) hour() minute {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.past) == 0 {
-		return minute{at: v.began}
-	}
-	return v.past[0]
-}
-
-// Now tells whether it is fine; false before the first reading. However many ask, it is worked out once for each reading.
+// Now tells whether it is fine; false before the first reading. However many ask, it is worked out
+// once for each reading, and when the store's health changes.
 func (v *Vitals) Now() (Now, bool) {
 	s := v.Latest()
 	if s == nil {
 		return Now{}, false
 	}
+	health := v.health(s)
 	v.now.Lock()
 	defer v.now.Unlock()
-	if v.now.of != s || time.Since(s.At) > stale {
-		v.now.of, v.now.answer = s, v.judge(s, time.Now())
+	if v.now.of != s || v.now.health != health || time.Since(s.At) > stale {
+		v.now.of, v.now.health, v.now.answer = s, health, v.judge(s, health, time.Now())
 	}
 	return v.now.answer, true
+}
+
+// health is the store's at this moment; "ok" where there is none.
+func (v *Vitals) health(s *Snapshot) string {
+	switch {
+	case v.o.Health != nil:
+		if err := v.o.Health(); err != nil {
+			return err.Error()
+		}
+	case s.store != nil:
+		return s.store.Health
+	}
+	return "ok"
 }
 
 // stale is how old a reading may be before that is a problem of its own.
 const stale = 4 * time.Second
 
-func (v *Vitals) judge(s *Snapshot, now time.Time) Now {
-	hour := v.hour()
+func (v *Vitals) judge(s *Snapshot, health string, now time.Time) Now {
+	lately, since := v.lately(s)
 	n := Now{
-		At: now, Problems: []Problem{}, Rates: s.Stats.Rates, Headroom: s.Load.Headroom, Since: hour.at, Changes: []fact.Fact{},
+		At: now, Problems: []Problem{}, Rates: s.Stats.Rates, Headroom: s.Load.Headroom, Since: since, Changes: []fact.Fact{},
 		Clients: Usual{Connected: s.raw.Connected, Sessions: s.raw.Sessions}, Dropped: map[string]uint64{},
 	}
-	for i, count := range s.raw.Dropped {
-		if d := count - hour.dropped[i]; d > 0 {
-			n.Dropped[whyName(i)] = d
+	for i, count := range lately.dropped {
+		if count > 0 {
+			n.Dropped[whyName(i)] = count
 		}
 	}
 	v.compare(&n, now)
@@ -130,7 +106,7 @@ func (v *Vitals) judge(s *Snapshot, now time.Time) Now {
 	if v.o.Problems != nil {
 		n.Problems = append(n.Problems, v.o.Problems()...)
 	}
-	n.find(s, &hour, now)
+	n.find(s, health, &lately, now)
 	slices.SortStableFunc(n.Problems, func(a, b Problem) int { return cmp.Compare(a.Severity.rank(), b.Severity.rank()) })
 	n.OK = !slices.ContainsFunc(n.Problems, func(p Problem) bool { return p.Severity != Info })
 	n.say()
@@ -138,7 +114,7 @@ func (v *Vitals) judge(s *Snapshot, now time.Time) Now {
 }
 
 // find looks for what a person should know.
-func (n *Now) find(s *Snapshot, hour *minute, now time.Time) {
+func (n *Now) find(s *Snapshot, health string, lately *counts, now time.Time) {
 	add := func(severity Severity, link, format string, args ...any) {
 		n.Problems = append(n.Problems, Problem{severity, fmt.Sprintf(format, args...), link})
 	}
@@ -148,11 +124,11 @@ func (n *Now) find(s *Snapshot, hour *minute, now time.Time) {
 	switch {
 	case s.state.Overload > 0:
 		add(Critical, "/broker", "the broker is overloaded: %s", s.state.OverloadWhy)
-	case s.state.Ready != nil && (s.store == nil || s.store.Health == "ok"):
+	case s.state.Ready != nil && health == "ok" && (s.store == nil || s.store.Health == "ok"):
 		add(Critical, "/broker", "not ready: %v", s.state.Ready)
 	}
 	if s.store != nil {
-		n.findStore(s, hour, add)
+		n.findStore(s, health, lately, add)
 	}
 	for _, r := range s.Load.Headroom.Resources {
 		switch {
@@ -163,12 +139,12 @@ func (n *Now) find(s *Snapshot, hour *minute, now time.Time) {
 			add(Warning, "/broker", "%s: %.0f %% of what there is in use", label(r.Name), r.Percent)
 		}
 	}
-	if d := s.raw.Panics - hour.panics; d > 0 {
+	if d := lately.panics; d > 0 {
 		add(Critical, "/broker", "%d faults of the program in the last hour, each ended one connection: please report what the log says", d)
 	}
 	atLimit, lost := map[string]uint64{}, uint64(0)
 	for _, why := range []session.Why{session.QueueFull, session.ServerFull, session.StoreFailed, session.RetainedFull, session.StoreUnwell, session.SlowConsumer, session.Overloaded} {
-		if d := s.raw.Dropped[why] - hour.dropped[why]; d > 0 {
+		if d := lately.dropped[why]; d > 0 {
 			atLimit[why.String()] = d
 			lost += d
 		}
@@ -198,15 +174,15 @@ func (n *Now) find(s *Snapshot, hour *minute, now time.Time) {
 const slowCommit = 500 * time.Millisecond
 
 // findStore looks at the store and its disk.
-func (n *Now) findStore(s *Snapshot, hour *minute, add func(Severity, string, string, ...any)) {
+func (n *Now) findStore(s *Snapshot, health string, lately *counts, add func(Severity, string, string, ...any)) {
 	st := s.store
-	if st.Health != "ok" {
-		add(Critical, "/broker", "the store takes nothing new: %s", st.Health)
+	if health != "ok" {
+		add(Critical, "/broker", "the store takes nothing new: %s", health)
 	}
-	if d := s.raw.StoreErrors - hour.storeErrors; d > 0 {
+	if d := lately.storeErrors; d > 0 {
 		add(Critical, "/broker", "%d batches could not be kept in the last hour and were not acknowledged", d)
 	}
-	if slow := st.CommitP99; slow >= slowCommit && st.Commits > hour.commits { // they are of the last 1,024 commits, however old
+	if slow := st.CommitP99; slow >= slowCommit && lately.commits > 0 { // they are of the last 1,024 commits, however old
 		add(Warning, "/broker", "the store is slow: one of a hundred commits took longer than %v, and acknowledgements of QoS 1 and 2 with it", slow.Round(time.Millisecond))
 	}
 	if st.Damaged > 0 {
@@ -214,7 +190,9 @@ func (n *Now) findStore(s *Snapshot, hour *minute, add func(Severity, string, st
 	}
 	const gib = 1 << 30
 	switch {
-	case st.Free <= 0: // not known
+	case st.Free < 0: // not known
+	case st.Free < 1<<20:
+		add(Critical, "/broker", "the disk of the store is full")
 	case st.Free < gib/2:
 		add(Critical, "/broker", "only %d MiB are free for the store", st.Free>>20)
 	case st.Free < 4*gib:

@@ -55,14 +55,20 @@ func seriesOf(kind history.Kind, name, help string, value float64, labels []stri
 	for i := 0; i+1 < len(labels); i += 2 {
 		s.Names, s.Values = append(s.Names, labels[i]), append(s.Values, labels[i+1])
 	}
-	if len(labels) > 0 {
-		var b strings.Builder
-		for i, n := range s.Names {
-			b.WriteString(map[bool]string{true: "{", false: ","}[i == 0] + n + "=" + strconv.Quote(s.Values[i]))
-		}
-		s.Labels = b.String() + "}"
-	}
+	s.Labels = labelsOf(s.Names, s.Values)
 	return s
+}
+
+// labelsOf are labels as the history knows them.
+func labelsOf(names, values []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for i, n := range names {
+		b.WriteString(map[bool]string{true: "{", false: ","}[i == 0] + n + "=" + strconv.Quote(values[i]))
+	}
+	return b.String() + "}"
 }
 
 // list gathers series.
@@ -174,7 +180,8 @@ func (l *list) broker(s *Snapshot) {
 	l.counter("panics_total", "Faults of the program that ended one connection.", b.Panics)
 	l.gauge("subscriptions", "Subscriptions, shared ones included.", float64(b.Subscriptions))
 	l.gauge("shared_subscriptions", "Shared subscriptions.", float64(b.Shared))
-	l.gauge("retained_messages", "Retained messages, those of $SYS included.", float64(b.Retained))
+	l.gauge("retained_messages", "Retained messages, without the broker's own below $SYS.", float64(b.Retained))
+	l.gauge("retained_own_messages", "Retained messages of the broker's own below $SYS, which count against no limit.", float64(b.RetainedOwn))
 	l.gauge("retained_bytes", "Bytes of retained messages.", float64(b.RetainedBytes))
 	l.gauge("queued_messages", "Messages kept for sessions that last; one that waits for many is counted once.", float64(s.Stats.Queued.Messages))
 	l.gauge("queued_bytes", "Bytes queued of all sessions, counted for each.", float64(b.QueuedBytes))
@@ -281,7 +288,9 @@ func (l *list) store(s *Snapshot) {
 	l.gauge("store_healthy", "1 while the store takes what has to be kept.", healthy)
 	l.gauge("store_bytes", "What the store takes on disk.", float64(x.Bytes))
 	l.gauge("store_live_bytes", "Of those, what is still needed.", float64(x.Live))
-	l.gauge("disk_free_bytes", "Free space below the data directory.", float64(x.Free))
+	if x.Free >= 0 {
+		l.gauge("disk_free_bytes", "Free space below the data directory.", float64(x.Free))
+	}
 	l.counter("store_commits_total", "Group commits.", x.Commits)
 	l.counter("store_written_bytes_total", "Bytes of log that group commits wrote.", x.Written)
 	l.gauge("store_commit_p50_seconds", "Time of a group commit that half stay below, of the last 1024.", x.CommitP50.Seconds())

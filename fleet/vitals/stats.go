@@ -20,7 +20,8 @@ type Stats struct {
 	Sockets       int               `json:"sockets" doc:"Open connections, with those that are no clients yet."`
 	Subscriptions int               `json:"subscriptions" doc:"Shared ones included."`
 	Shared        int               `json:"shared_subscriptions"`
-	Retained      Amount            `json:"retained" doc:"Messages, those of $SYS included. Bytes are what they weigh against limits.max_retained_bytes: topic, properties, payload and 128 for each."`
+	Retained      Amount            `json:"retained" doc:"Messages, without the broker's own below $SYS, as GET /api/v1/retained lists them. Bytes are what they weigh against limits.max_retained_bytes: topic, properties, payload and 128 for each."`
+	RetainedOwn   int               `json:"retained_own" doc:"The broker's own below $SYS, which count against no limit."`
 	Queued        Amount            `json:"queued" doc:"Messages kept for sessions that last: one that waits for many is counted once. Bytes are of all sessions, counted for each."`
 	In            Flow              `json:"in"`
 	Out           Flow              `json:"out"`
@@ -119,7 +120,7 @@ func statsOf(b *broker.Stats, at, began time.Time, queued Amount, r Rates) Stats
 	return Stats{
 		At: at, Uptime: at.Sub(began).Seconds(),
 		Clients: Clients{Connected: b.Connected, Sessions: b.Sessions, Maximum: b.MaxConnected}, Sockets: b.Sockets,
-		Subscriptions: b.Subscriptions, Shared: b.Shared, Retained: Amount{b.Retained, b.RetainedBytes}, Queued: queued,
+		Subscriptions: b.Subscriptions, Shared: b.Shared, Retained: Amount{b.Retained, b.RetainedBytes}, RetainedOwn: b.RetainedOwn, Queued: queued,
 		In:    Flow{b.PacketsReceived, b.BytesReceived, b.PublishReceived, b.PublishBytesReceived},
 		Out:   Flow{b.PacketsSent, b.BytesSent, b.PublishSent, b.PublishBytesSent},
 		Rates: r, Denied: b.Denied,

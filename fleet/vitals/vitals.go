@@ -21,7 +21,7 @@ import (
 // Every is the time between two readings.
 const Every = time.Second
 
-// Options are where the figures come from. The functions are called by the sampler's goroutine alone, but for Changes; those that may be nil
+// Options are where the figures come from. The functions are called by the sampler's goroutine alone, but for Changes and Health; those that may be nil
 // say so.
 type Options struct {
 	Version  string
@@ -29,6 +29,7 @@ type Options struct {
 	Loops    func() ([]broker.LoopFigures, bool)
 	Queued   func() int                // messages kept for sessions that last
 	Store    func() *Store             // nil, or returns nil = nothing is kept on disk
+	Health   func() error              // of Store at this moment, nil = it is well; nil = only Store tells. Called by readers of Now, and fast
 	Doors    func() []Door             // where clients come in
 	Backends func() []Backend          // who is asked who they are; nil = nobody
 	Books    func() uint64             // times that the books did not balance; nil = nobody looks
@@ -46,7 +47,8 @@ type Options struct {
 // Store is the engine on disk.
 type Store struct {
 	Health               string // "ok", or why growth is refused
-	Bytes, Live, Free    int64
+	Bytes, Live          int64
+	Free                 int64  // on the file system, negative = not known
 	Commits              uint64 // groups
 	Written              uint64 // bytes
 	CommitP50, CommitP99 time.Duration
@@ -135,17 +137,20 @@ type Vitals struct {
 	news chan struct{} // closed with the next snapshot
 
 	// The sampler's own.
-	read   func(time.Time) load.Load
-	delays []loop.Delays // of each loop, at the last reading
-	cpu    []float64
-	past   []minute // of the last hour, oldest first; guarded by mu
-	feed   []history.Sample
-	seen   map[string]bool // counters with labels that were not zero once
+	read    func(time.Time) load.Load
+	delays  []loop.Delays // of each loop, at the last reading
+	cpu     []float64
+	past    []minute  // of the last hour, oldest first; never empty; guarded by mu
+	earlier counts    // what earlier processes counted in the hour before this one; constant after recall
+	kept    time.Time // when the last of past was taken
+	feed    []history.Sample
+	seen    map[string]bool // counters with labels that were not zero once
 
 	normal normal
 	now    struct { // of readers
 		sync.Mutex
 		of     *Snapshot
+		health string
 		answer Now
 	}
 }
@@ -153,6 +158,7 @@ type Vitals struct {
 // New prepares a sampler; Run has it work.
 func New(o Options) *Vitals {
 	v := &Vitals{o: o, began: time.Now(), news: make(chan struct{}), read: o.Read, seen: map[string]bool{}}
+	v.past = []minute{{at: v.began}}
 	if v.read == nil {
 		v.read = load.NewReader().Read
 	}
@@ -163,10 +169,14 @@ func New(o Options) *Vitals {
 func (v *Vitals) Run(ctx context.Context) {
 	tick := time.NewTicker(Every)
 	defer tick.Stop()
+	v.recall()
 	v.sample(time.Now())
 	for {
 		select {
 		case <-ctx.Done():
+			if s := v.Latest(); s != nil && time.Since(s.At) < stale { // the last second is history, too
+				v.sample(time.Now())
+			}
 			return
 		case now := <-tick.C:
 			v.sample(now)

@@ -3,6 +3,8 @@ package vitals
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -94,6 +96,61 @@ func TestRatesAndDrops(t *testing.T) {
 	})
 }
 
+// TestRestart: what was dropped in the last hour is told by the processes after the one that dropped it, and only for an hour.
+func TestRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		p, began := &process{}, time.Now()
+		live := func(d time.Duration, change func(), see func(n Now)) {
+			t.Helper()
+			h, err := history.Open(history.Options{Dir: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.mu.Lock()
+			p.stats = broker.Stats{}
+			p.mu.Unlock()
+			v := New(p.options(h))
+			ctx, end := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { v.Run(ctx); close(done) }()
+			synctest.Wait()
+			time.Sleep(d)
+			p.mu.Lock()
+			change()
+			p.mu.Unlock()
+			time.Sleep(1500 * time.Millisecond)
+			synctest.Wait()
+			n, ok := v.Now()
+			if !ok {
+				t.Fatal("no answer")
+			}
+			see(n)
+			end()
+			<-done
+			if err := h.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := func(what string, dropped map[string]uint64, ok bool) func(Now) {
+			return func(n Now) {
+				t.Helper()
+				if !maps.Equal(n.Dropped, dropped) || n.OK != ok || ok != strings.Contains(n.Text, "none was dropped") {
+					t.Errorf("%s: %v since %v: %s", what, n.Dropped, n.Since.Sub(began), n.Text)
+				}
+			}
+		}
+		nothing := func() {}
+		live(time.Minute, func() { p.stats.Dropped[session.QueueFull] = 331 }, want("the first process", map[string]uint64{"queue_full": 331}, false))
+		time.Sleep(3 * time.Second)
+		live(4*time.Second, nothing, want("after a restart", map[string]uint64{"queue_full": 331}, false))
+		live(20*time.Minute, func() { p.stats.Dropped[session.QueueFull] = 4 }, want("its own, too", map[string]uint64{"queue_full": 335}, false))
+		live(15*time.Minute, nothing, want("once more", map[string]uint64{"queue_full": 335}, false))
+		live(26*time.Minute, nothing, want("an hour after the first", map[string]uint64{"queue_full": 4}, false))
+		live(25*time.Minute, nothing, want("an hour after the last", nil, true))
+	})
+}
+
 // TestUsual: after a day it is known what is usual at this hour, and half of it is a problem.
 func TestUsual(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -143,6 +200,7 @@ func TestProblems(t *testing.T) {
 	f("found damaged", Critical, func(p *process) { p.store.Damaged = 1 })
 	f("could not be kept", Critical, func(p *process) { p.stats.StoreErrors = 1 })
 	f("store is slow: one of a hundred commits took longer than 700ms", Warning, func(p *process) { p.store.CommitP99, p.store.Commits = 700*time.Millisecond, 5 })
+	f("the disk of the store is full", Critical, func(p *process) { p.store.Free = 0 })
 	f("300 MiB are free", Critical, func(p *process) { p.store.Free = 300 << 20 })
 	f("2.0 GiB are free", Warning, func(p *process) { p.store.Free = 2 << 30 })
 	f("faults of the program", Critical, func(p *process) { p.stats.Panics = 1 })
@@ -154,4 +212,53 @@ func TestProblems(t *testing.T) {
 	f("retained messages: 85 %", Warning, func(p *process) { p.state.Kept.RetainedBytes, p.stats.RetainedBytes = 100, 85 })
 	f("what waits in queues: 97 %", Critical, func(p *process) { p.state.Kept.QueuedBytes, p.stats.QueuedBytes = 100, 97 })
 	f("open to all", Info, func(p *process) { p.state.Warnings = []string{"open to all"} })
+}
+
+// TestHealthAtOnce: what the store says of itself is told at once, not with the next reading; also that it is well again.
+func TestHealthAtOnce(t *testing.T) {
+	p := &process{store: &Store{Health: "ok", Free: -1}}
+	var health error
+	o := p.options(nil)
+	o.Health = func() error { return health }
+	v := New(o)
+	check := func(want string) {
+		t.Helper()
+		n, _ := v.Now()
+		texts := ""
+		for _, x := range n.Problems {
+			texts += x.Text + ";"
+		}
+		if texts != want || n.OK != (want == "") {
+			t.Errorf("%q, want %q", texts, want)
+		}
+	}
+	v.sample(time.Now())
+	check("")
+	health = errors.New("no space left")
+	check("the store takes nothing new: no space left;")
+	p.store, p.state.Ready = &Store{Health: "no space left", Free: -1}, health
+	v.sample(time.Now())
+	health = nil
+	check("")
+}
+
+// TestFullDisk: a disk without any free space is at its limit, one of which nothing is known has none.
+func TestFullDisk(t *testing.T) {
+	p := &process{store: &Store{Health: "ok", Bytes: 1}}
+	v := New(p.options(nil))
+	v.sample(time.Now())
+	if h := v.Latest().Load.Headroom; h.Nearest != "disk" || h.Percent != 100 {
+		t.Errorf("%+v", h)
+	}
+	if s := v.Latest().Series; !slices.ContainsFunc(s, func(x Series) bool { return x.Name == "disk_free_bytes" && x.Value == 0 }) {
+		t.Error("the free space is not among the figures")
+	}
+	p.store = &Store{Health: "ok", Bytes: 1, Free: -1}
+	v.sample(time.Now())
+	if h := v.Latest().Load.Headroom; slices.ContainsFunc(h.Resources, func(r Resource) bool { return r.Name == "disk" }) {
+		t.Errorf("%+v", h)
+	}
+	if s := v.Latest().Series; slices.ContainsFunc(s, func(x Series) bool { return x.Name == "disk_free_bytes" }) {
+		t.Error("free space that is not known is among the figures")
+	}
 }

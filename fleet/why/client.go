@@ -80,7 +80,7 @@ const recent = 10 * time.Minute
 func (c *look) connected() {
 	s := &c.s
 	since := c.now.Add(-recent)
-	switch fights := c.h.since(since, fact.TakenOver); {
+	switch over := c.h.since(since, fact.TakenOver); {
 	case s.Quarantined:
 		c.say(Hindered, "quarantine", s.Since, "It is connected, but in quarantine: what it publishes goes nowhere and it receives nothing.")
 		if q := c.h.last(fact.Quarantined); q != nil {
@@ -88,10 +88,8 @@ func (c *look) connected() {
 			c.prove(*q)
 		}
 		c.suggest("sapwood unban lifts the quarantine once the reason is gone.")
-	case len(fights) >= 3:
-		c.say(Flapping, "client_id_fight", fights[len(fights)-1].At, "Two devices use the client id: they took it from each other %s in the last %s.", times(fights.count()), span(recent))
-		c.prove(fights...)
-		c.suggest("Give each device a client id of its own; the evidence names both addresses.")
+	case len(over) >= fights:
+		c.contested(over)
 	case len(c.h.since(since, fact.Connected)) >= 5:
 		again := c.h.since(since, fact.Connected)
 		c.say(Flapping, "flapping", again[len(again)-1].At, "It is connected, but connected %s in the last %s; %s", times(again.count()), span(recent), c.lastEnd())
@@ -101,9 +99,10 @@ func (c *look) connected() {
 	case c.waitsForAcks():
 	case c.limited(since):
 	case c.denied(since):
-	case c.drops(since):
+	case c.drops(since, false):
 	case c.rests():
 	case c.wanted(since):
+	case c.drops(since, true):
 	case c.replaced(since):
 	default:
 		c.quiet()
@@ -128,7 +127,7 @@ func (c *look) stalls() bool {
 	if c.s.Queued > 0 {
 		behind = ", and " + plural(uint64(c.s.Queued), "message") + " of QoS 1 and 2 behind them"
 	}
-	c.say(Slow, "write_stall", st.At, "It has not read from its connection for %s: %d bytes wait to be sent to it%s.", span(c.now.Sub(st.At)), c.s.Pending, behind)
+	c.say(Slow, "write_stall", st.At, "It has not read from its connection for %s: %s wait to be sent to it%s.", span(c.now.Sub(st.At)), fact.Bytes(c.s.Pending), behind)
 	c.prove(*st)
 	c.suggest("The device or its link hangs. sapwood clients disconnect ends the connection; a session keeps what waits.")
 	return true
@@ -149,7 +148,7 @@ func (c *look) waitsForAcks() bool {
 	if s.Inflight == 0 || s.Oldest < old {
 		return false
 	}
-	c.say(Slow, "ack_stall", c.now.Add(-s.Oldest), "It does not acknowledge what it gets: %s in flight for up to %s%s, and %s.", are(s.Inflight, "message"), span(s.Oldest), full, waiting(max(s.Queued-s.Inflight, 0)))
+	c.say(Slow, "ack_stall", c.now.Add(-s.Oldest), "It does not acknowledge what it gets: %s in flight for up to %s%s, and %s.", are(s.Inflight, "message"), span(s.Oldest), full, waiting(s.Queued))
 	c.prove(c.h.since(c.now.Add(-recent), fact.Dropped)...)
 	c.suggest("The application on the device does not return from handling a message, or its client does not send acknowledgements; sapwood trace shows the packets.")
 	return true
@@ -182,16 +181,6 @@ func (c *look) denied(since time.Time) bool {
 	return true
 }
 
-func (c *look) drops(since time.Time) bool {
-	d := c.h.since(since, fact.Dropped)
-	if len(d) == 0 {
-		return false
-	}
-	c.say(Slow, cmp.Or(d[0].Reason, "dropped"), d[len(d)-1].At, "It is connected, but %s did not reach it in the last %s: %s", plural(d.count(), "message"), span(recent), lower(d[0].Text))
-	c.prove(d...)
-	return true
-}
-
 // rests: it may not use subscriptions that it has.
 func (c *look) rests() bool {
 	var resting []string
@@ -215,7 +204,7 @@ func (c *look) rests() bool {
 func (c *look) wanted(since time.Time) bool {
 	var others history
 	for _, f := range c.h.since(since, fact.Refused) {
-		if f.User != c.s.User {
+		if f.User != c.s.User && f.Reason != hungUp {
 			others = append(others, f)
 		}
 	}
@@ -264,79 +253,6 @@ func (c *look) quiet() {
 	}
 }
 
-// refused: it is not connected, and its last try was refused.
-func (c *look) refused() bool {
-	r := c.h.last(fact.Refused, fact.Connected)
-	if r == nil || r.Kind != fact.Refused {
-		return false
-	}
-	since := time.Time{}
-	if on := c.h.last(fact.Connected); on != nil {
-		since = on.At
-	}
-	all := c.h.since(since, fact.Refused)
-	c.say(Refused, cmp.Or(r.Reason, "refused"), all[len(all)-1].At, "It tries to connect and is refused (%s, the last time %s ago): %s", times(all.count()), span(c.now.Sub(r.At)), refusal(r))
-	c.prove(all...)
-	if b := c.h.last(fact.Banned, fact.Unbanned); b != nil && b.Kind == fact.Banned {
-		c.prove(*b)
-		c.suggest("sapwood unban lets it in again.")
-	} else if advice := refusals[r.Reason]; advice != "" {
-		c.suggest(advice)
-	}
-	return true
-}
-
-// address: what came from an address.
-func (c *look) address(ctx context.Context, src Sources, addr string) (err error) {
-	if c.h, err = src.Facts(ctx, fact.Query{
-		Address: addr, Kinds: []fact.Kind{fact.Refused, fact.Connected}, From: c.now.Add(-window), Limit: shortly,
-	}); err != nil {
-		return err
-	}
-	r := c.h.last(fact.Refused, fact.Connected)
-	switch {
-	case r == nil:
-		c.say(Unknown, "never_seen", time.Time{}, "Nothing has come from %s in the last %s.", addr, span(window))
-	case r.Kind == fact.Refused:
-		since := time.Time{}
-		if on := c.h.last(fact.Connected); on != nil {
-			since = on.At
-		}
-		all := c.h.since(since, fact.Refused)
-		c.say(Refused, cmp.Or(r.Reason, "refused"), all[len(all)-1].At, "A connection from %s is refused (%s, the last time %s ago): %s", addr, times(all.count()), span(c.now.Sub(r.At)), refusal(r))
-		c.prove(all...)
-		if advice := refusals[r.Reason]; advice != "" {
-			c.suggest(advice)
-		}
-	default:
-		c.say(Fine, "address", r.At, "Clients get in from %s; the last one was %s, %s ago.", addr, r.Client, span(c.now.Sub(r.At)))
-		c.prove(c.h.since(time.Time{}, fact.Connected)...)
-		c.suggest("sapwood why " + quoted(r.Client) + " tells about it.")
-	}
-	return nil
-}
-
-// refusals are what to do, by why a connection was refused.
-var refusals = map[string]string{
-	"bad_user_name_or_password":    "Set the password anew with sapwood users password, or correct it on the device.",
-	"not_authorized":               "The credentials are right, but not for this client id or listener; sapwood users show tells what the user is bound to.",
-	"unsupported_protocol_version": "Connect to a listener that accepts the version, or change versions of this one.",
-	"server_busy":                  "Wait: the broker lets nobody in until it has room again; see overload in the configuration.",
-	"overloaded":                   "Wait: the broker lets nobody in until it has room again; see overload in the configuration.",
-	"tls":                          "sapwood cert show tells when a certificate ends and who signed it; the listener's tls.client_ca says who is believed.",
-	"not_mqtt":                     "Whatever connects speaks another protocol: HTTP, TLS on a port without it, or the reverse.",
-	"connect_timeout":              "It opened the connection and said nothing: a health check, a scanner, or a client that waits for TLS.",
-	"client_identifier_not_valid":  "The client id is empty, too long or has characters that are not allowed.",
-}
-
-// refusal is why a connection was refused, as the end of a sentence.
-func refusal(f *fact.Fact) string {
-	if rest, ok := strings.CutPrefix(f.Text, "A connection from "+f.Address); ok { // which the sentence has named
-		return "it " + strings.TrimLeft(rest, ", ")
-	}
-	return lower(strings.TrimPrefix(f.Text, "Refused "))
-}
-
 // ended is how a connection ended, as the end of a sentence.
 func ended(f *fact.Fact) string { return lower(strings.TrimPrefix(f.Text, "Disconnected ")) }
 
@@ -345,7 +261,11 @@ func (c *look) gone(ctx context.Context, src Sources) error {
 	end := c.h.last(fact.Disconnected, fact.TakenOver, fact.Connected)
 	switch {
 	case end == nil && !c.known && len(c.h) == 0:
-		c.say(Unknown, "never_seen", time.Time{}, "No client of this id has connected, or tried to, in the last %s.", span(window))
+		kept, err := memory(ctx, src, c.now)
+		if err != nil {
+			return err
+		}
+		c.say(Unknown, "never_seen", time.Time{}, "No client of this id has connected, or tried to, %s.", kept)
 		c.suggest("Compare the client id with the device's, letter by letter; sapwood clients lists those that are there.")
 		return nil
 	case end == nil:
@@ -370,13 +290,25 @@ func (c *look) gone(ctx context.Context, src Sources) error {
 	if broke := c.h.since(end.At.Add(-time.Second), fact.ProtocolError); cause == "protocol_error" && len(broke) > 0 {
 		cause = cmp.Or(broke[0].Reason, cause)
 	}
-	c.say(Disconnected, cause, end.At, "It has been disconnected for %s: %s", span(c.now.Sub(end.At)), ended(end))
+	how := ended(end)
+	by, err := c.byWhom(ctx, src, end)
+	if err != nil {
+		return err
+	}
+	if by != nil {
+		how = strings.Replace(how, "by an administrator", doer(by), 1)
+		c.prove(*by)
+	}
+	c.say(Disconnected, cause, end.At, "It has been disconnected for %s: %s", span(c.now.Sub(end.At)), how)
 	c.prove(*end)
 	c.prove(c.h.since(end.At.Add(-time.Minute), fact.ProtocolError, fact.Stalled, fact.Limited, fact.Banned)...)
 	if err := c.turnedAway(ctx, src, end); err != nil {
 		return err
 	}
 	advice := cmp.Or(advices[cause], advices[end.Reason])
+	if by != nil {
+		advice = "sapwood audit tells all that was done."
+	}
 	if l := c.h.last(fact.Limited, fact.Connected); l != nil && l.Kind == fact.Limited && l.Reason == "store" && cause == "closed" {
 		if l.At.Before(end.At.Add(-time.Minute)) { // else it is proved already
 			c.prove(*l)
@@ -388,37 +320,6 @@ func (c *look) gone(ctx context.Context, src Sources) error {
 	}
 	if c.known && c.s.Queued > 0 {
 		c.suggest(fmt.Sprintf("Its session keeps %s for it.", plural(uint64(c.s.Queued), "message")))
-	}
-	return nil
-}
-
-// aside is how long may be looked for what is beside the question.
-const aside = 100 * time.Millisecond
-
-// turnedAway adds what became of connections from its address since, which did not get so far as to tell a client id.
-func (c *look) turnedAway(ctx context.Context, src Sources, end *fact.Fact) error {
-	if end.Address == "" {
-		return nil
-	}
-	from := end.At
-	if hour := c.now.Add(-time.Hour); from.Before(hour) {
-		from = hour // refusals are looked through one by one
-	}
-	brief, cancel := context.WithTimeout(ctx, aside)
-	defer cancel()
-	all, err := src.Facts(brief, fact.Query{Address: end.Address, Kinds: []fact.Kind{fact.Refused}, From: from, Limit: shortly})
-	if brief.Err() != nil && ctx.Err() == nil {
-		return nil // too many refusals to find its own among them
-	}
-	if err != nil {
-		return err
-	}
-	for _, f := range all {
-		if f.Client == "" {
-			c.a.Text += " Since then: " + f.Text
-			c.prove(f)
-			break
-		}
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ type State struct {
 	Published   time.Time     // its last PUBLISH
 	Received    time.Time     // the last PUBLISH that it was sent
 	Publishes   uint64        // since it connected
-	Queued      int           // QoS 1 and 2 messages that wait or are in flight
+	Queued      int           // QoS 1 and 2 messages that wait
 	QueueLimit  int
 	QueueBytes  int64
 	Inflight    int // sent, and not acknowledged
@@ -31,6 +31,7 @@ type State struct {
 	Oldest      time.Duration
 	Pending     int // bytes that its connection does not take
 	Quarantined bool
+	DropsOldest bool // a full queue loses what has waited longest, else what comes
 	Filters     []Filter
 }
 
@@ -50,6 +51,8 @@ type Sources interface {
 	State(ctx context.Context, client string) (State, bool, error)
 	// Topic is what is known of a topic name; false = nothing.
 	Topic(ctx context.Context, name string) (Topic, bool, error)
+	// Place is where the messages of a topic are on their way to a client.
+	Place(ctx context.Context, client, name string) (Place, error)
 	// MayReceive tells whether a client may receive messages of a topic, which rule says so and why.
 	MayReceive(ctx context.Context, client, name string) (ok bool, rule, why string, err error)
 }
@@ -59,7 +62,23 @@ type Topic struct {
 	Last      time.Time // a message was published
 	Publisher string
 	QoS       uint8
+	Unsure    bool // the QoS is of a message before the last, or not known
 	Messages  uint64
+}
+
+// Place is where the messages of a topic are on their way to a client, as far as that can be seen.
+type Place struct {
+	Waiting  int       // those of the topic in its queue
+	Before   int       // messages of any topic that wait before the last of them
+	Expires  time.Time // of the last of them; zero = never
+	Partly   bool      // there is more in the queue than was looked through
+	Inflight int       // those of the topic that were sent, and are not acknowledged
+	SentAt   time.Time // the last of these; zero = not known
+	Sent     time.Time // one of the topic was sent for the last time, as far as packets are kept
+	Dropped  time.Time // likewise dropped
+	SentLast bool      // the sent one came after the dropped one
+	Why      string    // it was dropped for: a short word
+	Text     string    // the same as the end of a sentence
 }
 
 // Verdict says in one word how a client is.

@@ -61,13 +61,17 @@ type message struct {
 	was       Topic
 	published bool
 	by        Filter // the subscription that matches
+	place     Place
 }
 
 func (m *message) find(ctx context.Context, src Sources) error {
 	if done, err := m.neverSent(ctx, src); done || err != nil {
 		return err
 	}
-	if m.nobody() || m.unmatched() {
+	if done, err := m.nobody(ctx, src); done || err != nil {
+		return err
+	}
+	if m.unmatched() {
 		return nil
 	}
 	ok, rule, why, err := src.MayReceive(ctx, m.id, m.topic)
@@ -80,7 +84,7 @@ func (m *message) find(ctx context.Context, src Sources) error {
 	case !ok:
 		m.say(NotAllowed, "denied", time.Time{}, "%s may not receive messages of %s: %s.", m.id, m.topic, strings.TrimSuffix(why, "."))
 		if rule != "" {
-			m.suggest(fmt.Sprintf("The rule is %q.", rule))
+			m.suggest(fmt.Sprintf("sapwood acl explain %s %s --action receive tells more.", quoted(m.id), quoted(m.topic)))
 		}
 		m.prove(m.about(fact.Denied, fact.Dropped)...)
 	case m.by.Rests:
@@ -88,11 +92,8 @@ func (m *message) find(ctx context.Context, src Sources) error {
 		m.prove(m.about(fact.SubscriptionRests)...)
 	case m.by.NoLocal && m.was.Publisher == m.id:
 		m.say(NotMatched, "no_local", m.was.Last, "%s published the message itself, and has subscribed to %s with No Local.", m.id, m.by.Filter)
-	case m.offline():
-	case m.dropped():
-	case m.waits():
 	default:
-		m.arrived()
+		return m.fate(ctx, src)
 	}
 	return nil
 }
@@ -139,20 +140,28 @@ func (m *message) neverSent(ctx context.Context, src Sources) (bool, error) {
 }
 
 // nobody: there is no session that could have got it.
-func (m *message) nobody() bool {
+func (m *message) nobody(ctx context.Context, src Sources) (bool, error) {
 	if m.known {
-		return false
+		return false, nil
 	}
 	switch end := m.h.last(fact.SessionEnded, fact.Disconnected, fact.Connected, fact.Refused); {
 	case end == nil:
-		m.say(Absent, "never_seen", time.Time{}, "There is no client %s, and none has connected in the last %s.", m.id, span(window))
+		kept, err := memory(ctx, src, m.now)
+		if err != nil {
+			return false, err
+		}
+		m.say(Absent, "never_seen", time.Time{}, "There is no client %s, and none has connected %s.", m.id, kept)
+	case end.Kind == fact.Refused && end.Reason == hungUp:
+		m.say(Absent, hungUp, end.At, "There is no client %s: it hung up %s ago, before its CONNECT had an answer.", m.id, span(m.now.Sub(end.At)))
+		m.prove(*end)
+		m.suggest(refusals[hungUp])
 	case end.Kind == fact.Refused:
 		m.say(Absent, "refused", end.At, "There is no client %s: its connection was refused, %s ago: %s", m.id, span(m.now.Sub(end.At)), lower(end.Text))
 		m.prove(*end)
 	default:
 		m.noSession(end)
 	}
-	return true
+	return true, nil
 }
 
 // noSession: it is away, and so is its session, since a fact.
@@ -210,106 +219,4 @@ func (m *message) unmatched() bool {
 	}
 	m.suggest(fmt.Sprintf("It has %s; sapwood clients show %s lists them.", plural(uint64(len(m.s.Filters)), "subscription"), quoted(m.id)))
 	return true
-}
-
-// late is how old a drop may be beyond the last message and still be about it.
-const late = time.Minute
-
-// remedies are what to do, by why a message was dropped.
-var remedies = map[string]string{
-	"queue_full":    "Have the client acknowledge faster or connect more often, or raise limits.max_queued_messages for its class.",
-	"expired":       "Publish with a longer message expiry interval, or have the client connect more often.",
-	"too_large":     "Publish smaller messages, or let the client allow larger packets (Maximum Packet Size).",
-	"slow_consumer": "The client reads too slowly: subscribe to less, or use QoS 1, which waits.",
-	"rate_limited":  "Use QoS 1, which waits, or raise the rate.",
-	"overloaded":    "The broker dropped QoS 0 to survive: see sapwood events --kind overload.",
-	"session_ended": "A longer session expiry keeps what waits.",
-}
-
-// dropped: it was for the client, and did not reach it.
-func (m *message) dropped() bool {
-	d := m.about(fact.Dropped)
-	if len(d) == 0 || d[0].At.Before(m.was.Last.Add(-late)) {
-		return false
-	}
-	m.say(Lost, cmp.Or(d[0].Reason, "dropped"), d[0].At, "The message was dropped: %s", lower(d[0].Text))
-	m.prove(d...)
-	if advice := remedies[d[0].Reason]; advice != "" {
-		m.suggest(advice)
-	}
-	return true
-}
-
-// offline: what is sent at QoS 0 reaches only those that are there.
-func (m *message) offline() bool {
-	if m.s.Connected || min(m.by.QoS, m.was.QoS) > 0 {
-		return false
-	}
-	at := "the message was published at QoS 0"
-	if m.was.QoS > 0 {
-		at = "its subscription has QoS 0, which downgrades the message"
-	}
-	m.say(Absent, "offline", m.s.Since, "%s has not been connected for %s, and %s: nothing was kept for it.", m.id, span(m.now.Sub(m.s.Since)), at)
-	m.suggest("Subscribe, and publish, at QoS 1 to have messages kept while the client is away.")
-	if d := m.h.last(fact.Disconnected); d != nil {
-		m.prove(*d)
-	}
-	m.prove(m.about(fact.Dropped)...)
-	return true
-}
-
-// waits: it stands in the queue.
-func (m *message) waits() bool {
-	if m.s.Queued == 0 || min(m.by.QoS, m.was.QoS) == 0 {
-		return false
-	}
-	what := fmt.Sprintf("%s in flight and not acknowledged, for up to %s", are(m.s.Inflight, "message"), span(m.s.Oldest))
-	if !m.s.Connected {
-		what = fmt.Sprintf("it has been disconnected for %s", span(m.now.Sub(m.s.Since)))
-	}
-	m.say(Waiting, "queued", m.was.Last, "The message may still wait: %s in the queue of %s, and %s.", are(m.s.Queued, "message"), m.id, what)
-	m.suggest(fmt.Sprintf("sapwood queue list %s shows what waits.", quoted(m.id)))
-	return true
-}
-
-// sentSince: a message went to it when that of the topic was published, or later.
-func (m *message) sentSince() bool {
-	return !m.s.Received.IsZero() && !m.s.Received.Before(m.was.Last)
-}
-
-// blur is how far the time of a topic's last message may be behind: it is that at which a loop began its turn.
-const blur = 100 * time.Millisecond
-
-// before tells that the message was published before something happened.
-func (m *message) before(f *fact.Fact) bool { return m.was.Last.Add(blur).Before(f.At) }
-
-// arrived: all went well as far as the broker can see.
-func (m *message) arrived() {
-	if on := m.h.last(fact.Connected); on != nil && m.before(on) {
-		if ended := m.h.last(fact.SessionCreated); ended != nil && m.before(ended) {
-			m.say(Absent, "too_late", on.At, "The last message of %s was published %s ago, before the session of %s was there.", m.topic, span(m.now.Sub(m.was.Last)), m.id)
-			m.prove(*ended)
-			m.suggest("Publish it retained, so that whoever subscribes later gets the last one.")
-			return
-		}
-	}
-	if subs := m.about(fact.Subscribed); len(subs) > 0 {
-		if f := subs[0]; m.before(&f) && f.Topic == m.by.Filter && f.Detail["again"] == "" && !m.sentSince() {
-			m.say(NotMatched, "too_late", f.At, "The last message of %s was published %s ago, before %s subscribed to %s.", m.topic, span(m.now.Sub(m.was.Last)), m.id, m.by.Filter)
-			m.prove(f)
-			m.suggest("Publish it retained, so that whoever subscribes later gets the last one.")
-			return
-		}
-	}
-	if strings.HasPrefix(m.by.Filter, "$share/") && !m.sentSince() {
-		m.say(NotMatched, "shared", m.was.Last, "%s shares %s with others: each message goes to one of them, and nothing was sent to this one since the last message of %s, %s ago.", m.id, m.by.Filter, m.topic, span(m.now.Sub(m.was.Last)))
-		m.suggest(fmt.Sprintf("sapwood route %s lists the members.", quoted(m.topic)))
-		return
-	}
-	how := "was sent to it"
-	if min(m.by.QoS, m.was.QoS) > 0 {
-		how = "was sent to it and acknowledged"
-	}
-	m.say(Received, "received", m.was.Last, "As far as the broker knows %s did get it: it has subscribed to %s, and the last message of %s, %s ago, %s.", m.id, m.by.Filter, m.topic, span(m.now.Sub(m.was.Last)), how)
-	m.suggest(fmt.Sprintf("sapwood trace %s shows what goes to the device.", quoted(m.id)))
 }

@@ -176,7 +176,22 @@ var refusals = []fault{
 		}
 		dial(s.T, s.MQTT[sealed], "127.0.7.5").shake(sign(s.T, strange, s.id, time.Now().Add(time.Hour)))
 	}, verdict: why.Refused, cause: "tls", words: "unknown authority"},
-	{name: "never-seen", do: func(*scene) {}, verdict: why.Unknown, cause: "never_seen", words: "in the last 30 days"},
+	{name: "hung-up", do: func(s *scene) {
+		s.at(members, "", "CONNECT id="+s.id+" username=anna password=wrong").conn.Close()
+		var a why.Answer
+		for end := time.Now().Add(patience); a.Cause != "hung_up" && time.Now().Before(end); { // unless the password is checked before it is seen to be gone
+			if s.call("GET", "/clients/"+s.id+"/why", nil, &a); a.Cause == "bad_user_name_or_password" {
+				s.at(members, "", "CONNECT id="+s.id+" username=anna password=wrong").conn.Close()
+			}
+			<-time.After(50 * time.Millisecond)
+		}
+	}, verdict: why.Refused, cause: "hung_up", words: "hangs up before it has an answer"},
+	{name: "guesses", do: func(s *scene) {
+		for range 12 {
+			s.at(members, "127.0.7.22", "CONNECT id="+s.id+" username=dora password=wrong").closed()
+		}
+	}, verdict: why.Refused, cause: "connection_rate_exceeded", words: "authentication.password.max_failures"},
+	{name: "never-seen", do: func(*scene) {}, verdict: why.Unknown, cause: "never_seen", words: "since the events begin"},
 }
 
 // endings are of those who were there.
@@ -208,6 +223,20 @@ var endings = []fault{
 	{name: "fight", do: func(s *scene) {
 		s.again(7, "127.0.7.12", "127.0.7.13")
 	}, verdict: why.Flapping, cause: "client_id_fight", words: "Two devices"},
+	{name: "fight-here", do: func(s *scene) {
+		for i := range 4 {
+			s.named(s.id, []string{"keepalive=30", "keepalive=60"}[i%2])
+		}
+	}, verdict: why.Flapping, cause: "client_id_fight", words: "by turns with keep alive 30 and keep alive 60"},
+	{name: "endless", do: func(s *scene) {
+		s.again(21, "127.0.7.14")
+	}, verdict: why.Flapping, cause: "client_id_fight", words: "Two programs at 127.0.7.14 most likely use"},
+	{name: "impatient", do: func(s *scene) {
+		s.again(4, "127.0.7.15")
+	}, verdict: why.Flapping, cause: "reconnects", words: "One device at 127.0.7.15 most likely connects again before its old connection is closed: 3 times"},
+	{name: "moves", do: func(s *scene) {
+		s.again(4, "127.0.7.16", "127.0.7.17", "127.0.7.18", "127.0.7.19")
+	}, verdict: why.Flapping, cause: "reconnects", words: "moves between networks"},
 	{name: "flapping", do: func(s *scene) {
 		for range 6 {
 			p := s.again(1, "")
@@ -240,7 +269,14 @@ var endings = []fault{
 		p := s.client("")
 		s.call("POST", "/clients/"+s.id+"/disconnect", map[string]any{"reason": "a new firmware"}, nil)
 		p.closed()
-	}, verdict: why.Disconnected, cause: "admin", words: "administrator"},
+	}, verdict: why.Disconnected, cause: "admin", words: `by the operator "admin" from 127.0.0.1: a new firmware`},
+	{name: "strangers-beside", do: func(s *scene) {
+		p := s.at(anyone, "127.0.7.21", "CONNECT id="+s.id)
+		p.until("CONNACK")
+		p.conn.Close()
+		s.says(s.T, &fault{name: s.id, verdict: why.Disconnected, cause: "closed", words: "without DISCONNECT"})
+		s.at(anyone, "127.0.7.21", "RAW 'GET / HTTP/1.1' 0d 0a 0d 0a").closed()
+	}, verdict: why.Disconnected, cause: "closed", words: "from the same address and perhaps of another device"},
 	{name: "rate-disconnect", do: func(s *scene) {
 		p := s.client("")
 		for range 20 {
@@ -311,6 +347,19 @@ var troubles = []fault{
 		}
 		p.until("PUBLISH")
 	}, verdict: why.Slow, cause: "ack_stall", words: "3 wait"},
+}
+
+// missed are of those who are there, and did not get something.
+var missed = []fault{
+	{name: "too-large-once", do: func(s *scene) {
+		s.subscriber("max-packet=60", "m/large qos=1")
+		s.say("qos=1 id=1 topic=m/large " + fmt.Sprintf("%q", strings.Repeat("x", 100)))
+	}, verdict: why.Hindered, cause: "too_large", words: "1 message did not reach it in the last 10 min: it is larger than"},
+	{name: "queue-full-here", do: func(s *scene) {
+		p := s.subscriber("receive-max=1", "m/full qos=1")
+		s.say("qos=1 id=1 topic=m/full", "qos=1 id=2 topic=m/full", "qos=1 id=3 topic=m/full", "qos=1 id=4 topic=m/full")
+		p.until("PUBLISH")
+	}, verdict: why.Slow, cause: "queue_full", words: "did not reach it in the last 10 min: its queue is full"},
 }
 
 // losses are messages that somebody did not get.
@@ -441,17 +490,59 @@ var losses = []fault{
 		p.closed()
 		s.say("qos=1 id=1 topic=n/gone")
 	}, verdict: why.Absent, cause: "session_expired", words: "expired"},
-	{name: "waits", topic: "n/waits", do: func(s *scene) {
-		s.away("expiry=300", "n/+ qos=1")
-		s.say("qos=1 id=1 topic=n/other", "qos=1 id=2 topic=n/waits")
-	}, verdict: why.Waiting, cause: "queued", words: "disconnected"},
+	{name: "back-after-a-drop", topic: "n/back", do: func(s *scene) {
+		s.away("expiry=300", "n/back qos=1")
+		s.say("topic=n/back")
+		s.says(s.T, &fault{name: s.id, topic: "n/back", verdict: why.Absent, cause: "offline", words: "published at QoS 0"})
+		p := s.client("expiry=300")
+		s.say("qos=1 id=1 topic=n/back")
+		p.until("PUBLISH")
+		p.send("PUBACK id=1")
+	}, verdict: why.Received, cause: "received", words: "acknowledged"},
+	{name: "waits-after-a-drop", topic: "n/kept", do: func(s *scene) {
+		s.away("expiry=300", "n/kept qos=1")
+		s.say("topic=n/kept")
+		<-time.After(200 * time.Millisecond)
+		s.say("qos=1 id=1 topic=n/kept")
+	}, verdict: why.Waiting, cause: "queued", words: "first in the queue"},
+	{name: "small-after-large", topic: "n/small", do: func(s *scene) {
+		p := s.subscriber("max-packet=60", "n/small qos=1")
+		s.say("qos=1 id=1 topic=n/small " + fmt.Sprintf("%q", strings.Repeat("x", 100)))
+		s.says(s.T, &fault{name: s.id, topic: "n/small", verdict: why.Lost, cause: "too_large", words: "Maximum Packet Size"})
+		s.say("qos=1 id=1 topic=n/small")
+		p.until("PUBLISH")
+		p.send("PUBACK id=2")
+	}, verdict: why.Received, cause: "received", words: "acknowledged"},
+	{name: "acknowledged-before-others", topic: "n/first/1", do: func(s *scene) {
+		p := s.subscriber("receive-max=1", "n/first/+ qos=1")
+		s.say("qos=1 id=1 topic=n/first/1")
+		p.until("PUBLISH")
+		p.send("PUBACK id=1")
+		for range 3 {
+			s.say("qos=1 id=1 topic=n/first/2")
+		}
+		p.until("PUBLISH")
+	}, verdict: why.Received, cause: "received", words: "acknowledged"},
+	{name: "sent-alone", topic: "n/alone", do: func(s *scene) {
+		p := s.subscriber("", "n/alone qos=1")
+		s.say("qos=1 id=1 topic=n/alone")
+		p.until("PUBLISH")
+	}, verdict: why.Waiting, cause: "unacknowledged", words: "is not acknowledged"},
+	{name: "expires-in-the-queue", topic: "n/old", do: func(s *scene) {
+		s.away("expiry=300", "n/old qos=1")
+		s.say("qos=1 id=1 topic=n/old expiry=1")
+	}, verdict: why.Lost, cause: "expired", words: "its expiry interval passed"},
+	{name: "waits", topic: "w/waits", do: func(s *scene) {
+		s.away("expiry=300", "w/+ qos=1")
+		s.say("qos=1 id=1 topic=w/other", "qos=1 id=2 topic=w/waits")
+	}, verdict: why.Waiting, cause: "queued", words: "behind 1 other: it has been disconnected"},
 	{name: "waits-behind", topic: "n/behind/4", do: func(s *scene) {
 		p := s.subscriber("receive-max=1", "n/behind/+ qos=1")
 		for i := range 5 {
 			s.say(fmt.Sprintf("qos=1 id=1 topic=n/behind/%d", i))
 		}
 		p.until("PUBLISH")
-	}, verdict: why.Waiting, cause: "queued", words: "not acknowledged"},
+	}, verdict: why.Waiting, cause: "queued", words: "behind 3 others; 1 message is in flight and not acknowledged"},
 }
 
 // TestFaults provokes everything that can be wrong in one broker, side by side, and asks.
@@ -471,12 +562,12 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	s := open(t, fmt.Sprintf(plant, dirs...))
-	for _, u := range []string{"anna", "carl", "carla"} {
+	for _, u := range []string{"anna", "carl", "carla", "dora"} {
 		s.call("POST", "/users", map[string]any{"name": u, "password": "right-word"}, nil)
 	}
 	s.call("POST", "/users", map[string]any{"name": "bound", "password": "right-word", "client_id": "elsewhere"}, nil)
 	t.Run("all", func(t *testing.T) {
-		for _, table := range [][]fault{refusals, endings, troubles, losses} {
+		for _, table := range [][]fault{refusals, endings, troubles, missed, losses} {
 			for _, f := range table {
 				t.Run(f.name, func(t *testing.T) {
 					t.Parallel()
@@ -541,6 +632,14 @@ func TestStops(t *testing.T) {
 	}
 	f("killed", func() { s.Kill() }, "broker_restarted", "without a farewell")
 	f("stopped", func() { s.Stop() }, "shutdown", "it stops")
+
+	// Of who was not back since too little is known to deny it anything: what is queued is told to wait.
+	x.id = "back-later"
+	x.away("expiry=300", "n/later qos=1")
+	s.Kill()
+	s.start()
+	x.say("qos=1 id=1 topic=n/later")
+	s.says(t, &fault{name: x.id, topic: "n/later", verdict: why.Waiting, cause: "queued", words: "first in the queue"})
 }
 
 // A broker that has no room for more says so.

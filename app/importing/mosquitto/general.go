@@ -41,9 +41,9 @@ func (c *conversion) takeLimit(o *option) bool {
 	case "max_inflight_messages":
 		limit("max_inflight", 1, 65535, 65535, "")
 	case "max_queued_messages":
-		limit("max_queued_messages", 1, maxMessages, maxMessages, "messages in flight count too")
+		limit("max_queued_messages", 1, maxMessages, maxMessages, "")
 	case "max_queued_bytes":
-		limit("max_queued_bytes", 1, maxBytes, maxBytes, "messages in flight count too")
+		limit("max_queued_bytes", 1, maxBytes, maxBytes, "")
 	case "max_packet_size":
 		c.sized = true
 		limit("max_packet_size", minPacket, maxPacket, maxPacket, "")

@@ -218,7 +218,7 @@ func TestCacheGrows(t *testing.T) {
 func TestExplain(t *testing.T) {
 	e := engine(t,
 		auth.Rule{Name: "rule 1", Actions: everything, Topics: []string{"x", "devices/{client}/#"}, Who: auth.Who{Groups: []string{"devices", "b", "c", "d"}, Claims: map[string]string{"site": "n*"}}, Priority: 3},
-		auth.Rule{Name: "rule 2", Actions: everything, Topics: []string{"open/+"}})
+		auth.Rule{Name: "open", Actions: everything, Topics: []string{"open/+"}})
 	who := someone("d1", "joe", "devices")
 	who.Claims = map[string]string{"site": "north"}
 	f := func(who *auth.Principal, text, want string) {
@@ -229,7 +229,7 @@ func TestExplain(t *testing.T) {
 	}
 	f(who, "publish devices/d1/t", `rule 1 allows client "d1" (user "joe") to publish "devices/d1/t": its topic "devices/{client}/#" matches, it is about group devices or b or c or ... and claim site=n*, and it has priority 3`)
 	f(who, "publish devices/d2/t", `no rule lets client "d1" (user "joe") publish "devices/d2/t"`)
-	f(someone("a", ""), "subscribe open/#", `no rule lets client "a" (anonymous) subscribe "open/#"; rule 2 allows some of its topics, but no rule covers all of them`)
+	f(someone("a", ""), "subscribe open/#", `no rule lets client "a" (anonymous) subscribe "open/#"; the rule "open" allows some of its topics, but no rule covers all of them`)
 	f(someone("a", ""), "subscribe +/y", `no rule lets client "a" (anonymous) subscribe "+/y"`)
 	f(who, "subscribe devices/d1/#", `rule 1 allows client "d1" (user "joe") to subscribe "devices/d1/#": its topic "devices/{client}/#" covers, it is about group devices or b or c or ... and claim site=n*, and it has priority 3`)
 }

@@ -29,7 +29,7 @@ func (e *Engine) Explain(who *auth.Principal, q *auth.Question) auth.Decision {
 	if q.Action == auth.Subscribe {
 		does = "covers"
 	}
-	why := fmt.Sprintf("%s %s %s to %s: its topic %q %s", r.Name, verb, called(who), what, filter, does)
+	why := fmt.Sprintf("%s %s %s to %s: its topic %q %s", named(r.Name), verb, called(who), what, filter, does)
 	if about := describe(&r.Who); about != "" {
 		why += ", it is about " + about
 	}
@@ -47,9 +47,17 @@ func (v *view) near(who *auth.Principal, q *auth.Question) string {
 	name := strings.NewReplacer("+", "x", "#", "x").Replace(string(q.Topic))
 	again := auth.Question{Action: auth.Subscribe, QoS: q.QoS, Topic: []byte(name)}
 	if s := v.decide(who, &again); s.allows() {
-		return fmt.Sprintf("; %s allows some of its topics, but no rule covers all of them", s.best.rule.Name)
+		return fmt.Sprintf("; %s allows some of its topics, but no rule covers all of them", named(s.best.rule.Name))
 	}
 	return ""
+}
+
+// named is a rule for people. One that nobody named is called by its number.
+func named(rule string) string {
+	if strings.HasPrefix(rule, "rule ") {
+		return rule
+	}
+	return fmt.Sprintf("the rule %q", rule)
 }
 
 // called is a client for people.

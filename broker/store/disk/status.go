@@ -15,7 +15,7 @@ type Status struct {
 	Segments []Segment     `json:"segments"`
 	Bytes    int64         `json:"bytes"`      // on disk, spare segments and checkpoints included
 	Live     int64         `json:"live_bytes"` // of those, what is still needed, about
-	Free     int64         `json:"free_bytes"` // left on the file system
+	Free     int64         `json:"free_bytes"` // left on the file system; -1 = the system does not tell
 	Commits  Commits       `json:"commits"`
 	Start    Start         `json:"start"`
 	Damage   []Damage      `json:"damage,omitempty"` // found since the process began, the newest 100
@@ -110,7 +110,7 @@ func (s *Store) tail() int64 {
 
 // Status tells how the engine is. It may be called from any goroutine, after Close too.
 func (s *Store) Status() Status {
-	st := Status{Level: s.level, Health: "ok", Dir: s.dir, Commits: s.commits.figures(), Start: s.begun, Tail: s.tail()}
+	st := Status{Level: s.level, Health: "ok", Dir: s.dir, Free: -1, Commits: s.commits.figures(), Start: s.begun, Tail: s.tail()}
 	if err := s.Health(); err != nil {
 		st.Health = err.Error()
 	}
@@ -121,7 +121,9 @@ func (s *Store) Status() Status {
 		st.Lag = time.Since(time.Unix(0, since))
 	}
 	st.Damage, st.Damaged = s.damage.all()
-	st.Free, _ = s.sys.Free(storeDir(s.dir)) // 0 when the system does not tell
+	if free, err := s.sys.Free(storeDir(s.dir)); err == nil {
+		st.Free = free
+	}
 	if files, err := s.sys.List(storeDir(s.dir)); err == nil {
 		for _, f := range files {
 			st.Bytes += f.Size

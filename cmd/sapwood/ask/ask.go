@@ -90,7 +90,7 @@ func show(w io.Writer, a *why.Answer) error {
 		return nil
 	}
 	fmt.Fprintln(w)
-	t := screen.NewTable(w, "WHEN", "WHAT", "EVIDENCE")
+	t := screen.NewTable(w, "WHEN", "WHAT", "EVIDENCE").Whole()
 	for _, f := range a.Evidence[:min(len(a.Evidence), shown)] {
 		t.Row(screen.Moment(f.At), string(f.Kind), f.Text)
 	}

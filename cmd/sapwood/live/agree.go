@@ -21,6 +21,9 @@ import (
 // errDeclined ends a command whose question was answered with no.
 var errDeclined = errors.New("nothing was done")
 
+// errNobody ends one whose question nobody can answer.
+var errNobody = fmt.Errorf("%w: nobody is there to be asked; give --yes", errDeclined)
+
 // Agreed are the flags of a command that destroys something: it tells what it is about, and asks.
 type Agreed struct {
 	Yes bool `short:"y" help:"Do it without asking."`
@@ -33,7 +36,7 @@ func (a *Agreed) ask(std *screen.Streams, question string) error {
 	}
 	in, ok := std.In.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return fmt.Errorf("%w: nobody is there to be asked; give --yes", errDeclined)
+		return errNobody
 	}
 	fmt.Fprintf(std.Err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(in).ReadString('\n')

@@ -7,10 +7,12 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
 	"github.com/sapwood-mqtt/sapwood/console/api"
+	"github.com/sapwood-mqtt/sapwood/fleet/fact"
 )
 
 // ClientsCmd is `sapwood clients`.
@@ -25,13 +27,13 @@ type ClientsCmd struct {
 
 // clientsListCmd is `sapwood clients list`.
 type clientsListCmd struct {
-	Listed
+	reach.Listed
 	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
 }
 
 // Help is the long part of the help page.
 func (*clientsListCmd) Help() string {
-	return reach.Through + filterHelp + `
+	return reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood clients
@@ -41,7 +43,7 @@ Examples:
 
 // Run lists clients.
 func (c *clientsListCmd) Run(ctx context.Context, std *screen.Streams) error {
-	return show(ctx, &c.Listed, std, "/clients", query("filter", strings.Join(c.Filter, " ")),
+	return reach.Show(ctx, &c.Listed, std, "/clients", reach.Query("filter", strings.Join(c.Filter, " ")),
 		[]string{"CLIENT", "STATE", "SINCE", "IN/S", "OUT/S", "QUEUED", "DROPPED", "MQTT", "USER", "ADDRESS"},
 		func(r *api.ClientRow) []string {
 			return []string{
@@ -95,19 +97,30 @@ func (c *clientsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 	screen.Fact(w, "state", clientState(&d.ClientRow)+" for "+ago(d.Since))
 	screen.Fact(w, "from", strings.TrimSpace(d.Address+" "+d.Listener))
 	screen.Fact(w, "mqtt", d.Protocol)
-	expiry := fmt.Sprintf("%gs", d.Expiry)
-	if d.Expiry < 0 {
-		expiry = "never"
+	session := "stays " + lasting(d.Expiry) + " after the connection"
+	switch {
+	case d.Expiry < 0:
+		session = "stays for ever"
+	case d.Expiry == 0:
+		session = "ends with the connection"
 	}
-	screen.Fact(w, "session", fmt.Sprintf("expires after %s, keep-alive %gs", expiry, d.KeepAlive))
-	screen.Fact(w, "in", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.In.Messages, d.In.Bytes, d.In.Rate))
-	screen.Fact(w, "out", fmt.Sprintf("%d messages, %d bytes, %.1f/s", d.Out.Messages, d.Out.Bytes, d.Out.Rate))
-	screen.Fact(w, "waiting", fmt.Sprintf("%d in flight, %d queued, %d bytes", d.Inflight, d.Queued, d.QueueBytes))
+	screen.Fact(w, "session", session)
+	alive := "not known since the start"
+	switch {
+	case d.KeepAlive != nil && *d.KeepAlive == 0:
+		alive = "off"
+	case d.KeepAlive != nil:
+		alive = lasting(*d.KeepAlive)
+	}
+	screen.Fact(w, "keep-alive", alive)
+	screen.Fact(w, "in", flow(&d.In))
+	screen.Fact(w, "out", flow(&d.Out))
+	screen.Fact(w, "waiting", fmt.Sprintf("%d in flight, %d queued; together %s with 128 bytes for each", d.Inflight, d.Queued, screen.Bytes(d.QueueBytes)))
 	for why, n := range d.DroppedBy {
 		screen.Fact(w, "dropped", fmt.Sprintf("%d %s", n, why))
 	}
 	if d.Will != nil {
-		screen.Fact(w, "will", fmt.Sprintf("%s, QoS %d, %d bytes", d.Will.Topic, d.Will.QoS, d.Will.Size))
+		screen.Fact(w, "will", fmt.Sprintf("%s, QoS %d, %s", d.Will.Topic, d.Will.QoS, screen.Bytes(int64(d.Will.Size))))
 	}
 	t := screen.NewTable(w, "SUBSCRIPTION", "QOS", "RESTS")
 	for _, f := range d.Filters {
@@ -122,9 +135,26 @@ func (c *clientsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 	}
 	t = screen.NewTable(w, "LIMIT", "USED", "OF")
 	for _, l := range d.Limits {
-		t.Row(l.Name, count(l.Used), count(l.Limit))
+		number := count[int64]
+		if strings.HasSuffix(l.Name, "_bytes") {
+			number = size[int64]
+		}
+		t.Row(l.Name, number(l.Used), number(l.Limit))
 	}
 	return t.Flush()
+}
+
+// lasting is so many seconds, 0 = none.
+func lasting(seconds float64) string {
+	if seconds == 0 {
+		return "none"
+	}
+	return fact.Span(time.Duration(seconds * float64(time.Second)))
+}
+
+// flow is one direction of a client's traffic.
+func flow(f *api.Flow) string {
+	return fmt.Sprintf("%s, %s, %.1f/s", screen.Count(int(f.Messages), "message"), screen.Bytes(int64(f.Bytes)), f.Rate)
 }
 
 // SessionsCmd is `sapwood sessions`.
@@ -135,13 +165,13 @@ type SessionsCmd struct {
 
 // sessionsListCmd is `sapwood sessions list`.
 type sessionsListCmd struct {
-	Listed
+	reach.Listed
 	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
 }
 
 // Help is the long part of the help page.
 func (*sessionsListCmd) Help() string {
-	return `Sessions that outlive their connection, with what waits in them. ` + reach.Through + filterHelp + `
+	return `Sessions that outlive their connection, with what waits in them. ` + reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood sessions "since>7d" connected:false --sort=-queue_bytes`
@@ -149,10 +179,10 @@ Examples:
 
 // Run lists sessions.
 func (c *sessionsListCmd) Run(ctx context.Context, std *screen.Streams) error {
-	return show(ctx, &c.Listed, std, "/sessions", query("filter", strings.Join(c.Filter, " ")),
+	return reach.Show(ctx, &c.Listed, std, "/sessions", reach.Query("filter", strings.Join(c.Filter, " ")),
 		[]string{"CLIENT", "STATE", "SINCE", "QUEUED", "BYTES", "FILTERS", "USER"},
 		func(r *api.ClientRow) []string {
-			return []string{r.ID, clientState(r), ago(r.Since), count(r.Queued), count(r.QueueBytes), strconv.Itoa(r.Subscriptions), r.User}
+			return []string{r.ID, clientState(r), ago(r.Since), count(r.Queued), size(r.QueueBytes), strconv.Itoa(r.Subscriptions), r.User}
 		})
 }
 

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -64,7 +65,7 @@ func (c *clientsDisconnectCmd) Run(ctx context.Context, std *screen.Streams) err
 type banFlags struct {
 	reach.Flags
 	Where  string        `arg:"" name:"filter" help:"Which clients."`
-	For    time.Duration `placeholder:"TIME" help:"How long: 90s, 1h30m, 72h. Without it for ever."`
+	For    time.Duration `placeholder:"TIME" help:"How long: 90s, 1h30m, 7d. Without it for ever."`
 	Reason string        `placeholder:"TEXT" help:"It is told (MQTT 5)."`
 	bulkFlags
 }
@@ -84,7 +85,7 @@ type clientsBanCmd struct{ banFlags }
 // Help is the long part of the help page.
 func (*clientsBanCmd) Help() string {
 	return `Each by its id; sapwood ban is for one, or for addresses, users and patterns. It tells the first time how many there are, and bans nobody; then confirm that number.
-` + reach.Through + filterHelp + `
+` + reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood clients ban 'user:test* denied>100' --for 1h --reason "broken firmware"
@@ -102,7 +103,7 @@ type clientsQuarantineCmd struct{ banFlags }
 // Help is the long part of the help page.
 func (*clientsQuarantineCmd) Help() string {
 	return `They may connect, but see and reach nobody until sapwood unban lets each out. It tells the first time how many there are, and does nothing; then confirm that number.
-` + reach.Through + filterHelp + `
+` + reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood clients quarantine 'press in_rate>1000' --for 1h
@@ -150,7 +151,11 @@ func (c *clientsInflightCmd) Run(ctx context.Context, std *screen.Streams) error
 		if x.Age != nil {
 			age = spell(*x.Age)
 		}
-		t.Row(x.Direction, strconv.Itoa(x.PacketID), strconv.Itoa(x.QoS), age, strconv.Itoa(x.Size), x.State, x.Topic)
+		payload, name := "?", cmp.Or(x.Topic, "?")
+		if x.Size != nil {
+			payload = strconv.Itoa(*x.Size)
+		}
+		t.Row(x.Direction, strconv.Itoa(x.PacketID), strconv.Itoa(x.QoS), age, payload, x.State, name)
 	}
 	return t.Flush()
 }

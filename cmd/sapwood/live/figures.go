@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -58,7 +59,7 @@ func (c *NowCmd) Run(ctx context.Context, std *screen.Streams) error {
 		err = screen.JSON(std.Out, n)
 	} else {
 		fmt.Fprintln(std.Out, screen.Printable(n.Text))
-		t := screen.NewTable(std.Out, "SEVERITY", "PROBLEM")
+		t := screen.NewTable(std.Out, "SEVERITY", "PROBLEM").Whole()
 		for _, p := range n.Problems {
 			t.Row(string(p.Severity), p.Text)
 		}
@@ -96,14 +97,14 @@ Examples:
 
 // Run shows figures.
 func (c *HistoryCmd) Run(ctx context.Context, std *screen.Streams) error {
+	if len(c.Metric) == 0 {
+		return c.list(ctx, std)
+	}
 	r, err := c.API()
 	if err != nil {
 		return err
 	}
-	if len(c.Metric) == 0 {
-		return c.list(ctx, std, r)
-	}
-	q := query("metric", strings.Join(c.Metric, ","), "from", c.From, "to", c.To, "step", c.Step)
+	q := reach.Query("metric", strings.Join(c.Metric, ","), "from", c.From, "to", c.To, "step", c.Step)
 	q["label"] = c.Label
 	var chart api.Chart
 	if err := r.Call(ctx, http.MethodGet, "/history?"+q.Encode(), nil, &chart); err != nil {
@@ -120,34 +121,62 @@ func (c *HistoryCmd) Run(ctx context.Context, std *screen.Streams) error {
 		return err
 	}
 	t := screen.NewTable(std.Out, "METRIC", "LABELS", "LEAST", "MOST", "LAST", "CURVE")
+	begin, step := axis(&chart)
 	for _, s := range chart.Series {
 		values := make([]float64, len(s.Points))
 		for i, p := range s.Points {
 			values[i] = p[1]
 		}
-		if len(values) == 0 {
-			continue
+		if len(values) > 0 {
+			t.Row(s.Metric, labelText(s.Labels), count(slices.Min(values)), count(slices.Max(values)), count(values[len(values)-1]), curve(along(s.Points, begin, step)))
 		}
-		drawn := values[max(0, len(values)-60):]
-		t.Row(s.Metric, labelText(s.Labels), count(slices.Min(values)), count(slices.Max(values)), count(values[len(values)-1]), curve(drawn))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(std.Out, "Curves begin at %s, a character is %s; a dot is a time of which nothing is known.\n", time.Unix(int64(begin), 0).UTC().Format(time.RFC3339), lasted(step))
+	return err
+}
+
+// curveWidth is how many characters a curve has at most.
+const curveWidth = 60
+
+// axis is the time that all curves of a chart share: when it begins, in Unix seconds, and the seconds of one character.
+func axis(chart *api.Chart) (begin, step float64) {
+	begin, end := math.Inf(1), math.Inf(-1)
+	for _, s := range chart.Series {
+		if n := len(s.Points); n > 0 {
+			begin, end = min(begin, s.Points[0][0]), max(end, s.Points[n-1][0])
+		}
+	}
+	step = max(chart.Step, 1)
+	points := math.Floor((end-begin)/step) + 1
+	return begin, step * max(1, math.Ceil(points/curveWidth))
+}
+
+// along sets points on a time axis: the mean of each step up to the last point, NaN where there is none.
+func along(points [][2]float64, begin, step float64) []float64 {
+	var values []float64
+	n := 0.0
+	for _, p := range points {
+		at := int((p[0] - begin) / step)
+		for len(values) <= at {
+			values, n = append(values, math.NaN()), 0
+		}
+		if n++; n == 1 {
+			values[at] = p[1]
+		} else {
+			values[at] += (p[1] - values[at]) / n
+		}
+	}
+	return values
 }
 
 // list shows what is kept.
-func (c *HistoryCmd) list(ctx context.Context, std *screen.Streams, r *reach.Broker) error {
-	var all []api.Metric
-	if err := r.Call(ctx, http.MethodGet, "/history/metrics", nil, &all); err != nil {
-		return err
-	}
-	if c.JSON {
-		return screen.JSON(std.Out, all)
-	}
-	t := screen.NewTable(std.Out, "METRIC", "KIND", "SERIES", "WHAT")
-	for _, m := range all {
-		t.Row(m.Metric, m.Kind, strconv.Itoa(max(1, len(m.Labels))), m.Text)
-	}
-	return t.Flush()
+func (c *HistoryCmd) list(ctx context.Context, std *screen.Streams) error {
+	return reach.Whole(ctx, &c.Flags, std, c.JSON, "/history/metrics", []string{"METRIC", "KIND", "SERIES", "WHAT"}, func(m *api.Metric) []string {
+		return []string{m.Metric, m.Kind, strconv.Itoa(max(1, len(m.Labels))), m.Text}
+	})
 }
 
 // exported writes all points in the order of their times.
@@ -202,24 +231,12 @@ Examples:
 
 // Run lists backends.
 func (c *BackendsCmd) Run(ctx context.Context, std *screen.Streams) error {
-	r, err := c.API()
-	if err != nil {
-		return err
-	}
-	var all []api.Backend
-	if err := r.Call(ctx, http.MethodGet, "/authentication", nil, &all); err != nil {
-		return err
-	}
-	if c.JSON {
-		return screen.JSON(std.Out, all)
-	}
-	t := screen.NewTable(std.Out, "BACKEND", "STATE", "ASKED", "ACCEPTED", "REFUSED", "UNKNOWN", "FAILED", "CACHED", "LAST ERROR")
-	for _, b := range all {
+	heads := []string{"BACKEND", "STATE", "ASKED", "ACCEPTED", "REFUSED", "UNKNOWN", "FAILED", "CACHED", "LAST ERROR"}
+	return reach.Whole(ctx, &c.Flags, std, c.JSON, "/authentication", heads, func(b *api.Backend) []string {
 		state := "asked"
 		if b.Open {
 			state = "fails"
 		}
-		t.Row(b.Name, state, count(b.Asked), count(b.Accepted), count(b.Refused), count(b.Unknown), count(b.Failed), count(b.CacheHits), b.LastError)
-	}
-	return t.Flush()
+		return []string{b.Name, state, count(b.Asked), count(b.Accepted), count(b.Refused), count(b.Unknown), count(b.Failed), count(b.CacheHits), b.LastError}
+	})
 }

@@ -64,6 +64,8 @@ type picture struct {
 	typing  bool // the filter
 	typed   string
 	held    bool
+	listed  bool // now, clients and topics are known
+	loaded  bool // load is
 	err     error
 }
 
@@ -77,6 +79,9 @@ func topicOrders() []string {
 
 // remembered is how many readings the curve has.
 const remembered = 240
+
+// whole tells that each kind of answer was there once: what is not known yet is not shown as nothing.
+func (p *picture) whole() bool { return p.listed && p.loaded && !p.at.IsZero() }
 
 // read takes the next figures of the broker.
 func (p *picture) read(s vitals.Stats) {
@@ -99,7 +104,7 @@ const wide = 150
 func (p *picture) render(width, height int) []line {
 	lines := p.top(width)
 	left := height - len(lines) - 1
-	if left > 2 {
+	if left > 2 && p.listed {
 		lines = append(lines, p.tables(width, left)...)
 	}
 	lines = lines[:min(len(lines), max(height-1, 0))]
@@ -130,6 +135,12 @@ func (p *picture) top(width int) []line {
 	case !p.now.OK:
 		state.style = bad
 	}
+	if !p.whole() {
+		if p.err == nil {
+			state = line{"Waiting for the broker's first figures.", dim}
+		}
+		return []line{{" Sapwood " + p.version, bar}, state}
+	}
 	f := func(name, text string) line { return line{fmt.Sprintf("%-9s%s", name, text), plain} }
 	r := &s.Rates
 	lines := []line{
@@ -138,7 +149,7 @@ func (p *picture) top(width int) []line {
 		f("clients", fmt.Sprintf("%s connected (most %s)  %s sessions  %s subscriptions  %s/s come, %s/s go", count(s.Clients.Connected), count(s.Clients.Maximum), count(s.Clients.Sessions), count(s.Subscriptions), count(r.Connects), count(r.Disconnects))),
 		f("in", p.flow(width, r.InMessages, r.InBytes, func(r *vitals.Rates) float64 { return r.InMessages })),
 		f("out", p.flow(width, r.OutMessages, r.OutBytes, func(r *vitals.Rates) float64 { return r.OutMessages })),
-		f("kept", fmt.Sprintf("%s retained (%sB)  %s queued (%sB)%s", count(s.Retained.Messages), count(s.Retained.Bytes), count(s.Queued.Messages), count(s.Queued.Bytes), storeText(l))),
+		f("kept", fmt.Sprintf("%s retained (%s)  %s queued (%s)%s", count(s.Retained.Messages), size(s.Retained.Bytes), count(s.Queued.Messages), size(s.Queued.Bytes), storeText(l))),
 		p.lost(),
 		f("load", fmt.Sprintf("cpu %s of %s %s  memory %s  lag p50 %s p99 %s  gc p99 %s", known(l.CPU), count(l.Cores), gauge(load.Number(l.CPU)/l.Cores, 10), memory(l), spell(l.LoopLag.P50), spell(l.LoopLag.P99), spell(load.Number(l.GC.PauseP99)))),
 		f("headroom", p.headroom()),
@@ -148,7 +159,7 @@ func (p *picture) top(width int) []line {
 
 // flow is one direction, with a curve of the last minutes where there is room.
 func (p *picture) flow(width int, messages, bytes float64, of func(*vitals.Rates) float64) string {
-	text := fmt.Sprintf("%7s messages/s  %7sB/s", count(messages), count(bytes))
+	text := fmt.Sprintf("%7s messages/s  %8s/s", count(messages), size(bytes))
 	room := min(width-9-utf8.RuneCountInString(text)-3, len(p.past), remembered)
 	if room < 8 {
 		return text
@@ -160,12 +171,21 @@ func (p *picture) flow(width int, messages, bytes float64, of func(*vitals.Rates
 	return text + "  " + curve(values)
 }
 
-// curve draws values, the greatest of which fills its character.
+// curve draws values, the greatest of which fills its character; NaN is a dot.
 func curve(values []float64) string {
 	const steps = " ▁▂▃▄▅▆▇█"
-	marks, most := []rune(steps), slices.Max(values)
+	marks, most := []rune(steps), 0.0
+	for _, v := range values {
+		if v > most { // NaN is not
+			most = v
+		}
+	}
 	var b strings.Builder
 	for _, v := range values {
+		if v != v {
+			b.WriteRune('·')
+			continue
+		}
 		i := 0
 		if most > 0 && v > 0 {
 			i = min(max(int(v/most*8+0.5), 1), 8)
@@ -215,7 +235,7 @@ func (p *picture) lost() line {
 		}
 	}
 	if n := p.stats.Denied; n > 0 {
-		text += "  denied " + count(n)
+		text += "  publishes and filters not allowed " + count(n)
 	}
 	return line{fmt.Sprintf("%-9s%s", "dropped", text), look}
 }
@@ -258,7 +278,7 @@ func (p *picture) clientTable(width, height int) []line {
 	}
 	for i := range p.clients.Items {
 		r := &p.clients.Items[i]
-		row := []string{r.ID, count(r.In.Rate), count(r.Out.Rate), count(r.Queued), count(r.QueueBytes), count(r.Dropped), clientState(r), r.User}
+		row := []string{r.ID, count(r.In.Rate), count(r.Out.Rate), count(r.Queued), size(r.QueueBytes), count(r.Dropped), clientState(r), r.User}
 		if width >= 95 {
 			row = append(row, r.Address)
 		}
@@ -271,7 +291,7 @@ func (p *picture) topicTable(width, height int) []line {
 	rows := [][]string{{fmt.Sprintf("TOPICS %s", count(p.topics.Matched)), "RATE/S", "MESSAGES", "BYTES", "COPIES", "DROPPED", "UNHEARD"}}
 	for i := range p.topics.Items {
 		r := &p.topics.Items[i]
-		rows = append(rows, []string{r.Topic, count(r.Rate), count(r.Messages), count(r.Bytes), count(r.Copies), count(r.Dropped), count(r.Unheard)})
+		rows = append(rows, []string{r.Topic, count(r.Rate), count(r.Messages), size(r.Bytes), count(r.Copies), count(r.Dropped), count(r.Unheard)})
 	}
 	return headed(rows, height, width)
 }
@@ -352,11 +372,14 @@ func storeText(l *vitals.Load) string {
 }
 
 func memory(l *vitals.Load) string {
-	used := float64(l.Memory.Used)
-	if l.Memory.Limit == nil {
-		return count(used) + "B"
+	text := "?"
+	if l.Memory.RSS != nil {
+		text = size(*l.Memory.RSS)
 	}
-	return fmt.Sprintf("%sB of %sB", count(used), count(*l.Memory.Limit))
+	if l.Memory.Limit != nil {
+		text += " of " + size(*l.Memory.Limit)
+	}
+	return text
 }
 
 // known is a number that the system may not tell.

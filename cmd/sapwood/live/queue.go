@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -47,48 +48,31 @@ func (c *queueListCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
-	t := screen.NewTable(std.Out, "POSITION", "QOS", "SIZE", "EXPIRES", "PUBLISHER", "TOPIC", "PAYLOAD")
-	q := query("payload_bytes", strconv.Itoa(c.Payload))
-	for n := 0; ; {
-		limit := 1000
-		if c.Limit > 0 {
-			limit = min(limit, c.Limit-n)
-		}
-		q.Set("limit", strconv.Itoa(limit))
-		var page api.QueuePage
-		if err := r.Call(ctx, http.MethodGet, queueOf(c.ID)+"?"+q.Encode(), nil, &page); err != nil {
-			return err
-		}
-		for i := range page.Items {
-			x := &page.Items[i]
-			if c.JSON {
-				if err := screen.Line(std.Out, x); err != nil {
-					return err
-				}
-				continue
-			}
-			position, expires := "-", "-"
-			if x.Position > 0 {
-				position = strconv.FormatUint(x.Position, 10)
-			}
-			if x.Expires != nil {
-				expires = screen.Moment(*x.Expires)
-			}
-			t.Row(position, strconv.Itoa(x.QoS), strconv.Itoa(x.Size), expires, x.Publisher, x.Topic, brief(&api.RetainedRow{Size: x.Size, Payload: x.Payload}))
-		}
-		n += len(page.Items)
-		if page.Next == "" || c.Limit > 0 && n >= c.Limit {
-			if c.JSON {
-				return nil
-			}
-			if err := t.Flush(); err != nil || page.Next == "" {
-				return err
-			}
-			_, err := fmt.Fprintln(std.Err, "there are more; --limit 0 shows all")
-			return err
-		}
-		q.Set("cursor", page.Next)
+	list := screen.NewListing(std.Out, c.JSON, "POSITION", "QOS", "SIZE", "EXPIRES", "PUBLISHER", "TOPIC", "PAYLOAD")
+	next, err := reach.Pages(ctx, r, queueOf(c.ID), reach.Query("payload_bytes", strconv.Itoa(c.Payload)), c.Limit,
+		func(p *api.QueuePage) ([]api.QueueRow, string) { return p.Items, p.Next }, func(x *api.QueueRow) error { return list.Item(x, queueCells(x)...) })
+	if err != nil {
+		return err
 	}
+	if err := list.Flush(); err != nil || next == "" || c.JSON {
+		return err
+	}
+	_, err = fmt.Fprintln(std.Err, "there are more; --limit 0 shows all")
+	return err
+}
+
+func queueCells(x *api.QueueRow) []string {
+	position, expires := "-", "-"
+	if x.Position > 0 {
+		position = strconv.FormatUint(x.Position, 10)
+	}
+	if x.Expires != nil {
+		expires = screen.Moment(*x.Expires)
+		if x.Expired {
+			expires += " (expired)"
+		}
+	}
+	return []string{position, strconv.Itoa(x.QoS), strconv.Itoa(x.Size), expires, x.Publisher, x.Topic, brief(&api.RetainedRow{Size: x.Size, Payload: x.Payload})}
 }
 
 // queueRemoveCmd is `sapwood queue remove`.
@@ -128,7 +112,7 @@ func (c *queueRemoveCmd) Run(ctx context.Context, std *screen.Streams) error {
 func (c *queueRemoveCmd) what(ctx context.Context, r *reach.Broker) string {
 	text := fmt.Sprintf("message %d of %s", c.Position, screen.Printable(c.ID))
 	var page api.QueuePage
-	q := query("limit", "1", "payload_bytes", "64")
+	q := reach.Query("limit", "1", "payload_bytes", "64")
 	if c.Position > 1 {
 		q.Set("cursor", strconv.FormatUint(c.Position-1, 10))
 	}
@@ -196,9 +180,12 @@ func (c *queuePurgeCmd) Run(ctx context.Context, std *screen.Streams) error {
 		if err := r.Call(ctx, http.MethodDelete, queueOf(c.ID)+"?preview=true", nil, &p); err != nil {
 			return err
 		}
-		about := fmt.Sprintf("%s of %s, %d bytes", screen.Count(p.Messages, "message"), screen.Printable(c.ID), p.Bytes)
-		if err := c.ask(std, "Drop "+about+"?"); err != nil {
+		about := fmt.Sprintf("%s of %s, %s", screen.Count(p.Messages, "message"), screen.Printable(c.ID), screen.Bytes(p.Bytes))
+		switch err := c.ask(std, "Drop "+about+"?"); {
+		case errors.Is(err, errNobody):
 			return fmt.Errorf("%s: %w, or --confirm %d", about, err, p.Messages)
+		case err != nil:
+			return err
 		}
 		confirm = &p.Messages
 	}
@@ -214,14 +201,14 @@ func (c *queuePurgeCmd) Run(ctx context.Context, std *screen.Streams) error {
 
 // SubscriptionsCmd is `sapwood subscriptions`.
 type SubscriptionsCmd struct {
-	Listed
+	reach.Listed
 	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
 	Topic  string   `placeholder:"TOPIC" help:"Only those that a message of this topic matches."`
 }
 
 // Help is the long part of the help page.
 func (*SubscriptionsCmd) Help() string {
-	return `Of all clients. Who would really get a message, with rules and states: sapwood route. ` + reach.Through + filterHelp + `
+	return `Of all clients. Who would really get a message, with rules and states: sapwood route. ` + reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood subscriptions --topic plant/line-a/speed
@@ -230,7 +217,7 @@ Examples:
 
 // Run lists subscriptions.
 func (c *SubscriptionsCmd) Run(ctx context.Context, std *screen.Streams) error {
-	return show(ctx, &c.Listed, std, "/subscriptions", query("filter", strings.Join(c.Filter, " "), "topic", c.Topic),
+	return reach.Show(ctx, &c.Listed, std, "/subscriptions", reach.Query("filter", strings.Join(c.Filter, " "), "topic", c.Topic),
 		[]string{"CLIENT", "QOS", "RESTS", "USER", "SUBSCRIPTION"}, func(r *api.SubscriptionRow) []string {
 			rests := ""
 			if r.Resting {

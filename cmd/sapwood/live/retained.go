@@ -25,7 +25,7 @@ type RetainedCmd struct {
 
 // retainedListCmd is `sapwood retained list`.
 type retainedListCmd struct {
-	Listed
+	reach.Listed
 	Filter    string `arg:"" default:"#" help:"A topic filter."`
 	OlderThan string `placeholder:"AGE" help:"Retained longer ago than this, such as 7d."`
 	Publisher string `placeholder:"ID" help:"Of this client; * stands for any characters."`
@@ -42,8 +42,8 @@ Examples:
 
 // Run lists retained messages.
 func (c *retainedListCmd) Run(ctx context.Context, std *screen.Streams) error {
-	q := query("filter", c.Filter, "older_than", c.OlderThan, "publisher", c.Publisher, "payload", c.Payload)
-	return show(ctx, &c.Listed, std, "/retained", q, []string{"TOPIC", "SIZE", "AGE", "PUBLISHER", "PAYLOAD"}, func(r *api.RetainedRow) []string {
+	q := reach.Query("filter", c.Filter, "older_than", c.OlderThan, "publisher", c.Publisher, "payload", c.Payload)
+	return reach.Show(ctx, &c.Listed, std, "/retained", q, []string{"TOPIC", "SIZE", "AGE", "PUBLISHER", "PAYLOAD"}, func(r *api.RetainedRow) []string {
 		return []string{r.Topic, strconv.Itoa(r.Size), ago(r.At), r.Publisher, brief(r)}
 	})
 }
@@ -79,7 +79,7 @@ func (c *retainedGetCmd) Run(ctx context.Context, std *screen.Streams) error {
 		return err
 	}
 	var m api.RetainedRow
-	if err := r.Call(ctx, http.MethodGet, "/retained/message?"+query("topic", c.Topic).Encode(), nil, &m); err != nil {
+	if err := r.Call(ctx, http.MethodGet, "/retained/message?"+reach.Query("topic", c.Topic).Encode(), nil, &m); err != nil {
 		return err
 	}
 	if c.JSON {
@@ -99,7 +99,7 @@ func (c *retainedGetCmd) Run(ctx context.Context, std *screen.Streams) error {
 type retainedDeleteCmd struct {
 	reach.Flags
 	Filter    string        `arg:"" help:"A topic filter."`
-	OlderThan time.Duration `placeholder:"AGE" help:"Only those retained longer ago than this, such as 168h."`
+	OlderThan time.Duration `placeholder:"AGE" help:"Only those retained longer ago than this, such as 7d."`
 	Publisher string        `placeholder:"ID" help:"Only those of this client; * stands for any characters."`
 	Confirm   *int          `placeholder:"NUMBER" help:"Delete them, if they are so many. Without it they are only counted."`
 	JSON      bool          `help:"Print what was found, or done, as JSON."`
@@ -111,8 +111,8 @@ func (*retainedDeleteCmd) Help() string {
 days, from which sapwood retained restore puts it back. Nobody is sent anything. ` + reach.Through + `
 Examples:
 
-    sapwood retained delete 'old/#' --older-than 720h
-    sapwood retained delete 'old/#' --older-than 720h --confirm 12`
+    sapwood retained delete 'old/#' --older-than 30d
+    sapwood retained delete 'old/#' --older-than 30d --confirm 12`
 }
 
 // Run counts or deletes retained messages.
@@ -178,7 +178,7 @@ func (c *retainedSnapshotsCmd) Run(ctx context.Context, std *screen.Streams) err
 	}
 	t := screen.NewTable(std.Out, "SNAPSHOT", "WHEN", "MESSAGES", "BYTES", "BY", "FILTER")
 	for _, s := range all.Items {
-		t.Row(s.ID, screen.Moment(s.At), strconv.Itoa(s.Messages), count(s.Bytes), s.By, s.Filter)
+		t.Row(s.ID, screen.Moment(s.At), strconv.Itoa(s.Messages), size(s.Bytes), s.By, s.Filter)
 	}
 	return t.Flush()
 }

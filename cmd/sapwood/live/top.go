@@ -69,8 +69,8 @@ func look(ctx context.Context, r *reach.Broker, o order) (l lists, err error) {
 	err = errors.Join(
 		r.Call(ctx, http.MethodGet, "/me", nil, &me),
 		r.Call(ctx, http.MethodGet, "/now", nil, &l.now),
-		r.Call(ctx, http.MethodGet, "/clients?"+query("filter", o.filter, "sort", o.clients+",id", "limit", limit).Encode(), nil, &l.clients),
-		r.Call(ctx, http.MethodGet, "/topics?"+query("filter", withoutSys([]string{words(o.filter)}), "sort", o.topics, "limit", limit).Encode(), nil, &l.topics),
+		r.Call(ctx, http.MethodGet, "/clients?"+reach.Query("filter", o.filter, "sort", o.clients+",id", "limit", limit).Encode(), nil, &l.clients),
+		r.Call(ctx, http.MethodGet, "/topics?"+reach.Query("filter", withoutSys([]string{words(o.filter)}), "sort", o.topics, "limit", limit).Encode(), nil, &l.topics),
 	)
 	l.version = me.Version
 	return l, err
@@ -82,7 +82,7 @@ func words(filter string) string {
 }
 
 func (p *picture) take(l lists) {
-	p.version, p.now, p.clients, p.topics = l.version, l.now, l.clients, l.topics
+	p.version, p.now, p.clients, p.topics, p.listed = l.version, l.now, l.clients, l.topics, true
 }
 
 // Run shows the picture until q, or once.
@@ -126,6 +126,7 @@ func (c *TopCmd) once(ctx context.Context, std *screen.Streams, p *picture) erro
 	if err != nil {
 		return err
 	}
+	p.loaded = true
 	p.take(l)
 	p.read(s)
 	var b strings.Builder
@@ -174,7 +175,7 @@ func (w *watch) follow(ctx context.Context) {
 					if err := json.Unmarshal(e.Data, &l); err != nil {
 						return err
 					}
-					w.tell(ctx, func(p *picture) { p.load = l })
+					w.tell(ctx, func(p *picture) { p.load, p.loaded = l, true })
 				}
 				return nil
 			})

@@ -1,11 +1,13 @@
 package live
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/sapwood-mqtt/sapwood/console/api"
@@ -14,7 +16,7 @@ import (
 
 // full is a picture with more than fits, and with names that would command a terminal.
 func full() *picture {
-	p := &picture{version: "1.2.3", now: vitals.Now{OK: true, Text: "All is well."}}
+	p := &picture{version: "1.2.3", listed: true, loaded: true, now: vitals.Now{OK: true, Text: "All is well."}}
 	for i := range 50 {
 		p.clients.Items = append(p.clients.Items, api.ClientRow{ID: fmt.Sprintf("client\x1b[2J-%d-%s", i, strings.Repeat("ü", i*3)), Connected: true, In: api.Flow{Messages: 1_234_567, Rate: 12.3}, User: strings.Repeat("u", i)})
 		p.topics.Items = append(p.topics.Items, api.TopicRow{Topic: fmt.Sprintf("plant/%d", i), Messages: 7})
@@ -22,9 +24,74 @@ func full() *picture {
 	for i := range 300 {
 		s := vitals.Stats{Rates: vitals.Rates{InMessages: float64(i), InBytes: 1_500_000}, Dropped: map[string]uint64{"queue_full": uint64(10 * i), "expired": 3}}
 		s.Clients.Connected = 1234
+		s.At = time.Unix(1e9, 0)
 		p.read(s)
 	}
 	return p
+}
+
+// TestFirstPicture: what is not known yet is not shown as nothing.
+func TestFirstPicture(t *testing.T) {
+	f := func(p *picture, want string) {
+		t.Helper()
+		var b strings.Builder
+		for _, l := range p.render(120, 30) {
+			b.WriteString(strings.TrimSpace(l.text) + "\n")
+		}
+		if text := b.String(); !strings.Contains(text, want) || strings.Contains(text, "0s") || strings.Contains(text, " 0 ") || strings.Contains(text, "CLIENTS 0") {
+			t.Errorf("got\n%s", text)
+		}
+	}
+	f(&picture{}, "Waiting for")
+	p := &picture{}
+	p.read(vitals.Stats{At: time.Unix(1e9, 0)})
+	f(p, "Waiting for")
+	f(&picture{err: errors.New("refused")}, "Cannot look: refused")
+}
+
+// TestUnits: bytes are told in the units in which limits are set, memory is what is resident, and what is denied stands apart from what is dropped.
+func TestUnits(t *testing.T) {
+	p := &picture{listed: true, loaded: true}
+	rss, limit := int64(92<<20), int64(21<<30)
+	p.load.Memory.RSS, p.load.Memory.Limit, p.load.Memory.Used = &rss, &limit, 1
+	p.read(vitals.Stats{At: time.Unix(1e9, 0), Denied: 2, Dropped: map[string]uint64{"denied": 1}})
+	var b strings.Builder
+	for _, l := range p.render(160, 30) {
+		b.WriteString(l.text + "\n")
+	}
+	for _, want := range []string{"memory 92 MiB of 21 GiB", "denied 1  publishes and filters not allowed 2"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if got := size(int64(64 << 20)); got != "64 MiB" {
+		t.Error(got)
+	}
+}
+
+// TestAlong: curves of one chart share their time, whenever each began.
+func TestAlong(t *testing.T) {
+	chart := &api.Chart{Step: 10, Series: []api.Plotted{
+		{Points: [][2]float64{{100, 1}, {110, 1}, {120, 1}, {130, 1}, {140, 1}}},
+		{Points: [][2]float64{{120, 4}, {140, 2}}},
+	}}
+	begin, step := axis(chart)
+	for i, want := range []string{"█████", "··█·▄"} {
+		if got := curve(along(chart.Series[i].Points, begin, step)); got != want {
+			t.Errorf("series %d: %s, want %s", i, got, want)
+		}
+	}
+	chart.Series[0].Points = nil
+	for at := range 600 {
+		chart.Series[0].Points = append(chart.Series[0].Points, [2]float64{float64(100 + 10*at), 1})
+	}
+	begin, step = axis(chart)
+	if got := curve(along(chart.Series[1].Points, begin, step)); got != "█" || step != 100 {
+		t.Errorf("%q, %v", got, step)
+	}
+	if got := along(chart.Series[0].Points, begin, step); len(got) != curveWidth {
+		t.Errorf("%d characters", len(got))
+	}
 }
 
 // TestPicture: whatever the names and the size of the terminal, top draws no more than fits, and nothing that commands it.
@@ -56,7 +123,7 @@ func TestPicture(t *testing.T) {
 			}
 		}
 	}
-	f(80, 24, "CLIENTS", "TOPICS", "plant/3", "All is well.", "dropped  queue_full 2990 (+10)  expired 3", "1234 connected", "299 messages/s     1.5MB/s  ", "▇█", "q quit")
+	f(80, 24, "CLIENTS", "TOPICS", "plant/3", "All is well.", "dropped  queue_full 2990 (+10)  expired 3", "1234 connected", "299 messages/s   1.4 MiB/s  ", "▇█", "q quit")
 	f(200, 60, "ADDRESS", "clients by -in_rate", "plant/40")
 	if len(p.past) != remembered {
 		t.Error(len(p.past))

@@ -35,19 +35,19 @@ func topicCells(r *api.TopicRow) []string {
 	if r.Last != nil {
 		last = ago(r.Last.At)
 	}
-	return []string{name, count(r.Rate), count(r.Messages), count(r.Bytes), count(r.Copies), count(r.Dropped), count(r.Unheard), last}
+	return []string{name, count(r.Rate), count(r.Messages), size(r.Bytes), count(r.Copies), count(r.Dropped), count(r.Unheard), last}
 }
 
 // topicsListCmd is `sapwood topics list`.
 type topicsListCmd struct {
-	Listed
+	reach.Listed
 	Filter  []string `arg:"" optional:"" help:"Terms of a filter."`
 	Payload string   `placeholder:"WORD" help:"Only topics whose last message has this in it."`
 }
 
 // Help is the long part of the help page.
 func (*topicsListCmd) Help() string {
-	return reach.Through + filterHelp + `
+	return reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood topics plant "rate>10" --sort=-bytes
@@ -56,18 +56,18 @@ Examples:
 
 // Run lists topics.
 func (c *topicsListCmd) Run(ctx context.Context, std *screen.Streams) error {
-	return show(ctx, &c.Listed, std, "/topics", query("filter", withoutSys(c.Filter), "payload", c.Payload), topicHeads(), topicCells)
+	return reach.Show(ctx, &c.Listed, std, "/topics", reach.Query("filter", withoutSys(c.Filter), "payload", c.Payload), topicHeads(), topicCells)
 }
 
 // topicsTreeCmd is `sapwood topics tree`.
 type topicsTreeCmd struct {
-	Listed
+	reach.Listed
 	Branch string `arg:"" optional:"" help:"A topic without its last levels; none = the top."`
 }
 
 // Run lists a branch.
 func (c *topicsTreeCmd) Run(ctx context.Context, std *screen.Streams) error {
-	return show(ctx, &c.Listed, std, "/topics/tree", query("branch", strings.TrimSuffix(c.Branch, "/")), topicHeads(), topicCells)
+	return reach.Show(ctx, &c.Listed, std, "/topics/tree", reach.Query("branch", strings.TrimSuffix(c.Branch, "/")), topicHeads(), topicCells)
 }
 
 // Help is the long part of the help page.
@@ -80,11 +80,11 @@ Examples:
 }
 
 // topicsUnheardCmd is `sapwood topics unheard`.
-type topicsUnheardCmd struct{ Listed }
+type topicsUnheardCmd struct{ reach.Listed }
 
 // Run lists topics that nobody hears.
 func (c *topicsUnheardCmd) Run(ctx context.Context, std *screen.Streams) error {
-	return show(ctx, &c.Listed, std, "/topics/unheard", query(), topicHeads(), topicCells)
+	return reach.Show(ctx, &c.Listed, std, "/topics/unheard", reach.Query(), topicHeads(), topicCells)
 }
 
 // Help is the long part of the help page.
@@ -96,11 +96,11 @@ Examples:
 }
 
 // topicsUnfedCmd is `sapwood topics unfed`.
-type topicsUnfedCmd struct{ Listed }
+type topicsUnfedCmd struct{ reach.Listed }
 
 // Run lists subscriptions that get nothing.
 func (c *topicsUnfedCmd) Run(ctx context.Context, std *screen.Streams) error {
-	return show(ctx, &c.Listed, std, "/topics/unfed", query(), []string{"SUBSCRIPTION", "CLIENT", "USER"}, func(r *api.SubscriptionRow) []string {
+	return reach.Show(ctx, &c.Listed, std, "/topics/unfed", reach.Query(), []string{"SUBSCRIPTION", "CLIENT", "USER"}, func(r *api.SubscriptionRow) []string {
 		return []string{r.Filter, r.Client, r.User}
 	})
 }
@@ -140,7 +140,7 @@ func (c *topicsTopCmd) Run(ctx context.Context, std *screen.Streams) error {
 		Error uint64         `json:"error"`
 		Exact bool           `json:"exact"`
 	}
-	if err := r.Call(ctx, http.MethodGet, "/topics/top?"+query("by", c.By, "limit", strconv.Itoa(c.Limit)).Encode(), nil, &top); err != nil {
+	if err := r.Call(ctx, http.MethodGet, "/topics/top?"+reach.Query("by", c.By, "limit", strconv.Itoa(c.Limit)).Encode(), nil, &top); err != nil {
 		return err
 	}
 	if c.JSON {
@@ -175,7 +175,7 @@ func (c *topicsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 		return err
 	}
 	var d api.TopicDetail
-	if err := r.Call(ctx, http.MethodGet, "/topics/detail?"+query("topic", c.Topic).Encode(), nil, &d); err != nil {
+	if err := r.Call(ctx, http.MethodGet, "/topics/detail?"+reach.Query("topic", c.Topic).Encode(), nil, &d); err != nil {
 		return err
 	}
 	if c.JSON {
@@ -203,8 +203,10 @@ func (c *topicsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 // withoutSys leaves the broker's own topics out, unless they are asked for.
 func withoutSys(terms []string) string {
 	expr := strings.Join(terms, " ")
-	if strings.Contains(expr, "$SYS") {
-		return expr
+	for _, own := range []string{"$SYS", "$canary"} {
+		if !strings.Contains(expr, own) {
+			expr += " !topic:" + own + "/*"
+		}
 	}
-	return strings.TrimSpace(expr + " !topic:$SYS/*")
+	return strings.TrimSpace(expr)
 }

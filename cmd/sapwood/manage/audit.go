@@ -3,8 +3,6 @@ package manage
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +22,7 @@ type AuditCmd struct {
 	Outcome   string `enum:",done,refused,failed" default:"" placeholder:"WORD" help:"Only done, refused or failed."`
 	Since     string `placeholder:"TIME" help:"Only from then on: 2027-01-31T00:00:00Z, or ago as in 2h or 7d."`
 	Until     string `placeholder:"TIME" help:"Only before then."`
-	Limit     int    `short:"n" default:"50" help:"At most so many, the newest."`
+	Limit     int    `short:"n" default:"50" help:"At most so many, the newest; 0 = all."`
 	JSON      bool   `help:"Print them as JSON, one a line, with what was there before and after."`
 }
 
@@ -44,7 +42,7 @@ func (c *AuditCmd) Run(ctx context.Context, std *screen.Streams) error {
 	if err != nil {
 		return err
 	}
-	q := url.Values{"by": {c.By}, "operation": {c.Operation}, "target": {c.Target}, "outcome": {c.Outcome}}
+	q := reach.Query("by", c.By, "operation", c.Operation, "target", c.Target, "outcome", c.Outcome)
 	for name, text := range map[string]string{"since": c.Since, "until": c.Until} {
 		if text == "" {
 			continue
@@ -55,50 +53,19 @@ func (c *AuditCmd) Run(ctx context.Context, std *screen.Streams) error {
 		}
 		q.Set(name, at.Format(time.RFC3339))
 	}
-	for name, values := range q {
-		if values[0] == "" {
-			q.Del(name)
-		}
+	list := screen.NewListing(std.Out, c.JSON, "WHEN", "WHO", "FROM", "WHAT", "TARGET", "OUTCOME")
+	_, err = reach.Pages(ctx, r, "/audit", q, c.Limit, func(p *rights.AuditPage) ([]access.Entry, string) { return p.Items, p.Next }, func(e *access.Entry) error {
+		return list.Item(e, screen.Moment(e.At), whoDid(e), e.From, e.Operation, e.Target, outcomeText(e))
+	})
+	if err != nil {
+		return err
 	}
-	t := screen.NewTable(std.Out, "WHEN", "WHO", "FROM", "WHAT", "TARGET", "OUTCOME")
-	for n := 0; n < c.Limit; {
-		q.Set("limit", strconv.Itoa(min(c.Limit-n, 1000)))
-		var page rights.AuditPage
-		if err := r.Call(ctx, http.MethodGet, "/audit?"+q.Encode(), nil, &page); err != nil {
-			return err
-		}
-		for i := range page.Items {
-			e := &page.Items[i]
-			if c.JSON {
-				if err := screen.Line(std.Out, e); err != nil {
-					return err
-				}
-				continue
-			}
-			t.Row(screen.Moment(e.At), whoDid(e), e.From, e.Operation, e.Target, outcomeText(e))
-		}
-		if n += len(page.Items); page.Next == "" {
-			break
-		}
-		q.Set("cursor", page.Next)
-	}
-	if c.JSON {
-		return nil
-	}
-	return t.Flush()
+	return list.Flush()
 }
 
 // whoDid names who did something.
 func whoDid(e *access.Entry) string {
-	switch e.Kind {
-	case access.KindLocal:
-		return "this machine"
-	case access.KindKey:
-		return "key " + e.By
-	case access.KindOperator:
-		return e.By
-	}
-	return "-"
+	return (&access.Caller{Kind: e.Kind, Name: e.By}).String()
 }
 
 func outcomeText(e *access.Entry) string {

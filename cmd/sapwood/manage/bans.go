@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
@@ -17,7 +18,7 @@ type banFlags struct {
 	reach.Flags
 	Subject string        `arg:"" enum:"client,user,address,pattern" help:"client, user, address, or pattern of client ids."`
 	Value   string        `arg:"" help:"The client id, the user, the address or network, or the pattern, in which * stands for any characters."`
-	For     time.Duration `placeholder:"TIME" help:"How long: 90s, 1h30m, 72h. Without it for ever."`
+	For     time.Duration `placeholder:"TIME" help:"How long: 90s, 1h30m, 7d. Without it for ever."`
 	Reason  string        `placeholder:"TEXT" help:"It is told."`
 	JSON    bool          `help:"Print what was done as JSON."`
 }
@@ -115,39 +116,26 @@ func (c *UnbanCmd) Run(ctx context.Context, std *screen.Streams) error {
 
 // BansCmd is `sapwood bans`.
 type BansCmd struct {
-	reach.Flags
-	JSON bool `help:"Print them as JSON."`
+	reach.Listed
+	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
 }
 
 // Help is the long part of the help page.
 func (*BansCmd) Help() string {
-	return reach.Through + `
+	return reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood bans
-    sapwood bans --json`
+    sapwood bans subject:address --sort until --json`
 }
 
 // Run lists bans.
 func (c *BansCmd) Run(ctx context.Context, std *screen.Streams) error {
-	r, err := c.API()
-	if err != nil {
-		return err
-	}
-	var bans []rights.Ban
-	if err := r.Call(ctx, http.MethodGet, "/bans", nil, &bans); err != nil {
-		return err
-	}
-	if c.JSON {
-		return screen.JSON(std.Out, bans)
-	}
-	t := screen.NewTable(std.Out, "SUBJECT", "VALUE", "WHAT", "UNTIL", "BY", "REASON")
-	for _, b := range bans {
+	return reach.Show(ctx, &c.Listed, std, "/bans", reach.Query("filter", strings.Join(c.Filter, " ")), []string{"SUBJECT", "VALUE", "WHAT", "UNTIL", "BY", "REASON"}, func(b *rights.Ban) []string {
 		what := "ban"
 		if b.Quarantine {
 			what = "quarantine"
 		}
-		t.Row(b.Subject, b.Value, what, screen.Moment(b.Until), b.By, b.Reason)
-	}
-	return t.Flush()
+		return []string{b.Subject, b.Value, what, screen.Moment(b.Until), b.By, b.Reason}
+	})
 }

@@ -147,8 +147,7 @@ func (c *EventsCmd) follow(ctx context.Context, std *screen.Streams, r *reach.Br
 		if failed != nil {
 			return failed
 		}
-		var refused *url.Error // nobody is there at present
-		if !seen && !broken && !errors.As(err, &refused) {
+		if !seen && !broken && reach.Refused(err) {
 			return err
 		}
 		if !broken || seen {

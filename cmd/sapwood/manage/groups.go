@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
@@ -19,37 +20,24 @@ type GroupsCmd struct {
 
 // groupsListCmd is `sapwood groups list`.
 type groupsListCmd struct {
-	reach.Flags
-	JSON bool `help:"Print them as JSON."`
+	reach.Listed
+	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
 }
 
 // Help is the long part of the help page.
 func (*groupsListCmd) Help() string {
-	return `Who is in one tells sapwood users list --group. ` + reach.Through + `
+	return `Who is in one tells sapwood users list --group. ` + reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood groups list
-    sapwood groups list --json`
+    sapwood groups list --json name:line-*`
 }
 
 // Run lists groups.
 func (c *groupsListCmd) Run(ctx context.Context, std *screen.Streams) error {
-	r, err := c.API()
-	if err != nil {
-		return err
-	}
-	var groups []accounts.Group
-	if err := r.Call(ctx, http.MethodGet, "/groups", nil, &groups); err != nil {
-		return err
-	}
-	if c.JSON {
-		return screen.JSON(std.Out, groups)
-	}
-	t := screen.NewTable(std.Out, "NAME", "CHANGED", "NOTE")
-	for _, g := range groups {
-		t.Row(g.Name, screen.Moment(g.Changed), g.Note)
-	}
-	return t.Flush()
+	return reach.Show(ctx, &c.Listed, std, "/groups", reach.Query("filter", strings.Join(c.Filter, " ")), []string{"NAME", "CHANGED", "NOTE"}, func(g *accounts.Group) []string {
+		return []string{g.Name, screen.Moment(g.Changed), g.Note}
+	})
 }
 
 func groupAt(name string) string { return "/groups/" + url.PathEscape(name) }

@@ -29,38 +29,24 @@ operators and keys. `
 
 // keysListCmd is `sapwood keys list`.
 type keysListCmd struct {
-	reach.Flags
-	JSON bool `help:"Print them as JSON."`
+	reach.Listed
+	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
 }
 
 // Help is the long part of the help page.
 func (*keysListCmd) Help() string {
-	return `Of a key itself only the beginning is known, to tell it from others. ` + reach.Through + `
+	return `Of a key itself only the beginning is known, to tell it from others. ` + reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood keys list
-    sapwood keys list --json`
+    sapwood keys list --sort last_used --json`
 }
 
 // Run lists keys.
 func (c *keysListCmd) Run(ctx context.Context, std *screen.Streams) error {
-	r, err := c.API()
-	if err != nil {
-		return err
-	}
-	var found struct{ Items []access.APIKey }
-	if err := r.Call(ctx, http.MethodGet, "/keys", nil, &found); err != nil {
-		return err
-	}
-	if c.JSON {
-		return screen.JSON(std.Out, found.Items)
-	}
-	t := screen.NewTable(std.Out, "NAME", "KEY", "SCOPES", "STATE", "LAST USED", "BY", "NOTE")
-	for i := range found.Items {
-		k := &found.Items[i]
-		t.Row(k.Name, k.Begins+"…", strings.Join(k.Scopes, " "), keyState(k), screen.Moment(k.Used), k.By, k.Note)
-	}
-	return t.Flush()
+	return reach.Show(ctx, &c.Listed, std, "/keys", reach.Query("filter", strings.Join(c.Filter, " ")), []string{"NAME", "KEY", "SCOPES", "STATE", "LAST USED", "BY", "NOTE"}, func(k *access.APIKey) []string {
+		return []string{k.Name, k.Begins + "…", strings.Join(k.Scopes, " "), keyState(k), screen.Moment(k.Used), k.By, k.Note}
+	})
 }
 
 // keyState says in words whether a key holds.

@@ -1,9 +1,9 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -31,20 +31,9 @@ Examples:
 
 // Run lists listeners.
 func (c *ListenersCmd) Run(ctx context.Context, std *screen.Streams) error {
-	r, err := c.API()
-	if err != nil {
-		return err
-	}
-	var all []api.Listener
-	if err := r.Call(ctx, http.MethodGet, "/listeners", nil, &all); err != nil {
-		return err
-	}
-	if c.JSON {
-		return screen.JSON(std.Out, all)
-	}
-	t := screen.NewTable(std.Out, "NAME", "URL", "ASKS", "CONNECTIONS", "TURNED AWAY", "CERTIFICATE UNTIL")
 	var care []string
-	for _, l := range all {
+	heads := []string{"NAME", "URL", "ASKS", "CONNECTIONS", "TURNED AWAY", "CERTIFICATE UNTIL"}
+	err := reach.Whole(ctx, &c.Flags, std, c.JSON, "/listeners", heads, func(l *api.Listener) []string {
 		turned, until := uint64(0), ""
 		for _, n := range l.Turned {
 			turned += n
@@ -60,19 +49,13 @@ func (c *ListenersCmd) Run(ctx context.Context, std *screen.Streams) error {
 				care = append(care, l.Name+": "+w)
 			}
 		}
-		asks := strings.Join(l.Authentication, " ")
-		if asks == "" {
-			asks = "nobody"
-		}
-		t.Row(l.Name, l.URL, asks, strconv.Itoa(l.Connections), strconv.FormatUint(turned, 10), until)
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
+		asks := cmp.Or(strings.Join(l.Authentication, " "), "nobody")
+		return []string{l.Name, l.URL, asks, strconv.Itoa(l.Connections), strconv.FormatUint(turned, 10), until}
+	})
 	for _, w := range care {
-		if _, err := fmt.Fprintf(std.Out, "warn  %s\n", screen.Printable(w)); err != nil {
-			return err
+		if err == nil {
+			_, err = fmt.Fprintf(std.Out, "warn  %s\n", screen.Printable(w))
 		}
 	}
-	return nil
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
@@ -28,34 +29,22 @@ const roles = `A viewer reads, an operator acts on clients and messages too, an 
 
 // operatorsListCmd is `sapwood operators list`.
 type operatorsListCmd struct {
-	reach.Flags
-	JSON bool `help:"Print them as JSON."`
+	reach.Listed
+	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
 }
 
 // Help is the long part of the help page.
 func (*operatorsListCmd) Help() string {
-	return roles + reach.Through + `
+	return roles + reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood operators list
-    sapwood operators list --json`
+    sapwood operators list role:admin --json`
 }
 
 // Run lists operators.
 func (c *operatorsListCmd) Run(ctx context.Context, std *screen.Streams) error {
-	r, err := c.API()
-	if err != nil {
-		return err
-	}
-	var found struct{ Items []rights.Operator }
-	if err := r.Call(ctx, http.MethodGet, "/operators", nil, &found); err != nil {
-		return err
-	}
-	if c.JSON {
-		return screen.JSON(std.Out, found.Items)
-	}
-	t := screen.NewTable(std.Out, "NAME", "ROLE", "STATE", "SESSIONS", "CHANGED", "NOTE")
-	for _, o := range found.Items {
+	return reach.Show(ctx, &c.Listed, std, "/operators", reach.Query("filter", strings.Join(c.Filter, " ")), []string{"NAME", "ROLE", "STATE", "SESSIONS", "CHANGED", "NOTE"}, func(o *rights.Operator) []string {
 		state := "ok"
 		switch {
 		case o.Disabled:
@@ -63,9 +52,8 @@ func (c *operatorsListCmd) Run(ctx context.Context, std *screen.Streams) error {
 		case o.ChangeNeeded:
 			state = "first password"
 		}
-		t.Row(o.Name, string(o.Role), state, strconv.Itoa(o.Sessions), screen.Moment(o.Changed), o.Note)
-	}
-	return t.Flush()
+		return []string{o.Name, string(o.Role), state, strconv.Itoa(o.Sessions), screen.Moment(o.Changed), o.Note}
+	})
 }
 
 func operatorAt(name string) string { return "/operators/" + url.PathEscape(name) }

@@ -28,38 +28,25 @@ A change holds at once, for those connected too. `
 
 // rulesListCmd is `sapwood rules list`.
 type rulesListCmd struct {
-	reach.Flags
-	JSON bool `help:"Print them as JSON."`
+	reach.Listed
+	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
 }
 
 // Help is the long part of the help page.
 func (*rulesListCmd) Help() string {
-	return precedence + `Rules of the configuration file are not among them. ` + reach.Through + `
+	return precedence + `Rules of the configuration file are not among them. ` + reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood rules list
-    sapwood rules list --json`
+    sapwood rules list topics:plant/* --sort=-priority --json`
 }
 
 // Run lists rules.
 func (c *rulesListCmd) Run(ctx context.Context, std *screen.Streams) error {
-	r, err := c.API()
-	if err != nil {
-		return err
-	}
-	var rules []rights.Rule
-	if err := r.Call(ctx, http.MethodGet, "/rules", nil, &rules); err != nil {
-		return err
-	}
-	if c.JSON {
-		return screen.JSON(std.Out, rules)
-	}
-	t := screen.NewTable(std.Out, "ID", "PRIORITY", "RULE", "TOPICS", "WHO", "NOTE")
-	for i := range rules {
-		f := &rules[i].RuleFields
-		t.Row(rules[i].ID, strconv.Itoa(f.Priority), ruleText(f), strings.Join(f.Topics, " "), whoText(f), f.Note)
-	}
-	return t.Flush()
+	return reach.Show(ctx, &c.Listed, std, "/rules", reach.Query("filter", strings.Join(c.Filter, " ")), []string{"ID", "PRIORITY", "RULE", "TOPICS", "WHO", "NOTE"}, func(r *rights.Rule) []string {
+		f := &r.RuleFields
+		return []string{r.ID, strconv.Itoa(f.Priority), ruleText(f), strings.Join(f.Topics, " "), whoText(f), f.Note}
+	})
 }
 
 // ruleText is what a rule allows or denies.

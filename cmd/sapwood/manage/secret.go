@@ -19,8 +19,8 @@ type newPassword struct {
 	PasswordStdin bool `help:"Read the password from standard input, up to the end of the line."`
 }
 
-// Validate checks what the flags ask for together.
-func (p *newPassword) Validate() error {
+// Verify checks what the flags ask for together.
+func (p *newPassword) Verify() error {
 	if p.Generate && p.PasswordStdin {
 		return errors.New("--generate or --password-stdin, not both")
 	}

@@ -70,8 +70,11 @@ func (c *TraceCmd) Run(ctx context.Context, std *screen.Streams) error {
 	path := "/traces/" + url.PathEscape(t.ID)
 	show := &events{do: c.shows(std)}
 	err = r.Copy(ctx, show, path+"/stream")
-	if ctx.Err() != nil { // interrupted: it was enough
+	switch {
+	case ctx.Err() != nil: // interrupted: it was enough
 		err = nil
+	case err == nil && show.name != "end":
+		return errors.New("the trace broke off: the broker stops, or has stopped")
 	}
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
@@ -144,7 +147,7 @@ func (c *TraceCmd) lines(std *screen.Streams) func(l *trace.Line) error {
 	if c.JSON {
 		return func(l *trace.Line) error { return screen.Line(std.Out, l) }
 	}
-	rows := screen.NewRows(std.Out, 12, 2, 11, 6)
+	rows := screen.NewLines(std.Out, 12, 2, 11, 6)
 	return func(l *trace.Line) error {
 		arrow := map[string]string{"in": "->", "out": "<-"}[l.Direction]
 		times := ""
@@ -162,7 +165,7 @@ func (c *TraceCmd) lines(std *screen.Streams) func(l *trace.Line) error {
 		if c.Client == "" {
 			cells = append(cells, l.Client)
 		}
-		return rows.Row(append(cells, text)...)
+		return rows.Line(append(cells, text)...)
 	}
 }
 

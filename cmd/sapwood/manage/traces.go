@@ -9,10 +9,10 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/reach"
 	"github.com/sapwood-mqtt/sapwood/cmd/sapwood/screen"
-	"github.com/sapwood-mqtt/sapwood/console/api"
 	"github.com/sapwood-mqtt/sapwood/console/api/capture"
 )
 
@@ -25,41 +25,28 @@ type TracesCmd struct {
 
 // tracesListCmd is `sapwood traces list`.
 type tracesListCmd struct {
-	reach.Flags
-	JSON bool `help:"Print them as JSON."`
+	reach.Listed
+	Filter []string `arg:"" optional:"" help:"Terms of a filter."`
 }
 
 // Help is the long part of the help page.
 func (*tracesListCmd) Help() string {
-	return `Of the console, too. sapwood trace begins one. ` + reach.Through + `
+	return `Of the console, too. sapwood trace begins one. ` + reach.Through + reach.FilterHelp + `
 Examples:
 
     sapwood traces
-    sapwood traces --json`
+    sapwood traces running:true --json`
 }
 
 // Run lists traces.
 func (c *tracesListCmd) Run(ctx context.Context, std *screen.Streams) error {
-	r, err := c.API()
-	if err != nil {
-		return err
-	}
-	var all api.TraceList
-	if err := r.Call(ctx, http.MethodGet, "/traces", nil, &all); err != nil {
-		return err
-	}
-	if c.JSON {
-		return screen.JSON(std.Out, all)
-	}
-	t := screen.NewTable(std.Out, "TRACE", "STATE", "ENDS", "PACKETS", "KEPT", "BY", "OF")
-	for _, x := range all.Items {
+	return reach.Show(ctx, &c.Listed, std, "/traces", reach.Query("filter", strings.Join(c.Filter, " ")), []string{"TRACE", "STATE", "ENDS", "PACKETS", "KEPT", "BY", "OF"}, func(x *capture.Info) []string {
 		state := "runs"
 		if !x.Running {
 			state = "ended"
 		}
-		t.Row(x.ID, state, screen.Moment(x.Ends), strconv.FormatUint(x.Packets, 10), screen.Bytes(int64(x.Bytes)), x.By, traced(&x))
-	}
-	return t.Flush()
+		return []string{x.ID, state, screen.Moment(x.Ends), strconv.FormatUint(x.Packets, 10), screen.Bytes(int64(x.Bytes)), x.By, traced(x)}
+	})
 }
 
 // traced is what a trace is of.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 )
@@ -16,6 +17,7 @@ import (
 // Broker is a running broker, by its API.
 type Broker struct {
 	url            string
+	named          bool // by --url: what it says is told with its name
 	user, password string
 	key            string // in place of them
 }
@@ -28,6 +30,12 @@ type problem struct {
 
 // Error tells why.
 func (p *problem) Error() string { return p.text }
+
+// Refused tells whether the API answered, and said no.
+func Refused(err error) bool {
+	var p *problem
+	return errors.As(err, &p)
+}
 
 // IsStatus tells whether the API said no with a status.
 func IsStatus(err error, status int) bool {
@@ -54,13 +62,32 @@ func (r *Broker) send(ctx context.Context, method, path string, body io.Reader, 
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, r.unreachable(ctx, err)
 	}
 	if resp.StatusCode/100 == 2 {
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
-	return nil, &problem{resp.StatusCode, r.url + ": " + whyNot(resp)}
+	text := whyNot(resp)
+	if r.named {
+		text = r.url + ": " + text
+	}
+	return nil, &problem{resp.StatusCode, text}
+}
+
+// unreachable says what may be wrong where nobody answered as the API does.
+func (r *Broker) unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var to *net.OpError
+	switch {
+	case errors.As(err, &to) && to.Op == "dial":
+		return fmt.Errorf("%s cannot be reached: %w; does a broker run there, and is this its http.address?", r.url, err)
+	case errors.Is(err, io.EOF), strings.Contains(err.Error(), "malformed HTTP response"):
+		return fmt.Errorf("%s is no HTTP: %w; the API is at http.address, not where MQTT clients connect", r.url, err)
+	}
+	return err
 }
 
 // whyNot is what an answer that says no tells.

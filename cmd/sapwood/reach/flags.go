@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/app"
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk/lock"
@@ -84,7 +85,10 @@ func (c *Credentials) broker(url, dir string) (*Broker, error) {
 		if c.Key == "" && c.Password == "" {
 			return nil, errors.New("--url needs a password or a key: SAPWOOD_ADMIN_PASSWORD or SAPWOOD_API_KEY, or a flag")
 		}
-		return &Broker{url: url, user: c.User, password: c.Password, key: c.Key}, nil
+		if !strings.Contains(url, "://") {
+			url = "http://" + url
+		}
+		return &Broker{url: url, named: true, user: c.User, password: c.Password, key: c.Key}, nil
 	}
 	holder, held, err := lock.Who(dir)
 	if held {

@@ -122,11 +122,13 @@ func (c *Caller) May(resource string, l Level) bool {
 func (c *Caller) String() string {
 	switch c.Kind {
 	case KindOperator:
-		return "API user " + c.Name
+		return "operator " + c.Name
 	case KindKey:
-		return "API key " + c.Name
+		return "key " + c.Name
+	case KindLocal:
+		return "this machine"
 	}
-	return "API key" // the one of this machine
+	return "somebody" // who was not let in
 }
 
 // Bound is ctx for as long as the caller's credential lasts: a revoked one ends what it began. The function has to be called at the end.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/phc"
 )
@@ -24,6 +25,7 @@ type account struct {
 	user     string
 	password phc.Hash
 	made     bool // by this start
+	since    time.Time
 }
 
 // accountFile is admin.json.
@@ -54,7 +56,7 @@ func openAccount(o Options, log *slog.Logger) (account, string, error) {
 		text = rand.Text()
 		first = text
 	}
-	a := account{User, phc.New([]byte(text)), true}
+	a := account{User, phc.New([]byte(text)), true, time.Now()}
 	if o.Dir == "" {
 		return a, first, nil
 	}
@@ -81,10 +83,14 @@ func readAccount(path string, text []byte, log *slog.Logger) (account, error) {
 	if f.Password.Scheme() == phc.None || f.User == "" {
 		return account{}, fmt.Errorf("%s has no user with a password; remove the file, and the next start makes the user admin anew", path)
 	}
-	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
-		log.Warn("others can read the password's hash", "file", path, "fix", "chmod 600 "+path)
+	a := account{user: f.User, password: f.Password, since: time.Now()}
+	if info, err := os.Stat(path); err == nil {
+		a.since = info.ModTime()
+		if info.Mode().Perm()&0o077 != 0 {
+			log.Warn("others can read the password's hash", "file", path, "fix", "chmod 600 "+path)
+		}
 	}
-	return account{user: f.User, password: f.Password}, nil
+	return a, nil
 }
 
 // Local is what a command on the same machine needs to use the API of the process that has a data directory.

@@ -84,8 +84,8 @@ func (a *Access) readOperators(ctx context.Context, admin account) error {
 		a.operators[name] = newOperator(r.Operator, r.Password)
 	}
 	if a.operators[admin.user] == nil {
-		now := time.Now().UTC().Truncate(time.Millisecond)
-		o := Operator{Name: admin.user, Role: RoleAdmin, Stamp: accounts.Stamp{Revision: a.stamps.next(now), Created: now, Changed: now}}
+		at := admin.since.UTC().Truncate(time.Millisecond) // nothing was changed since, or there was a record
+		o := Operator{Name: admin.user, Role: RoleAdmin, Stamp: accounts.Stamp{Revision: a.stamps.next(at), Created: at, Changed: at}}
 		a.operators[admin.user] = newOperator(o, admin.password)
 	}
 	return nil

@@ -149,7 +149,7 @@ func TestKeys(t *testing.T) {
 		a := open(t, Options{Password: "right"})
 		ctx := context.Background()
 		yes, soon, past := true, time.Now().Add(time.Hour), time.Now().Add(-time.Hour)
-		k, secret, err := a.CreateKey(ctx, "k", KeyChange{Scopes: []string{"read", "events:read", "read"}, Expires: &soon}, "API user admin")
+		k, secret, err := a.CreateKey(ctx, "k", KeyChange{Scopes: []string{"read", "events:read", "read"}, Expires: &soon}, "operator admin")
 		if err != nil || len(k.Scopes) != 2 || !strings.HasPrefix(secret, k.Begins+"_") || len(secret) < 40 {
 			t.Fatalf("%+v %s %v", k, secret, err)
 		}

@@ -63,13 +63,18 @@ type cursor struct {
 // Page returns what of the items is asked for. A cursor names the place of an item, not its number: what is added and what
 // goes meanwhile neither repeats nor hides what stays in its place. The error is for who asked.
 func (s *Schema[T]) Page(items []T, q Query, now time.Time) (Page[T], error) {
-	return s.PageOf(func(yield func(*T) bool) {
+	return s.PageOf(Each(items), q, now)
+}
+
+// Each gives items one by one, as they are in their slice.
+func Each[T any](items []T) iter.Seq[*T] {
+	return func(yield func(*T) bool) {
 		for i := range items {
 			if !yield(&items[i]) {
 				return
 			}
 		}
-	}, q, now)
+	}
 }
 
 // PageOf is Page of items that are given one by one: with Skip up to four times, each time the same ones.

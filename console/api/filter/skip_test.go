@@ -11,20 +11,20 @@ import (
 // TestSkip skips into lists of every length, in every order: the page is what stands there in the sorted list.
 func TestSkip(t *testing.T) {
 	s := schema()
-	for _, n := range []int{0, 1, 50, sampleSize - 1, sampleSize + 1, 20_000} {
+	for _, n := range []int{0, 1, 50, sampleSize - 1, 3 * sampleSize} {
 		all := make([]thing, n)
 		for i := range all {
 			all[i] = thing{id: fmt.Sprintf("%05d", i), user: fmt.Sprint(i % 3), n: float64(i * 7919 % 101)}
 		}
-		for _, order := range []string{"", "-id", "user,-queue_bytes", "-age"} {
+		for _, order := range []string{"", "user,-queue_bytes", "-age"} {
 			o, err := s.order(order)
 			if err != nil {
 				t.Fatal(err)
 			}
 			sorted := slices.Clone(all)
 			slices.SortFunc(sorted, func(a, b thing) int { return s.compare(o, &a, &b, new([]byte), new([]byte)) })
-			for _, items := range [][]thing{all, sorted, shuffled(all)} {
-				for _, skip := range []int{0, 1, n / 3, n / 2, n - 7, n - 1, n, n + 5, MaxSkip} {
+			for _, items := range [][]thing{sorted, shuffled(all)} {
+				for _, skip := range []int{0, 1, n / 2, n - 7, n, MaxSkip} {
 					if skip < 0 {
 						continue
 					}

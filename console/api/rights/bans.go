@@ -20,16 +20,17 @@ func registerBans(h huma.API, b Bans) {
 		}
 		return nil
 	}
-	huma.Register(h, serve.Operation("bans", http.MethodGet, "/bans", "bans", "Who is kept out, or in quarantine", http.StatusConflict),
-		func(ctx context.Context, _ *struct{}) (*answer[[]Ban], error) {
+	listed := banSchema()
+	huma.Register(h, bare("bans", "/bans", "bans", "Who is kept out, or in quarantine, by subject and value", http.StatusConflict),
+		func(ctx context.Context, in *serve.ShortQuery) (*answer[serve.Bare[Ban]], error) {
 			if err := there(); err != nil {
 				return nil, err
 			}
 			list, err := b.List(ctx)
-			if list == nil {
-				list = []Ban{}
+			if err != nil {
+				return nil, serve.Failure(err)
 			}
-			return &answer[[]Ban]{list}, serve.Failure(err)
+			return barely(listed, list, in)
 		})
 	type made struct {
 		Ban Ban `json:"ban"`

@@ -11,13 +11,14 @@ import (
 )
 
 func (o *accountsOf) registerGroups(h huma.API) {
-	huma.Register(h, serve.Operation("groups", http.MethodGet, "/groups", "groups", "All groups"),
-		func(ctx context.Context, _ *struct{}) (*answer[[]accounts.Group], error) {
+	listed := groupSchema()
+	huma.Register(h, bare("groups", "/groups", "groups", "Groups, by name"),
+		func(ctx context.Context, in *serve.ShortQuery) (*answer[serve.Bare[accounts.Group]], error) {
 			list, err := o.Groups(ctx)
-			if list == nil {
-				list = []accounts.Group{}
+			if err != nil {
+				return nil, serve.Failure(err)
 			}
-			return &answer[[]accounts.Group]{list}, serve.Failure(err)
+			return barely(listed, list, in)
 		})
 	huma.Register(h, serve.Operation("group", http.MethodGet, "/groups/{name}", "groups", "One group", http.StatusNotFound),
 		func(ctx context.Context, in *Named) (*tagged[accounts.Group], error) {

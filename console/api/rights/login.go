@@ -169,13 +169,6 @@ func notIn(err error) error {
 	return serve.Failure(err)
 }
 
-func pageOf[T any](all []T) *answer[serve.List[T]] {
-	if all == nil {
-		all = []T{}
-	}
-	return &answer[serve.List[T]]{serve.List[T]{Items: all, Total: len(all), Matched: len(all)}}
-}
-
 // conditionOf is the condition of a request that changes what is there.
 func conditionOf(c *Condition) (accounts.Revision, error) {
 	r, err := c.revision(accounts.Present)

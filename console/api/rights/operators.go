@@ -37,13 +37,14 @@ type OperatorFields struct {
 func (o *accessOf) shown(op access.Operator) Operator { return Operator{op, o.Sessions(op.Name)} }
 
 func (o *accessOf) registerOperators(h huma.API) {
-	huma.Register(h, serve.Operation("operators", http.MethodGet, "/operators", "access", "Who may use the API and the console"),
-		func(context.Context, *struct{}) (*answer[serve.List[Operator]], error) {
+	listed := operatorSchema()
+	huma.Register(h, serve.Operation("operators", http.MethodGet, "/operators", "access", "Who may use the API and the console, by name"),
+		func(_ context.Context, in *serve.ShortQuery) (*answer[serve.List[Operator]], error) {
 			var all []Operator
 			for _, op := range o.Operators() {
 				all = append(all, o.shown(op))
 			}
-			return pageOf(all), nil
+			return short(listed, all, in)
 		})
 	create := serve.Operation("operator-create", http.MethodPost, "/operators", "access", "Create an operator", http.StatusConflict)
 	create.DefaultStatus = http.StatusCreated
@@ -130,9 +131,10 @@ func (f *KeyFields) change() (access.KeyChange, error) {
 }
 
 func (o *accessOf) registerKeys(h huma.API) {
-	huma.Register(h, serve.Operation("keys", http.MethodGet, "/keys", "access", "Keys by which programs use the API"),
-		func(context.Context, *struct{}) (*answer[serve.List[access.APIKey]], error) {
-			return pageOf(o.Keys()), nil
+	listed := keySchema()
+	huma.Register(h, serve.Operation("keys", http.MethodGet, "/keys", "access", "Keys by which programs use the API, by name"),
+		func(_ context.Context, in *serve.ShortQuery) (*answer[serve.List[access.APIKey]], error) {
+			return short(listed, o.Keys(), in)
 		})
 	create := serve.Operation("key-create", http.MethodPost, "/keys", "access", "Create a key", http.StatusConflict)
 	create.DefaultStatus = http.StatusCreated
@@ -147,11 +149,7 @@ func (o *accessOf) registerKeys(h huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		by := serve.VisitOf(ctx).Caller.Name
-		if by == "" {
-			by = "this machine"
-		}
-		k, secret, err := o.CreateKey(ctx, in.Body.Name, c, by)
+		k, secret, err := o.CreateKey(ctx, in.Body.Name, c, serve.CallerOf(ctx))
 		if err != nil {
 			return nil, notIn(err)
 		}

@@ -176,7 +176,7 @@ func registerPolicy(h huma.API, p Policy) {
 		"Close a client's connection; its session stays as after a lost connection", http.StatusNotFound)
 	huma.Register(h, serve.Deleted(disconnect), func(ctx context.Context, in *struct {
 		ID   string `path:"id"`
-		Body struct {
+		Body *struct {
 			Reason string `json:"reason,omitempty" maxLength:"1024" doc:"It is told (MQTT 5)."`
 		}
 	},
@@ -184,9 +184,9 @@ func registerPolicy(h huma.API, p Policy) {
 		if p.Clients == nil {
 			return nil, serve.Missing("client", in.ID)
 		}
-		reason := in.Body.Reason
-		if reason == "" {
-			reason = "disconnected by an administrator"
+		reason := "disconnected by an administrator"
+		if in.Body != nil && in.Body.Reason != "" {
+			reason = in.Body.Reason
 		}
 		ok, err := p.Clients.Disconnect(ctx, in.ID, reason)
 		switch {

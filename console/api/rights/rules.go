@@ -41,13 +41,14 @@ func (o *accountsOf) registerRules(h huma.API) {
 	type Path struct {
 		ID string `path:"id" maxLength:"256"`
 	}
-	huma.Register(h, serve.Operation("rules", http.MethodGet, "/rules", "rules", "The rules that are stored; those of files stand in the configuration"),
-		func(ctx context.Context, _ *struct{}) (*answer[[]Rule], error) {
+	listed := ruleSchema()
+	huma.Register(h, bare("rules", "/rules", "rules", "The rules that are stored, by id; those of files stand in the configuration"),
+		func(ctx context.Context, in *serve.ShortQuery) (*answer[serve.Bare[Rule]], error) {
 			found, err := o.Rules(ctx)
 			if err != nil {
 				return nil, serve.Failure(err)
 			}
-			list := []Rule{}
+			var list []Rule
 			for _, r := range found {
 				one, err := reform[Rule](r)
 				if err != nil {
@@ -55,7 +56,7 @@ func (o *accountsOf) registerRules(h huma.API) {
 				}
 				list = append(list, one)
 			}
-			return &answer[[]Rule]{list}, nil
+			return barely(listed, list, in)
 		})
 	create := serve.Operation("rule-create", http.MethodPost, "/rules", "rules", "Create a rule; it holds at once, for those connected too")
 	create.DefaultStatus = http.StatusCreated

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -23,12 +24,11 @@ type Recorder interface{ Record(fact.Fact) }
 
 // auditor writes down what changes by the API.
 type auditor struct {
-	who        *access.Access
-	mux        *Router
-	operations map[string]Described // by pattern
-	permits    *Permits
-	facts      Recorder // nil = nobody
-	log        *slog.Logger
+	who     *access.Access
+	surface func() *Surface
+	permits *Permits
+	facts   Recorder // nil = nobody
+	log     *slog.Logger
 
 	mu    sync.Mutex
 	often map[string]*recent
@@ -48,7 +48,8 @@ const maxSeen = 16 << 10
 
 // serve answers a request that changes something, and writes down what it did.
 func (a *auditor) serve(w http.ResponseWriter, r *http.Request, pattern string) {
-	e := a.begin(r, VisitOf(r.Context()), pattern)
+	visit := VisitOf(r.Context())
+	e := a.begin(r, visit, pattern)
 	const edits = http.MethodPut + http.MethodPatch + http.MethodDelete
 	edit := strings.Contains(edits, r.Method)
 	if edit {
@@ -63,8 +64,14 @@ func (a *auditor) serve(w http.ResponseWriter, r *http.Request, pattern string) 
 			out.status = http.StatusInternalServerError
 		}
 		e.Status, e.Outcome = out.status, judged(out.status)
+		if visit.looked && e.Outcome == access.Done {
+			return
+		}
 		if kind == "application/json" || kind == "" {
 			e.Asked = redacted(asked.text)
+			if r.Method == http.MethodPost {
+				e.Target = named(e.Target, asked.text)
+			}
 		} else {
 			e.Asked = json.RawMessage(fmt.Sprintf(`{"kind":%q,"bytes":%d}`, kind, asked.bytes))
 		}
@@ -74,9 +81,9 @@ func (a *auditor) serve(w http.ResponseWriter, r *http.Request, pattern string) 
 		if out.keep && e.Outcome == access.Done {
 			e.After = redacted(out.text)
 		}
-		a.write(r.Context(), e, a.operations[pattern].Summary)
+		a.write(r.Context(), e, a.surface().Operations[pattern].Summary, clientOf(pattern, r.URL.EscapedPath()))
 	}()
-	a.mux.ServeHTTP(out, r)
+	a.surface().Router.ServeHTTP(out, r)
 	if out.status == 0 {
 		out.status = http.StatusOK
 	}
@@ -87,16 +94,16 @@ func (a *auditor) refused(r *http.Request, v *Visit, need Need, why string) {
 	if need.Quiet || v.Caller == nil {
 		return
 	}
-	_, pattern := a.mux.Handler(r)
+	_, pattern := a.surface().Router.Handler(r)
 	e := a.begin(r, v, pattern)
 	e.Status, e.Outcome = http.StatusForbidden, access.Refused
 	e.Asked, _ = json.Marshal(map[string]string{"why": why})
-	a.write(r.Context(), e, a.operations[pattern].Summary)
+	a.write(r.Context(), e, a.surface().Operations[pattern].Summary, clientOf(pattern, r.URL.EscapedPath()))
 }
 
 // begin is an entry with who, what and where.
 func (a *auditor) begin(r *http.Request, v *Visit, pattern string) *access.Entry {
-	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), From: v.From, Operation: a.operations[pattern].ID, Target: strings.TrimPrefix(r.URL.Path, Prefix)}
+	e := &access.Entry{At: time.Now().UTC().Truncate(time.Millisecond), From: v.From, Operation: a.surface().Operations[pattern].ID, Target: strings.TrimPrefix(r.URL.Path, Prefix)}
 	if e.Operation == "" {
 		e.Operation = pattern
 	}
@@ -107,6 +114,15 @@ func (a *auditor) begin(r *http.Request, v *Visit, pattern string) *access.Entry
 		e.By, e.Kind = c.Name, c.Kind
 	}
 	return e
+}
+
+// named is a target with the name of what was made in it: its path is that of the list.
+func named(target string, asked []byte) string {
+	var made struct{ Name string }
+	if json.Unmarshal(asked, &made) != nil || made.Name == "" {
+		return target
+	}
+	return target + "/" + made.Name
 }
 
 func judged(status int) string {
@@ -137,15 +153,13 @@ func seldom(operation string) bool {
 	return false
 }
 
-// write keeps an entry, and tells those who listen: with what the operation does, up to the first mark.
-func (a *auditor) write(ctx context.Context, e *access.Entry, summary string) {
+// write keeps an entry, and tells those who listen: what the operation does, and the client that it was about, "" = none.
+func (a *auditor) write(ctx context.Context, e *access.Entry, summary, client string) {
 	if seldom(e.Operation) && !a.due(e) {
 		return
 	}
-	by := e.By
-	if by == "" {
-		by = string(e.Kind)
-	}
+	who := (&access.Caller{Kind: e.Kind, Name: e.By}).String()
+	by := cmp.Or(e.By, who)
 	a.log.Info("changed by the API", "by", by, "kind", e.Kind, "remote", e.From, "operation", e.Operation, "target", e.Target, "outcome", e.Outcome)
 	if err := a.who.Audit(ctx, e); err != nil {
 		a.log.Error("what was done by the API is not in the audit log", "operation", e.Operation, "by", by, "error", err)
@@ -158,17 +172,46 @@ func (a *auditor) write(ctx context.Context, e *access.Entry, summary string) {
 	if need := a.permits.Of(http.MethodGet, e.Target); need.Declared && need.Level == access.Read {
 		detail["before"], detail["after"], detail["asked"] = short(e.Before), short(e.After), short(e.Asked)
 	}
+	a.facts.Record(fact.Fact{
+		At: e.At, Kind: fact.Admin, Client: client, Address: e.From, Reason: e.Operation,
+		Text: sentence(e, who, summary), Detail: detail,
+	})
+}
+
+// sentence tells what was done, with what the operation does up to the first mark.
+func sentence(e *access.Entry, who, summary string) string {
+	what := e.Operation
 	if end := strings.IndexAny(summary, ",;:"); end > 0 {
 		summary = summary[:end]
 	}
-	text := fmt.Sprintf("%s, by %s: %s.", cmp.Or(summary, e.Operation), by, e.Target)
-	if e.Outcome != access.Done {
-		text += " It was not done: " + e.Outcome + "."
+	if summary != "" {
+		what = strings.ToLower(summary[:1]) + summary[1:]
 	}
-	a.facts.Record(fact.Fact{
-		At: e.At, Kind: fact.Admin, Address: e.From, Reason: e.Operation,
-		Text: text, Detail: detail,
-	})
+	verb := "did"
+	if e.Outcome != access.Done {
+		verb = "tried"
+	}
+	text := fmt.Sprintf("%s %s this by the API: %s (%s)", who, verb, what, e.Target)
+	if e.Outcome != access.Done {
+		return text + fmt.Sprintf("; it %s with status %d.", e.Outcome, e.Status)
+	}
+	return text + "."
+}
+
+// clientOf is the client that a request to a path with this pattern is about, "" = none: what is done to a client is part of its story.
+func clientOf(pattern, path string) string {
+	if !strings.Contains(pattern, Prefix+"/clients/{id}") && !strings.Contains(pattern, Prefix+"/sessions/{id}") {
+		return ""
+	}
+	part := strings.Split(strings.TrimPrefix(path, Prefix), "/") // "", clients, id
+	if len(part) < 3 {
+		return ""
+	}
+	id, err := url.PathUnescape(part[2])
+	if err != nil {
+		return ""
+	}
+	return id
 }
 
 // due tells whether an entry of something that happens often is to be written, and how many were not since the last.
@@ -216,11 +259,11 @@ func (a *auditor) look(r *http.Request) json.RawMessage {
 	if id, ok := strings.CutPrefix(get.URL.Path, Prefix+"/sessions/"); ok { // a session is looked at as its client
 		get.URL.Path, get.URL.RawPath = Prefix+"/clients/"+id, ""
 	}
-	if _, pattern := a.mux.Handler(get); pattern == "" || pattern == "/" {
+	if _, pattern := a.surface().Router.Handler(get); pattern == "" || pattern == "/" {
 		return nil
 	}
 	w := &buffer{header: http.Header{}}
-	a.mux.ServeHTTP(w, get)
+	a.surface().Router.ServeHTTP(w, get)
 	if w.status != http.StatusOK {
 		return nil
 	}

@@ -16,18 +16,18 @@ func TestAuditSeldom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := NewGuard(Options{Access: who, Router: NewRouter(), Logger: slog.New(slog.DiscardHandler)}).audit
+	a := NewGuard(Options{Access: who, Surface: func() *Surface { return &Surface{Router: NewRouter()} }, Logger: slog.New(slog.DiscardHandler)}).audit
 	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	for i := range 100 {
-		a.write(t.Context(), &access.Entry{At: at.Add(time.Duration(i) * time.Second), Operation: "publish", By: "anna", Outcome: access.Done}, "")
-		a.write(t.Context(), &access.Entry{At: at.Add(time.Duration(i) * time.Second), Operation: "login", Outcome: access.Refused}, "")
+		a.write(t.Context(), &access.Entry{At: at.Add(time.Duration(i) * time.Second), Operation: "publish", By: "anna", Outcome: access.Done}, "", "")
+		a.write(t.Context(), &access.Entry{At: at.Add(time.Duration(i) * time.Second), Operation: "login", Outcome: access.Refused}, "", "")
 	}
 	got, _, err := who.Entries(t.Context(), 0, 100, func(*access.Entry) bool { return true })
 	if err != nil || len(got) != 4 || got[0].More != 59 || got[1].More != 59 || got[2].More != 0 {
 		t.Errorf("%+v", got)
 	}
 	for i := range 5000 {
-		a.write(t.Context(), &access.Entry{At: at, Operation: "publish", By: fmt.Sprint(i)}, "")
+		a.write(t.Context(), &access.Entry{At: at, Operation: "publish", By: fmt.Sprint(i)}, "", "")
 	}
 	if len(a.often) > 1024 {
 		t.Errorf("%d are remembered", len(a.often))

@@ -67,18 +67,23 @@ func Split(pattern string) (method, path string) {
 
 // Options are what a guard stands on.
 type Options struct {
-	Access     *access.Access
+	Access   *access.Access
+	Surface  func() *Surface // what it guards, as soon as somebody asks for it; called by any goroutine
+	Proxies  proxy.Trusted   // whose X-Forwarded-For is believed
+	Recorder Recorder        // is told what is done; nil = nobody
+	Logger   *slog.Logger
+}
+
+// Surface is what can be asked for.
+type Surface struct {
 	Router     *Router
 	Operations map[string]Described // by pattern
-	Proxies    proxy.Trusted        // whose X-Forwarded-For is believed
-	Recorder   Recorder             // is told what is done; nil = nobody
-	Logger     *slog.Logger
 }
 
 // Guard lets nobody in who is not allowed to, and writes down what changes. Its methods may be called from any goroutine.
 type Guard struct {
 	who     *access.Access
-	mux     *Router
+	surface func() *Surface
 	permits *Permits
 	foreign *http.CrossOriginProtection
 	proxies proxy.Trusted // whose X-Forwarded-For is believed
@@ -93,8 +98,8 @@ type Described struct {
 // NewGuard puts a guard before a router.
 func NewGuard(o Options) *Guard {
 	permits := NewPermits()
-	audit := &auditor{who: o.Access, mux: o.Router, operations: o.Operations, permits: permits, facts: o.Recorder, log: o.Logger, often: map[string]*recent{}}
-	return &Guard{o.Access, o.Router, permits, http.NewCrossOriginProtection(), o.Proxies, audit}
+	audit := &auditor{who: o.Access, surface: o.Surface, permits: permits, facts: o.Recorder, log: o.Logger, often: map[string]*recent{}}
+	return &Guard{o.Access, o.Surface, permits, http.NewCrossOriginProtection(), o.Proxies, audit}
 }
 
 // Visit is a request that was let in.
@@ -103,7 +108,11 @@ type Visit struct {
 	From   string         // address, without its port
 	Token  string         // of its session; "" = it came without
 	Cookie http.Cookie    // as this visitor's browser gets it, without a value
+	looked bool           // see OnlyLooked
 }
+
+// OnlyLooked says of a request whose method is one of changes that it changed nothing and was not to, as a preview: it is not written down.
+func OnlyLooked(ctx context.Context) { VisitOf(ctx).looked = true }
 
 // visitKey is the key of the visit in a request's context.
 type visitKey struct{}
@@ -140,7 +149,7 @@ func cookieOf(r *http.Request) http.Cookie {
 func (g *Guard) ServeHTTP(answer http.ResponseWriter, r *http.Request) {
 	w := &outcome{ResponseWriter: answer}
 	defer g.caught(w, r)
-	_, pattern := g.mux.Handler(r)
+	_, pattern := g.surface().Router.Handler(r)
 	need := Need{Declared: true, Quiet: true} // what is not there, everybody who is somebody may know of
 	if pattern != "" && pattern != "/" {
 		_, path := Split(pattern)
@@ -153,7 +162,7 @@ func (g *Guard) ServeHTTP(answer http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(answer, r.Body, MaxBody)
 	g.admit(w, r, need, func(w http.ResponseWriter, r *http.Request) {
 		if need.Quiet {
-			g.mux.ServeHTTP(w, r)
+			g.surface().Router.ServeHTTP(w, r)
 			return
 		}
 		g.audit.serve(w, r, pattern)
@@ -218,7 +227,7 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request, need Need, next ht
 }
 
 // Write puts an entry into the audit log of something that the guard does not see by itself.
-func (g *Guard) Write(ctx context.Context, e *access.Entry) { g.audit.write(ctx, e, "") }
+func (g *Guard) Write(ctx context.Context, e *access.Entry) { g.audit.write(ctx, e, "", "") }
 
 // from is the address that a request comes from.
 func (g *Guard) from(r *http.Request) (string, error) {

@@ -66,11 +66,3 @@ func Failure(err error) error {
 func Missing(what, name string) error {
 	return huma.Error404NotFound(fmt.Sprintf("there is no %s %q", what, name))
 }
-
-// List is a page of a list.
-type List[T any] struct {
-	Items   []T    `json:"items"`
-	Total   int    `json:"total" doc:"In the whole list."`
-	Matched int    `json:"matched" doc:"That pass the filter."`
-	Next    string `json:"next,omitempty" doc:"Give it as cursor to go on; absent at the end."`
-}

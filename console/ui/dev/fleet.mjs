@@ -60,13 +60,18 @@ export function filter(text, words) {
   return (r) => tests.every((t) => t(r))
 }
 
+/** Values to sort by are read once for each row. */
+export function sorted(list, sort) {
+  const by = sort.split(',').map((f) => [f.replace(/^-/, ''), f.startsWith('-') ? -1 : 1])
+  const keyed = list.map((row) => ({ row, keys: by.map(([f]) => pick(row, f) ?? 0) }))
+  keyed.sort((a, b) => { for (let i = 0; i < by.length; i++) { const x = a.keys[i], y = b.keys[i]; if (x !== y) return (x < y ? -1 : 1) * by[i][1] } return 0 })
+  return keyed.map((x) => x.row)
+}
+
 export function page(list, q, total) {
   const sort = q.get('sort')
-  if (sort) {
-    const by = sort.split(',').map((f) => [f.replace(/^-/, ''), f.startsWith('-') ? -1 : 1])
-    list = [...list].sort((a, b) => { for (const [f, dir] of by) { const x = pick(a, f) ?? 0, y = pick(b, f) ?? 0; if (x !== y) return (x < y ? -1 : 1) * dir } return 0 })
-  }
-  const at = Number(q.get('cursor') ?? 0) || 0, limit = Math.min(1000, Number(q.get('limit') ?? 100))
+  if (sort) list = sorted(list, sort)
+  const at = Number(q.get('skip') ?? 0) || Number(q.get('cursor') ?? 0) || 0, limit = Math.min(1000, Number(q.get('limit') ?? 100))
   return { items: list.slice(at, at + limit), total: total ?? list.length, matched: list.length, ...(at + limit < list.length ? { next: String(at + limit) } : {}) }
 }
 

@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { dirname, extname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { more } from './answers.mjs'
-import { allClients, children, fact, factsMade, filter, leaves, line, page, payload, someTopics, topicRow } from './fleet.mjs'
+import { allClients, children, fact, factsMade, filter, leaves, line, page, payload, someTopics, sorted, topicRow } from './fleet.mjs'
 
 const dist = join(dirname(fileURLToPath(import.meta.url)), '..', 'dist')
 const types = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' }
@@ -21,6 +21,8 @@ export function mock(options = {}) {
   const log = []
   let live = true
   let tick = 0
+  let order
+  allClients(count) // before anybody waits for them
 
   const stats = () => {
     const wave = Math.sin(Date.now() / 60000)
@@ -66,8 +68,14 @@ export function mock(options = {}) {
     }
     if (path === '/clients' || path === '/sessions') {
       const all = allClients(count)
-      const t = filter(q.get('filter') ?? '', (c) => `${c.id} ${c.user} ${c.address}`)
-      return answer(res, 200, page(all.filter(t), q, all.length))
+      const key = `${q.get('filter')} ${q.get('sort')}`
+      // As the server does: an order holds for a while.
+      if (order?.key !== key || Date.now() - order.at > 8000) {
+        const found = all.filter(filter(q.get('filter') ?? '', (c) => `${c.id} ${c.user} ${c.address}`))
+        order = { key, at: Date.now(), list: q.get('sort') ? sorted(found, q.get('sort')) : found }
+      }
+      q.delete('sort')
+      return answer(res, 200, { ...page(order.list, q, all.length), age_seconds: (Date.now() - order.at) / 1000 })
     }
     const bulk = /^\/clients\/(disconnect|ban|quarantine)$/.exec(path)
     if (bulk && m === 'POST') {

@@ -1,22 +1,12 @@
-// A list of the server as a window: pages by cursor, of which only those near the eye are kept.
+// A list of the server as a window: pages, of which only those near the eye are kept.
 import { signal } from '@preact/signals'
 import { get, path, Problem, type Query } from './api'
 import type { Page } from './types'
 
-export const pageSize = 200
-const keep = 8
+export const pageSize = 100
+const keep = 16
 /** Pages in a long step; the API gives 1,000 rows at most. */
-const stride = 5
-
-/** What was read of the list in one direction. */
-class Side<T> {
-  pages = new Map<number, { rows: T[]; used: number }>()
-  cursors: (string | undefined)[] = ['']
-  readonly sort: string | undefined
-  constructor(sort: string | undefined) { this.sort = sort }
-}
-
-const turned = (sort: string) => sort.split(',').map((f) => (f.startsWith('-') ? f.slice(1) : '-' + f)).join(',')
+const stride = 10
 
 /** Rows that are as before stay the same objects, so that nothing draws them again. */
 function same<T>(before: T[] | undefined, rows: T[]): T[] {
@@ -35,57 +25,43 @@ export class Pager<T> {
   ended = false
   /** How far the cursors reach while somebody waits for a page beyond. */
   seeking = false
+  /** How old it is which rows there are and in which order, in seconds; the rows themselves may be newer. */
+  age = 0
 
-  // Cursors only lead on. Where the order is total, the second half is read from the end, in the opposite order.
-  private ahead: Side<T>
-  private back: Side<T> | undefined
-  private want: { side: Side<T>; a: number; b: number }
+  private pages = new Map<number, { rows: T[]; used: number }>()
+  /** What leads to the page after the one before it. */
+  private cursors: (string | undefined)[] = ['']
+  private want = { a: 0, b: 0 }
   private abort = new AbortController()
   private busy = false
   private clock = 0
   private known = 0
+  private readonly skips: boolean
 
-  /** key is the field that tells items apart, if the list can be sorted by it. */
-  constructor(base: string, query: Query, key?: string) {
+  /** skips tells that the list takes skip: any page is one request away. Others are walked through, page by page. */
+  constructor(base: string, query: Query, skips: boolean) {
     this.base = base
     this.query = query
-    const sort = key === undefined ? undefined : [...String(query['sort'] || key).split(','), key].filter((f, i, all) => all.findIndex((g) => g.replace('-', '') === f.replace('-', '')) === i).join(',')
-    this.ahead = new Side(sort)
-    if (sort !== undefined) this.back = new Side(turned(sort))
-    this.want = { side: this.ahead, a: 0, b: 0 }
+    this.skips = skips
   }
 
   /** Rows that can be scrolled to: all that match, where the server says how many; else what is known and one more page. */
-  get length(): number {
-    if (this.matched !== undefined && !this.ended) return Math.max(this.matched, this.known)
-    return this.known
-  }
+  get length(): number { return this.matched ?? this.known }
 
   get loading() { return this.busy }
 
-  row(i: number): T | undefined {
-    const p = this.ahead.pages.get(Math.floor(i / pageSize))
-    if (p) return p.rows[i % pageSize]
-    const j = this.length - 1 - i
-    return this.back?.pages.get(Math.floor(j / pageSize))?.rows[j % pageSize]
-  }
+  row(i: number): T | undefined { return this.pages.get(Math.floor(i / pageSize))?.rows[i % pageSize] }
 
   /** Asks for rows first to last; they come when they come. */
   show(first: number, last: number) {
-    last = Math.max(first, last)
-    const n = this.length, near = this.ahead.cursors.length * pageSize
-    const fromEnd = this.back !== undefined && this.matched !== undefined && n - last + stride * pageSize < first - near
-    const side = fromEnd ? this.back! : this.ahead
-    const [a, b] = fromEnd ? [n - 1 - last, n - 1 - first] : [first, last]
-    this.want = { side, a: Math.max(0, Math.floor(a / pageSize)), b: Math.max(0, Math.floor(b / pageSize)) }
-    for (let p = this.want.a; p <= this.want.b; p++) { const page = side.pages.get(p); if (page) page.used = ++this.clock }
+    this.want = { a: Math.max(0, Math.floor(first / pageSize)), b: Math.max(0, Math.floor(Math.max(first, last) / pageSize)) }
+    for (let p = this.want.a; p <= this.want.b; p++) { const page = this.pages.get(p); if (page) page.used = ++this.clock }
     void this.fill()
   }
 
   private missing(): number | undefined {
-    const { side, a, b } = this.want
-    for (let p = a; p <= b; p++) {
-      if (!side.pages.has(p) && !(p > 0 && (this.ended || side !== this.ahead) && p * pageSize >= this.length)) return p
+    for (let p = this.want.a; p <= this.want.b; p++) {
+      if (!this.pages.has(p) && !(p > 0 && this.ended && p * pageSize >= this.length)) return p
     }
     return undefined
   }
@@ -96,12 +72,11 @@ export class Pager<T> {
     try {
       let p: number | undefined
       while (!this.abort.signal.aborted && (p = this.missing()) !== undefined) {
-        const { side } = this.want
-        // What lies far ahead is reached by long steps.
+        // Without skip, what lies far ahead is reached by long steps.
         let at = p
-        while (at > 0 && side.cursors[at] === undefined) at--
+        while (!this.skips && at > 0 && this.cursors[at] === undefined) at--
         this.seeking = at < p - 1
-        if (!(await this.read(side, at, p - at >= stride ? stride : 1))) break
+        if (!(await this.read(at, p - at >= stride ? stride : 1))) break
       }
     } finally {
       this.busy = false
@@ -110,22 +85,22 @@ export class Pager<T> {
     }
   }
 
-  private async read(side: Side<T>, p: number, pages = 1): Promise<boolean> {
+  private async read(p: number, pages = 1): Promise<boolean> {
     try {
-      const page = await get<Page<T>>(path(this.base, { ...this.query, ...(side.sort !== undefined ? { sort: side.sort } : {}), limit: pageSize * pages, cursor: side.cursors[p] }), { signal: this.abort.signal })
+      const from = this.skips ? { skip: p * pageSize || undefined } : { cursor: this.cursors[p] }
+      const page = await get<Page<T>>(path(this.base, { ...this.query, limit: pageSize * pages, ...from }), { signal: this.abort.signal })
       const rows = page.items ?? []
       this.error = undefined
       this.total = page.total ?? this.total
       this.matched = page.matched ?? this.matched ?? page.total
+      this.age = page.age_seconds ?? 0
       for (let i = 0; i < pages; i++) {
-        if (pages === 1 || (side === this.want.side && p + i >= this.want.a && p + i <= this.want.b)) side.pages.set(p + i, { rows: same(side.pages.get(p + i)?.rows, rows.slice(i * pageSize, (i + 1) * pageSize)), used: ++this.clock })
+        if (pages === 1 || (p + i >= this.want.a && p + i <= this.want.b)) this.pages.set(p + i, { rows: same(this.pages.get(p + i)?.rows, rows.slice(i * pageSize, (i + 1) * pageSize)), used: ++this.clock })
       }
-      if (page.next) side.cursors[p + pages] = page.next
-      else side.cursors.length = p + 1
-      if (side === this.ahead) {
-        this.ended = !page.next
-        this.known = page.next ? Math.max(this.known, (p + pages) * pageSize + (this.matched === undefined ? 1 : 0)) : p * pageSize + rows.length
-      }
+      if (page.next) this.cursors[p + pages] = page.next
+      else this.cursors.length = Math.min(this.cursors.length, p + 1)
+      this.ended = !page.next
+      this.known = page.next ? Math.max(this.known, (p + pages) * pageSize + 1) : p * pageSize + rows.length
       this.forget()
       this.version.value++
       return rows.length > 0 || !!page.next || p === 0
@@ -138,20 +113,18 @@ export class Pager<T> {
   }
 
   private forget() {
-    const all = [this.ahead, this.back].flatMap((side) => (side ? [...side.pages].map(([p, page]) => ({ side, p, used: page.used })) : []))
-    const { side, a, b } = this.want
-    const old = all.filter((x) => x.side !== side || x.p < a || x.p > b).sort((x, y) => x.used - y.used)
-    for (const x of old.slice(0, Math.max(0, all.length - keep))) x.side.pages.delete(x.p)
+    const old = [...this.pages].filter(([p]) => p < this.want.a || p > this.want.b).sort(([, x], [, y]) => x.used - y.used)
+    for (const [p] of old.slice(0, Math.max(0, this.pages.size - keep))) this.pages.delete(p)
   }
 
   /** Reads what is in sight again. */
   async refresh() {
     if (this.busy) return
     this.busy = true
-    const { side, a, b } = this.want
+    const { a, b } = this.want
     try {
       for (let p = a; p <= b; p++) {
-        if (side.cursors[p] === undefined || !(await this.read(side, p))) break
+        if ((!this.skips && this.cursors[p] === undefined) || !(await this.read(p))) break
       }
     } finally { this.busy = false; this.version.value++ }
     void this.fill()

@@ -4,7 +4,7 @@ export type Role = 'viewer' | 'operator' | 'admin'
 
 export interface Me { user: string; kind?: string; role: Role; scopes?: string[] | null; csrf?: string; version?: string; password_change_needed?: boolean; confirm_needed?: boolean }
 
-export interface Page<T> { items: T[] | null; total?: number; matched?: number; next?: string }
+export interface Page<T> { items: T[] | null; total?: number; matched?: number; next?: string; age_seconds?: number }
 
 export interface Flow { messages: number; bytes: number; rate: number }
 
@@ -12,7 +12,7 @@ export interface Client {
   id: string; user?: string; groups?: string[]; address?: string; listener?: string; protocol?: string; tls?: boolean
   connected: boolean; since?: string; seen?: string; keep_alive_seconds?: number; session_expiry_seconds?: number; clean_start?: boolean
   subscriptions?: number; resting?: number; inflight?: number; queued?: number; queue_bytes?: number
-  in?: Flow; out?: Flow; dropped?: number; denied?: number; quarantined?: boolean; pending_bytes?: number; software?: string
+  in?: Flow; out?: Flow; dropped?: number; denied?: number; quarantined?: boolean; pending_bytes?: number; software?: string; gone?: boolean
 }
 
 export interface Subscription {

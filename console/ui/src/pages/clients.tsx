@@ -15,7 +15,7 @@ export default function Clients() {
 }
 
 const columns: Column<Client>[] = [
-  { id: 'id', title: 'Client', sort: 'id', width: '24%', render: (c) => <span class="with-dot"><Dot tone={c.quarantined ? 'warn' : c.connected ? 'ok' : 'calm'} label={c.quarantined ? 'quarantined' : c.connected ? 'connected' : 'offline'} /><a href={to('clients', [c.id])} class="strong clip" title={c.id}>{c.id}</a>{c.quarantined && <Badge tone="warn">quarantine</Badge>}</span> },
+  { id: 'id', title: 'Client', sort: 'id', width: '24%', render: (c) => <span class="with-dot"><Dot tone={c.quarantined ? 'warn' : c.connected ? 'ok' : 'calm'} label={c.quarantined ? 'quarantined' : c.connected ? 'connected' : 'offline'} /><a href={to('clients', [c.id])} class="strong clip" title={c.id}>{c.id}</a>{c.quarantined && <Badge tone="warn">quarantine</Badge>}{c.gone && <Badge title="Its session has ended since this list was made">gone</Badge>}</span> },
   { id: 'user', title: 'User', sort: 'user', width: '13%', from: 760, render: (c) => c.user ? <span title={c.user}>{c.user}</span> : <span class="faint">anonymous</span> },
   { id: 'address', title: 'Address', sort: 'address', width: '14%', from: 900, render: (c) => <span class="mono">{c.address ?? '–'}</span> },
   { id: 'protocol', title: 'MQTT', sort: 'protocol', width: '74px', from: 1100, render: (c) => <>{c.protocol ?? '–'}{c.tls ? <span class="faint"> TLS</span> : ''}</> },
@@ -34,7 +34,7 @@ const hints = ['connected:true', 'connected:false', 'user:', 'address:10.*', 'li
 function List() {
   const q = route.value.query
   const filter = q.get('filter') ?? '', sort = q.get('sort') ?? 'id'
-  const pager = usePager<Client>('/clients', { filter, sort }, 3000, 'id')
+  const pager = usePager<Client>('/clients', { filter, sort, watch: true }, 1000, true)
   const set = (v: string) => requery({ filter: v })
   const again = () => void pager.refresh()
   return (

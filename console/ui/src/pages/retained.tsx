@@ -25,7 +25,7 @@ export default function Retained() {
 function Messages() {
   const q = route.value.query
   const filter = q.get('filter') ?? '', older = q.get('older') ?? '', publisher = q.get('publisher') ?? '', sort = q.get('sort') ?? 'topic', topic = q.get('topic')
-  const pager = usePager<Message>('/retained', { filter, older_than: older ? older + 's' : '', publisher, sort }, 10_000, 'topic')
+  const pager = usePager<Message>('/retained', { filter, older_than: older ? older + 's' : '', publisher, sort }, 10_000, true)
   const columns: Column<Message>[] = [
     { id: 'topic', title: 'Topic', sort: 'topic', width: '32%', render: (m) => <span class="clip" title={m.topic}>{m.topic}</span> },
     { id: 'payload', title: 'Payload', from: 560, render: (m) => <PayloadView payload={m.payload} compact /> },

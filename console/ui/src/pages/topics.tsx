@@ -157,7 +157,7 @@ interface Picking { pick: (t: string) => void; picked: string | null }
 function SearchList({ pick, picked }: Picking) {
   const q = route.value.query
   const filter = q.get('filter') ?? '', payload = q.get('payload') ?? '', sort = q.get('sort') ?? '-rate'
-  const pager = usePager<Topic>('/topics', { filter, payload, sort }, 4000, 'topic')
+  const pager = usePager<Topic>('/topics', { filter, payload, sort }, 4000, true)
   return (
     <div class="pane">
       <div class="toolbar">
@@ -191,7 +191,7 @@ function Top({ pick, picked }: Picking) {
 
 function Unheard({ pick, picked }: Picking) {
   const sort = route.value.query.get('sort') ?? '-messages'
-  const pager = usePager<Topic>('/topics/unheard', { sort }, 10_000, 'topic')
+  const pager = usePager<Topic>('/topics/unheard', { sort }, 10_000, true)
   return (
     <div class="pane">
       <Note>Messages are published here and nobody subscribes: they cost the devices' data and reach nobody.</Note>
@@ -204,7 +204,7 @@ interface Unfed { filter: string; client: string; user?: string; qos: number }
 
 function Unfed() {
   const sort = route.value.query.get('sort') ?? 'filter'
-  const pager = usePager<Unfed>('/topics/unfed', { sort }, 10_000)
+  const pager = usePager<Unfed>('/topics/unfed', { sort }, 10_000, true)
   const cols: Column<Unfed>[] = [
     { id: 'filter', title: 'Filter', sort: 'filter', render: (f) => <span class="clip mono" title={f.filter}>{f.filter}</span> },
     { id: 'client', title: 'Subscribed by', sort: 'client', width: '34%', render: (f) => <a class="clip" title={f.client} href={to('clients', [f.client, 'subscriptions'])}>{f.client}</a> },

@@ -16,9 +16,9 @@ export interface Column<T> {
   bare?: boolean
 }
 
-/** A window of a list. It is read anew when the query changes, and what is in sight every so often. key is the field that tells items apart, if one can sort by it. */
-export function usePager<T>(base: string, query: Query, every = 0, key?: string): Pager<T> {
-  const pager = useMemo(() => new Pager<T>(base, query, key), [JSON.stringify([base, query])])
+/** A window of a list. It is read anew when the query changes, and what is in sight every so often. skips tells that the list takes skip. */
+export function usePager<T>(base: string, query: Query, every = 0, skips = false): Pager<T> {
+  const pager = useMemo(() => new Pager<T>(base, query, skips), [JSON.stringify([base, query, skips])])
   useEffect(() => {
     pager.show(0, 0)
     const stop = every > 0 ? again(every, async () => { if (!pager.error?.missing) await pager.refresh() }) : () => {}
@@ -49,6 +49,8 @@ function Line<T>({ row, index, shown, pickable, picked, act }: { row: T; index: 
 }
 
 const over = 12
+/** From how many seconds on the age of an order is worth a word. */
+const old = 3
 const count = (n: number, what: string) => `${full(n)} ${n === 1 ? what.replace(/s$/, '') : what}`
 
 interface TableProps<T> {
@@ -130,6 +132,7 @@ export function VirtualTable<T>({ pager, columns, label, rowKey, what, rowHeight
           : pager.seeking ? <span>Reading on to row {full(first + 1)} …</span>
           : pager.matched !== undefined ? <span>{pager.total !== undefined && pager.total !== pager.matched ? `${full(pager.matched)} of ${full(pager.total)} ${what}` : count(pager.matched, what)}</span>
           : pager.ended ? <span>{count(length, what)}</span> : length > 0 ? <span>more than {full(length - 1)} {what}</span> : null}
+        {length > 0 && pager.age >= old && <span class="faint" aria-live="off" title="What the rows say is read every second; which rows there are, and their order, less often, as there are many">order of {Math.round(pager.age)} s ago</span>}
       </div>
     </div>
   )
