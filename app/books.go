@@ -15,7 +15,9 @@ import (
 
 // openLedger has the broker's books watched and carried over. Books that cannot be read or saved keep no broker from starting.
 func (a *App) openLedger(ctx context.Context) {
-	o := ledger.Options{Logger: a.log, Tell: func(f ledger.Finding) { a.facts.Record(imbalance(&f)) }}
+	o := ledger.Options{Logger: a.log, Tell: func(f ledger.Finding) { a.facts.Record(imbalance(&f)) }, Rows: a.broker.Carry()}
+	o.Save = a.cfg.Books.Save
+	o.Refused = func(text string) { a.facts.Record(fact.Fact{Kind: fact.NotRecorded, Reason: "books", Text: text}) }
 	if a.disk != nil {
 		o.Dir = a.cfg.Data
 	}
@@ -73,9 +75,8 @@ func (b apiBooks) Books(ctx context.Context) (api.Balance, error) {
 	}
 	l := &r.Lines
 	x.Lines = append(messageLines(l), copyLines(l)...)
+	x.Lines = append(x.Lines, gapLines(r.Crashed, r.Stopped)...)
 	x.Lines = append(x.Lines,
-		api.Line{Name: "recovered after a crash", Side: "out", Of: "copies", Count: r.Crashed, Text: "queued or on their way when the books were last saved, less those found after the crash"},
-		api.Line{Name: "lost at a stop", Side: "out", Of: "copies", Count: r.Stopped, Text: "the same of clean stops"},
 		api.Line{Name: "sent again", Side: "beside", Of: "copies", Count: int64(l.Resent), Text: "QoS 1 and 2, to a client that came back"},
 	)
 	for i, n := range l.NotKept {
@@ -130,6 +131,14 @@ func copyLines(l *tally.Lines) []api.Line {
 	)
 }
 
+// gapLines are what restarts lost or found.
+func gapLines(crashed, stopped int64) []api.Line {
+	return []api.Line{
+		{Name: "recovered after a crash", Side: "out", Of: "copies", Count: crashed, Text: "queued or on their way when the books were last saved, less those found after the crash"},
+		{Name: "lost at a stop", Side: "out", Of: "copies", Count: stopped, Text: "the same of clean stops"},
+	}
+}
+
 func reasons(dropped, ended []uint64, into map[string]int64) {
 	for i, n := range dropped {
 		if n > 0 {
@@ -161,11 +170,13 @@ func (b apiBooks) ClientBooks(ctx context.Context, id string) (api.ClientBooks, 
 		Start: t.Start, Found: int64(t.Found), Copies: t.Meant, Sent0: t.Client.Out[0], Acknowledged: t.Acknowledged,
 		Requeued: t.Requeued, Queued: int64(t.Queued),
 	}
-	if t.Rare != nil {
-		l.Dropped, l.Unacknowledged = t.Rare.Dropped, t.Rare.Unacknowledged
-		reasons(t.Rare.Dropped[:], t.Rare.Ended[:], x.ByReason)
+	crashed, stopped := int64(0), int64(0)
+	if r := t.Rare; r != nil {
+		l.Dropped, l.Unacknowledged = r.Dropped, r.Unacknowledged
+		crashed, stopped = r.Crashed, r.Stopped
+		reasons(r.Dropped[:], r.Ended[:], x.ByReason)
 	}
-	x.Lines = copyLines(&l)
+	x.Lines = append(copyLines(&l), gapLines(crashed, stopped)...)
 	return x, nil
 }
 

@@ -29,6 +29,7 @@ type Broker interface {
 	SetLimits(l broker.Limits, d broker.Delivery) error
 	Control() *broker.Control
 	View() *broker.View
+	Carry() *broker.Carry
 	Close(ctx context.Context) error
 	Stats() (broker.Stats, bool) // false when it is closed
 }

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"time"
+
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/broker/tally"
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -11,11 +13,13 @@ type Bookkeeping struct {
 	Topics        int `yaml:"topics" unit:"topics" reload:"restart" doc:"Topics and branches that are counted each by itself, at about 300 bytes." exceeded:"what is beyond is counted with its branch, and a sketch finds the heaviest there"`
 	PayloadBytes  int `yaml:"payload_bytes" unit:"bytes" reload:"restart" doc:"How much of the last message of each topic is kept to be shown, at most 32768; 0 = nothing."`
 	TotalPayloads int `yaml:"total_payload_bytes" unit:"bytes" reload:"restart" doc:"How much of last messages is kept altogether." exceeded:"those of the topics that got theirs first are forgotten"`
+	// Save is for who saves the books; the broker does not.
+	Save time.Duration `yaml:"save" reload:"restart" doc:"How often the counts are saved, besides at a stop; those by topic and by client less often where that would cost too much."`
 }
 
 // DefaultBookkeeping returns the defaults.
 func DefaultBookkeeping() Bookkeeping {
-	return Bookkeeping{Topics: 1_000_000, PayloadBytes: 256, TotalPayloads: 32 << 20}
+	return Bookkeeping{Topics: 1_000_000, PayloadBytes: 256, TotalPayloads: 32 << 20, Save: time.Minute}
 }
 
 // books are a shard's part of the books: package tally says by which law. The functions here are called where the thing

@@ -59,6 +59,13 @@ func (w *View) refreshTopics(ctx context.Context) error {
 }
 
 func (w *View) readTopics(ctx context.Context, v *tally.View) error {
+	var kept []tally.Topic
+	if v.Len() <= int(tally.Root) { // it is new
+		var err error
+		if kept, err = w.namedRetained(ctx); err != nil {
+			return err
+		}
+	}
 	slot := tally.Slot(w.b.clock(time.Now()))
 	v.Begin(slot)
 	var heavy [tally.Weights][][]tally.Heavy
@@ -84,6 +91,9 @@ func (w *View) readTopics(ctx context.Context, v *tally.View) error {
 				return err
 			}
 		}
+	}
+	for _, t := range kept {
+		v.Keep(t)
 	}
 	v.End(heavy)
 	return nil

@@ -26,6 +26,8 @@ type Rare struct {
 	Dropped        [Reasons]uint64
 	Ended          [Ends]uint64 // its own messages, denied or refused
 	Unacknowledged uint64
+	Crashed        int64 // queued when earlier runs were saved last, less what the starts after crashes found
+	Stopped        int64 // the same of clean stops
 }
 
 // Seldom returns the part that most clients do not have.
@@ -48,7 +50,7 @@ func (c *Client) Dropped() uint64 {
 func (c *Client) Difference() int64 {
 	n := int64(c.Start+c.Meant) + int64(c.Found) - int64(c.Out[0]+c.Acknowledged+c.Requeued) - int64(c.Queued)
 	if c.Rare != nil {
-		n -= int64(sum(c.Rare.Dropped[:]) + c.Rare.Unacknowledged)
+		n -= int64(sum(c.Rare.Dropped[:])+c.Rare.Unacknowledged) + c.Rare.Crashed + c.Rare.Stopped
 	}
 	return n
 }

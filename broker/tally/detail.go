@@ -22,26 +22,12 @@ type Payload struct {
 
 // Detail adds what one loop knows of a topic, on that loop, in the five seconds slot; p are its publishers.
 func (t *Topics) Detail(topic Topic, slot uint32, p *Publishers, d *Detail) {
-	t.read(topic, slot, &d.Sum)
-	for at := t.first[topic]; at != 0; at = t.counted[at-1].next {
-		c := &t.counted[at-1]
-		if c.what < 128 {
-			d.Dropped[c.what] += c.n
-		} else {
-			d.Ended[c.what-128] += c.n
-		}
-	}
-	page := t.at[topic>>pageBits]
-	if page == nil || page[topic&(pageSize-1)] == 0 {
+	t.Account(topic, p, d)
+	r := t.rowOf(topic)
+	if r == nil {
 		return
 	}
-	r := t.row(page[topic&(pageSize-1)])
-	for i, n := range r.sizes {
-		d.Sizes[i] += uint64(n)
-	}
-	if r.last > d.Last {
-		d.Last, d.Publisher = r.last, p.ID(r.publisher)
-	}
+	d.Sum.Rates.add(r.rate.At(slot, r.total()))
 	if r.payload == 0 {
 		return
 	}

@@ -45,13 +45,8 @@ func (s *sketch) add(name []byte, weight uint64) {
 		heap.Fix(&s.heap, h.at)
 		return
 	}
-	if s.by == nil {
-		s.by = make(map[string]*heavy)
-	}
 	if len(s.heap) < sketchSize {
-		h := &heavy{name: string(name), weight: weight}
-		s.by[h.name] = h
-		heap.Push(&s.heap, h)
+		s.put(Heavy{string(name), weight, 0})
 		return
 	}
 	h := s.heap[0] // the lightest makes room, and leaves its weight as the error
@@ -60,6 +55,16 @@ func (s *sketch) add(name []byte, weight uint64) {
 	h.weight += weight
 	s.by[h.name] = h
 	heap.Fix(&s.heap, 0)
+}
+
+// put adds a name that the sketch does not have, and has room for.
+func (s *sketch) put(x Heavy) {
+	if s.by == nil {
+		s.by = make(map[string]*heavy)
+	}
+	h := &heavy{name: x.Name, weight: x.Weight, error: x.Error}
+	s.by[h.name] = h
+	heap.Push(&s.heap, h)
 }
 
 // Heavy is a topic name found by a sketch.

@@ -53,6 +53,7 @@ type Topics struct {
 		topic Topic
 		at    uint32 // 1 + its place in counted
 	}
+	large    map[Topic]*[Sizes]uint64 // of sizes, what earlier runs have counted and a row has no room for
 	touched  touched
 	payloads payloads
 	heavy    [Weights]sketch // below rests
@@ -75,6 +76,11 @@ func (t *Topics) row(tag Tag) *row { return &t.rows[(tag-1)/rowPage][(tag-1)%row
 // Tag returns the tag of a topic name and its number.
 func (t *Topics) Tag(name []byte) (Tag, Topic) {
 	topic := t.names.Number(name)
+	return t.tag(topic), topic
+}
+
+// tag is the tag of a topic's row, which is made if there is none.
+func (t *Topics) tag(topic Topic) Tag {
 	p := t.at[topic>>pageBits]
 	if p == nil {
 		p = new([pageSize]Tag)
@@ -91,7 +97,7 @@ func (t *Topics) Tag(name []byte) (Tag, Topic) {
 		t.beyond = t.beyond || t.names.IsRest(topic)
 		p[topic&(pageSize-1)] = tag
 	}
-	return tag, topic
+	return tag
 }
 
 // Topic is the number of the topic of a tag.

@@ -25,7 +25,7 @@ type Counts struct {
 	Denied   uint32 // messages
 	Refused  uint32
 	Largest  uint32
-	Topics   uint32 // published to, in a branch
+	Topics   uint32 // published to, or kept, in a branch
 }
 
 // QoS are the messages by QoS.
@@ -84,6 +84,7 @@ type View struct {
 	listed []Topic        // that something was counted of by their own name
 	fresh  touched        // what an Update has to read
 	recent touched        // what has changed in this slot: its rate does with the next
+	kept   touched        // what counts as a topic whatever was counted of it, see Keep
 	faded  bool           // the rates of branches are to be summed up
 }
 
@@ -106,7 +107,7 @@ func (p *paged[T]) grow(end Topic) {
 
 // NewView returns an empty view: its first Update reads everything.
 func NewView(n *Names) *View {
-	return &View{Names: n, end: Root, own: make(map[Topic]*Sum), fresh: newTouched(n), recent: newTouched(n)}
+	return &View{Names: n, end: Root, own: make(map[Topic]*Sum), fresh: newTouched(n), recent: newTouched(n), kept: newTouched(n)}
 }
 
 // Begin begins an update, as of the five seconds slot. Each loop is asked what is Touched, then Changed is gone through.
@@ -186,6 +187,9 @@ func (v *View) Changed(most int) iter.Seq2[[]Topic, []Sum] {
 // take replaces what is known of a topic.
 func (v *View) take(t Topic, now *Sum) {
 	var before Counts
+	if v.kept.has(t) {
+		now.Topics = 1
+	}
 	if v.kin.at(t).children == 0 {
 		before = *v.sums.at(t)
 		*v.rates.at(t) = now.Rates

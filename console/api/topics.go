@@ -53,7 +53,7 @@ type TopicRow struct {
 	Topic    string       `json:"topic"`
 	Branch   bool         `json:"branch" doc:"There is something below it; the figures are of it all."`
 	Children int          `json:"children,omitempty"`
-	Topics   uint32       `json:"topics" doc:"That were published to, in it and below."`
+	Topics   uint32       `json:"topics" doc:"That were published to, or had a retained message at the start, in it and below."`
 	Messages uint64       `json:"messages"`
 	QoS      [3]uint64    `json:"qos" doc:"Messages by QoS."`
 	Bytes    uint64       `json:"bytes" doc:"Payloads."`
@@ -200,7 +200,7 @@ func registerTopics(h huma.API, t Topics, c Inspector) {
 		return serve.Operation(id, http.MethodGet, path, "topics", summary, http.StatusNotFound, http.StatusConflict)
 	}
 	huma.Register(h, op("topics-tree", "/topics/tree", "What is right below a branch of the topics, each with the sums of all that is below"), o.tree)
-	huma.Register(h, op("topics", "/topics", "Topics that were published to, a page at a time"), func(ctx context.Context, in *struct {
+	huma.Register(h, op("topics", "/topics", "Topics that were published to, or had a retained message at the start, a page at a time"), func(ctx context.Context, in *struct {
 		ListQuery
 		Payload string `query:"payload" maxLength:"256" doc:"Only topics that have this word in their last message, as far as it is kept, or in their retained one."`
 	},
@@ -313,7 +313,7 @@ func (o *topicsOf) list(ctx context.Context, q *ListQuery, word string, only fun
 		list := l.Listed()
 		found, err = page(l.schema(), func(yield func(*tally.Topic) bool) {
 			for i, t := range list {
-				if c, _ := l.Own(t); (c.Fed() || c.Denied > 0 || c.Refused > 0) && all(t) && !yield(&list[i]) {
+				if c, _ := l.Own(t); (c.Topics > 0 || c.Denied > 0 || c.Refused > 0) && all(t) && !yield(&list[i]) {
 					return
 				}
 			}
@@ -362,7 +362,7 @@ func noteFed(ctx context.Context, fed map[string]bool, v *tally.View) error {
 		}
 		if t := v.Names.Find([]byte(f)); v.Has(t) {
 			own, _ := v.Own(t)
-			fed[f] = own.Fed()
+			fed[f] = own.Topics > 0
 		}
 	}
 	var met []topic.Entry
@@ -375,7 +375,7 @@ func noteFed(ctx context.Context, fed map[string]bool, v *tally.View) error {
 		if i%feedEvery == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if own, _ := v.Own(t); !own.Fed() {
+		if own, _ := v.Own(t); own.Topics == 0 {
 			continue
 		}
 		name = v.Names.Append(name[:0], t)

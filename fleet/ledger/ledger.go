@@ -1,10 +1,11 @@
-// Package ledger watches that the broker's books balance, and carries them over restarts: what was counted is saved each
-// minute and at the end, and what a start finds queued is set against what the last end left. It counts nothing itself; the
-// law is that of broker/tally.
+// Package ledger watches that the broker's books balance, and carries them over restarts, with the counts by topic and by client: what was
+// counted is saved each minute and at the end, and what a start finds queued is set against what the last end left. It counts nothing
+// itself; the law is that of broker/tally.
 package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -25,10 +26,12 @@ type Source interface {
 // Options are what a ledger stands on.
 type Options struct {
 	Dir     string        // where the books are saved; "" = nowhere
+	Rows    Rows          // counts by topic and by client, which are carried over too; nil = they are not
 	Check   time.Duration // 0 = 5 s
 	Save    time.Duration // 0 = a minute
 	Logger  *slog.Logger  // nil = discard
 	Tell    func(Finding) // nil = nobody; called once for each imbalance
+	Refused func(string)  // nil = nobody; told in a sentence when counts of earlier runs cannot be used
 	Patient int           // checks that a difference has to outlive; 0 = 3
 }
 
@@ -54,6 +57,8 @@ type Ledger struct {
 	clients int       // looked at
 	counted uint64
 	last    broker.Books
+
+	saving rowsSaved // of who saves: Open, then Run, then Close
 }
 
 // doubt is a difference that was seen.
@@ -88,17 +93,18 @@ func Open(ctx context.Context, source Source, o Options) (*Ledger, error) {
 	l.carried.Since = now.Since
 	saved, err := load(o.Dir)
 	if err != nil {
-		return l, err
+		return l, errors.Join(err, l.loadRows(ctx, false))
 	}
 	if saved == nil {
-		return l, l.save(ctx, false)
+		return l, errors.Join(l.loadRows(ctx, false), l.saveLines(ctx, false))
 	}
 	l.carried = saved.carryOver(int64(now.Total.Start))
 	if gap := l.carried.Crashed - saved.Carried.Crashed; gap != 0 {
 		l.log.Warn("the broker had ended without saving its books: what it did since they were saved is not in them",
 			"saved", saved.At, "queued_then", saved.stock(), "queued_now", now.Total.Start, "difference", gap)
 	}
-	return l, l.save(ctx, false) // this run has begun, and may end without another word
+	// This run has begun, and may end without another word.
+	return l, errors.Join(l.loadRows(ctx, saved.Clean), l.saveLines(ctx, false))
 }
 
 // Run checks and saves until ctx ends. Then call Close.

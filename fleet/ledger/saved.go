@@ -84,7 +84,52 @@ func load(dir string) (*saved, error) {
 	return s, nil
 }
 
+// rowsSaved is how the rows were saved last.
+type rowsSaved struct {
+	at    time.Time
+	pause time.Duration // until they may be saved again
+	lines tally.Lines   // as they were before
+}
+
+// save saves the books, and with them the rows when it is time for that. The lines are read after the rows, so they have all that those have,
+// and are on the disk before them.
 func (l *Ledger) save(ctx context.Context, clean bool) error {
+	if l.o.Dir == "" {
+		return nil
+	}
+	rows, wrong := l.saveRows(ctx, clean)
+	err := l.saveLines(ctx, clean)
+	if rows != "" && err == nil {
+		err = os.Rename(rows, filepath.Join(l.o.Dir, rowsName))
+	} else if rows != "" {
+		err = errors.Join(err, os.Remove(rows))
+	}
+	return errors.Join(wrong, err)
+}
+
+// saveRows writes the rows beside the file they are to replace; "" = it is not time for that, or nothing has changed.
+func (l *Ledger) saveRows(ctx context.Context, clean bool) (name string, err error) {
+	s := &l.saving
+	if l.o.Rows == nil || !clean && time.Since(s.at) < s.pause {
+		return "", nil
+	}
+	books, err := l.source.Books(ctx)
+	if err != nil || books.Total == s.lines && !s.at.IsZero() {
+		return "", err
+	}
+	began := time.Now()
+	name, size, err := l.writeRows(ctx)
+	s.at = time.Now()
+	s.pause = max(rowsShare*s.at.Sub(began), time.Duration(size)*time.Second/rowsPace)
+	if err != nil {
+		s.lines = tally.Lines{}
+		return "", fmt.Errorf("save the counts by topic and by client: %w", err)
+	}
+	s.lines = books.Total
+	return name, nil
+}
+
+func (l *Ledger) saveLines(ctx context.Context, clean bool) error {
 	if l.o.Dir == "" {
 		return nil
 	}

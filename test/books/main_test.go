@@ -32,7 +32,8 @@ type broker struct {
 	t               testing.TB
 	dir             string
 	args            []string
-	mqtt            string // host:port
+	env             []string // for the process, besides ours
+	mqtt            string   // host:port
 	api             struct{ URL, Key string }
 }
 
@@ -60,8 +61,10 @@ func start(t testing.TB, config string) *broker {
 // begin starts the process and waits until it serves.
 func (b *broker) begin() {
 	b.t.Helper()
+	command := under.Command(b.t, append([]string{"serve", "--json", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"}, b.args...)...)
+	command.Env = append(command.Environ(), b.env...)
 	var err error
-	b.Process, err = binary.Serve(b.t, under.Command(b.t, append([]string{"serve", "--json", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"}, b.args...)...))
+	b.Process, err = binary.Serve(b.t, command)
 	if err != nil {
 		b.t.Fatalf("the broker does not serve: %v: %s", err, &b.Logs)
 	}

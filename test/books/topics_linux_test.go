@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,6 +118,35 @@ func TestTopics(t *testing.T) {
 	}
 	after := b.memory()
 	t.Logf("%d MiB resident before, %d MiB after: %d bytes a topic", before>>20, after>>20, (after-before) / *topics)
+	b.again(before, total)
+}
+
+// again stops and starts the broker, and tells what that and the counts it carries over take.
+func (b *broker) again(before int, messages int64) {
+	b.t.Helper()
+	began := time.Now()
+	b.Stop()
+	stopped := time.Now()
+	file, err := os.Stat(filepath.Join(b.dir, "data", rowsFile))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	starts := time.Now()
+	b.begin()
+	b.t.Logf("stopped in %v, started in %v, with %d bytes a topic on the disk; %d MiB resident, %d before the first topic", stopped.Sub(began).Round(time.Millisecond),
+		time.Since(starts).Round(time.Millisecond), int(file.Size()) / *topics, b.memory()>>20, before>>20)
+	var tree struct {
+		Items []struct{ Messages, Topics int64 }
+	}
+	b.timed("/topics/tree after the start", "/topics/tree", &tree)
+	sum, distinct := int64(0), int64(0)
+	for _, r := range tree.Items {
+		sum += r.Messages
+		distinct += r.Topics
+	}
+	if sum != messages || distinct != int64(*topics) {
+		b.t.Errorf("after the start the tree has %d messages of %d on %d topics of %d", sum, messages, distinct, *topics)
+	}
 	b.Stop()
 }
 
