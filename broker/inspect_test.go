@@ -69,7 +69,7 @@ func TestInspect(t *testing.T) {
 			t.Fatalf("%+v %v", list, err)
 		}
 		for i, want := range []session.Flight{
-			{ID: 77, QoS: 2, State: "awaits PUBREL"}, {Out: true, ID: 1, QoS: 1, State: "awaits PUBACK", Seq: 1, Topic: "t/0"}, {Out: true, ID: 2, QoS: 2, State: "awaits PUBCOMP", Seq: 2},
+			{ID: 77, QoS: 2, State: "awaits PUBREL"}, {Out: true, ID: 1, QoS: 1, State: "awaits PUBACK", Seq: 1, Topic: "t/0", Known: true, Payload: 5}, {Out: true, ID: 2, QoS: 2, State: "awaits PUBCOMP", Seq: 2},
 		} {
 			got := list[i]
 			if age := now.UnixMilli() - got.At; age < 0 || age > 60_000 {
