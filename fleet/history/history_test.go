@@ -374,7 +374,7 @@ func TestIncreases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		begin := time.Now().Truncate(time.Hour)
-		time.Sleep(begin.Add(time.Hour).Sub(time.Now()))
+		time.Sleep(time.Until(begin.Add(time.Hour)))
 		begin = time.Now()
 		counts := map[string]float64{}
 		var h *History
