@@ -90,8 +90,11 @@ const skew = 20 * time.Millisecond
 // onArrival: the message was dropped as it came, so that those of the topic that wait came before. What is dropped later, as it should be sent, has
 // waited in front of them.
 func (l *loss) onArrival(m *message) bool {
-	if l.at.Before(m.was.Last.Add(-skew)) {
+	if !m.published || l.at.Before(m.was.Last.Add(-skew)) { // not published: since counts that are younger than what waits
 		return false
+	}
+	if l.why == "offline" && !m.was.Unsure && min(m.by.QoS, m.was.QoS) > 0 {
+		return false // of another message, of QoS 0, at about the same time
 	}
 	return slices.Contains([]string{"offline", "server_full", "store_failed", "store_unwell", "overloaded", "rate_limited", "slow_consumer"}, l.why) ||
 		l.why == "queue_full" && !m.s.DropsOldest

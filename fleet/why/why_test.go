@@ -209,6 +209,8 @@ func TestMessage(t *testing.T) {
 		return x
 	}
 	f("never published", world{state: on(sub("a/b", 1))}, NotPublished, "never_published", "No message was published to a/b")
+	f("waits, and the counts are younger", world{place: Place{Waiting: 1}, state: on(sub("a/b", 1))}, Waiting, "queued", "first in the queue")
+	f("waits, the counts are younger, and one was dropped", world{place: Place{Waiting: 1}, state: on(sub("a/b", 1)), facts: []fact.Fact{about(fact.Dropped, time.Hour, "a/b", "offline", 0)}}, Waiting, "queued", "first in the queue")
 	refused := fact.Fact{At: ago(time.Second), Kind: fact.Denied, Client: "p1", Topic: "a/b/#", Count: 3, Detail: map[string]string{"action": "publish"}, Text: "p1 may not."}
 	f("publish denied", world{state: on(sub("a/b", 1)), facts: []fact.Fact{refused}}, NotPublished, "publish_denied", "p1 was not allowed to publish it (3 times, the last time 1 s ago)")
 	f("no such client", world{topic: was}, Absent, "never_seen", "There is no client d1")

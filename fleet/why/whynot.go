@@ -134,6 +134,10 @@ func (m *message) neverSent(ctx context.Context, src Sources) (bool, error) {
 	if m.published {
 		return false, nil
 	}
+	// Counts may be younger than what a session holds.
+	if p, err := src.Place(ctx, m.id, m.topic); err != nil || p.Waiting > 0 || p.Inflight > 0 {
+		return false, err
+	}
 	m.say(NotPublished, "never_published", time.Time{}, "No message was published to %s since the broker's counts began.", m.topic)
 	m.suggest("Compare the topic with the publisher's, letter by letter; sapwood topics lists those that are there.")
 	return true, nil
