@@ -32,7 +32,7 @@ func (a sources) problems() (all []vitals.Problem) {
 		if c.grave {
 			severity = vitals.Critical
 		}
-		add(severity, "/broker", c.text)
+		add(severity, "/broker/listeners", c.text)
 	}
 	for _, s := range a.sinks {
 		if o := s.fact.Outcome(); o.Failing != "" {
@@ -63,15 +63,15 @@ func ofBooks(last []ledger.Finding, alarm time.Time, add func(vitals.Severity, s
 // ofCanary are the problems of delivery as the canaries measured it.
 func ofCanary(r *canary.Report, now time.Time, add func(vitals.Severity, string, string)) {
 	if !r.Delivers {
-		add(vitals.Critical, "/broker", strings.TrimSuffix(lower(r.Text), "."))
+		add(vitals.Critical, "/broker/delivery", strings.TrimSuffix(lower(r.Text), "."))
 		return
 	}
 	if len(r.Outages) > 0 && now.Sub(r.Outages[0].To) < lately {
 		x := &r.Outages[0]
-		add(vitals.Warning, "/broker", fmt.Sprintf("the broker did not deliver its own test messages for %v until %s: %s", x.To.Sub(x.From).Round(time.Second/10), clock(x.To), x.Why))
+		add(vitals.Warning, "/broker/delivery", fmt.Sprintf("the broker did not deliver its own test messages for %v until %s: %s", x.To.Sub(x.From).Round(time.Second/10), clock(x.To), x.Why))
 	}
 	if !r.Met {
-		add(vitals.Warning, "/broker", strings.TrimSuffix(lower(r.Text), "."))
+		add(vitals.Warning, "/broker/delivery", strings.TrimSuffix(lower(r.Text), "."))
 	}
 }
 

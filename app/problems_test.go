@@ -110,15 +110,15 @@ func TestCanaryProblem(t *testing.T) {
 	if err := s.rules.policy.Set("mistake", []auth.Rule{rule}); err != nil {
 		t.Fatal(err)
 	}
-	s.finds(vitals.Critical, "/broker", "does not deliver its own test messages")
+	s.finds(vitals.Critical, "/broker/delivery", "does not deliver its own test messages")
 	if text := s.figures(); !strings.Contains(text, "sapwood_canary_delivers 0\n") || strings.Contains(text, `sapwood_canary_lost_total{qos="0"} 0`) {
 		t.Error(text)
 	}
 	if err := s.rules.policy.Set("mistake", nil); err != nil {
 		t.Fatal(err)
 	}
-	s.finds(vitals.Warning, "/broker", "did not deliver its own test messages for", "nothing arrived within 200ms")
-	s.finds(vitals.Warning, "/broker", "of its own test messages since 2", "; the objective is 99.9 %")
+	s.finds(vitals.Warning, "/broker/delivery", "did not deliver its own test messages for", "nothing arrived within 200ms")
+	s.finds(vitals.Warning, "/broker/delivery", "of its own test messages since 2", "; the objective is 99.9 %")
 	text := s.figures()
 	for _, line := range []string{
 		"sapwood_canary_delivers 1", "sapwood_canary_objective_ratio 0.999", `sapwood_canary_delivery_seconds_bucket{qos="2",le="+Inf"} `,
@@ -190,7 +190,7 @@ func TestStoreProblem(t *testing.T) {
 	if !full {
 		t.Fatal("the store takes everything")
 	}
-	s.finds(vitals.Critical, "/broker", "the store takes nothing new", "no space left")
+	s.finds(vitals.Critical, "/broker/store", "the store takes nothing new", "no space left")
 }
 
 // A certificate that has expired keeps clients out, one that will soon is a warning; of the HTTP side, too.
@@ -214,8 +214,8 @@ func TestCertificateProblems(t *testing.T) {
 	i, err = ours.ca.Server(names, time.Now().Add(-time.Hour))
 	gone := file("gone", i, err)
 	s := serveFile(t, fmt.Sprintf("watch_interval: 0s\nhttp: {address: '127.0.0.1:0', tls: %s}\nlisteners: [{address: '127.0.0.1:0', name: secure, tls: %s}]\n", soon, gone))
-	s.finds(vitals.Warning, "/broker", "http.tls: certificate", "expires in 4 days")
-	s.finds(vitals.Critical, "/broker", "the listener secure: certificate", "expired on")
+	s.finds(vitals.Warning, "/broker/listeners", "http.tls: certificate", "expires in 4 days")
+	s.finds(vitals.Critical, "/broker/listeners", "the listener secure: certificate", "expired on")
 	if f := s.told(fact.CertificateWarning); !strings.Contains(f.Text, "certificate") {
 		t.Errorf("%+v", f)
 	}

@@ -224,7 +224,7 @@ func TestDevices(t *testing.T) {
 
 func TestRules(t *testing.T) {
 	d := atDesk(t, rights.Policy{})
-	d.ask("GET", "/rules", "", 200, "[]")
+	d.ask("GET", "/rules", "", 200, `"items":[]`)
 	resp, text := d.ask("POST", "/rules", `{"allow":["publish","receive"],"topics":["a/{client}/#"],"groups":["line-a"],"addresses":["10.0.0.0/8"],"qos":[0,1],"retain":"never","priority":3}`, 201,
 		`"allow":["publish","receive"]`, `"retain":"never"`, `"qos":[0,1]`, `"addresses":["10.0.0.0/8"]`)
 	d.ask("POST", "/rules", `{"deny":["retain"],"topics":["#"]}`, 201, `"deny":["publish"]`, `"retain":"only"`) // the configuration's word for it

@@ -13,7 +13,7 @@ import (
 	"github.com/sapwood-mqtt/sapwood/console/api/serve"
 )
 
-// Lists that are short as a rule have pages, filters and orders as every other; those that were arrays still are for who asks for nothing of a page.
+// Lists that are short as a rule have pages, filters and orders as every other.
 func TestShortLists(t *testing.T) {
 	d := atDesk(t, rights.Policy{Bans: &floor{}})
 	for i := range 5 {
@@ -68,7 +68,7 @@ func TestShortLists(t *testing.T) {
 		d.ask("GET", path+"?sort=colour", "", 422, "there is no field", sort)
 		d.ask("GET", path+"?limit=1001", "", 422)
 		_, text := d.ask("GET", path, "", 200)
-		if array := strings.HasPrefix(text, "["); array != slices.Contains([]string{"/groups", "/rules", "/bans"}, path) || !strings.Contains(text, "g4") {
+		if !strings.HasPrefix(text, `{"items":[`) || !strings.Contains(text, "g4") {
 			t.Errorf("%s: %s", path, text)
 		}
 	}

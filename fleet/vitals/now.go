@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -150,7 +151,7 @@ func (n *Now) find(s *Snapshot, health string, lately *counts, now time.Time) {
 		}
 	}
 	if lost > 0 {
-		add(Warning, "/topics", "%d messages were dropped in the last hour at a limit: %s", lost, reasons(atLimit))
+		add(Warning, dropsLink(atLimit), "%d messages were dropped in the last hour at a limit: %s", lost, reasons(atLimit))
 	}
 	for _, b := range s.back {
 		if b.Open {
@@ -170,6 +171,17 @@ func (n *Now) find(s *Snapshot, health string, lately *counts, now time.Time) {
 	}
 }
 
+// dropsLink is the page with the events of these drops: of the one reason where there is but one.
+func dropsLink(by map[string]uint64) string {
+	q := url.Values{"kind": {"dropped,limited"}, "since": {"1h"}}
+	for reason := range by {
+		if len(by) == 1 {
+			q.Set("reason", reason)
+		}
+	}
+	return "/events?" + q.Encode()
+}
+
 // slowCommit is how long one of a hundred commits may take before that is a problem.
 const slowCommit = 500 * time.Millisecond
 
@@ -177,26 +189,26 @@ const slowCommit = 500 * time.Millisecond
 func (n *Now) findStore(s *Snapshot, health string, lately *counts, add func(Severity, string, string, ...any)) {
 	st := s.store
 	if health != "ok" {
-		add(Critical, "/broker", "the store takes nothing new: %s", health)
+		add(Critical, "/broker/store", "the store takes nothing new: %s", health)
 	}
 	if d := lately.storeErrors; d > 0 {
-		add(Critical, "/broker", "%d batches could not be kept in the last hour and were not acknowledged", d)
+		add(Critical, "/broker/store", "%d batches could not be kept in the last hour and were not acknowledged", d)
 	}
 	if slow := st.CommitP99; slow >= slowCommit && lately.commits > 0 { // they are of the last 1,024 commits, however old
-		add(Warning, "/broker", "the store is slow: one of a hundred commits took longer than %v, and acknowledgements of QoS 1 and 2 with it", slow.Round(time.Millisecond))
+		add(Warning, "/broker/store", "the store is slow: one of a hundred commits took longer than %v, and acknowledgements of QoS 1 and 2 with it", slow.Round(time.Millisecond))
 	}
 	if st.Damaged > 0 {
-		add(Critical, "/broker", "%d parts of the store were found damaged since the start", st.Damaged)
+		add(Critical, "/broker/store", "%d parts of the store were found damaged since the start", st.Damaged)
 	}
 	const gib = 1 << 30
 	switch {
 	case st.Free < 0: // not known
 	case st.Free < 1<<20:
-		add(Critical, "/broker", "the disk of the store is full")
+		add(Critical, "/broker/store", "the disk of the store is full")
 	case st.Free < gib/2:
-		add(Critical, "/broker", "only %d MiB are free for the store", st.Free>>20)
+		add(Critical, "/broker/store", "only %d MiB are free for the store", st.Free>>20)
 	case st.Free < 4*gib:
-		add(Warning, "/broker", "only %.1f GiB are free for the store", float64(st.Free)/gib)
+		add(Warning, "/broker/store", "only %.1f GiB are free for the store", float64(st.Free)/gib)
 	}
 }
 

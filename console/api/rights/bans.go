@@ -21,8 +21,8 @@ func registerBans(h huma.API, b Bans) {
 		return nil
 	}
 	listed := banSchema()
-	huma.Register(h, bare("bans", "/bans", "bans", "Who is kept out, or in quarantine, by subject and value", http.StatusConflict),
-		func(ctx context.Context, in *serve.ShortQuery) (*answer[serve.Bare[Ban]], error) {
+	huma.Register(h, serve.Operation("bans", http.MethodGet, "/bans", "bans", "Who is kept out, or in quarantine, by subject and value", http.StatusConflict),
+		func(ctx context.Context, in *serve.ShortQuery) (*answer[serve.List[Ban]], error) {
 			if err := there(); err != nil {
 				return nil, err
 			}
@@ -30,7 +30,7 @@ func registerBans(h huma.API, b Bans) {
 			if err != nil {
 				return nil, serve.Failure(err)
 			}
-			return barely(listed, list, in)
+			return short(listed, list, in)
 		})
 	type made struct {
 		Ban Ban `json:"ban"`

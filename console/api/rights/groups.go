@@ -12,13 +12,13 @@ import (
 
 func (o *accountsOf) registerGroups(h huma.API) {
 	listed := groupSchema()
-	huma.Register(h, bare("groups", "/groups", "groups", "Groups, by name"),
-		func(ctx context.Context, in *serve.ShortQuery) (*answer[serve.Bare[accounts.Group]], error) {
+	huma.Register(h, serve.Operation("groups", http.MethodGet, "/groups", "groups", "Groups, by name"),
+		func(ctx context.Context, in *serve.ShortQuery) (*answer[serve.List[accounts.Group]], error) {
 			list, err := o.Groups(ctx)
 			if err != nil {
 				return nil, serve.Failure(err)
 			}
-			return barely(listed, list, in)
+			return short(listed, list, in)
 		})
 	huma.Register(h, serve.Operation("group", http.MethodGet, "/groups/{name}", "groups", "One group", http.StatusNotFound),
 		func(ctx context.Context, in *Named) (*tagged[accounts.Group], error) {

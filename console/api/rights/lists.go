@@ -1,10 +1,7 @@
 package rights
 
 import (
-	"net/http"
 	"time"
-
-	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth/accounts"
 	"github.com/sapwood-mqtt/sapwood/console/api/access"
@@ -19,22 +16,6 @@ func short[T any](s *filter.Schema[T], items []T, q *serve.ShortQuery) (*answer[
 		return nil, err
 	}
 	return &answer[serve.List[T]]{l}, nil
-}
-
-// bare describes a list that is an array for who asks for nothing of a page.
-func bare(id, path, tag, summary string, errors ...int) huma.Operation {
-	op := serve.Operation(id, http.MethodGet, path, tag, summary, errors...)
-	op.Description = "Without any of the parameters the answer is the array of items alone, at most 1000, as it was before there were pages."
-	return op
-}
-
-// barely answers with such a list.
-func barely[T any](s *filter.Schema[T], items []T, q *serve.ShortQuery) (*answer[serve.Bare[T]], error) {
-	l, err := serve.BareOf(s, items, q)
-	if err != nil {
-		return nil, err
-	}
-	return &answer[serve.Bare[T]]{l}, nil
 }
 
 // stamped makes the schema of what bears a name, or an id, and a stamp.

@@ -42,8 +42,8 @@ func (o *accountsOf) registerRules(h huma.API) {
 		ID string `path:"id" maxLength:"256"`
 	}
 	listed := ruleSchema()
-	huma.Register(h, bare("rules", "/rules", "rules", "The rules that are stored, by id; those of files stand in the configuration"),
-		func(ctx context.Context, in *serve.ShortQuery) (*answer[serve.Bare[Rule]], error) {
+	huma.Register(h, serve.Operation("rules", http.MethodGet, "/rules", "rules", "The rules that are stored, by id; those of files stand in the configuration"),
+		func(ctx context.Context, in *serve.ShortQuery) (*answer[serve.List[Rule]], error) {
 			found, err := o.Rules(ctx)
 			if err != nil {
 				return nil, serve.Failure(err)
@@ -56,7 +56,7 @@ func (o *accountsOf) registerRules(h huma.API) {
 				}
 				list = append(list, one)
 			}
-			return barely(listed, list, in)
+			return short(listed, list, in)
 		})
 	create := serve.Operation("rule-create", http.MethodPost, "/rules", "rules", "Create a rule; it holds at once, for those connected too")
 	create.DefaultStatus = http.StatusCreated

@@ -1,9 +1,7 @@
 package serve
 
 import (
-	"encoding/json"
 	"iter"
-	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -49,29 +47,4 @@ func Short[T any](s *filter.Schema[T], items []T, q *ShortQuery) (List[T], error
 		whole.Limit = filter.MaxLimit
 	}
 	return Page(s, filter.Each(items), whole, func(v *T) T { return *v })
-}
-
-// Bare is a page of a list that was an array before it had pages, and still is one for who asks for nothing of a page: the console does.
-type Bare[T any] struct {
-	List[T]
-	bare bool
-}
-
-// BareOf answers a query about such a list. The error is for who asked.
-func BareOf[T any](s *filter.Schema[T], items []T, q *ShortQuery) (Bare[T], error) {
-	l, err := Short(s, items, q)
-	return Bare[T]{l, *q == ShortQuery{}}, err
-}
-
-// Schema implements huma.SchemaProvider.
-func (Bare[T]) Schema(r huma.Registry) *huma.Schema {
-	return &huma.Schema{OneOf: []*huma.Schema{r.Schema(reflect.TypeFor[List[T]](), true, ""), r.Schema(reflect.TypeFor[[]T](), true, "")}}
-}
-
-// MarshalJSON implements json.Marshaler.
-func (b Bare[T]) MarshalJSON() ([]byte, error) {
-	if b.bare {
-		return json.Marshal(b.Items)
-	}
-	return json.Marshal(b.List)
 }

@@ -23,7 +23,7 @@ const settings = [
   ['sys.interval', '5s', '10s', 'SAPWOOD_SYS_INTERVAL', 'Time between two publications of the $SYS topics.', { restart: true, pending: '10s', type: 'duration' }],
 ].map(([key, value, def, from, doc, extra]) => ({ key, value, default: def, from, doc, env: 'SAPWOOD_' + key.toUpperCase().replace(/\W+/g, '_'), since: iso(now - 3e8), by: 'start', ...extra }))
 
-const canaries = { interval_seconds: 1, timeout_seconds: 5, since: iso(now - 3e8), delivers: true, day_ratio: 0.99998, text: 'The broker delivered 99.998 % of its own test messages in the last 24 hours.', outages: [{ from: iso(now - 4e6), to: iso(now - 3.99e6), qos: [1, 2], lost: 2, why: 'the store did not commit' }],
+const canaries = { interval_seconds: 1, timeout_seconds: 5, since: iso(now - 3e8), delivers: true, objective: 0.999, objective_met: true, day_ratio: 0.99998, text: 'The broker delivered 99.998 % of its own test messages in the last 24 hours.', outages: [{ from: iso(now - 4e6), to: iso(now - 3.99e6), qos: [1, 2], lost: 2, why: 'the store did not commit' }],
   canaries: [0, 1, 2].map((qos) => ({ qos, sent: 86400, delivered: 86398, lost: qos ? 2 : 0, late: 0, last_seconds: 0.0002, sum_seconds: 30, p50_seconds: 0.0002 * (qos + 1), p99_seconds: 0.003 * (qos + 1), hour_ratio: 1, day_ratio: qos ? 0.99998 : 1, histogram: Array.from({ length: 18 }, (_, i) => ({ ...(i < 17 ? { up_to_seconds: 1e-4 * 2 ** i } : {}), count: i > 8 ? 0 : Math.round(40_000 / (1 + (i - qos - 1) ** 2)) })) })) }
 
 let traces = [{ id: 't1', client: 'sensor-000017', began: iso(now - 6e4), ends: iso(now + 5e5), running: true, payload_bytes: 256, by: 'anna', packets: 240 }]
@@ -59,8 +59,8 @@ export function more({ m, path, q, body, answer, fail, res, line, page, payload,
   if (m === 'DELETE' && path.startsWith('/traces/')) { traces = traces.filter((t) => '/traces/' + t.id !== path); return answer(204) }
   if (is('GET', '/users')) { const p = q.get('prefix') ?? '', after = q.get('after') ?? '', limit = Number(q.get('limit') ?? 100); const l = users.filter((u) => u.name.startsWith(p) && u.name > after && (!q.get('group') || u.groups.includes(q.get('group')))).sort((a, b) => (a.name < b.name ? -1 : 1)); return answer(200, { users: l.slice(0, limit), ...(l.length > limit ? { next: l[limit - 1].name } : {}) }) }
   if (is('POST', '/users')) { const u = { ...body, kind: body.kind ?? 'device', has_password: true, revision: 1 }; users.push(u); return answer(201, { ...u, ...(body.generate ? { secret: 'kT7w-mQ2p-Zx81-dUe4' } : {}) }) }
-  if (is('GET', '/groups')) return answer(200, [{ name: 'devices' }, { name: 'staff' }, { name: 'region0' }])
-  if (is('GET', '/rules')) return answer(200, rules)
+  if (is('GET', '/groups')) return answer(200, { items: [{ name: 'devices' }, { name: 'staff' }, { name: 'region0' }] })
+  if (is('GET', '/rules')) return answer(200, page(rules, q))
   if (is('POST', '/rules')) { const r = { id: 'r' + (rules.length + 1), ...body, revision: 1 }; rules = [...rules, r]; return answer(201, r) }
   if (m === 'DELETE' && path.startsWith('/rules/')) { rules = rules.filter((r) => '/rules/' + r.id !== path); return answer(204) }
   if (path === '/canaries') return answer(200, canaries)
@@ -68,7 +68,7 @@ export function more({ m, path, q, body, answer, fail, res, line, page, payload,
   if (path === '/route') return answer(200, { topic: q.get('topic'), receive: 2, outcomes: { sent: 1, queued: 1, denied: 1 }, items: [{ client: 'controller-000010', filter: 'shop/#', qos: 1, connected: true, outcome: 'sent', waiting: 0, rule: 'devices' }, { client: 'screen-000022', filter: '$share/screens/shop/+/state', group: 'screens', members: 3, qos: 0, connected: false, outcome: 'queued', waiting: 12, rule: 'devices' }, { client: '<img src=x onerror=alert(9)>', filter: 'shop/#', qos: 0, connected: true, outcome: 'denied', waiting: 0, rule: 'nobody commands', why: 'rule <b>nobody commands</b> denies it' }] })
   if (is('POST', '/request')) return answer(200, { topic: body.topic + '/answer', payload: '{"state":"<b>run</b>"}', encoding: 'text', took_seconds: 0.012 })
   if (is('POST', '/acl/explain')) { const ok = !/cmd|admin/.test(body.topic); return answer(200, { allowed: ok, rule: ok ? 'devices' : 'nobody commands', why: ok ? `Rule “devices” allows to ${body.action} ${body.topic}.` : `Rule “nobody commands” denies to ${body.action} ${body.topic}; its priority 20 is the highest that applies.`, client: { client_id: body.client, user: body.user ?? 'shop012', known: true, groups: ['devices'] } }) }
-  if (is('GET', '/bans')) return answer(200, bans)
+  if (is('GET', '/bans')) return answer(200, page(bans, q))
   if (is('POST', '/bans')) { const b = { ...body, by: 'admin', ...(body.ttl_seconds ? { until: iso(Date.now() + body.ttl_seconds * 1000) } : {}) }; bans = [b, ...bans]; return answer(200, { ban: b, met: 1 }) }
   if (m === 'DELETE' && path.startsWith('/bans/')) { bans = bans.filter((b) => `/bans/${b.subject}/${encodeURIComponent(b.value)}` !== path); return answer(204) }
   if (is('GET', '/operators')) return answer(200, { items: operators })

@@ -1,7 +1,7 @@
 // The one module that talks HTTP. Paths are relative to the page, so that the console works below any path of a proxy.
 import { signal } from '@preact/signals'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import type { Me } from './types'
+import type { Me, Page } from './types'
 
 export const root = new URL('.', document.baseURI).href
 export const apiRoot = root + 'api/v1'
@@ -109,7 +109,7 @@ export interface Loaded<T> { data: T | undefined; error: Problem | undefined; lo
  * Reads a path, again whenever it changes, and every so many milliseconds while the page is in sight.
  * What was read stays until there is something newer of the same path. A null path reads nothing.
  */
-export function useLoad<T>(where: string | null, every = 0): Loaded<T> {
+export function useLoad<T>(where: string | null, every = 0, read: (where: string, options: CallOptions) => Promise<T> = get): Loaded<T> {
   const [state, set] = useState<{ where: string | null; data?: T; error?: Problem; loading: boolean }>({ where: null, loading: where !== null })
   const [round, again] = useState(0)
   const silent = useRef(false)
@@ -117,10 +117,10 @@ export function useLoad<T>(where: string | null, every = 0): Loaded<T> {
     if (where === null) return
     const abort = new AbortController()
     let timer = 0
-    const read = async () => {
-      if (silent.current && document.hidden) { timer = window.setTimeout(read, every); return }
+    const turn = async () => {
+      if (silent.current && document.hidden) { timer = window.setTimeout(turn, every); return }
       try {
-        const data = await get<T>(where, { signal: abort.signal })
+        const data = await read(where, { signal: abort.signal })
         set({ where, data, loading: false })
       } catch (e) {
         if (abort.signal.aborted) return
@@ -129,11 +129,11 @@ export function useLoad<T>(where: string | null, every = 0): Loaded<T> {
         if (error.missing) return
       }
       silent.current = true
-      if (every > 0 && !abort.signal.aborted) timer = window.setTimeout(read, every)
+      if (every > 0 && !abort.signal.aborted) timer = window.setTimeout(turn, every)
     }
     silent.current = false
     set((old) => (old.where === where ? { ...old, loading: true } : { where, loading: true }))
-    void read()
+    void turn()
     return () => { abort.abort(); clearTimeout(timer) }
   }, [where, every, round])
   const current = state.where === where
@@ -142,3 +142,18 @@ export function useLoad<T>(where: string | null, every = 0): Loaded<T> {
     loading: where !== null && (!current || state.loading), reload: () => again((n) => n + 1),
   }
 }
+
+/** All of a list, page by page. */
+async function whole<T>(where: string, options: CallOptions): Promise<T[]> {
+  const all: T[] = []
+  let cursor: string | undefined
+  do {
+    const page = await get<Page<T>>(path(where, { limit: 1000, cursor }), options)
+    all.push(...(page.items ?? []))
+    cursor = page.next
+  } while (cursor)
+  return all
+}
+
+/** Reads all of a list that fits on one page as a rule. */
+export const useList = <T,>(where: string, every = 0) => useLoad<T[]>(where, every, whole)

@@ -11,6 +11,9 @@ export function num(n: number | undefined | null): string {
 
 export const full = (n: number) => whole.format(n)
 
+/** A count with its noun, such as 1 message. */
+export const counted = (n: number | undefined | null, one: string, many = one + 's') => `${num(n)} ${n === 1 ? one : many}`
+
 /** A rate per second. */
 export function rate(n: number | undefined | null): string {
   if (n === undefined || n === null || Number.isNaN(n)) return '–'
@@ -76,9 +79,12 @@ const escape = (s: string) => s.replace(/[\\']/g, '\\$&').replace(/[\u0000-\u001
 /** An argument as a shell takes it. Control characters, which a terminal would obey when they are pasted, are written as escapes (bash, zsh). */
 export const quote = (s: string) => (/^[\w@%+=:,./-]+$/.test(s) ? s : /[\u0000-\u001f\u007f-\u009f]/.test(s) ? `$'${escape(s)}'` : `'${s.replace(/'/g, `'\\''`)}'`)
 
+/** Where the command finds this broker, for a page that another machine than its own sent. */
+export const elsewhere = (page: URL) => (/^(localhost|127\.[\d.]+|\[::1\])$/.test(page.hostname) ? undefined : page.href.replace(/\/$/, ''))
+
 /** A line for the command: flags that are not empty first, and nothing that a client named itself can be taken for a flag. */
 export function cli(what: string, args: string[] = [], flags: Record<string, string | number | boolean | undefined> = {}): string {
-  const set = Object.entries(flags).filter(([, v]) => v !== undefined && v !== '' && v !== false).map(([k, v]) => (v === true ? `--${k}` : `--${k}=${quote(String(v))}`))
+  const set = Object.entries<string | number | boolean | undefined>({ ...flags, url: elsewhere(new URL('.', document.baseURI)) }).filter(([, v]) => v !== undefined && v !== '' && v !== false).map(([k, v]) => (v === true ? `--${k}` : `--${k}=${quote(String(v))}`))
   return ['sapwood', what, ...set, ...(args.some((a) => a.startsWith('-')) ? ['--'] : []), ...args.map(quote)].join(' ')
 }
 

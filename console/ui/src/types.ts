@@ -190,7 +190,7 @@ export interface CanaryFigures {
 }
 
 export interface Canaries {
-  interval_seconds: number; timeout_seconds: number; since?: string; delivers: boolean; day_ratio: number; text: string
+  interval_seconds: number; timeout_seconds: number; since?: string; delivers: boolean; day_ratio: number; text: string; objective?: number; objective_met?: boolean
   canaries: CanaryFigures[] | null; outages: { from: string; to?: string; qos: number[]; lost: number; why: string }[] | null
 }
 

@@ -136,6 +136,78 @@ describe('many clients at once', () => {
   })
 })
 
+test('a ban by address or user tells first how many it meets, and some of them', async () => {
+  await on({ hash: '#/clients/controller-000010' }, async (page) => {
+    await page.getByRole('button', { name: 'Ban', exact: true }).click()
+    const dialog = page.getByRole('dialog')
+    await dialog.getByLabel('Whom').selectOption('address')
+    await dialog.getByText(/^\d+ clients? that (is|are) connected (is|are) met/).waitFor()
+    await dialog.getByLabel('Whom').selectOption('user')
+    await dialog.getByText(/^\d+ clients? that (is|are) connected (is|are) met: .* It is about \d+ more that (is|are) offline\./).waitFor()
+    await go(page, '#/security/bans')
+    await page.keyboard.press('Escape')
+    await page.getByRole('button', { name: 'Ban', exact: true }).click()
+    await dialog.getByLabel('Whom').selectOption('address')
+    for (const [network, said] of [['10.3.0.0/16', /^[\d,]+ clients that are connected are met/], ['10.3.0.0/13', /told when it is done/], ['2001:db8::7', /^0 clients that are connected are met\./]]) {
+      await dialog.getByLabel('Which', { exact: true }).fill(network)
+      await dialog.getByText(said).waitFor()
+    }
+  })
+})
+test('of those who are away nobody says that they are disconnected', async () => {
+  await on({ hash: '#/clients?filter=' + encodeURIComponent('controller connected:false') }, async (page) => {
+    await page.route('**/clients/ban', (r) => r.fulfill({ json: { matched: 6, done: 0, gone: 0, sample: ['controller-1'], seconds: 0 } }))
+    await page.getByRole('button', { name: 'Ban…' }).click()
+    await page.getByText('6 clients are met. They are refused until the ban ends. None of them is connected now.').waitFor()
+  })
+})
+test('a topic that was not published to since the start shows the message that is retained', async () => {
+  await on({}, async (page) => {
+    await page.route('**/topics/detail?*', (r) => r.fulfill({ json: { topic: 'shop/kept', messages: 0, bytes: 0, retained: true, payload: { size: 4, encoding: 'text', text: 'held' }, subscribers: [] } }))
+    await page.route('**/retained/message?*', (r) => r.fulfill({ json: { topic: 'shop/kept', size: 4, qos: 1, publisher: 'press-7', at: new Date().toISOString(), payload: { size: 4, encoding: 'text', text: 'held' } } }))
+    await go(page, '#/topics?topic=shop/kept')
+    const pane = page.getByLabel('Topic', { exact: true })
+    await pane.getByText('held', { exact: true }).waitFor()
+    await pane.getByText('retained', { exact: true }).waitFor()
+    await pane.getByRole('link', { name: 'press-7' }).waitFor()
+  })
+})
+test('a trace that has ended is not said to run', async () => {
+  await on({}, async (page) => {
+    await page.route('**/traces?*', (r) => r.fulfill({ json: { items: [{ id: 't9', client: 'press-7', began: new Date().toISOString(), running: false, packets: 1, kept: 1 }], total: 1, matched: 1 } }))
+    await go(page, '#/trace')
+    await page.getByRole('cell', { name: 'ended' }).waitFor()
+    await page.getByRole('button', { name: 'Delete…' }).click()
+    await page.getByText('What it kept goes: 1 packet of client press-7.').waitFor()
+    await page.keyboard.press('Escape')
+    await go(page, '#/trace/t9')
+    await page.getByText('ended', { exact: true }).waitFor()
+  })
+})
+test('the audit log is narrowed by who, operation and outcome', async () => {
+  await on({ hash: '#/security/audit' }, async (page) => {
+    await page.getByLabel('Who', { exact: true }).fill('anna')
+    await page.getByLabel('Who', { exact: true }).press('Enter')
+    await page.getByLabel('Operation').fill('ban-add')
+    await page.getByLabel('Operation').press('Enter')
+    const asked = page.waitForRequest((r) => r.url().includes('/audit?') && r.url().includes('outcome=refused'))
+    await page.getByLabel('Outcome').selectOption('refused')
+    const q = new URL((await asked).url()).searchParams
+    assert.deepEqual([q.get('by'), q.get('operation'), q.get('outcome')], ['anna', 'ban-add', 'refused'])
+  })
+})
+test('away from the broker the command says where it is', async () => {
+  const url = m.url.replace('127.0.0.1', 'broker.localhost')
+  const { page, context, problems } = await visit(b, url, { hash: '#/ask' })
+  await page.getByRole('button', { name: 'Copy as' }).click()
+  await page.getByText(`sapwood why --url=${url.replace(/\/$/, '')} CLIENT`, { exact: true }).waitFor()
+  await go(page, '#/security/explain?client=press-7&topic=a/b')
+  await page.getByRole('button', { name: 'Copy as' }).click()
+  await page.getByText(`sapwood acl explain --action=publish --url=${url.replace(/\/$/, '')} press-7 a/b`, { exact: true }).waitFor()
+  assert.deepEqual(problems, [])
+  await context.close()
+})
+
 describe('questions', () => {
   test('a client, a topic, and both', async () => {
     await on({ hash: '#/ask' }, async (page) => {

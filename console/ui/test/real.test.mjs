@@ -249,15 +249,15 @@ test('the lines to copy work as they are', async () => {
     }
   })
   assert.ok(lines.size > 60, `only ${lines.size} lines`)
-  // What goes on until it is interrupted is good if it is still there after a while; top needs a terminal.
+  // What goes on until it is interrupted is good if it is still there after a while; top needs a terminal; 3 is the answer that a rule denies it.
   const bad = []
   const person = { ...env, SAPWOOD_API_KEY: '', SAPWOOD_ADMIN_PASSWORD: b.password }
   for (const line of lines) {
-    // Whether a key may publish is up to the rules.
-    if (line === 'sapwood top' || line.includes('/publish')) continue
+    // Whether a key may publish is up to the rules; where nobody has asked yet, the line has words in place of names.
+    if (line === 'sapwood top' || line.includes('/publish') || /\b(CLIENT|TOPIC)\b/.test(line)) continue
     const as = /^sapwood (operators|keys) |ADMIN_PASSWORD/.test(line) ? person : env
     const goesOn = /\/stream|download|--follow|^sapwood (trace|sub) /.test(line)
-    await new Promise((done) => execFile('bash', ['-c', line], { env: as, timeout: goesOn ? 2500 : 60_000 }, (e, _out, err) => { if (e && !(goesOn && e.killed)) bad.push(`${line}\n${e.code} ${err}`); done() }))
+    await new Promise((done) => execFile('bash', ['-c', line], { env: as, timeout: goesOn ? 2500 : 60_000 }, (e, _out, err) => { if (e && !(goesOn && e.killed) && !(e.code === 3 && line.startsWith('sapwood acl explain '))) bad.push(`${line}\n${e.code} ${err}`); done() }))
   }
   assert.deepEqual(bad, [])
 })

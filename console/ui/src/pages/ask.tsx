@@ -16,10 +16,14 @@ export default function Ask() {
     ...(topic && client ? [{ what: 'Why it did not get it', path: path('/why-not', { topic, client }), cli: cli('why-not', [topic, client]) }] : []),
     ...(topic ? [{ what: 'Who would get it', path: path('/route', { topic, qos }), cli: cli('route', [topic], { qos }) }] : []),
     ...(client && !topic ? [{ what: 'Why it is as it is', path: `/clients/${seg(client)}/why`, cli: cli('why', [client]) }] : []),
+    ...(client || topic ? [] : [
+      { what: 'Why a client is as it is', path: '/clients/CLIENT/why', cli: cli('why', ['CLIENT']) }, { what: 'Who would get a message', path: path('/route', { topic: 'TOPIC' }), cli: cli('route', ['TOPIC']) },
+      { what: 'Why a client did not get it', path: path('/why-not', { topic: 'TOPIC', client: 'CLIENT' }), cli: cli('why-not', ['TOPIC', 'CLIENT']) },
+    ]),
   ]
   return (
     <div class="page">
-      <Head title="Ask" sub="Why is it so, who would get it, and why did it not arrive?" {...(commands.length ? { command: commands } : {})} />
+      <Head title="Ask" sub="Why is it so, who would get it, and why did it not arrive?" command={commands} />
       <Question key={`${client}\n${topic}\n${qos}`} client={client} topic={topic} qos={qos} />
       {topic && client && <WhyNot topic={topic} client={client} />}
       {client && !topic && <WhySo client={client} />}

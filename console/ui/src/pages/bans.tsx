@@ -1,12 +1,13 @@
-import { useState } from 'preact/hooks'
-import { call, can, post, seg, useLoad } from '../api'
-import { cli, span } from '../format'
+import { useEffect, useState } from 'preact/hooks'
+import { call, can, post, seg, useList } from '../api'
+import { cli, counted, span } from '../format'
 import type { Ban } from '../types'
 import { Badge, Button, Empty, Field, Read } from '../ui/basics'
 import { ask, Dialog, toast } from '../ui/dialog'
+import { Met } from './client-acts'
 
 export function Bans() {
-  const bans = useLoad<Ban[]>('/bans', 5000)
+  const bans = useList<Ban>('/bans', 5000)
   const [adding, setAdding] = useState(false)
   const lift = (b: Ban) => ask({
     title: `Let ${b.value} in again`, confirm: 'Let in', done: bans.reload, effect: <p>{b.quarantine ? 'It is no longer kept apart.' : 'Its next connection is judged as any other.'}</p>,
@@ -31,13 +32,16 @@ export function Bans() {
 function AddBan({ close, done }: { close: () => void; done: () => void }) {
   const [f, set] = useState({ subject: 'client', value: '', ttl: '3600', reason: '', quarantine: false })
   const [error, setError] = useState('')
+  // While somebody types, nobody is counted.
+  const [value, settle] = useState('')
+  useEffect(() => { const t = setTimeout(() => settle(f.value.trim()), 300); return () => clearTimeout(t) }, [f.value])
   const submit = async (e: Event) => {
     e.preventDefault()
     try {
       const r = await post<{ met: number }>('/bans', { subject: f.subject, value: f.value, ...(f.quarantine ? { quarantine: true } : {}), ...(Number(f.ttl) ? { ttl_seconds: Number(f.ttl) } : {}), ...(f.reason ? { reason: f.reason } : {}) })
       close()
       done()
-      toast(`${f.value} is ${f.quarantine ? 'in quarantine' : 'kept out'}; ${r.met} connected clients were met`)
+      toast(`${f.value} is ${f.quarantine ? 'in quarantine' : 'kept out'}: ${counted(r.met, 'connected client')} ${r.met === 1 ? 'was' : 'were'} met`)
     } catch (e) { setError((e as Error).message) }
   }
   return (
@@ -50,7 +54,7 @@ function AddBan({ close, done }: { close: () => void; done: () => void }) {
         </div>
         <Field label="Reason, which it is told"><input value={f.reason} onInput={(e) => set({ ...f, reason: e.currentTarget.value })} maxLength={200} /></Field>
         <label class="check"><input type="checkbox" checked={f.quarantine} onChange={(e) => set({ ...f, quarantine: e.currentTarget.checked })} /> let it in, but keep it apart (quarantine)</label>
-        <p>{f.quarantine ? 'Those it is about may connect, but what they publish reaches nobody.' : 'Those it is about are disconnected now and refused until it ends.'}</p>
+        <Met subject={f.subject} value={value} apart={f.quarantine} />
         {error && <p class="bad-text" role="alert">{error}</p>}
         <footer class="dialog-foot"><Button onClick={close}>Cancel</Button><Button type="submit" kind="danger">{f.quarantine ? 'Quarantine' : 'Ban'}</Button></footer>
       </form>

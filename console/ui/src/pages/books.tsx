@@ -10,6 +10,27 @@ const accounts = [
   ['copies', 'Copies, one for each receiver', [['in', 'Were made'], ['out', 'Ended as'], ['stock', 'Are under way'], ['beside', 'Besides']]],
 ] as const
 
+/** The list behind a line: who sent, got or has what it counts, or the events that tell of it. */
+function behind(l: BooksLine): string | undefined {
+  const [name, reason] = l.name.split(': ') as [string, string?]
+  switch (name) {
+    case 'received': return to('clients', [], { sort: '-in' })
+    case 'wills': return to('events', [], { kind: 'will_sent' })
+    case 'own': return to('topics', [], { topic: '$SYS' })
+    case 'routed': return to('topics', ['top'], { by: 'messages' })
+    case 'unheard': return to('topics', ['unheard'])
+    case 'denied': return to('security', ['denials'])
+    case 'refused': return to('events', [], { kind: 'limited' })
+    case 'copies': return to('topics', ['top'], { by: 'copies' })
+    case 'sent': case 'acknowledged': case 'sent again': return to('clients', [], { sort: '-out' })
+    case 'dropped': case 'not retained': return to('events', [], { kind: 'dropped,limited', reason: reason?.replace(/ /g, '_') })
+    case 'unacknowledged': return to('events', [], { kind: 'session_ended' })
+    case 'queued': return to('clients', [], { filter: 'queued>0', sort: '-queued' })
+    case 'recovered after a crash': case 'lost at a stop': case 'queued at the start': return to('events', [], { kind: 'started' })
+    default: return undefined
+  }
+}
+
 /** Where every message ended. */
 export function Books() {
   const books = useLoad<Sheet>('/books', 3000)
@@ -40,7 +61,7 @@ function Account({ title, sides, lines }: { title: string; sides: readonly (read
         return of.length > 0 && (
           <tbody key={side}>
             <tr><th scope="rowgroup" class="strong">{name}</th><td class="right">{side !== 'beside' && <b title="The sum">{full(of.reduce((sum, l) => sum + l.count, 0))}</b>}</td></tr>
-            {of.map((l) => <tr key={l.name} class={l.count === 0 ? 'faint' : undefined}><th scope="row" class="indent">{words(l.name)}{l.text && <div class="faint">{l.text.replace(/, see by_reason$/, '')}</div>}</th><td class="right">{full(l.count)}</td></tr>)}
+            {of.map((l) => <tr key={l.name} class={l.count === 0 ? 'faint' : undefined}><th scope="row" class="indent">{words(l.name)}{l.text && <div class="faint">{l.text.replace(/, see by_reason$/, '')}</div>}</th><td class="right">{l.count !== 0 && behind(l) ? <a href={behind(l)}>{full(l.count)}</a> : full(l.count)}</td></tr>)}
           </tbody>
         )
       })}</table>

@@ -1,9 +1,9 @@
 // One client: why it is as it is, what happened to it, and what its session holds.
 import type { ComponentChildren } from 'preact'
 import { can, path, seg, useLoad } from '../api'
-import { bytes, cli, num, rate, span, words } from '../format'
+import { bytes, cli, counted, num, rate, span, term, words } from '../format'
 import { requery, route, to } from '../route'
-import type { ClientDetail, Fact, Page, Subscription, Trace, TraceLine, Why } from '../types'
+import type { ClientDetail, Fact, Page, Subscription, TraceLine, Why } from '../types'
 import { Act, Ago, Badge, Button, Card, cx, Dot, Empty, Facts, Figure, Head, Meter, Note, Read, Tabs } from '../ui/basics'
 import { FactList } from '../ui/facts'
 import { Lines } from '../ui/lines'
@@ -73,8 +73,8 @@ function Overview({ c }: { c: ClientDetail }) {
     <>
       <WhyCard id={c.id} />
       <div class="figures">
-        <Figure name="From it" value={<>{rate(c.in?.rate)}<small>/s</small></>} sub={<>{num(c.in?.messages)} messages, {bytes(c.in?.bytes)}</>} />
-        <Figure name="To it" value={<>{rate(c.out?.rate)}<small>/s</small></>} sub={<>{num(c.out?.messages)} messages, {bytes(c.out?.bytes)}</>} />
+        <Figure name="From it" value={<>{rate(c.in?.rate)}<small>/s</small></>} sub={<>{counted(c.in?.messages, 'message')}, {bytes(c.in?.bytes)}</>} href={to('clients', [c.id, 'trace'])} />
+        <Figure name="To it" value={<>{rate(c.out?.rate)}<small>/s</small></>} sub={<>{counted(c.out?.messages, 'message')}, {bytes(c.out?.bytes)}</>} href={to('clients', [c.id, 'subscriptions'])} />
         <Figure name="In its queue" value={num(c.queued)} sub={bytes(c.queue_bytes)} href={to('clients', [c.id, 'queue'])} tone={(c.queued ?? 0) > 1000 ? 'warn' : undefined} />
         <Figure name="Inflight" value={num(c.inflight)} sub="not acknowledged" href={to('clients', [c.id, 'inflight'])} />
         <Figure name="Dropped" value={num(c.dropped)} sub={<>{num(c.denied)} denied</>} href={to('events', [], { client: c.id, kind: 'dropped' })} tone={c.dropped ? 'bad' : undefined} />
@@ -82,10 +82,10 @@ function Overview({ c }: { c: ClientDetail }) {
       <div class="columns">
         <Card title="Connection">
           <Facts rows={[
-            ['Address', <span class="mono">{c.address ?? '–'}</span>], ['Listener', c.listener ?? '–'], ['Protocol', <>MQTT {c.protocol ?? '–'}{c.tls ? ', TLS' : ', without TLS'}</>],
+            ['Address', c.address ? <span class="mono">{c.address}</span> : 'not known'], ['Listener', c.listener ? <a href={to('clients', [], { filter: `listener:${term(c.listener)}` })}>{c.listener}</a> : 'not known'], ['Protocol', <>MQTT {c.protocol ?? 'not known'}{c.tls === undefined ? ', TLS not known' : c.tls ? ', TLS' : ', without TLS'}</>],
             ['User', c.user ?? 'anonymous'], !!c.groups?.length && ['Groups', c.groups.join(', ')], !!c.software && ['Software', c.software],
-            ['Keep alive', c.keep_alive_seconds ? span(c.keep_alive_seconds) : 'off'], ['Session kept', c.session_expiry_seconds === undefined ? '–' : c.session_expiry_seconds < 0 ? 'for ever' : c.session_expiry_seconds === 0 ? 'while connected' : span(c.session_expiry_seconds)],
-            ['Clean start', c.clean_start ? 'yes' : 'no'], !!c.pending_bytes && ['Waits for its socket', bytes(c.pending_bytes)], ['Last heard', <Ago at={c.seen} />],
+            ['Keep alive', c.keep_alive_seconds === undefined ? 'not known' : c.keep_alive_seconds ? span(c.keep_alive_seconds) : 'off'], ['Session kept', c.session_expiry_seconds === undefined ? '–' : c.session_expiry_seconds < 0 ? 'for ever' : c.session_expiry_seconds === 0 ? 'while connected' : span(c.session_expiry_seconds)],
+            ['Clean start', c.clean_start === undefined ? 'not known' : c.clean_start ? 'yes' : 'no'], !!c.pending_bytes && ['Waits for its socket', bytes(c.pending_bytes)], ['Last heard', <Ago at={c.seen} />],
           ]} />
         </Card>
         <Card title="Limits">
@@ -141,10 +141,9 @@ function SubscriptionRow({ s }: { s: Subscription }) {
 
 function LookBack({ id }: { id: string }) {
   const lines = useLoad<Page<TraceLine> | TraceLine[]>(`/clients/${seg(id)}/trace`, 3000)
-  const traces = useLoad<Page<Trace> | Trace[]>('/traces')
   return (
     <>
-      <div class="toolbar"><p class="faint grow">The heads of its last packets, kept for every client. For whole packets <a href={to('trace', [], { client: id })}>start a trace</a>{traces.error?.missing ? ' (not offered by this server)' : ''}.</p></div>
+      <div class="toolbar"><p class="faint grow">The heads of its last packets, kept for every client. For whole packets <a href={to('trace', [], { client: id })}>start a trace</a>.</p></div>
       <Read from={lines} what="the look-back trace">{(p) => { const items = [...(Array.isArray(p) ? p : (p.items ?? []))].sort((a, b) => (a.at < b.at ? 1 : -1)); return items.length ? <Lines lines={items} without="client" /> : <Empty icon="trace" title="No packets are kept of it" /> }}</Read>
     </>
   )

@@ -1,6 +1,7 @@
 // Every setting, what it is, where that comes from, and what a reload would change.
 import { useMemo } from 'preact/hooks'
 import { can, get, post, useLoad } from '../api'
+import { cli } from '../format'
 import { requery, route } from '../route'
 import type { ConfigCheck, Setting } from '../types'
 import { Ago, Badge, Button, Empty, Note, Read } from '../ui/basics'
@@ -23,7 +24,7 @@ async function reload(done: () => void) {
   ask({
     title: 'Read the configuration again', confirm: 'Apply', done, ready: () => !!check?.ok,
     effect: check ? <Changes check={check} /> : <Note tone="bad">What would change could not be found out: {error}</Note>,
-    command: () => ({ method: 'POST', path: '/config/reload', cli: 'sapwood config reload' }),
+    command: () => ({ method: 'POST', path: '/config/reload', cli: cli('config reload') }),
     run: async () => { const r = await post<ConfigCheck>('/config/reload'); if (!r.ok) throw new Error(r.problems?.[0]?.text ?? 'nothing was changed'); return `${r.changes?.length ?? 0} settings changed` },
   })
 }

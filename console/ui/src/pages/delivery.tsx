@@ -8,6 +8,9 @@ import { Ago, At, Badge, Card, Empty, Figure, Note, Read } from '../ui/basics'
 /** A share of deliveries; what is not all never reads as all. */
 export const delivered = (share: number) => (share >= 1 ? '100 %' : `${(Math.floor(share * 10_000) / 100).toFixed(2)} %`)
 
+/** An objective as it was set. */
+const share = (ratio: number) => `${Number((ratio * 100).toFixed(6))} %`
+
 export function Delivery() {
   const report = useLoad<Canaries>('/canaries', 2000)
   return (
@@ -15,7 +18,8 @@ export function Delivery() {
       <>
         <Note tone={r.delivers ? 'ok' : 'bad'}>{r.text}</Note>
         <div class="figures">
-          {r.canaries.map((c) => <Figure key={c.qos} name={`QoS ${c.qos} delivered, 24 h`} value={delivered(c.day_ratio)} tone={c.day_ratio < 0.999 ? 'bad' : c.day_ratio < 1 ? 'warn' : undefined} sub={<>{num(c.sent)} sent, {num(c.lost)} lost{c.late ? `, ${num(c.late)} of them late` : ''}</>} />)}
+          {!!r.objective && <Figure name="Objective, 24 h" value={share(r.objective)} tone={r.objective_met === false ? 'bad' : undefined} sub={r.objective_met === false ? 'missed at the worst QoS' : 'met at every QoS'} href={to('broker', ['config'], { filter: 'canaries.objective', which: 'all' })} />}
+          {r.canaries.map((c) => <Figure key={c.qos} name={`QoS ${c.qos} delivered, 24 h`} value={delivered(c.day_ratio)} tone={c.day_ratio < (r.objective ?? 0.999) ? 'bad' : c.day_ratio < 1 ? 'warn' : undefined} sub={<>{num(c.sent)} sent, {num(c.lost)} lost{c.late ? `, ${num(c.late)} of them late` : ''}</>} />)}
           {r.canaries.map((c) => <Figure key={'t' + c.qos} name={`QoS ${c.qos} takes`} value={span(c.p50_seconds)} sub={<>99 of 100 within {span(c.p99_seconds)}</>} />)}
         </div>
         <div class="columns">{r.canaries.map((c) => <Card key={c.qos} title={`How soon, QoS ${c.qos}`} extra={<span class="faint">last {span(c.last_seconds)}</span>}><Histogram c={c} /></Card>)}</div>

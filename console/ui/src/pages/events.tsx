@@ -50,8 +50,9 @@ export default function Events() {
         <input aria-label="Client" placeholder="client" value={query['client'] ?? ''} onChange={(e) => requery({ client: e.currentTarget.value })} />
         <input aria-label="Topic" placeholder="topic or filter" value={query['topic'] ?? ''} onChange={(e) => requery({ topic: e.currentTarget.value })} />
         <input aria-label="Address" placeholder="address" value={query['address'] ?? ''} onChange={(e) => requery({ address: e.currentTarget.value })} />
-        {query['user'] && <button class="chip on" onClick={() => requery({ user: undefined })}>user {query['user']} ×</button>}
-        {query['reason'] && <button class="chip on" onClick={() => requery({ reason: undefined })}>reason {words(query['reason'])} ×</button>}
+        <input aria-label="User" placeholder="user" value={query['user'] ?? ''} onChange={(e) => requery({ user: e.currentTarget.value })} />
+        <input aria-label="Reason" placeholder="reason" list="reasons" value={query['reason'] ?? ''} onChange={(e) => requery({ reason: e.currentTarget.value })} />
+        <datalist id="reasons">{[...new Set(facts.map((f) => f.reason).filter(Boolean))].sort().map((r) => <option key={r} value={r} />)}</datalist>
         {narrowed && <a href={to('events')}>All</a>}
         {stream.lost > 0 && <span class="warn-text">{full(stream.lost)} came too fast to show; all are kept</span>}
       </div>

@@ -9,25 +9,22 @@ import { Button, Card, Empty, Failure, Figure, Loading } from '../ui/basics'
 import { Chart, type Series } from '../ui/chart'
 import { delivered } from './delivery'
 
-interface ChartSpec { title: string; format: (v: number) => string; lines: [name: string, metric: string][]; max?: () => number | undefined }
-
-const perSecond = (v: number) => rate(v)
-const perSecondBytes = (v: number) => bytes(v)
+interface ChartSpec { title: string; format: (v: number) => string; lines: [name: string, metric: string][]; least?: number | 'bytes' }
 
 /** Each line names its metric; those of a counter are per second, and what has labels is summed up. */
 const charts: ChartSpec[] = [
-  { title: 'Messages per second', format: perSecond, lines: [['in', 'messages_received'], ['out', 'messages_sent']] },
-  { title: 'Clients connected', format: num, lines: [['connected', 'clients_connected']] },
-  { title: 'Bytes per second', format: perSecondBytes, lines: [['in', 'received_bytes'], ['out', 'sent_bytes']] },
-  { title: 'Dropped per second', format: perSecond, lines: [['dropped', 'messages_dropped']] },
-  { title: 'Processor, cores', format: (v) => rate(v), lines: [['used', 'cpu_cores']] },
-  { title: 'Memory', format: bytes, lines: [['resident', 'memory_resident_bytes'], ['heap', 'memory_heap_bytes']] },
+  { title: 'Messages per second', format: rate, least: 0.01, lines: [['in', 'messages_received'], ['out', 'messages_sent']] },
+  { title: 'Clients connected', format: num, least: 1, lines: [['connected', 'clients_connected']] },
+  { title: 'Bytes per second', format: bytes, least: 'bytes', lines: [['in', 'received_bytes'], ['out', 'sent_bytes']] },
+  { title: 'Dropped per second', format: rate, least: 0.01, lines: [['dropped', 'messages_dropped']] },
+  { title: 'Processor, cores', format: rate, least: 0.01, lines: [['used', 'cpu_cores']] },
+  { title: 'Memory', format: bytes, least: 'bytes', lines: [['resident', 'memory_resident_bytes'], ['heap', 'memory_heap_bytes']] },
   { title: 'Event loops, time of a turn', format: span, lines: [['99 of 100', 'loop_lag_p99_seconds'], ['half', 'loop_lag_p50_seconds']] },
   { title: 'Store, time of a commit', format: span, lines: [['99 of 100', 'store_commit_p99_seconds'], ['half', 'store_commit_p50_seconds']] },
-  { title: 'Waiting in queues', format: num, lines: [['messages', 'queued_messages']] },
-  { title: 'Connects per second', format: perSecond, lines: [['connects', 'connects'], ['refused', 'connects_refused']] },
+  { title: 'Waiting in queues', format: num, least: 1, lines: [['messages', 'queued_messages']] },
+  { title: 'Connects per second', format: rate, least: 0.01, lines: [['connects', 'connects'], ['refused', 'connects_refused']] },
   { title: 'Garbage collection, longest stop', format: span, lines: [['99 of 100', 'gc_pause_p99_seconds']] },
-  { title: 'Open files and sockets', format: num, lines: [['open', 'descriptors_open']] },
+  { title: 'Open files and sockets', format: num, least: 1, lines: [['open', 'descriptors_open']] },
 ]
 
 const ranges: [string, number][] = [['15 min', 900], ['1 h', 3600], ['6 h', 21600], ['1 day', 86400], ['7 days', 604800], ['30 days', 2592000]]
@@ -82,7 +79,7 @@ export function LoadCharts() {
           : <span class="faint">Drag over a chart to look at a part of it.</span>}
       </div>
       {!data && history.error ? <Failure error={history.error} what="the history of its load" retry={history.reload} /> : !data ? <Loading rows={8} /> : (
-        <div class="charts">{drawn.map((c) => <Card key={c.title} title={c.title}><Chart label={c.title} series={c.series} format={c.format} binary={c.format === bytes || c.format === perSecondBytes} from={from} to={until} choose={choose} /></Card>)}</div>
+        <div class="charts">{drawn.map((c) => <Card key={c.title} title={c.title}><Chart label={c.title} series={c.series} format={c.format} least={c.least} from={from} to={until} choose={choose} /></Card>)}</div>
       )}
       {data && !by.size && <Empty icon="broker" title="Nothing is kept of that time" />}
     </>
@@ -95,13 +92,13 @@ function Present() {
   if (!l) return null
   return (
     <div class="figures">
-      <Figure name="Processor" value={l.cores ? percent((l.cpu ?? 0) / l.cores) : rate(l.cpu)} sub={<>{rate(l.cpu)} of {l.cores} cores</>} tone={l.cores && (l.cpu ?? 0) / l.cores > 0.85 ? 'warn' : undefined} />
-      <Figure name="Memory" value={bytes(l.memory?.rss)} sub={<>heap {bytes(l.memory?.heap)}{l.memory?.limit ? <> of {bytes(l.memory.limit)}</> : ''}</>} />
-      <Figure name="A turn of its loops" value={span(l.loop_lag_seconds?.p99)} sub={<>half within {span(l.loop_lag_seconds?.p50)}</>} />
+      <Figure name="Processor" value={l.cores ? percent((l.cpu ?? 0) / l.cores) : rate(l.cpu)} sub={<>{rate(l.cpu)} of {l.cores} cores</>} tone={l.cores && (l.cpu ?? 0) / l.cores > 0.85 ? 'warn' : undefined} href={to('clients', [], { sort: '-in_rate' })} />
+      <Figure name="Memory" value={bytes(l.memory?.rss)} sub={<>heap {bytes(l.memory?.heap)}{l.memory?.limit ? <> of {bytes(l.memory.limit)}</> : ''}</>} href={to('clients', [], { sort: '-queue_bytes' })} />
+      <Figure name="A turn of its loops" value={span(l.loop_lag_seconds?.p99)} sub={<>half within {span(l.loop_lag_seconds?.p50)}</>} href={to('clients', [], { sort: '-out_rate' })} />
       <Figure name="A commit to disk" value={span(l.store?.commit_p99_seconds)} sub={<>{num(l.store?.queue)} waiting</>} href={to('broker', ['store'])} />
       <Figure name="Longest GC stop" value={span(l.gc?.pause_p99_seconds)} sub={l.gc?.cpu !== undefined ? <>{percent(l.gc.cpu)} of the processor</> : undefined} />
       {own?.day_ratio !== undefined && <Figure name="Test messages" value={<span title={own.text}>{delivered(own.day_ratio)}</span>} tone={own.delivers ? undefined : 'bad'} sub={own.canaries?.[0] ? <>there within {span(own.canaries[0].p99_seconds)}</> : own.text} href={to('broker', ['delivery'])} />}
-      <Figure name="Files and sockets" value={num(l.fds?.open)} sub={<>of {num(l.fds?.limit)}</>} />
+      <Figure name="Files and sockets" value={num(l.fds?.open)} sub={<>of {num(l.fds?.limit)}</>} href={to('broker', ['listeners'])} />
     </div>
   )
 }

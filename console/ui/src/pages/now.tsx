@@ -1,7 +1,7 @@
 // Is it fine? And if not: what is it, and what changed?
 import { useMemo } from 'preact/hooks'
 import { path, useLoad } from '../api'
-import { bytes, full, num, percent, rate, span, words } from '../format'
+import { bytes, cli, counted, full, num, percent, rate, span, words } from '../format'
 import * as live from '../live'
 import { to } from '../route'
 import type { Canaries, Fact, Headroom, History, Load, NowReport, Overview, Page } from '../types'
@@ -22,7 +22,7 @@ export default function Now() {
   const n = report.data
   return (
     <div class="page now">
-      <Head title="Now" command={{ path: '/now', cli: 'sapwood top' }} />
+      <Head title="Now" command={{ path: '/now', cli: cli('top') }} />
       <Verdict report={n} {...(report.error ? { failed: report.error.message } : {})} missing={report.error?.missing} status={status.data} />
       <Figures n={n} />
       <div class="columns">
@@ -89,7 +89,7 @@ function Figures({ n }: { n: NowReport | undefined }) {
   return (
     <div class="figures">
       <Figure name="Clients online" value={num(clients?.connected)} tone={low !== undefined && low < 0.9 ? 'warn' : undefined} href={to('clients', [], { filter: 'connected:true' })}
-        sub={normal ? <>normally {num(normal)}{low !== undefined && Math.abs(low - 1) > 0.02 ? `, ${percent(Math.abs(low - 1))} ${low < 1 ? 'fewer' : 'more'}` : ''}</> : <>{num(clients?.sessions)} sessions</>}>
+        sub={normal ? <>normally {num(normal)}{low !== undefined && Math.abs(low - 1) > 0.02 ? `, ${percent(Math.abs(low - 1))} ${low < 1 ? 'fewer' : 'more'}` : ''}</> : <>{counted(clients?.sessions, 'session')}</>}>
         <Spark values={tail(hourClients, (p) => p.connected)} label="Clients in the last hour" zero={false} />
       </Figure>
       <Figure name="Messages in" value={<>{rate(r?.in_messages)}<small>/s</small></>} sub={<>{bytes(r?.in_bytes)}/s</>} href={to('topics', ['top'])}>
@@ -100,7 +100,8 @@ function Figures({ n }: { n: NowReport | undefined }) {
       </Figure>
       <Figure name="Waiting in queues" value={num(s?.queued?.messages)} sub={bytes(s?.queued?.bytes)} href={to('clients', [], { filter: 'queued>0', sort: '-queue_bytes' })} />
       {own && own.interval_seconds > 0 && <Figure name="Test messages" value={delivered(own.day_ratio)} tone={own.delivers ? undefined : 'bad'} sub={own.canaries?.[0] ? <>within {span(own.canaries[0].p99_seconds)}, in 24 h</> : own.text} href={to('broker', ['delivery'])} />}
-      <Figure name="Subscriptions" value={num(s?.subscriptions)} sub={<>{num(s?.retained?.messages)} retained</>} href={to('clients', [], { sort: '-subscriptions' })} />
+      <Figure name="Subscriptions" value={num(s?.subscriptions)} sub={<>of {counted(clients?.sessions, 'session')}</>} href={to('clients', [], { sort: '-subscriptions' })} />
+      <Figure name="Retained" value={num(s?.retained?.messages)} sub={bytes(s?.retained?.bytes)} href={to('retained')} />
     </div>
   )
 }
@@ -130,7 +131,7 @@ function rooms(headroom: Headroom | undefined, load: Load | undefined): RoomRow[
     add('Memory', load.memory?.rss, load.memory?.limit, `${bytes(load.memory?.rss)} of ${bytes(load.memory?.limit)}`)
     add('Files and sockets', load.fds?.open, load.fds?.limit, `${num(load.fds?.open)} of ${num(load.fds?.limit)}`)
     const d = load.disk
-    if (d?.bytes !== undefined && d.free) add('Disk', d.bytes, d.bytes + d.free, `${bytes(d.bytes)} used, ${bytes(d.free)} free`)
+    if (d?.bytes !== undefined && d.free !== undefined && d.free >= 0) add('Disk', d.bytes, d.bytes + d.free, `${bytes(d.bytes)} used, ${bytes(d.free)} free`)
   }
   if (!out.length) {
     for (const [k, v] of Object.entries(headroom ?? {})) {

@@ -1,6 +1,6 @@
 // What a session still has to deliver: inflight and queued messages.
 import { call, can, path, post, seg, useLoad } from '../api'
-import { bytes, num, span, words } from '../format'
+import { bytes, counted, num, span, words } from '../format'
 import { to } from '../route'
 import type { Inflight, Page, Queued } from '../types'
 import { Act, Badge, Button, Empty, Read } from '../ui/basics'
@@ -50,7 +50,7 @@ export function Queue({ id, changed }: { id: string; changed: () => void }) {
     try { const p = await call<{ matched?: number; messages?: number; bytes?: number } | undefined>('DELETE', path(base, { preview: true })); effect = p?.matched ?? p?.messages ?? effect; size = p?.bytes } catch { /* the list says how many */ }
     ask({
       title: `Purge the queue of ${id}`, confirm: 'Purge', danger: true, done,
-      effect: <p>{num(effect)} messages{size !== undefined && ` (${bytes(size)})`} are not delivered, and count as dropped. This cannot be undone.</p>,
+      effect: <p>{counted(effect, 'message')}{size !== undefined && ` (${bytes(size)})`} {effect === 1 ? 'is not delivered, and counts' : 'are not delivered, and count'} as dropped. This cannot be undone.</p>,
       command: () => ({ method: 'DELETE', path: base }),
       run: async () => { await call('DELETE', base); return 'The queue is empty' },
     })

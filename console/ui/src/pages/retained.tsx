@@ -1,6 +1,6 @@
 // Retained messages: what a new subscriber would get, and how to clean up with a way back.
 import { can, path, post, seg, useLoad } from '../api'
-import { bytes, cli, num, span, terms } from '../format'
+import { bytes, cli, counted, num, span, terms } from '../format'
 import { requery, route, to } from '../route'
 import type { Page, Retained as Message, RetainedEffect, Snapshot } from '../types'
 import { Act, Ago, Badge, Button, Card, cx, Empty, Facts, Head, Note, Read, Tabs } from '../ui/basics'
@@ -76,12 +76,12 @@ async function remove(which: { filter: string; older: string; publisher: string 
   ask({
     title: `Delete retained messages of ${which.filter}`, confirm: preview ? `Delete ${num(preview.matched)}` : 'Delete', danger: true, done, ready: () => preview !== undefined && preview.matched > 0,
     effect: preview ? <>
-      <p><b>{num(preview.matched)}</b> messages, {bytes(preview.bytes)}, go; new subscribers will not get them. A snapshot is kept first, from which they can be restored (Retained, Undo).</p>
+      <p><b>{counted(preview.matched, 'message')}</b>, {bytes(preview.bytes)}, {preview.matched === 1 ? 'goes' : 'go'}; new subscribers will not get them. A snapshot is kept first, from which they can be restored (Retained, Undo).</p>
       {!!preview.sample?.length && <><span class="faint">Such as</span><ul class="mono">{preview.sample.slice(0, 8).map((s) => { const t = typeof s === 'string' ? s : s.topic; return <li key={t} class="wrap">{t}</li> })}</ul></>}
       {which.filter === '#' && <Note tone="warn">No topic filter is set: this is every retained message that there is.</Note>}
     </> : <Note tone="bad">What it would delete could not be found out: {error}</Note>,
     command: () => ({ method: 'POST', path: '/retained/delete', body: { ...body, confirm: preview?.matched ?? 0 }, cli: cli('retained delete', [which.filter], { 'older-than': which.older ? `${which.older}s` : '', publisher: which.publisher, confirm: preview?.matched ?? 0 }) }),
-    run: async () => { const r = await post<RetainedEffect>('/retained/delete', { ...body, confirm: preview?.matched ?? 0 }); return <>{num(r?.deleted ?? r?.matched)} messages are deleted. {r?.snapshot && <>Snapshot {r.snapshot.id} can bring them back.</>}</> },
+    run: async () => { const r = await post<RetainedEffect>('/retained/delete', { ...body, confirm: preview?.matched ?? 0 }); return <>{counted(r?.deleted ?? r?.matched, 'message')} {(r?.deleted ?? r?.matched) === 1 ? 'is' : 'are'} deleted. {r?.snapshot && <>Snapshot {r.snapshot.id} can bring {(r.deleted ?? r.matched) === 1 ? 'it' : 'them'} back.</>}</> },
   })
 }
 
@@ -89,7 +89,7 @@ function Snapshots() {
   const list = useLoad<Page<Snapshot> | Snapshot[]>('/retained/snapshots', 10_000)
   const restore = (s: Snapshot) => ask({
     title: 'Restore deleted messages', confirm: 'Restore', done: list.reload,
-    effect: <p>{num(s.messages ?? s.matched)} messages that were deleted are retained again, unless a newer one has taken their place. Those connected get nothing anew.</p>,
+    effect: <p>{(s.messages ?? s.matched) === 1 ? 'The message that was deleted is' : `The ${counted(s.messages ?? s.matched, 'message')} that were deleted are`} retained again, unless a newer one has taken the place. Those connected get nothing anew.</p>,
     command: () => ({ method: 'POST', path: `/retained/snapshots/${seg(s.id)}/restore`, cli: cli('retained restore', [s.id]) }),
     run: async () => { await post(`/retained/snapshots/${seg(s.id)}/restore`); return 'The messages are back' },
   })

@@ -1,11 +1,11 @@
 // Rules, and what they come to for somebody in particular.
 import { useState } from 'preact/hooks'
-import { call, can, post, seg, useLoad } from '../api'
+import { call, can, post, seg, useList } from '../api'
 import { cli } from '../format'
-import { route } from '../route'
+import { requery, route } from '../route'
 import type { Explained, Rule } from '../types'
 import { Badge, Button, Card, Empty, Field, Note, Read } from '../ui/basics'
-import { Commands } from '../ui/copyas'
+import { type Command, Commands } from '../ui/copyas'
 import { ask, Dialog, toast } from '../ui/dialog'
 import { Icon } from '../ui/icons'
 
@@ -15,7 +15,7 @@ const whom = (r: Rule) => [
 ]
 
 export function Rules() {
-  const rules = useLoad<Rule[]>('/rules')
+  const rules = useList<Rule>('/rules')
   const [adding, setAdding] = useState(false)
   const remove = (r: Rule) => ask({
     title: `Delete rule ${r.name || r.id}`, confirm: 'Delete', danger: true, done: rules.reload,
@@ -80,17 +80,33 @@ function AddRule({ close, done }: { close: () => void; done: () => void }) {
   )
 }
 
-export function Explain() {
-  const q = route.value.query
-  const [f, set] = useState({ client: q.get('client') ?? '', user: '', groups: '', address: '', action: 'publish', topic: q.get('topic') ?? '' })
-  const [answer, setAnswer] = useState<Explained>()
-  const [error, setError] = useState('')
+const asked = ['client', 'user', 'groups', 'address', 'action', 'topic'] as const
+
+type Asked = Record<typeof asked[number], string>
+
+const questionOf = (q: URLSearchParams) => ({ ...Object.fromEntries(asked.map((k) => [k, q.get(k) ?? ''])), action: q.get('action') ?? 'publish' }) as Asked
+
+/** The question on a command line; without one, as it would be. */
+export function explanation(q: URLSearchParams): Command {
+  const f = questionOf(q)
+  return command(f.topic ? f : { ...f, client: f.client || 'CLIENT', topic: 'TOPIC' })
+}
+
+function command(f: Asked): Command {
   const groups = f.groups.split(/[\s,]+/).filter(Boolean)
   const body = { action: f.action, topic: f.topic, ...(f.client ? { client: f.client } : {}), ...(f.user ? { user: f.user } : {}), ...(groups.length ? { groups } : {}), ...(f.address ? { address: f.address } : {}) }
+  return { method: 'POST', path: '/acl/explain', body, cli: cli('acl explain', [f.client || 'anybody', f.topic], { action: f.action, 'as-user': f.user, group: f.groups, address: f.address }) }
+}
+
+export function Explain() {
+  const [f, set] = useState(() => questionOf(route.value.query))
+  const [answer, setAnswer] = useState<Explained>()
+  const [error, setError] = useState('')
   const submit = async (e: Event) => {
     e.preventDefault()
     setError('')
-    try { setAnswer(await post<Explained>('/acl/explain', body)) } catch (e) { setAnswer(undefined); setError((e as Error).message) }
+    requery({ ...f, action: f.action === 'publish' ? undefined : f.action })
+    try { setAnswer(await post<Explained>('/acl/explain', command(f).body)) } catch (e) { setAnswer(undefined); setError((e as Error).message) }
   }
   const input = (k: keyof typeof f, more: Record<string, unknown> = {}) => <input value={f[k]} onInput={(e) => set({ ...f, [k]: e.currentTarget.value })} spellcheck={false} {...more} />
   return (
@@ -108,7 +124,6 @@ export function Explain() {
           <div class="form">
             <div class={answer.allowed ? 'answer ok' : 'answer bad'} role="status"><Icon name={answer.allowed ? 'ok' : 'bad'} size={22} /><div><p class="answer-word">{answer.allowed ? 'Allowed' : 'Denied'}</p><p>{answer.why}</p></div></div>
             <p class="faint">Asked about {answer.client.client_id || 'any client id'}{answer.client.user ? `, user ${answer.client.user}` : ', anonymous'}{answer.client.groups?.length ? `, in ${answer.client.groups.join(', ')}` : ''}{answer.client.known ? ', as the broker knows it' : ''}.</p>
-            <details class="same"><summary>The same on the command line</summary><Commands commands={[{ method: 'POST', path: '/acl/explain', body, cli: cli('acl explain', [f.client || 'anybody', f.topic], { action: f.action, 'as-user': f.user, group: f.groups, address: f.address }) }]} /></details>
           </div>
         ) : <p class="faint">Which rule decides, and why, as the broker itself would find.</p>}
       </Card>

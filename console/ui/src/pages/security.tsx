@@ -1,18 +1,18 @@
 // Who may do what, who tried to, and who is kept out; for clients of MQTT and for people who use this console.
 import { path, useLoad } from '../api'
-import { num, words } from '../format'
+import { cli, num, words } from '../format'
 import { route, to } from '../route'
 import type { Fact, Page } from '../types'
 import { Card, Empty, Head, Read, Tabs } from '../ui/basics'
 import { FactList } from '../ui/facts'
 import { Bans } from './bans'
-import { Explain, Rules } from './rules'
-import { Audit, Keys, Operators } from './people'
+import { Explain, explanation, Rules } from './rules'
+import { Audit, audited, Keys, Operators } from './people'
 import { Users } from './users'
 
 const tabs = [
-  ['users', 'Users', '/users', 'sapwood users list'], ['rules', 'Rules', '/rules', 'sapwood rules list'], ['explain', 'Explain', '/acl/explain', ''], ['denials', 'Denials', '/events?kind=denied,refused', 'sapwood events --kind=denied,refused'],
-  ['bans', 'Bans', '/bans', 'sapwood bans'], ['operators', 'Operators', '/operators', 'sapwood operators list'], ['keys', 'API keys', '/keys', 'sapwood keys list'], ['audit', 'Audit', '/audit', 'sapwood audit'],
+  ['users', 'Users', '/users', 'users list'], ['rules', 'Rules', '/rules', 'rules list'], ['explain', 'Explain', '/acl/explain', ''], ['denials', 'Denials', '/events?kind=denied,refused', 'events --kind=denied,refused'],
+  ['bans', 'Bans', '/bans', 'bans'], ['operators', 'Operators', '/operators', 'operators list'], ['keys', 'API keys', '/keys', 'keys list'], ['audit', 'Audit', '/audit', 'audit'],
 ] as const
 
 export default function Security() {
@@ -21,7 +21,7 @@ export default function Security() {
   const View = views[tab[0]]
   return (
     <div class="page">
-      <Head title="Security" {...(tab[3] ? { command: { path: tab[2], cli: tab[3], people: tab[0] === 'operators' || tab[0] === 'keys' } } : {})} />
+      <Head title="Security" command={tab[0] === 'explain' ? explanation(route.value.query) : tab[0] === 'audit' ? audited(route.value.query) : { path: tab[2], cli: cli(tab[3]), people: tab[0] === 'operators' || tab[0] === 'keys' }} />
       <Tabs label="Parts of security" active={tab[0]} tabs={tabs.map(([id, title]) => ({ id, title, href: to('security', [id]) }))} />
       <View />
     </div>

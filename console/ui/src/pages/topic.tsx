@@ -3,7 +3,7 @@ import { useEffect, useState } from 'preact/hooks'
 import { can, path, post, useLoad } from '../api'
 import { bytes, clock, cli, num, rate, term, time, words } from '../format'
 import { to } from '../route'
-import type { Page, Payload, Topic, TopicDetail } from '../types'
+import type { Page, Payload, Retained, Topic, TopicDetail } from '../types'
 import { Ago, Badge, Button, Card, Empty, Facts, Failure, Field, Figure, Loading } from '../ui/basics'
 import { ask } from '../ui/dialog'
 import { Diff, PayloadView, pretty } from '../ui/payload'
@@ -22,11 +22,15 @@ export function TopicView({ topic, close }: { topic: string; close: () => void }
   const [at, setAt] = useState<string | null>(null)
   const [against, setAgainst] = useState(false)
   const d: TopicDetail | undefined = own ? detail.data : branch ? { ...detail.data, ...branch } : detail.data
+  // Of a topic that was not published to since the start there is the retained message alone.
+  const held = useLoad<Retained>(own && d?.retained && !d.last ? path('/retained/message', { topic }) : null).data
+  const last = d?.last ?? (held && { ...held, retain: true })
   useEffect(() => {
-    if (!d?.payload || !d.last) return
-    const next = { at: d.last.at, ...(d.last.publisher ? { publisher: d.last.publisher } : {}), payload: d.payload }
+    if (!d?.payload || !(d.last ?? held)) return
+    const { at, publisher } = d.last ?? { at: held!.at ?? '', publisher: held!.publisher }
+    const next = { at, ...(publisher ? { publisher } : {}), payload: d.payload }
     setSeen((old) => (old[0]?.at === next.at && old[0].payload.text === next.payload.text ? old : [next, ...old].slice(0, kept)))
-  }, [d])
+  }, [d, held])
   const index = at === null ? 0 : Math.max(0, seen.findIndex((v) => v.at === at))
   const shown = seen[index]
   const before = seen[index + 1]
@@ -37,7 +41,7 @@ export function TopicView({ topic, close }: { topic: string; close: () => void }
           <div class="form">
             {shown ? <>
               <div class="toolbar">
-                <p class="grow"><Ago at={shown.at} past /> {shown.publisher && <>by <a href={to('clients', [shown.publisher])}>{shown.publisher}</a></>} {d.last && index === 0 && <Badge>QoS {d.last.qos ?? 0}</Badge>} {d.last?.retain && index === 0 && <Badge tone="accent">retained</Badge>}</p>
+                <p class="grow"><Ago at={shown.at} past /> {shown.publisher && <>by <a href={to('clients', [shown.publisher])}>{shown.publisher}</a></>} {last?.qos !== undefined && index === 0 && <Badge>QoS {last.qos}</Badge>} {last?.retain && index === 0 && <Badge tone="accent">retained</Badge>}</p>
                 {before && <label class="check"><input type="checkbox" checked={against} onChange={(e) => setAgainst(e.currentTarget.checked)} /> what changed</label>}
               </div>
               {against && before ? <Diff from={before.payload} to={shown.payload} /> : <PayloadView payload={shown.payload} />}
@@ -51,8 +55,8 @@ export function TopicView({ topic, close }: { topic: string; close: () => void }
       {d && <>
         <div class="figures">
           <Figure name="Rate" value={<>{rate(d.rate)}<small>/s</small></>} sub={<>15 min: {rate(d.rate15)}</>} />
-          <Figure name="Messages" value={num(d.messages)} sub={bytes(d.bytes)} />
-          <Figure name="Copies" value={num(d.copies)} sub={d.messages ? `${rate((d.copies ?? 0) / d.messages)} of each` : undefined} />
+          <Figure name="Messages" value={num(d.messages)} sub={bytes(d.bytes)} href={own ? to('trace', [], { topic }) : to('topics', ['search'], { filter: `topic:${topic}/*`, sort: '-messages' })} />
+          <Figure name="Copies" value={num(d.copies)} sub={d.messages ? `${rate((d.copies ?? 0) / d.messages)} of each` : undefined} href={own ? to('ask', [], { topic }) : to('topics', ['search'], { filter: `topic:${topic}/*`, sort: '-copies' })} />
           <Figure name="Dropped" value={num(d.dropped)} sub={<>{num(d.denied)} denied</>} tone={d.dropped ? 'bad' : undefined} href={to('events', [], { topic, kind: 'dropped' })} />
         </div>
         <Card title="Who gets it" extra={<><a href={to('ask', [], { topic })}>How each would</a><a href={to('events', [], { topic })}>Events</a></>}>
@@ -61,7 +65,7 @@ export function TopicView({ topic, close }: { topic: string; close: () => void }
         </Card>
         <Card title="Figures">
           <Facts rows={[
-            d.qos && ['QoS 0, 1, 2', d.qos.map(num).join(' · ')], ['Rate 1, 5, 15 min', [d.rate1, d.rate5, d.rate15].map(rate).join(' · ')], ['Largest', bytes(d.max_size)], ['Unheard', num(d.unheard)],
+            d.qos && ['QoS 0, 1, 2', d.qos.map(num).join(' · ')], ['Rate 1, 5, 15 min', [d.rate1, d.rate5, d.rate15].map(rate).join(' · ')], ['Largest', bytes(d.max_size)], ['Unheard', d.unheard ? <a href={to('topics', ['unheard'])}>{num(d.unheard)}</a> : num(d.unheard)],
             d.branch && ['Topics below', num(d.topics)],
             ...Object.entries(d.dropped_by ?? {}).map(([k, n]) => [<>Dropped: {words(k)}</>, num(n)] as const), ...Object.entries(d.denied_by ?? {}).map(([k, n]) => [<>Denied: {words(k)}</>, num(n)] as const),
           ]} />

@@ -1,9 +1,9 @@
 // Packets as they come and go, of a client, a topic or an address.
 import { useState } from 'preact/hooks'
-import { apiRoot, call, can, post, seg, useLoad } from '../api'
-import { cli, num, span } from '../format'
+import { apiRoot, call, can, post, seg, useList } from '../api'
+import { cli, counted, num, span } from '../format'
 import { go, route, to } from '../route'
-import type { Page, Trace as Running, TraceLine } from '../types'
+import type { Trace as Running, TraceLine } from '../types'
 import { Act, Ago, Badge, Button, Card, Empty, Field, Head, Note, Read } from '../ui/basics'
 import { ask, toast } from '../ui/dialog'
 import { Lines, summary } from '../ui/lines'
@@ -24,8 +24,7 @@ function Start() {
   const [bytes, setBytes] = useState(256)
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState('')
-  const traces = useLoad<Page<Running> | Running[]>('/traces', 3000)
-  const items = Array.isArray(traces.data) ? traces.data : (traces.data?.items ?? [])
+  const traces = useList<Running>('/traces', 3000)
   const body = { [what]: value, payload_bytes: bytes, seconds }
   const start = async (e: Event) => {
     e.preventDefault()
@@ -33,14 +32,15 @@ function Start() {
     setError('')
     try { const t = await post<Running>('/traces', body); go(to('trace', [t.id])) } catch (e) { setError((e as Error).message) } finally { setBusy(false) }
   }
-  const end = (t: Running) => ask({
-    title: 'End the trace', confirm: 'End it', done: traces.reload, effect: <p>No more packets of {subject(t).join(' ')} are kept, and those that were are gone. Download them first if you need them.</p>,
+  const end = (t: Running, over = t.running === false) => ask({
+    title: over ? 'Delete the trace' : 'End the trace', confirm: over ? 'Delete it' : 'End it', done: traces.reload,
+    effect: <p>{over ? `It has ended. What it kept goes: ${counted(t.kept ?? t.packets, 'packet')} of ${subject(t).join(' ')}.` : `No more packets of ${subject(t).join(' ')} are kept, and those that were are gone.`} Download them first if you need them.</p>,
     command: () => ({ method: 'DELETE', path: `/traces/${seg(t.id)}` }),
-    run: async () => { await call('DELETE', `/traces/${seg(t.id)}`); return 'The trace is ended' },
+    run: async () => { await call('DELETE', `/traces/${seg(t.id)}`); return over ? 'The trace is deleted' : 'The trace is ended' },
   })
   return (
     <div class="page">
-      <Head title="Trace" sub="Packets as they come and go, decoded" command={[{ what: 'Traces that run', path: '/traces' }, ...(value ? [{ what: 'Start this one', method: 'POST', path: '/traces', body, cli: cli('trace', what === 'client' ? [value] : [], { ...(what === 'client' ? {} : { [what]: value }), for: `${seconds}s`, payload: bytes }) }] : [])]} />
+      <Head title="Trace" sub="Packets as they come and go, decoded" command={[{ what: 'Traces that there are', path: '/traces' }, ...(value ? [{ what: 'Start this one', method: 'POST', path: '/traces', body, cli: cli('trace', what === 'client' ? [value] : [], { ...(what === 'client' ? {} : { [what]: value }), for: `${seconds}s`, payload: bytes }) }] : [])]} />
       {can('operator') && !traces.error?.missing && <Card title="Start a trace">
         <form class="form" onSubmit={start}>
           <div class="form-row">
@@ -54,14 +54,14 @@ function Start() {
           <p class="faint">It sees what comes from now on, ends by itself, and slows nobody: if packets come faster than they can be shown, some are left out and counted. What a client did before is in its page, under “Look back”.</p>
         </form>
       </Card>}
-      <Card title="Running">
-        <Read from={traces} what="traces">{() => items.length ? (
-          <div class="table-scroll" tabIndex={0} role="region" aria-label="Traces"><table class="table plain">
+      <Card title="Traces">
+        <Read from={traces} what="traces">{(items) => items.length ? (
+          <div class="table-scroll" tabIndex={0} role="region" aria-label="Traces, running and ended"><table class="table plain">
             <caption class="sr">Traces</caption>
             <thead><tr><th scope="col">Of</th><th scope="col">Since</th><th scope="col">Until</th><th scope="col">By</th><th scope="col" class="right">Packets</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
-            <tbody>{items.map((t) => { const [kind, v] = subject(t); return <tr key={t.id}><td class="wrap"><Badge>{kind}</Badge> <a href={to('trace', [t.id])}>{v}</a></td><td><Ago at={t.began} /></td><td>{t.running === false ? <Badge>ended</Badge> : t.ends ? `in ${span(Math.max(0, (Date.parse(t.ends) - Date.now()) / 1000))}` : '–'}</td><td>{t.by ?? '–'}</td><td class="right">{num(t.packets)}</td><td class="right"><Act small onClick={() => end(t)}>End…</Act></td></tr> })}</tbody>
+            <tbody>{items.map((t) => { const [kind, v] = subject(t); return <tr key={t.id}><td class="wrap"><Badge>{kind}</Badge> <a href={to('trace', [t.id])}>{v}</a></td><td><Ago at={t.began} /></td><td>{t.running === false ? <Badge>ended</Badge> : t.ends ? `in ${span(Math.max(0, (Date.parse(t.ends) - Date.now()) / 1000))}` : '–'}</td><td>{t.by ?? '–'}</td><td class="right">{num(t.packets)}</td><td class="right"><Act small onClick={() => end(t)}>{t.running === false ? 'Delete…' : 'End…'}</Act></td></tr> })}</tbody>
           </table></div>
-        ) : <Empty icon="trace" title="No trace runs" />}</Read>
+        ) : <Empty icon="trace" title="There are no traces" />}</Read>
       </Card>
     </div>
   )
@@ -75,8 +75,8 @@ function Watch({ id }: { id: string }) {
   const [text, setText] = useState('')
   const [type, setType] = useState('')
   const [dropped, setDropped] = useState(0)
-  const traces = useLoad<Page<Running> | Running[]>('/traces')
-  const t = (Array.isArray(traces.data) ? traces.data : traces.data?.items)?.find((x) => x.id === id)
+  const t = useList<Running>('/traces', 5000).data?.find((x) => x.id === id)
+  const over = t?.running === false
   const stream = useStream<TraceLine>(`/traces/${seg(id)}/stream`, ['line', 'packet', 'trace', 'message'], (came) => {
     if (paused) { setDropped((n) => n + came.length); return }
     setLines((old) => [...[...came].reverse(), ...old].slice(0, most))
@@ -87,10 +87,10 @@ function Watch({ id }: { id: string }) {
   const download = (format: string) => `${apiRoot}/traces/${seg(id)}/download?format=${format}`
   return (
     <div class="page full">
-      <Head back={{ href: to('trace'), text: 'Trace' }} title={<span class="clip">{t ? subject(t).join(' ') : `Trace ${id}`}</span>} sub={stream.live ? 'live' : 'connecting …'}
+      <Head back={{ href: to('trace'), text: 'Trace' }} title={<span class="clip">{t ? subject(t).join(' ') : `Trace ${id}`}</span>} sub={over ? 'ended' : stream.live ? 'live' : 'connecting …'}
         command={[{ path: `/traces/${seg(id)}/stream` }, { what: 'For Wireshark', path: `/traces/${seg(id)}/download?format=pcapng` }]}>
-        <Button icon={paused ? 'play' : 'pause'} onClick={() => { setPaused(!paused); setDropped(0) }}>{paused ? `Go on${dropped ? ` (${num(dropped)} passed)` : ''}` : 'Pause'}</Button>
-        <Button onClick={() => { setLines([]); toast('The list is empty; the trace goes on') }}>Clear</Button>
+        {!over && <Button icon={paused ? 'play' : 'pause'} onClick={() => { setPaused(!paused); setDropped(0) }}>{paused ? `Go on${dropped ? ` (${num(dropped)} passed)` : ''}` : 'Pause'}</Button>}
+        {!over && <Button onClick={() => { setLines([]); toast('The list is empty; the trace goes on') }}>Clear</Button>}
         <a class="button" href={download('jsonl')} download>JSON lines</a>
         <a class="button" href={download('pcapng')} download>pcapng</a>
       </Head>
@@ -100,7 +100,7 @@ function Watch({ id }: { id: string }) {
         <span class="faint">{num(shown.length)} of the last {num(lines.length)}</span>
         {stream.lost > 0 && <span class="warn-text">{num(stream.lost)} left out</span>}
       </div>
-      {shown.length ? <Lines lines={shown.slice(0, 500)} /> : <Empty icon="trace" title={lines.length ? 'None of these matches' : 'Waiting for packets'} />}
+      {shown.length ? <Lines lines={shown.slice(0, 500)} /> : <Empty icon="trace" title={lines.length ? 'None of these matches' : over ? (t?.packets ? 'Reading its packets …' : 'No packet came while it ran') : 'Waiting for packets'} />}
     </div>
   )
 }

@@ -4,6 +4,10 @@ import type uPlotType from 'uplot'
 import 'uplot/dist/uPlot.min.css'
 import { dark } from '../theme'
 
+/** Steps that labels can say as they are: 1, 2 and 5 times a power of ten, or powers of two for bytes. */
+const steps = (least: number) => Array.from({ length: 48 }, (_, i) => [1, 2, 5][i % 3]! * 10 ** (Math.floor(i / 3))).map((n) => (least < 1 ? n / Math.round(1 / least) : n * least))
+const binary = Array.from({ length: 50 }, (_, i) => 2 ** i)
+
 export interface Series { name: string; points: [number, number | null][]; color?: number; area?: boolean }
 
 const colors = { light: ['#23634a', '#a8660d', '#3a6ea5', '#b3261e', '#6b5ca5'], dark: ['#7fcca0', '#e2b65b', '#7db2e8', '#ff8f84', '#b3a3f0'] }
@@ -23,8 +27,10 @@ function join(series: Series[]): (number | null)[][] {
   })]
 }
 
-export function Chart({ series, format, from, to, choose, label, sync = 'charts', max, height = 180, binary }: {
-  series: Series[]; format: (v: number) => string; from: number; to: number; choose: (from: number, to: number) => void; label: string; sync?: string; max?: number | undefined; height?: number; binary?: boolean | undefined
+export function Chart({ series, format, from, to, choose, label, sync = 'charts', max, height = 180, least = 1e-6 }: {
+  series: Series[]; format: (v: number) => string; from: number; to: number; choose: (from: number, to: number) => void; label: string; sync?: string; max?: number | undefined; height?: number
+  /** The smallest step of the axis: what format can tell apart. Bytes have steps of their own. */
+  least?: number | 'bytes' | undefined
 }) {
   const box = useRef<HTMLDivElement>(null)
   const chart = useRef<uPlotType | undefined>(undefined)
@@ -46,7 +52,7 @@ export function Chart({ series, format, from, to, choose, label, sync = 'charts'
         cursor: { sync: { key: sync }, drag: { x: true, y: false, setScale: false }, points: { size: 6 }, y: false },
         scales: { x: { time: true, range: () => [live.current.from, live.current.to] }, y: { range: (_u, _lo, hi) => [0, max ?? (hi > 0 ? hi * 1.08 : 1)] } },
         axes: [{ ...axis, space: 70, size: 26, values: [[86400, '{MM}-{DD}', null, null, null, null, null, null, 1], [3600, '{HH}:{mm}', '\n{MM}-{DD}', null, null, null, null, null, 1], [60, '{HH}:{mm}', null, null, null, null, null, null, 1], [1, '{HH}:{mm}:{ss}', null, null, null, null, null, null, 1]] as never },
-          { ...axis, size: 62, space: 34, ...(binary ? { incrs: Array.from({ length: 50 }, (_, i) => 2 ** i) } : {}), values: (_u, v) => v.map((x) => (x === null ? '' : format(x))) }],
+          { ...axis, size: 62, space: 34, incrs: least === 'bytes' ? binary : steps(least), values: (_u, v) => v.map((x) => (x === null ? '' : format(x))) }],
         series: [{}, ...live.current.series.map((s, i) => ({ label: s.name, stroke: color(s.color ?? i), width: 1.5, points: { show: false }, ...(s.area !== false && live.current.series.length === 1 ? { fill: color(s.color ?? i) + '1f' } : {}) }))],
         hooks: {
           setCursor: [(u) => setAt(u.cursor.idx ?? null)],
@@ -63,7 +69,7 @@ export function Chart({ series, format, from, to, choose, label, sync = 'charts'
       ro.observe(box.current)
     })
     return () => { gone = true; ro?.disconnect(); chart.current?.destroy(); chart.current = undefined }
-  }, [names, isDark, height, max])
+  }, [names, isDark, height, max, least])
   const joined = useMemo(() => join(series), [series])
   useEffect(() => { chart.current?.setData(joined as never) }, [joined, from, to])
   const idx = at

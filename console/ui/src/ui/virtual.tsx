@@ -12,6 +12,8 @@ export interface Column<T> {
   id: string; title: string; width?: string; right?: boolean; sort?: string; render: (row: T) => ComponentChildren
   /** Left out when the table is narrower than so many pixels. */
   from?: number; hint?: string
+  /** Left out when the table is at least so wide. */
+  below?: number
   /** Its title is for screen readers alone. */
   bare?: boolean
 }
@@ -88,7 +90,7 @@ export function VirtualTable<T>({ pager, columns, label, rowKey, what, rowHeight
     const t = setTimeout(() => pager.show(first, Math.max(first, last - 1)), 60)
     return () => clearTimeout(t)
   }, [pager, first, last])
-  const fits = columns.map((c) => (!c.from || view.width >= c.from ? '1' : '0')).join('')
+  const fits = columns.map((c) => ((!c.from || view.width >= c.from) && (!c.below || view.width < c.below) ? '1' : '0')).join('')
   const shown = useMemo(() => columns.filter((_, i) => fits[i] === '1'), [columns, fits])
   const by = sort?.replace(/^-/, '')
   const doing = useRef({ href, onPick })
