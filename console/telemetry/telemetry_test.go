@@ -300,6 +300,7 @@ func TestFailingCollector(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer e.Close(t.Context())
+		time.Sleep(300 * time.Millisecond) // no line is written at the moment at which those before are sent
 		f := func(what string, wait time.Duration, answer, wantAsked, wantDropped int64) {
 			t.Helper()
 			code.Store(answer)

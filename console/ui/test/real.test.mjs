@@ -97,7 +97,7 @@ describe('what is done', () => {
     await on({ hash: '#/clients/victim', refused: [404] }, async (page) => {
       await page.getByRole('button', { name: 'Disconnect' }).click()
       const dialog = page.getByRole('dialog')
-      await dialog.getByText(/1 subscriptions and 0 queued messages wait for it/).waitFor()
+      await dialog.getByText(/1 subscription and 0 queued messages wait for it/).waitFor()
       assert.equal(victim.closed, false)
       await dialog.getByRole('button', { name: 'Disconnect' }).click()
       await page.getByText('victim is disconnected').waitFor()
