@@ -227,7 +227,9 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request, need Need, next ht
 }
 
 // Write puts an entry into the audit log of something that the guard does not see by itself.
-func (g *Guard) Write(ctx context.Context, e *access.Entry) { g.audit.write(ctx, e, "Open a session", "") }
+func (g *Guard) Write(ctx context.Context, e *access.Entry) {
+	g.audit.write(ctx, e, "Open a session", "")
+}
 
 // from is the address that a request comes from.
 func (g *Guard) from(r *http.Request) (string, error) {
