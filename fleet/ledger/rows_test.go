@@ -129,7 +129,7 @@ func (l *loops) count(chance *rand.Rand, n int, books *tally.Lines) {
 // told are the accounts of all topics by name.
 func (l *loops) told() map[string]tally.Detail {
 	all := map[string]tally.Detail{}
-	_ = l.Topics(context.TODO(), func(t tally.Topic, d *tally.Detail) error {
+	_ = l.Topics(context.Background(), func(t tally.Topic, d *tally.Detail) error {
 		if *d != (tally.Detail{}) {
 			all[l.names.Name(t)] = *d
 		}
