@@ -16,7 +16,7 @@ func (c *look) byWhom(ctx context.Context, src Sources, end *fact.Fact) (*fact.F
 	}
 	from := end.At.Add(-time.Hour)
 	if on := c.h.last(fact.Connected); on != nil {
-		from = on.At // what was done before was done to another connection
+		from = on.At.Add(-skew) // what was done before was done to another connection
 	}
 	to := end.At.Add(time.Second)
 	for _, f := range c.h.since(from, fact.Admin) {

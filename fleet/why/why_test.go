@@ -108,6 +108,9 @@ func TestClient(t *testing.T) {
 	by := of(fact.Admin, time.Minute+time.Second, "client-disconnect", "Close a client's connection, by anna: /clients/d1/disconnect.")
 	by.Address, by.Detail = "10.0.0.9", map[string]string{"by": "anna", "kind": "operator"}
 	f("disconnected by somebody", world{facts: []fact.Fact{connected, kicked, by}}, Disconnected, "admin", `It has been disconnected for 1 min: by the operator "anna" from 10.0.0.9: a new firmware.`)
+	asked := by
+	asked.At = connected.At.Add(-time.Millisecond) // at once, and facts of requests have whole milliseconds
+	f("disconnected as it came", world{facts: []fact.Fact{connected, kicked, asked}}, Disconnected, "admin", `It has been disconnected for 1 min: by the operator "anna" from 10.0.0.9: a new firmware.`)
 	before := by
 	before.At = ago(2 * time.Hour)
 	f("disconnected by nobody knows whom", world{facts: []fact.Fact{connected, kicked, before}}, Disconnected, "admin", "It has been disconnected for 1 min: by an administrator: a new firmware.")
