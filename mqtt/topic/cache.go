@@ -17,7 +17,7 @@ const (
 // of 256 shards if the filter has no wildcard, else all.
 //
 // It begins small and doubles, forgetting what it has, when as many results as it has slots had to make room for others. It holds at
-// most 128 bytes per slot, and 256 bytes of name and 64 entries where a name is longer than 72 bytes or has more than two entries.
+// most 128 bytes per slot, and 256 bytes of name and 64 entries where a name is longer than 76 bytes or has more than two entries.
 //
 // Where many topics come in turn it is memory that takes the time, so a hit reads as little of it as can be: the tags of its set, which are
 // few enough to stay near the processor, and the slot, two lines that it fetches together.
@@ -29,23 +29,24 @@ type Cache struct {
 	most    int // slots
 	evicted int // results that made room, since it has as many slots as it has
 	random  uint64
+	longer  []long
 	scratch []Entry
 	last    *cached // the slot of the last Match, nil if its result is not kept
 }
 
-// cached is the result for one name, and the versions of the index that were current before it was looked up: 128 bytes.
+// cached is the result for one name, and the versions of the index that were current before it was looked up: 128 bytes, without a pointer.
 type cached struct {
 	hash, exact, wild uint64
 	note              uint32
+	long              uint32   // 1 + its place in Cache.longer, its own from when it needed one; 0 = it did not yet
+	few               [2]Entry // if there are not more
 	length            uint16   // of the name
 	entries           uint8    // in few
-	longer            bool     // name and entries are in long; else in short and few
-	long              *long    // kept once it is made; nil = it was not needed yet
-	few               [2]Entry // if there are not more
-	short             [72]byte // if it is not longer
+	isLong            bool     // name and entries are in long; else in short and few
+	short             [76]byte // if it is not longer
 }
 
-// long is what has no room in its slot.
+// long is what has no room in a slot.
 type long struct {
 	name    []byte
 	entries []Entry
@@ -72,15 +73,16 @@ func NewCache(x *Index, slots int) *Cache {
 }
 
 func (c *Cache) resize(n int) {
-	c.slots, c.sets, c.mask, c.evicted, c.last = make([]cached, n), make([]tags, n/cacheWays), uint64(n/cacheWays-1), 0, nil
+	c.slots, c.sets, c.mask = make([]cached, n), make([]tags, n/cacheWays), uint64(n/cacheWays-1)
+	c.longer, c.evicted, c.last = nil, 0, nil
 }
 
 // Match returns what [Index.Match] would return, valid until the next call of Match; the caller does not change it.
 // A Set or Delete that returned before Match began is seen.
 func (c *Cache) Match(name []byte) []Entry {
 	x := c.index
-	if s := c.last; s != nil && s.names(name) && s.exact == x.exactVersion[shardOf(s.hash)].Load() && s.wild == x.wildVersion.Load() {
-		return s.result() // of a publisher that stays with a topic: not even hashed
+	if s := c.last; s != nil && c.isOf(s, name) && s.exact == x.exactVersion[shardOf(s.hash)].Load() && s.wild == x.wildVersion.Load() {
+		return c.result(s) // of a publisher that stays with a topic: not even hashed
 	}
 	hash := maphash.Bytes(x.seed, name)
 	// The versions are read before the index is: a change in between makes the result look older than it is, never newer.
@@ -89,13 +91,13 @@ func (c *Cache) Match(name []byte) []Entry {
 	t := &c.sets[set]
 	for at := t.find(hash, 0); at < cacheWays; at = t.find(hash, at+1) {
 		s := &c.slots[set*cacheWays+uint64(at)]
-		if s.hash != hash || !s.names(name) {
+		if s.hash != hash || !c.isOf(s, name) {
 			continue
 		}
 		t.use(at)
 		c.last = s
 		if s.exact == exact && s.wild == wild {
-			return s.result()
+			return c.result(s)
 		}
 		return c.look(hash, exact, wild, name)
 	}
@@ -117,7 +119,7 @@ func (c *Cache) look(hash, exact, wild uint64, name []byte) []Entry {
 		c.last = s
 	}
 	s.exact, s.wild = exact, wild
-	s.keep(name, c.scratch)
+	c.keep(s, name)
 	return c.scratch
 }
 
@@ -142,39 +144,41 @@ func (c *Cache) room(hash uint64) *cached {
 	return &c.slots[set*cacheWays+uint64(at)]
 }
 
-// names tells whether the slot is that of a name. Most others end with another byte.
-func (s *cached) names(name []byte) bool {
+// isOf tells whether a slot is that of a name. Most others end with another byte.
+func (c *Cache) isOf(s *cached, name []byte) bool {
 	n := len(name)
-	if n != int(s.length) || n == 0 {
+	switch {
+	case n != int(s.length) || n == 0:
 		return false
-	}
-	if s.longer {
-		return string(s.long.name) == string(name)
+	case s.isLong:
+		return string(c.longer[s.long-1].name) == string(name)
 	}
 	return s.short[n-1] == name[n-1] && string(s.short[:n]) == string(name)
 }
 
-func (s *cached) result() []Entry {
-	if s.longer {
-		return s.long.entries
+func (c *Cache) result(s *cached) []Entry {
+	if s.isLong {
+		return c.longer[s.long-1].entries
 	}
 	return s.few[:s.entries]
 }
 
-func (s *cached) keep(name []byte, entries []Entry) {
+// keep puts a name and the entries that were found into its slot.
+func (c *Cache) keep(s *cached, name []byte) {
 	s.length = uint16(len(name))
-	s.longer = len(name) > len(s.short) || len(entries) > len(s.few)
-	if !s.longer {
-		s.entries = uint8(len(entries))
+	s.isLong = len(name) > len(s.short) || len(c.scratch) > len(s.few)
+	if !s.isLong {
 		copy(s.short[:], name)
-		copy(s.few[:], entries)
+		s.entries = uint8(copy(s.few[:], c.scratch))
 		return
 	}
-	if s.long == nil {
-		s.long = new(long)
+	if s.long == 0 {
+		c.longer = append(c.longer, long{})
+		s.long = uint32(len(c.longer))
 	}
-	s.long.name = append(s.long.name[:0], name...)
-	s.long.entries = append(s.long.entries[:0], entries...)
+	l := &c.longer[s.long-1]
+	l.name = append(l.name[:0], name...)
+	l.entries = append(l.entries[:0], c.scratch...)
 }
 
 // tags are those of the names in the slots of a set, 16 bits each: 0 = it is free; the highest says that it was used since it was last spared.
