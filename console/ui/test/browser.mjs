@@ -40,7 +40,23 @@ export async function visit(b, url, { user = 'admin', password = user, theme = '
   return { page, context, problems }
 }
 
-export const go = (page, hash) => page.evaluate((h) => { location.hash = h }, hash)
+/** Goes to a place of the console, and returns when its page is drawn: the console heard of it before us, and draws before the next who listens is called. */
+export const go = (page, hash) => page.evaluate((h) => new Promise((there) => {
+  if (new URL(h, location.href).href === location.href) return there()
+  addEventListener('hashchange', () => there(), { once: true })
+  location.hash = h
+}), hash)
+
+/** The lines that "Copy as" offers; it is closed again. */
+export async function lines(page) {
+  const popover = page.getByRole('dialog', { name: 'Copy as', exact: true })
+  await page.getByRole('button', { name: 'Copy as', exact: true }).click()
+  await popover.waitFor()
+  const all = await popover.locator('code').allTextContents()
+  await page.keyboard.press('Escape')
+  await popover.waitFor({ state: 'hidden' })
+  return all
+}
 
 /** Waits until a page has drawn what it read: nothing is asked for, no place is held for what comes, and two frames went by. */
 export async function settled(page) {

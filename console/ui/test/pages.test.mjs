@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { after, before, describe, test } from 'node:test'
 import { hostile } from '../dev/fleet.mjs'
 import { mock } from '../dev/mock.mjs'
-import { browser, go, settled, sweep, visit } from './browser.mjs'
+import { browser, go, lines, settled, sweep, visit } from './browser.mjs'
 
 let m, b, close
 
@@ -336,11 +336,10 @@ test('ids, topics and payloads of attackers stay text', async () => {
 
 test('a line to copy holds what a client named itself as one argument, never as a flag or a command', async () => {
   await on({ hash: '#/clients' }, async (page) => {
-    const lines = async () => { await page.getByRole('button', { name: 'Copy as' }).click(); const all = await page.locator('.popover code').allTextContents(); await page.keyboard.press('Escape'); return all }
     for (const id of [...hostile, '--url=http://evil.example', "a'b", '$(id)', '`id`', 'a\nsudo b', '\u001b[31m', 'tab\there', 'back\\slash\u0007', '-rf']) {
       await go(page, '#/ask?client=' + encodeURIComponent(id))
-      await page.getByText('Why', { exact: false }).first().waitFor()
-      const [command, curl] = await lines()
+      await page.locator(`main a[href="#/clients/${encodeURIComponent(id)}"]`).first().waitFor()
+      const [command, curl] = await lines(page)
       assert.ok(!/[\u0000-\u001f\u007f-\u009f]/.test(command + curl), 'nothing that a terminal obeys: ' + JSON.stringify(command))
       const said = execFileSync('bash', ['-c', `sapwood() { printf '%s\\0' "$@"; }\n${command}`]).toString().split('\0').slice(0, -1)
       assert.deepEqual(said, ['why', ...(id.startsWith('-') ? ['--'] : []), id])

@@ -1,7 +1,7 @@
 // Dialogs on the browser's own <dialog>, which keeps the focus, and short messages that go by themselves.
 import { signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { Problem } from '../api'
 import { Button, Note } from './basics'
 import { type Command, Commands } from './copyas'
@@ -22,7 +22,8 @@ export function Toasts() {
 
 export function Dialog({ title, close, children, wide }: { title: ComponentChildren; close: () => void; children: ComponentChildren; wide?: boolean }) {
   const ref = useRef<HTMLDialogElement>(null)
-  useEffect(() => { const d = ref.current; if (d && !d.open) d.showModal(); return () => d?.close() }, [])
+  // With the click, not after the next paint: what is typed meanwhile belongs to the dialog.
+  useLayoutEffect(() => { const d = ref.current; if (d && !d.open) d.showModal(); return () => d?.close() }, [])
   return (
     <dialog ref={ref} class={wide ? 'dialog wide' : 'dialog'} aria-labelledby="dialog-title" onCancel={(e) => { e.preventDefault(); close() }}
       onMouseDown={(e) => { if (e.target === ref.current) close() }}>

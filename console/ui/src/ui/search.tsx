@@ -1,6 +1,6 @@
 // Jump to a page, a client or a topic.
 import { signal } from '@preact/signals'
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { get, path } from '../api'
 import { rate, term } from '../format'
 import { pages } from '../pages'
@@ -45,7 +45,7 @@ export function Search() {
   const [text, setText] = useState('')
   const [found, setFound] = useState<Hit[]>([])
   const [at, setAt] = useState(0)
-  useEffect(() => { const d = ref.current!; if (!d.open) d.showModal(); return () => d.close() }, [])
+  useLayoutEffect(() => { const d = ref.current!; if (!d.open) d.showModal(); return () => d.close() }, [])
   useEffect(() => {
     const t = text.trim()
     if (!t) { setFound([]); return }
@@ -61,7 +61,7 @@ export function Search() {
     if (e.key === 'ArrowDown' || e.key === 'ArrowUp') { e.preventDefault(); setAt((at + (e.key === 'ArrowDown' ? 1 : hits.length - 1)) % Math.max(1, hits.length)) }
     else if (e.key === 'Enter') { e.preventDefault(); pick(hits[Math.min(at, hits.length - 1)]) }
   }
-  useEffect(() => { ref.current?.querySelector('[aria-selected=true]')?.scrollIntoView({ block: 'nearest' }) }, [at])
+  useLayoutEffect(() => { ref.current?.querySelector('[aria-selected=true]')?.scrollIntoView({ block: 'nearest' }) }, [at])
   let kind = ''
   return (
     <dialog ref={ref} class="dialog search" aria-label="Search" onCancel={(e) => { e.preventDefault(); close() }} onMouseDown={(e) => { if (e.target === ref.current) close() }}>
