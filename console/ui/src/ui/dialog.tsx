@@ -13,7 +13,7 @@ let count = 0
 export function toast(text: ComponentChildren, bad = false) {
   const id = ++count
   toasts.value = [...toasts.value.slice(-3), { id, text, bad }]
-  setTimeout(() => { toasts.value = toasts.value.filter((t) => t.id !== id) }, bad ? 8000 : 3500)
+  setTimeout(() => { toasts.value = toasts.value.filter((t) => t.id !== id) }, bad ? 10_000 : 5000)
 }
 
 export function Toasts() {
@@ -62,6 +62,9 @@ function Ask({ action }: { action: Action }) {
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState('')
   const close = () => { if (!busy) asked.value = null }
+  // What is chosen in the form is part of the command, and may make it ready.
+  const [, again] = useState(0)
+  const chosen = () => again((n) => n + 1)
   const ready = action.ready?.() ?? true
   const run = async (e: Event) => {
     e.preventDefault()
@@ -80,7 +83,7 @@ function Ask({ action }: { action: Action }) {
   }
   return (
     <Dialog title={action.title} close={close}>
-      <form onSubmit={run}>
+      <form onSubmit={run} onInput={chosen} onChange={chosen}>
         <div class="dialog-text">{action.effect}</div>
         {error && <Note tone="bad">{error}</Note>}
         {action.command && <details class="same"><summary>The same on the command line</summary><Commands commands={[action.command()]} /></details>}

@@ -43,18 +43,20 @@ function lists(text: string): Hit[] {
 export function Search() {
   const ref = useRef<HTMLDialogElement>(null)
   const [text, setText] = useState('')
-  const [found, setFound] = useState<Hit[]>([])
+  const [found, setFound] = useState<{ text: string; hits: Hit[] }>({ text: '', hits: [] })
   const [at, setAt] = useState(0)
   useLayoutEffect(() => { const d = ref.current!; if (!d.open) d.showModal(); return () => d.close() }, [])
   useEffect(() => {
     const t = text.trim()
-    if (!t) { setFound([]); return }
+    if (!t) { setFound({ text: '', hits: [] }); return }
     const abort = new AbortController()
-    const timer = setTimeout(() => { find(t, abort.signal).then((hits) => { if (!abort.signal.aborted) setFound(hits) }, () => {}) }, 120)
+    const timer = setTimeout(() => { find(t, abort.signal).then((hits) => { if (!abort.signal.aborted) setFound({ text: t, hits }) }, () => {}) }, 120)
     return () => { clearTimeout(timer); abort.abort() }
   }, [text])
   const t = text.trim()
-  const hits = [...pageHits(t), ...found, ...(t ? lists(t) : [])]
+  // Until what fits the text is found, what was found before stays as far as it fits, so that nobody picks what is not meant.
+  const fitting = found.text === t ? found.hits : found.hits.filter((h) => t.toLowerCase().split(/\s+/).every((w) => `${h.text} ${h.sub}`.toLowerCase().includes(w)))
+  const hits = [...pageHits(t), ...fitting, ...(t ? lists(t) : [])]
   const close = () => { searching.value = false }
   const pick = (h: Hit | undefined) => { if (h) { close(); go(h.href) } }
   const key = (e: KeyboardEvent) => {
