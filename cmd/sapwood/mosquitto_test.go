@@ -96,7 +96,7 @@ func (p *plant) during(f func() []string, name string, args ...string) []string 
 	}
 	defer func() { _ = server.Process.Kill(); _ = server.Wait() }()
 	for _, port := range []string{p.first, p.other} {
-		for deadline := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
 			if c, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 				c.Close()
 				break
