@@ -68,6 +68,11 @@ func run(m *testing.M) (int, error) {
 	if env.node, err = startNode(); err != nil {
 		return 1, err
 	}
+	for _, name := range []string{"SAPWOOD_OVERLOAD_LAG_CONNECTS", "SAPWOOD_OVERLOAD_LAG_QOS0"} { // a machine that is slow is no fault of the broker's
+		if err := os.Setenv(name, "0s"); err != nil {
+			return 1, err
+		}
+	}
 	code := m.Run()
 	return code, env.node.stop()
 }
