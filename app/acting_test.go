@@ -141,7 +141,7 @@ func (b *bureau) say(topic string) {
 }
 
 // patience is more than the second in which a change has to act: this machine may be busy.
-const patience = 5 * time.Second
+const patience = time.Minute
 
 // heard tells whether what boss says to a topic arrives, after which a message to free/end does for sure.
 func (b *bureau) heard(got chan string, topic string) bool {

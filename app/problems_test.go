@@ -57,7 +57,7 @@ func (s *testSite) well(word string) {
 
 func (s *testSite) until(what string, ok func(*vitals.Now) bool) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
 	defer cancel()
 	for at := s.vitals.Latest(); ; {
 		if n, there := s.vitals.Now(); there && ok(&n) {
@@ -85,7 +85,7 @@ func (s *testSite) figures() string {
 // told waits for a fact of a kind.
 func (s *testSite) told(k fact.Kind) fact.Fact {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
 	defer cancel()
 	from := s.facts.Watch(fact.Query{Kinds: []fact.Kind{k}})
 	defer from.Close()
@@ -102,7 +102,7 @@ func (s *testSite) told(k fact.Kind) fact.Fact {
 // A rule that keeps the broker's own messages from arriving is an outage; when it is gone, the outage is told for an hour, and that the
 // objective is missed.
 func TestCanaryProblem(t *testing.T) {
-	s := serveFile(t, near+"listeners: [{address: '127.0.0.1:0'}]\ncanaries: {interval: 100ms, timeout: 200ms}\n")
+	s := serveFile(t, near+"listeners: [{address: '127.0.0.1:0'}]\ncanaries: {interval: 100ms, timeout: 2s}\n")
 	s.until("that all is well", func(n *vitals.Now) bool { return n.OK && s.canary.Report().Canaries[2].Delivered > 0 })
 	rule := auth.Rule{
 		Name: "a mistake", Actions: auth.ActionsOf(auth.Receive), Deny: true, Topics: []string{canary.Prefix + "#"}, Priority: 1<<30 + 1,
@@ -117,7 +117,7 @@ func TestCanaryProblem(t *testing.T) {
 	if err := s.rules.policy.Set("mistake", nil); err != nil {
 		t.Fatal(err)
 	}
-	s.finds(vitals.Warning, "/broker/delivery", "did not deliver its own test messages for", "nothing arrived within 200ms")
+	s.finds(vitals.Warning, "/broker/delivery", "did not deliver its own test messages for", "nothing arrived within 2s")
 	s.finds(vitals.Warning, "/broker/delivery", "of its own test messages since 2", "; the objective is 99.9 %")
 	text := s.figures()
 	for _, line := range []string{

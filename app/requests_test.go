@@ -70,7 +70,7 @@ func TestRequest(t *testing.T) {
 		answer.Props.Forward = mqtt.AppendUserProperty(mqtt.AppendCorrelationData(nil, correlation), "status", "ok")
 		return answer
 	})
-	code, got := b.status("POST", "/request", map[string]any{"topic": "free/five/x", "payload": "you", "timeout_seconds": 1})
+	code, got := b.status("POST", "/request", map[string]any{"topic": "free/five/x", "payload": "you", "timeout_seconds": 60})
 	if code != 200 || got["payload"] != "heard you" || got["encoding"] != "text" || got["user_properties"] == nil {
 		t.Fatal(code, got)
 	}

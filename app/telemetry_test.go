@@ -118,7 +118,7 @@ telemetry: {endpoint: '` + server.URL + `', sample_ratio: 0, headers: [{name: Au
 		`sapwood_topics_left_out 0`,
 	} {
 		var text string
-		for end := time.Now().Add(20 * time.Second); !strings.Contains(text, line+"\n"); {
+		for end := time.Now().Add(time.Minute); !strings.Contains(text, line+"\n"); {
 			if time.Now().After(end) {
 				t.Fatalf("no %s in %s", line, text)
 			}

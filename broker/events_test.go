@@ -102,7 +102,7 @@ func (vouching) Authenticate(_ context.Context, a *auth.Attempt) (*auth.Identity
 	}
 	id := &auth.Identity{Name: a.Username, Groups: []string{"all"}, By: "test"}
 	if a.Username == "brief" {
-		id.Expires = time.Now().Add(50 * time.Millisecond)
+		id.Expires = time.Now().Add(500 * time.Millisecond)
 	}
 	return id, nil
 }
@@ -370,7 +370,7 @@ func TestToldOfRefusals(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		l := broker.DefaultLimits()
-		l.ConnectTimeout = time.Second
+		l.ConnectTimeout = 2 * time.Second
 		s, x := telling(t, broker.Options{Shards: shards, Authn: vouching{}, Limits: &l})
 		const n = 50
 		for range n {
@@ -521,7 +521,7 @@ func TestToldOfQuarantine(t *testing.T) {
 	t.Parallel()
 	s, x := telling(t, broker.Options{Shards: 2})
 	p := s.client("id=c")
-	b := ban.Ban{Subject: ban.Client, Value: "c", Quarantine: true, Reason: "odd", By: "eve", Until: time.Now().Add(time.Second)}
+	b := ban.Ban{Subject: ban.Client, Value: "c", Quarantine: true, Reason: "odd", By: "eve", Until: time.Now().Add(3 * time.Second)}
 	if _, err := s.Control().Ban(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}

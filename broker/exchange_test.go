@@ -112,7 +112,7 @@ func TestEnhancedRefusals(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		var x steps
-		o := with(func(l *broker.Limits, _ *broker.Delivery) { l.ConnectTimeout = time.Second })
+		o := with(func(l *broker.Limits, _ *broker.Delivery) { l.ConnectTimeout = 2 * time.Second })
 		o.Shards = shards
 		s := stepped(t, &x, o)
 		watch := s.dial(mqtt.V5)

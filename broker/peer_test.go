@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait; a test that passes never waits it out.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // served is a broker on a port of its own.
 type served struct {

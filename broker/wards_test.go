@@ -193,7 +193,7 @@ func quarantine(t *testing.T, shards int, words string) {
 func TestBanEnds(t *testing.T) {
 	t.Parallel()
 	s := serve(t, broker.Options{})
-	b := ban.Ban{Subject: ban.Pattern, Value: "c*", Quarantine: true, Until: time.Now().Add(1500 * time.Millisecond)}
+	b := ban.Ban{Subject: ban.Pattern, Value: "c*", Quarantine: true, Until: time.Now().Add(3 * time.Second)}
 	if _, err := s.Control().Ban(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}

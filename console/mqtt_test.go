@@ -39,7 +39,7 @@ func TestMQTT(t *testing.T) {
 		} else {
 			s.Start()
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		c, _, err := websocket.Dial(ctx, strings.Replace(s.URL, "http", "ws", 1)+"/mqtt", &websocket.DialOptions{HTTPClient: s.Client(), Subprotocols: []string{"mqtt"}})
 		if err != nil {
 			t.Fatal(err)
@@ -57,7 +57,7 @@ func TestMQTT(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw.SetDeadline(time.Now().Add(10 * time.Second))
+		raw.SetDeadline(time.Now().Add(time.Minute))
 		io.WriteString(raw, "GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"+
 			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n\x82\x8e\x00\x00\x00\x00"+connect)
 		r := bufio.NewReader(raw)
@@ -73,7 +73,7 @@ func TestMQTT(t *testing.T) {
 		cancel()
 		s.Close()
 	}
-	for reached := time.Now().Add(10 * time.Second); door.Figures().Connections > 0; {
+	for reached := time.Now().Add(time.Minute); door.Figures().Connections > 0; {
 		if time.Now().After(reached) {
 			t.Fatalf("%+v", door.Figures())
 		}

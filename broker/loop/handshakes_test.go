@@ -111,13 +111,17 @@ func TestTLSBuffersAreGivenBack(t *testing.T) {
 		}
 		eventually(t, "lean", func() bool { return !fat() })
 	}
-	for range 3 { // it is not taken from a connection in use
+	for used := 0; used < 3; { // it is not taken from a connection in use
+		began := time.Now()
 		send(t, peer, string(b))
 		expect(t, peer, string(b))
 		<-time.After(600 * time.Millisecond)
 		var n int
 		on(t, l, func() { n = len(l.tls.fat) })
-		if n != 1 {
+		if time.Since(began) >= trimEvery {
+			continue // this machine is too busy to use it in time
+		}
+		if used++; n != 1 {
 			t.Errorf("%d fat connections", n)
 		}
 	}

@@ -69,7 +69,7 @@ func start(t testing.TB, h Handler, o Options) *Loop {
 		l.Stop()
 		select {
 		case <-done:
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("Run does not return after Stop")
 		}
 		if n := l.Conns(); n != 0 {
@@ -93,7 +93,7 @@ func wait(t testing.TB, c <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-c:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		buf := make([]byte, 1<<16)
 		t.Fatalf("waited in vain\n%s", buf[:runtime.Stack(buf, true)])
 	}
@@ -104,7 +104,7 @@ func get[T any](t testing.TB, c <-chan T) T {
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		buf := make([]byte, 1<<16)
 		t.Fatalf("waited in vain\n%s", buf[:runtime.Stack(buf, true)])
 		panic("unreachable")
@@ -114,7 +114,7 @@ func get[T any](t testing.TB, c <-chan T) T {
 // eventually waits until f holds.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	limit := time.Now().Add(5 * time.Second)
+	limit := time.Now().Add(time.Minute)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !f() {
@@ -258,7 +258,7 @@ func attachTo(l *Loop, nc net.Conn, layers *Layers, greet func(*Conn)) {
 func attachOnly(t testing.TB, l *Loop, k kind) (*Conn, net.Conn) {
 	t.Helper()
 	ours, peer := k.pair(t)
-	peer.SetDeadline(time.Now().Add(20 * time.Second))
+	peer.SetDeadline(time.Now().Add(time.Minute))
 	t.Cleanup(func() { peer.Close() })
 	conn := make(chan *Conn, 1)
 	attachTo(l, ours, k.under(t), func(c *Conn) { conn <- c })

@@ -88,14 +88,14 @@ func TestBytesInOrder(t *testing.T) {
 			drained: func(c *Conn) { c.ResumeRead() },
 		}
 		for range 2 {
-			loops = append(loops, start(t, h, Options{ReadBuffer: 16 << 10, Linger: 20 * time.Second}))
+			loops = append(loops, start(t, h, Options{ReadBuffer: 16 << 10, Linger: time.Minute}))
 		}
 		var wg sync.WaitGroup
 		for seed := range uint64(8) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			in := noise(r, 1+r.IntN(1_000_000))
 			ours, peer := k.pair(t)
-			peer.SetDeadline(time.Now().Add(30 * time.Second))
+			peer.SetDeadline(time.Now().Add(time.Minute))
 			t.Cleanup(func() { peer.Close() })
 			attachTo(loops[seed%2], ours, k.under(t), func(c *Conn) {
 				c.State = &wanderer{rand.New(rand.NewPCG(seed, 2)), loops, len(in)}
@@ -136,7 +136,7 @@ func TestFanOut(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		const receivers, rounds = 20, 40
 		r := rand.New(rand.NewPCG(3, 4))
-		l := start(t, &funcs{}, Options{FlushAt: 100_000, Linger: 20 * time.Second})
+		l := start(t, &funcs{}, Options{FlushAt: 100_000, Linger: time.Minute})
 		var conns []*Conn
 		want := make([][]byte, receivers)
 		got := make([][]byte, receivers)

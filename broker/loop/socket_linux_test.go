@@ -135,7 +135,7 @@ func TestAcceptLeavesDescriptors(t *testing.T) {
 		if err != nil {
 			return nil
 		}
-		peer.SetDeadline(time.Now().Add(5 * time.Second))
+		peer.SetDeadline(time.Now().Add(time.Minute))
 		if _, err = peer.Write([]byte("y")); err == nil {
 			_, err = peer.Read(make([]byte, 1))
 		}

@@ -309,7 +309,7 @@ func TestOpenSSL(t *testing.T) {
 // openssl runs s_client until it has printed what is wanted, or ends. It returns what it has printed.
 func openssl(t *testing.T, want string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "openssl", args...)
 	in, err := cmd.StdinPipe()

@@ -185,7 +185,7 @@ func (p *pki) listen(c *transport.Certificates) *listener {
 
 func (s *listener) echo(conn *tls.Conn) {
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		s.failed <- err
@@ -211,7 +211,7 @@ type peer struct {
 
 // say sends a line and waits for it to come back.
 func (c *peer) say(line string) error {
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, line+"\n"); err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ func (s *listener) refused(config *tls.Config) error {
 	select {
 	case err := <-s.failed:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		s.Fatal("the listener saw no failure")
 		return nil
 	}

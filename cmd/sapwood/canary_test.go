@@ -255,7 +255,7 @@ func (a *aviary) mqtt(url, user, password string) {
 		a.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := c.Write(packet); err != nil {
 		a.Fatal(err)
 	}

@@ -96,7 +96,7 @@ func (p *plant) during(f func() []string, name string, args ...string) []string 
 	}
 	defer func() { _ = server.Process.Kill(); _ = server.Wait() }()
 	for _, port := range []string{p.first, p.other} {
-		for deadline := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
 			if c, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 				c.Close()
 				break
@@ -134,14 +134,14 @@ func (p *plant) experience() []string {
 			}
 		}
 	}
-	// What is retained now, as each of them sees it; -W 2 is how long they listen.
+	// What is retained now, as each of them sees it; -W 5 is how long they listen.
 	said := make([]string, 2*2*len(clients))
 	var wait sync.WaitGroup
 	for p0, port := range []string{p.first, p.other} {
 		for f, filter := range []string{"#", "+/+/+/+"} {
 			for i, who := range clients {
 				wait.Go(func() {
-					args := append([]string{"-h", "127.0.0.1", "-p", port, "-V", "5", "-W", "2", "-i", fmt.Sprintf("c%d%d%d", p0, f, i), "-t", filter, "-F", "%t=%p"}, who...)
+					args := append([]string{"-h", "127.0.0.1", "-p", port, "-V", "5", "-W", "5", "-i", fmt.Sprintf("c%d%d%d", p0, f, i), "-t", filter, "-F", "%t=%p"}, who...)
 					out, err := exec.Command("mosquitto_sub", args...).CombinedOutput()
 					lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 					slices.Sort(lines)

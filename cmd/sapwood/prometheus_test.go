@@ -143,7 +143,7 @@ func waitFor(t *testing.T, what string, true func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	end := time.After(30 * time.Second)
+	end := time.After(time.Minute)
 	for !true() {
 		select {
 		case <-tick.C:

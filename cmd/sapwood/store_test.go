@@ -15,6 +15,8 @@ import (
 
 	"github.com/sapwood-mqtt/sapwood/broker/store/disk"
 	"github.com/sapwood-mqtt/sapwood/fleet/sqlite"
+	"github.com/sapwood-mqtt/sapwood/mqtt"
+	"github.com/sapwood-mqtt/sapwood/mqtt/client"
 )
 
 // command runs one command line in this process.
@@ -55,9 +57,15 @@ func fill(t *testing.T, data string) *process {
 	t.Helper()
 	p := startServe(t, data)
 	for _, id := range []string{"a", "b"} {
-		code, _, errs := command(t, "", "sub", "--url", p.MQTT[0], "-i", id, "--no-clean-start", "-t", "q/#", "-q", "1", "-W", "100ms")
-		if code != 27 {
-			t.Fatalf("sub: exit %d: %s", code, errs)
+		c, err := client.Dial(t.Context(), client.Options{Address: p.MQTT[0], ClientID: id, SessionExpiry: 3600})
+		if err == nil {
+			_, err = c.Subscribe(t.Context(), mqtt.Subscribe{Filters: []mqtt.Subscription{{Filter: []byte("q/#"), Options: 1}}})
+		}
+		if err == nil {
+			err = c.Close(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 	for i := range 3 {

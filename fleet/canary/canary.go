@@ -4,6 +4,7 @@
 package canary
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -203,7 +204,7 @@ func (c *Canary) round(ctx context.Context, on *client.Client, highest mqtt.QoS,
 			return
 		}
 		if err != nil {
-			lost, why = append(lost, qos), err
+			lost, why = append(lost, qos), cmp.Or(why, err) // the time of the first that is lost is that of the others
 		}
 	}
 	c.judge(began, lost, why)

@@ -54,6 +54,9 @@ func (b *Binary) File() (string, error) {
 	return b.file, b.err
 }
 
+// patient are settings with which a broker on a machine that is slow, or stands still for a moment, does not say that it is overloaded.
+var patient = [2]string{"SAPWOOD_OVERLOAD_LAG_CONNECTS", "SAPWOOD_OVERLOAD_LAG_QOS0"}
+
 // Main runs the tests of a package, so many side by side as are asked for where the command line does not say (0 = one a processor), and
 // removes what was built. It returns the exit code.
 func (b *Binary) Main(m *testing.M, parallel int) (code int) {
@@ -63,6 +66,9 @@ func (b *Binary) Main(m *testing.M, parallel int) (code int) {
 	var err error
 	if !asked {
 		err = flag.Set("test.parallel", strconv.Itoa(parallel))
+	}
+	for _, name := range patient {
+		err = errors.Join(err, os.Setenv(name, "0s"))
 	}
 	if err == nil {
 		code = m.Run()

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait for something that has to come; a test that passes never waits it out.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // broker is a real process on a data directory of its own.
 type broker struct {

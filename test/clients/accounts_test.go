@@ -167,7 +167,7 @@ func TestToken(t *testing.T) {
 					}
 				}
 				o.told = func(reason byte) { told <- reason }
-				life := 3 * time.Second
+				life := 8 * time.Second // in which a busy machine has to do what follows
 				o.password = token(t, secret, claims(life))
 				js, err := dialJS(t.Context(), version, o)
 				if err != nil {

@@ -18,7 +18,7 @@ const page = `<!doctype html><title>mqtt.js</title><script src="/mqtt.js"></scri
 const sizes = [0, 1, 125, 126, 127, 65535, 65536, 200000];
 const visit = v => new Promise(done => {
 	const {url, ...options} = v, got = [];
-	const client = mqtt.connect(url, {...options, clientId: "browser", reconnectPeriod: 0, connectTimeout: 10000});
+	const client = mqtt.connect(url, {...options, clientId: "browser", reconnectPeriod: 0, connectTimeout: 60000});
 	const end = error => { done({got, error}); client.end(true); };
 	client.on("error", e => end(String(e)));
 	client.on("close", () => end("closed"));

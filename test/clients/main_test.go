@@ -24,7 +24,7 @@ import (
 )
 
 // patience is how long anything that has to happen may take on a busy machine.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // env is what all tests share: the binary under test, an authority that it made (sapwood cert init) with a server
 // certificate for this machine, and the node process that holds the mqtt.js clients.
@@ -67,6 +67,11 @@ func run(m *testing.M) (int, error) {
 	}
 	if env.node, err = startNode(); err != nil {
 		return 1, err
+	}
+	for _, name := range []string{"SAPWOOD_OVERLOAD_LAG_CONNECTS", "SAPWOOD_OVERLOAD_LAG_QOS0"} { // a machine that is slow is no fault of the broker's
+		if err := os.Setenv(name, "0s"); err != nil {
+			return 1, err
+		}
 	}
 	code := m.Run()
 	return code, env.node.stop()

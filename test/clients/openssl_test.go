@@ -66,7 +66,7 @@ func prints(t *testing.T, out string, parts ...string) {
 func TestOpenSSL(t *testing.T) {
 	t.Parallel()
 	strict := fmt.Sprintf("  - {address: \"127.0.0.1:0\", tls: {certificate: %s/server.crt, key: %[1]s/server.key, min_version: \"1.3\"}}\n", env.pki)
-	b := startConfigured(t, "listeners:\n"+listener("mqtts")+listener("wss")+strict+"http: {address: \"127.0.0.1:0\"}\nlimits: {connect_timeout: 3s}\n")
+	b := startConfigured(t, "listeners:\n"+listener("mqtts")+listener("wss")+strict+"http: {address: \"127.0.0.1:0\"}\nlimits: {connect_timeout: 5s}\n")
 	const ready = "Verify return code"
 	ca := []string{"-CAfile", authority(), "-verify_return_error"}
 	old := []string{"-cipher", "DEFAULT@SECLEVEL=0"} // without it openssl itself refuses these

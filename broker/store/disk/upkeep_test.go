@@ -249,7 +249,7 @@ func TestCheckpointUnderLoad(t *testing.T) {
 		}
 		s.Commit(b)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	compacted := make(chan error, 1)
 	go func() {

@@ -135,7 +135,7 @@ func (p *pebble) get(url string) []byte {
 
 func (p *pebble) until(what string, f func() bool) {
 	p.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !f() {
 		if time.Now().After(deadline) {
 			p.Fatalf("%s did not come", what)
@@ -167,7 +167,7 @@ func (p *pebble) served(m *acme.Manager, l net.Listener, cfg transport.TLSConfig
 			}
 			all.Go(func() {
 				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(10 * time.Second))
+				conn.SetDeadline(time.Now().Add(time.Minute))
 				io.WriteString(tls.Server(conn, config), "hello\n")
 			})
 		}
@@ -255,7 +255,7 @@ func TestTLSALPN01(t *testing.T) {
 	if err := p.trusted(address, "broker.test"); err == nil || !strings.Contains(err.Error(), "certificate required") {
 		t.Errorf("without a certificate: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	d := tls.Dialer{Config: &tls.Config{ServerName: "broker.test", InsecureSkipVerify: true, NextProtos: []string{"acme-tls/1"}}}
 	if conn, err := d.DialContext(ctx, "tcp", address); err == nil {

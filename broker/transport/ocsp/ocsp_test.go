@@ -118,7 +118,7 @@ func (w *world) shown(c *transport.Certificates) *xocsp.Response {
 // until waits for something that Run does.
 func (w *world) until(what string, f func() bool) {
 	w.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !f() {
 		if time.Now().After(deadline) {
 			w.Fatalf("%s did not happen", what)

@@ -27,7 +27,7 @@ func TestLoad(t *testing.T) {
 	go func() { served <- b.Serve(ln) }()
 	log := history.NewLog()
 	l := Start(Options{Dial: func() (net.Conn, error) { return net.Dial("tcp", ln.Addr().String()) }, Log: log, Seed: 1})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for range 2 {
 		wait(ctx, 700*time.Millisecond)

@@ -50,7 +50,7 @@ const commands = {
       protocolVersion: version,
       clean: !keep,
       reconnectPeriod: reconnect ? 20 : 0,
-      connectTimeout: 20000,
+      connectTimeout: 60000,
       resubscribe: false,
       autoUseTopicAlias: true
     }
