@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,9 +22,10 @@ import (
 func TestUnusable(t *testing.T) {
 	g := atGate(t, access.Config{})
 	admin := "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:"+right))
+	at := g.s.URL
 	send := func(method, path string, op *huma.Operation, kind string, body io.Reader) int {
 		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), method, g.s.URL+path, body)
+		r, err := http.NewRequestWithContext(t.Context(), method, at+path, body)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,10 +53,10 @@ func TestUnusable(t *testing.T) {
 			if strings.HasSuffix(path, "/stream") {
 				continue // it has no body and no end
 			}
-			at := fill.Replace(path)
+			path := fill.Replace(path)
 			if op.RequestBody == nil {
-				send(method, at, op, "application/json", strings.NewReader("{"))
-				send(method, at+"?limit=1&filter=a>>b&sort=nothing&cursor=!&topic=%00", op, "application/json", http.NoBody)
+				send(method, path, op, "application/json", strings.NewReader("{"))
+				send(method, path+"?limit=1&filter=a>>b&sort=nothing&cursor=!&topic=%00", op, "application/json", http.NoBody)
 				continue
 			}
 			bodies++
@@ -62,7 +64,7 @@ func TestUnusable(t *testing.T) {
 			isJSON := kind == "application/json"
 			f := func(kind, body string, want int) {
 				t.Helper()
-				if got := send(method, at, op, kind, strings.NewReader(body)); got != want {
+				if got := send(method, path, op, kind, strings.NewReader(body)); got != want {
 					t.Errorf("%s with %q as %s: %d, want %d", op.OperationID, body, kind, got, want)
 				}
 			}
@@ -75,13 +77,13 @@ func TestUnusable(t *testing.T) {
 				f(kind, "[]", 422)
 				f("application/yaml", "{}", 415)
 			} else {
-				send(method, at, op, kind, strings.NewReader("{"))
+				send(method, path, op, kind, strings.NewReader("{"))
 			}
 			most := op.MaxBodyBytes
 			if most == 0 {
 				most = 1 << 20
 			}
-			if got := send(method, at, op, kind, io.LimitReader(spaces{}, most+1)); got != 413 {
+			if got := send(method, path, op, kind, io.LimitReader(spaces{}, most+1)); got != 413 {
 				t.Errorf("%s with %d bytes: %d", op.OperationID, most+1, got)
 			}
 			for _, status := range []int{400, 408, 413} {
@@ -93,6 +95,28 @@ func TestUnusable(t *testing.T) {
 	}
 	if bodies < 20 {
 		t.Errorf("only %d operations have a body", bodies)
+	}
+	// The same where nothing is stored and nothing runs.
+	bare := httptest.NewServer(New(Options[state, found, found]{Access: g.who, Status: func() Overview { return Overview{} }}))
+	defer bare.Close()
+	at = bare.URL
+	for path, item := range g.api.served().doc.Paths {
+		for method, op := range operationsOf(item) {
+			if !strings.HasSuffix(path, "/stream") {
+				send(method, fill.Replace(path), op, "application/json", strings.NewReader(`{}`))
+				send(method, fill.Replace(path), op, "application/json", strings.NewReader(`{"name":"x"}`))
+			}
+		}
+	}
+	// Nor is there anything to be changed.
+	for path, item := range g.api.served().doc.Paths {
+		for method, op := range operationsOf(item) {
+			for _, param := range op.Parameters {
+				if param.Name == "If-Match" && op.OperationID != "config-reload" && (op.Responses["404"] == nil || op.Responses["412"] == nil) {
+					t.Errorf("%s %s: a condition that does not hold is not listed", method, path)
+				}
+			}
+		}
 	}
 	// A body that comes too slowly is for the server's clock; what is before each operation cannot be reached in this test.
 	for path, item := range g.api.served().doc.Paths {
