@@ -17,13 +17,16 @@ import (
 func (a *App) openLedger(ctx context.Context) {
 	o := ledger.Options{Logger: a.log, Tell: func(f ledger.Finding) { a.facts.Record(imbalance(&f)) }, Rows: a.broker.Carry()}
 	o.Save = a.cfg.Books.Save
-	o.Refused = func(text string) { a.facts.Record(fact.Fact{Kind: fact.NotRecorded, Reason: "books", Text: text}) }
 	if a.disk != nil {
 		o.Dir = a.cfg.Data
 	}
 	l, err := ledger.Open(ctx, a.broker.View(), o)
 	if err != nil {
 		a.log.Warn("the books of earlier runs are not carried over", "error", err)
+	}
+	refused, _ := l.Refused()
+	for _, text := range refused {
+		a.facts.Record(fact.Fact{Kind: fact.NotRecorded, Reason: "books", Text: text})
 	}
 	a.ledger = l
 	ctx, stop := context.WithCancel(ctx)

@@ -23,6 +23,11 @@ func (a sources) problems() (all []vitals.Problem) {
 	}
 	last, alarm := a.ledger.Findings()
 	ofBooks(last, alarm, add)
+	if refused, at := a.ledger.Refused(); time.Since(at) < lately {
+		for _, text := range refused {
+			add(vitals.Warning, "/broker/books", strings.TrimSuffix(lower(text), "."))
+		}
+	}
 	if a.canary != nil {
 		r := a.canary.Report()
 		ofCanary(&r, time.Now(), add)

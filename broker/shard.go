@@ -62,7 +62,7 @@ func newShard(b *Broker, index int) (*shard, error) {
 	sh.lobby.sh, sh.out.sh, sh.mail.sh, sh.replay.sh, sh.agenda.sh = sh, sh, sh, sh, sh
 	sh.mail.passing.Kind = session.SendPublish
 	sh.renewals = renewals{sh: sh, of: make(map[*client]*renewal)}
-	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 65536)}
+	sh.router = router{sh: sh, matches: topic.NewCache(b.index, 131072)}
 	sh.books = newBooks(sh)
 	sh.commits.sh, sh.commits.paused = sh, make(map[*client]struct{})
 	sh.health = health{sh: sh, back: make(map[*client]struct{})}

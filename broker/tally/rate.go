@@ -1,7 +1,5 @@
 package tally
 
-import "math"
-
 // slotTime is how long a rate is counted before it is folded into its averages, ms.
 const slotTime = 5000
 
@@ -18,6 +16,9 @@ type Rate struct {
 
 // minutes of the averages.
 var minutes = [3]float64{1, 5, 15}
+
+// keeps are what five seconds leave of the averages: e^(-5/60), e^(-5/300) and e^(-5/900).
+var keeps = [3]float64{0.9200444146293233, 0.9834714538216175, 0.9944598480048967}
 
 // Slot is the five seconds in which a moment of the steady clock (ms) lies.
 func Slot(now int64) uint32 { return uint32(now / slotTime) }
@@ -36,19 +37,26 @@ func (r *Rate) Fold(slot uint32, total uint64) {
 		return
 	}
 	now := float64(uint32(total)-r.base) * 1000 / slotTime
-	for i := range r.average {
-		keep := math.Exp(-slotTime / 60_000.0 / minutes[i])
-		a := now + keep*(float64(r.average[i])-now)
-		if gone > 1 {
-			a *= math.Pow(keep, float64(gone-1))
-		}
-		r.average[i] = float32(a)
+	for i, keep := range keeps {
+		r.average[i] = float32((now + keep*(float64(r.average[i])-now)) * power(keep, gone-1))
 	}
 	r.last = float32(now)
 	if gone > 1 {
 		r.last = 0
 	}
 	r.slot, r.base = slot, uint32(total)
+}
+
+// power is x to the n.
+func power(x float64, n uint32) float64 {
+	p := 1.0
+	for ; n > 0; n >>= 1 {
+		if n&1 != 0 {
+			p *= x
+		}
+		x *= x
+	}
+	return p
 }
 
 // Rates are messages per second.

@@ -375,6 +375,25 @@ func BenchmarkPublished(b *testing.B) {
 	}
 }
 
+// BenchmarkInTurn is the same of many topics in turn, in an order without pattern.
+func BenchmarkInTurn(b *testing.B) {
+	for _, topics := range []int{100, 10_000, 100_000} {
+		b.Run(fmt.Sprint("topics=", topics), func(b *testing.B) {
+			x := NewTopics(NewNames(1_000_000), 256, 32<<20)
+			payload := make([]byte, 64)
+			tags, numbers := make([]Tag, topics), make([]Topic, topics)
+			for i, at := range rand.Perm(topics) {
+				tags[at], numbers[at] = x.Tag(fmt.Appendf(nil, "site/%d/device/%d", i%20, i))
+			}
+			for i := 0; b.Loop(); i++ {
+				at := i % topics
+				x.Published(tags[at], int64(i>>10), uint32(i>>20), &Message{Payload: payload, Publisher: 1, Copies: 1})
+				x.Sent(numbers[at], 1)
+			}
+		})
+	}
+}
+
 // BenchmarkMillion is a million topics: their memory, and how long it takes to read them.
 func BenchmarkMillion(b *testing.B) {
 	const topics = 950_000

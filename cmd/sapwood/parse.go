@@ -19,7 +19,7 @@ import (
 var errHelped = errors.New("a help page was printed")
 
 // parse is what kong.Kong.Parse does, by its own steps but for its hooks, Validate and Run: these find methods by names that only the
-// running process knows, and a program that reaches such a call keeps every method of every type. That would be a tenth of this one.
+// running process knows, and a program that reaches such a call keeps every method of every type. That would be a tenth of this one; .ci/run sees it.
 // The context is there also with an error.
 func parse(parser *kong.Kong, args []string) (*kong.Context, error) {
 	parsed, err := kong.Trace(parser, args)

@@ -80,6 +80,7 @@ func (d *desk) askIf(header map[string]string, method, path, body string, status
 func TestUsers(t *testing.T) {
 	d := atDesk(t, rights.Policy{})
 	d.ask("PUT", "/groups/line-a", `{"note":"the first line"}`, 200, `"name":"line-a"`)
+	d.askIf(map[string]string{"If-None-Match": "*"}, "PUT", "/groups/line-a", "{}", 412)
 	resp, _ := d.ask("POST", "/users", `{"name":"anna","kind":"person","groups":["line-a"],"password":"long enough","expires":"2099-01-01T00:00:00Z"}`, 201,
 		`"name":"anna"`, `"kind":"person"`, `"has_password":true`, `"methods":["SCRAM-SHA-256"]`, `"expires":"2099-01-01T00:00:00Z"`)
 	first := resp.Header.Get("ETag")
@@ -94,7 +95,9 @@ func TestUsers(t *testing.T) {
 	d.askIf(map[string]string{"If-Match": first}, "PATCH", "/users/anna", `{"note":"newer"}`, 412, "read it again")
 	d.askIf(map[string]string{"If-Match": "nonsense"}, "PATCH", "/users/anna", `{"note":"newer"}`, 412)
 	d.askIf(map[string]string{"If-Match": first}, "DELETE", "/users/anna", "", 412)
-	d.askIf(map[string]string{"If-None-Match": "*"}, "PUT", "/users/anna", `{}`, 409)
+	d.askIf(map[string]string{"If-None-Match": "*"}, "PUT", "/users/anna", `{}`, 412, "there already") // RFC 9110 13.1.2
+	d.askIf(map[string]string{"If-None-Match": "*"}, "DELETE", "/users/anna", "", 412)
+	d.askIf(map[string]string{"If-None-Match": "*"}, "PATCH", "/users/anna", `{}`, 412)
 	d.askIf(map[string]string{"If-Match": "*"}, "PUT", "/users/carl", `{}`, 404)
 	d.ask("PUT", "/users/anna", `{"disabled":true}`, 200, `"disabled":true`, `"kind":"device"`, `"has_password":true`)
 	resp, _ = d.ask("GET", "/users/anna", "", 200)
@@ -236,6 +239,7 @@ func TestRules(t *testing.T) {
 	d.ask("GET", "/rules/"+r.ID, "", 200, `"topics":["a/{client}/#"]`)
 	d.ask("PUT", "/rules/"+r.ID, `{"name":"no more","deny":["publish"],"topics":["a/#"]}`, 200, `"deny":["publish"]`)
 	d.askIf(map[string]string{"If-Match": resp.Header.Get("ETag")}, "PUT", "/rules/"+r.ID, `{"deny":["publish"],"topics":["b"]}`, 412)
+	d.askIf(map[string]string{"If-None-Match": "*"}, "PUT", "/rules/"+r.ID, `{"deny":["publish"],"topics":["b"]}`, 412)
 	d.ask("GET", "/rules", "", 200, `"name":"no more"`)
 	d.ask("POST", "/rules", `{"allow":["publish"],"deny":["receive"],"topics":["a"]}`, 422, "not both")
 	d.ask("POST", "/rules", `{"allow":["dance"],"topics":["a"]}`, 422)

@@ -202,12 +202,8 @@ func withoutValues(_ huma.Context, _ string, v any) (any, error) {
 func describe(doc *huma.OpenAPI) map[string]serve.Described {
 	operations, needs := map[string]serve.Described{}, serve.NewPermits()
 	for path, item := range doc.Paths {
-		for method, op := range map[string]*huma.Operation{
-			http.MethodGet: item.Get, http.MethodPut: item.Put, http.MethodPost: item.Post, http.MethodDelete: item.Delete, http.MethodPatch: item.Patch,
-		} {
-			if op == nil {
-				continue
-			}
+		for method, op := range operationsOf(item) {
+			describeBody(op)
 			operations[method+" "+path] = serve.Described{ID: op.OperationID, Summary: op.Summary}
 			need := needs.Of(method, strings.TrimPrefix(path, serve.Prefix))
 			if op.Extensions == nil {

@@ -88,12 +88,12 @@ func registerBooks(h huma.API, b Books) {
 	if b == nil {
 		b = noBooks{}
 	}
-	huma.Register(h, serve.Operation("books", http.MethodGet, "/books", "books", "What became of all messages, line by line, and whether it adds up"),
+	huma.Register(h, serve.Operation("books", http.MethodGet, "/books", "books", "What became of all messages, line by line, and whether it adds up", http.StatusConflict),
 		func(ctx context.Context, _ *struct{}) (*answer[Balance], error) {
 			r, err := b.Books(ctx)
 			return &answer[Balance]{r}, err
 		})
-	huma.Register(h, serve.Operation("books-client", http.MethodGet, "/books/clients/{id}", "books", "What became of the messages for one client, and what it published"),
+	huma.Register(h, serve.Operation("books-client", http.MethodGet, "/books/clients/{id}", "books", "What became of the messages for one client, and what it published", http.StatusConflict),
 		func(ctx context.Context, in *struct {
 			ID string `path:"id"`
 		},

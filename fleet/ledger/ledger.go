@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -31,7 +33,6 @@ type Options struct {
 	Save    time.Duration // 0 = a minute
 	Logger  *slog.Logger  // nil = discard
 	Tell    func(Finding) // nil = nobody; called once for each imbalance
-	Refused func(string)  // nil = nobody; told in a sentence when counts of earlier runs cannot be used
 	Patient int           // checks that a difference has to outlive; 0 = 3
 }
 
@@ -58,7 +59,9 @@ type Ledger struct {
 	counted uint64
 	last    broker.Books
 
-	saving rowsSaved // of who saves: Open, then Run, then Close
+	saving  rowsSaved // of who saves: Open, then Run, then Close
+	refused []string  // see Refused; only Open writes to it
+	opened  time.Time
 }
 
 // doubt is a difference that was seen.
@@ -69,8 +72,8 @@ type doubt struct {
 	told  bool
 }
 
-// Open returns a ledger of a broker that has just started, with the books of its earlier runs. That the file of those cannot be
-// read keeps nobody from starting: it is the error, beside a ledger that begins anew.
+// Open returns a ledger of a broker that has just started, with the books of its earlier runs. That a file of those cannot be used keeps
+// nobody from starting: it is put aside, which Refused tells, and the books begin anew. With an error too there is a ledger.
 func Open(ctx context.Context, source Source, o Options) (*Ledger, error) {
 	if o.Check <= 0 {
 		o.Check = 5 * time.Second
@@ -81,7 +84,7 @@ func Open(ctx context.Context, source Source, o Options) (*Ledger, error) {
 	if o.Patient <= 0 {
 		o.Patient = 3
 	}
-	l := &Ledger{source: source, o: o, log: o.Logger, found: make(map[string]*doubt)}
+	l := &Ledger{source: source, o: o, log: o.Logger, found: make(map[string]*doubt), opened: time.Now()}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
@@ -93,7 +96,7 @@ func Open(ctx context.Context, source Source, o Options) (*Ledger, error) {
 	l.carried.Since = now.Since
 	saved, err := load(o.Dir)
 	if err != nil {
-		return l, errors.Join(err, l.loadRows(ctx, false))
+		l.refuse(fileName, "the books", err)
 	}
 	if saved == nil {
 		return l, errors.Join(l.loadRows(ctx, false), l.saveLines(ctx, false))
@@ -213,6 +216,21 @@ func (l *Ledger) Findings() (last []Finding, alarm time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.findings(), l.alarm
+}
+
+// Refused tells, one sentence each, what of earlier runs could not be used, and when that was found.
+func (l *Ledger) Refused() ([]string, time.Time) { return l.refused, l.opened }
+
+// refuse puts a file aside that cannot be used, in place of the one that was put aside before.
+func (l *Ledger) refuse(name, what string, why error) {
+	aside := name + ".damaged"
+	kept := fmt.Sprintf("The file is kept as %s; if there is a better one, stop the broker and put that in as %s.", aside, name)
+	if err := os.Rename(filepath.Join(l.o.Dir, name), filepath.Join(l.o.Dir, aside)); err != nil {
+		kept = fmt.Sprintf("The file could not be put aside: %v.", err)
+	}
+	text := fmt.Sprintf("Of earlier runs %s cannot be used (%v): they begin anew. %s", what, why, kept)
+	l.log.Warn(text)
+	l.refused = append(l.refused, text)
 }
 
 // findings are those that were told and last, by what they are of. The caller holds the lock.

@@ -2,6 +2,9 @@ package ledger
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sapwood-mqtt/sapwood/broker"
@@ -65,6 +68,38 @@ func TestRestarts(t *testing.T) {
 	f = &fake{lines: tally.Lines{Start: 6, Queued: 6}} // killed again, at once
 	if r := report(open(t, f, dir, &told)); r.Crashed != -2 || len(told) != 0 {
 		t.Errorf("%+v, told %v", r, told)
+	}
+}
+
+// TestDamaged: a file that cannot be read is put aside as it is, which is told once; the books begin anew with what is queued, and balance.
+func TestDamaged(t *testing.T) {
+	for _, damaged := range []string{"", "{", "null", `{"version":2}`, "\x00\x00\x00\x00", `{"version":1} and more`} {
+		dir := t.TempDir()
+		var told []Finding
+		l := open(t, &fake{lines: tally.Lines{Start: 3, Queued: 3}}, dir, &told)
+		if texts, _ := l.Refused(); len(texts) != 0 {
+			t.Fatal(texts)
+		}
+		name := filepath.Join(dir, fileName)
+		if err := os.WriteFile(name, []byte(damaged), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l = open(t, &fake{lines: tally.Lines{Start: 5, Queued: 5}}, dir, &told)
+		r, err := l.Report(t.Context())
+		if err != nil || r.Difference() != 0 || r.Lines.Start != 5 || r.Lines.Queued != 5 {
+			t.Errorf("%q: %+v, %v", damaged, r, err)
+		}
+		texts, at := l.Refused()
+		if len(texts) != 1 || !strings.Contains(texts[0], "begin anew") || !strings.Contains(texts[0], fileName+".damaged") || at.IsZero() {
+			t.Errorf("%q: told %q", damaged, texts)
+		}
+		if kept, err := os.ReadFile(name + ".damaged"); err != nil || string(kept) != damaged {
+			t.Errorf("%q: kept %q, %v", damaged, kept, err)
+		}
+		l = open(t, &fake{lines: tally.Lines{Start: 5, Queued: 5}}, dir, &told) // killed at once
+		if texts, _ := l.Refused(); len(texts) != 0 || len(told) != 0 {
+			t.Errorf("%q: told again %q, %v", damaged, texts, told)
+		}
 	}
 }
 

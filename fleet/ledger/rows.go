@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"io"
 	"io/fs"
@@ -17,11 +16,8 @@ import (
 	"github.com/sapwood-mqtt/sapwood/broker/tally"
 )
 
-// rowsName is the file of the counts by topic and by client in the data directory, damagedName what it becomes when it cannot be read.
-const (
-	rowsName    = "books.rows"
-	damagedName = "books.rows.damaged"
-)
+// rowsName is the file of the counts by topic and by client in the data directory.
+const rowsName = "books.rows"
 
 // What saving the rows may cost: one part in rowsShare of the time, and so many bytes a second on the disk.
 const (
@@ -83,9 +79,8 @@ func (l *Ledger) loadRows(ctx context.Context, clean bool) error {
 	if l.o.Rows == nil || l.o.Dir == "" {
 		return nil
 	}
-	name := filepath.Join(l.o.Dir, rowsName)
 	sum := sums{}
-	f, err := os.Open(name)
+	f, err := os.Open(filepath.Join(l.o.Dir, rowsName))
 	if err == nil {
 		sum, err = l.readRows(ctx, f, clean)
 		f.Close()
@@ -95,7 +90,7 @@ func (l *Ledger) loadRows(ctx context.Context, clean bool) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		l.refuse(name, err)
+		l.refuse(rowsName, "the counts by topic and by client", err)
 		sum = sums{}
 	}
 	unknown, _ := sum.missing(&l.carried.Lines)
@@ -104,18 +99,6 @@ func (l *Ledger) loadRows(ctx context.Context, clean bool) error {
 	}
 	topic := l.o.Rows.Names().Child(tally.Root, []byte(tally.UnknownName))
 	return l.o.Rows.AddTopics(ctx, []broker.Counted{{Topic: topic, Detail: unknown}})
-}
-
-// refuse puts a file aside that cannot be used.
-func (l *Ledger) refuse(name string, why error) {
-	aside := filepath.Join(l.o.Dir, damagedName)
-	if err := os.Rename(name, aside); err != nil {
-		why = errors.Join(why, err)
-	}
-	l.log.Warn("the counts by topic and by client of earlier runs are not used: they begin anew", "error", why, "kept", aside)
-	if l.o.Refused != nil {
-		l.o.Refused(fmt.Sprintf("The counts by topic and by client of earlier runs cannot be used (%v): they begin anew. The file is kept as %s.", why, damagedName))
-	}
 }
 
 // readRows looks whether a file is whole, and then adds what is in it.

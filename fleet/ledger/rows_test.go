@@ -140,10 +140,12 @@ func (l *loops) told() map[string]tally.Detail {
 
 func carry(t *testing.T, dir string, f *fake, rows Rows, refused *[]string) *Ledger {
 	t.Helper()
-	l, err := Open(t.Context(), f, Options{Dir: dir, Rows: rows, Refused: func(text string) { *refused = append(*refused, text) }})
+	l, err := Open(t.Context(), f, Options{Dir: dir, Rows: rows})
 	if err != nil {
 		t.Fatal(err)
 	}
+	texts, _ := l.Refused()
+	*refused = append(*refused, texts...)
 	return l
 }
 
@@ -241,12 +243,8 @@ func TestRowsLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			lines = tally.Lines{}
-			if _, err := Open(t.Context(), new(fake), Options{Dir: dir, Rows: now, Refused: func(text string) { refused = append(refused, text) }}); err == nil {
-				t.Error("damaged books are no error")
-			}
-		} else {
-			carry(t, dir, new(fake), now, &refused)
 		}
+		carry(t, dir, new(fake), now, &refused)
 		if missing, ok := sumOf(sum(now)).missing(&lines); !ok || missing != (tally.Detail{}) {
 			t.Errorf("%q: the books have more than the rows: %+v", what, missing)
 		}
@@ -259,7 +257,10 @@ func TestRowsLost(t *testing.T) {
 			}
 			continue
 		}
-		if _, err := os.Stat(filepath.Join(dir, damagedName)); err != nil || len(refused) != 1 || !strings.Contains(refused[0], "begin anew") {
+		if what == "books are damaged" && len(refused) > 0 {
+			refused = refused[1:] // see TestDamaged
+		}
+		if _, err := os.Stat(name + ".damaged"); err != nil || len(refused) != 1 || !strings.Contains(refused[0], "begin anew") {
 			t.Errorf("%s: %v, told %q", what, err, refused)
 		}
 		if _, err := os.Stat(name); !errors.Is(err, os.ErrNotExist) {

@@ -63,6 +63,7 @@ func (c *Carried) with(run *tally.Lines) tally.Lines {
 	return all
 }
 
+// load reads the file; nil = there is none.
 func load(dir string) (*saved, error) {
 	if dir == "" {
 		return nil, nil
@@ -72,14 +73,14 @@ func load(dir string) (*saved, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the saved books: %w", err)
+		return nil, err
 	}
 	s := new(saved)
 	if err := json.Unmarshal(b, s); err != nil {
-		return nil, fmt.Errorf("read the saved books in %s: %w", filepath.Join(dir, fileName), err)
+		return nil, err
 	}
 	if s.Version != 1 {
-		return nil, fmt.Errorf("the saved books in %s are of version %d, known is 1", filepath.Join(dir, fileName), s.Version)
+		return nil, fmt.Errorf("it is of version %d, known is 1", s.Version)
 	}
 	return s, nil
 }

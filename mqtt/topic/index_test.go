@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"pgregory.net/rapid"
 )
@@ -432,5 +434,62 @@ func TestCacheGrows(t *testing.T) {
 	}
 	if len(c.slots) != c.most {
 		t.Errorf("%d slots at the end", len(c.slots))
+	}
+}
+
+// TestCacheSlot: a slot is two lines of memory, and the garbage collector has nothing to look for in it.
+func TestCacheSlot(t *testing.T) {
+	if n := unsafe.Sizeof(cached{}); n != 128 {
+		t.Errorf("a slot has %d bytes", n)
+	}
+	for f := range reflect.TypeFor[cached]().Fields() {
+		if k := f.Type.Kind(); k == reflect.Pointer || k == reflect.Slice || k == reflect.String {
+			t.Errorf("%s is a %s", f.Name, k)
+		}
+	}
+}
+
+// TestCacheKeeps: names of all lengths and results of all sizes come back as they are, also where slots change between short and long; and where more
+// names come in turn than there are slots, some stay.
+func TestCacheKeeps(t *testing.T) {
+	x := NewIndex()
+	var names [][]byte
+	for i := range 3000 {
+		name := fmt.Appendf(nil, "a/%d/", i)
+		name = append(name, strings.Repeat("x", i%300)...)
+		names = append(names, name)
+		for id := range i % 70 {
+			x.Set(string(name), Entry{ID: uint32(id)})
+		}
+	}
+	c := NewCache(x, 2048)
+	kept := 0
+	for round := range 6 {
+		for i, name := range names {
+			got := c.Match(name)
+			if len(got) != i%70 {
+				t.Fatalf("%.20s has %d entries, want %d", name, len(got), i%70)
+			}
+			for id, e := range got {
+				if int(e.ID) >= i%70 || slices.ContainsFunc(got[:id], func(o Entry) bool { return o.ID == e.ID }) {
+					t.Fatalf("%.20s: %v", name, got)
+				}
+			}
+			if n := c.Note(); n == nil {
+				if len(name) <= cacheName && len(got) <= cacheEntries {
+					t.Fatalf("%.20s is not kept", name)
+				}
+			} else if *n != 0 && *n != uint32(i)+1 {
+				t.Fatalf("%.20s has the note of another", name)
+			} else {
+				if *n != 0 && round > 2 {
+					kept++
+				}
+				*n = uint32(i) + 1
+			}
+		}
+	}
+	if kept < len(names) { // of three rounds
+		t.Errorf("%d of %d names in turn were still there when they came again", kept, 3*len(names))
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -153,6 +155,25 @@ func TestKept(t *testing.T) {
 	b.does(http.MethodGet, "/events?kind=not_recorded&reason=books", nil, &events)
 	if len(events.Items) != 1 {
 		t.Errorf("a damaged file is told by %+v", events)
+	}
+	b.Kill()
+	if err := os.WriteFile(filepath.Join(b.dir, "data", "books.json"), []byte("something else"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(2)
+	b.sums()
+	const aside = "books.json.damaged"
+	if !reached(func() bool {
+		var now struct{ Problems []struct{ Text string } }
+		b.does(http.MethodGet, "/now", nil, &now)
+		b.does(http.MethodGet, "/events?kind=not_recorded&reason=books&text="+aside, nil, &events)
+		problem := slices.ContainsFunc(now.Problems, func(p struct{ Text string }) bool { return strings.Contains(p.Text, aside) })
+		return problem && len(events.Items) == 1
+	}) {
+		t.Errorf("damaged books are no problem, or are told by %+v", events)
+	}
+	if kept, err := os.ReadFile(filepath.Join(b.dir, "data", aside)); string(kept) != "something else" {
+		t.Error(string(kept), err)
 	}
 	b.Stop()
 }

@@ -103,7 +103,7 @@ func createGroups(ctx context.Context, r *reach.Broker, users []rights.BulkUser)
 			}
 			done[g] = true
 			err := r.Call(ctx, http.MethodPut, "/groups/"+url.PathEscape(g), struct{}{}, nil, "If-None-Match", "*")
-			if err != nil && !reach.IsStatus(err, http.StatusConflict) {
+			if err != nil && !reach.IsStatus(err, http.StatusPreconditionFailed) {
 				return err
 			}
 		}

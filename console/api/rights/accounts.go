@@ -3,6 +3,8 @@ package rights
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -41,10 +43,24 @@ func registerAccounts(h huma.API, options *Options) {
 	o.registerRules(h)
 }
 
+// stored describes an operation about accounts: they may clash, and the process may store none.
+func stored(id, method, path, tag, summary string, errors ...int) huma.Operation {
+	return serve.Operation(id, method, path, tag, summary, append(errors, http.StatusConflict)...)
+}
+
 // Condition is what a change asks of what is there, by the headers of HTTP (RFC 9110 13.1).
 type Condition struct {
 	IfMatch     string `header:"If-Match" doc:"The ETag of what is to be changed, or * for anything that is there."`
-	IfNoneMatch string `header:"If-None-Match" enum:"*" doc:"* = only if there is none yet."`
+	IfNoneMatch string `header:"If-None-Match" enum:"*" doc:"* = only if there is none yet; 412 if there is one."`
+}
+
+// failure is an error as HTTP has it for who asked for this condition. If-None-Match is answered by 412 where something is there (RFC 9110
+// 13.1.2), which without it is a conflict.
+func (c *Condition) failure(err error) error {
+	if c.IfNoneMatch == "*" && errors.Is(err, accounts.ErrExists) {
+		return huma.Error412PreconditionFailed(err.Error())
+	}
+	return serve.Failure(err)
 }
 
 // revision is the condition as a change has it.
@@ -85,7 +101,7 @@ func (o *accountsOf) deleting(of func(name string) accounts.Change) func(context
 		}
 		c := of(in.Name)
 		c.Delete, c.If = true, r
-		return nil, o.change(ctx, c)
+		return nil, o.change(ctx, c, &in.Condition)
 	}
 }
 
@@ -99,9 +115,9 @@ func tag[T any](r accounts.Revision, body T) *tagged[T] {
 	return &tagged[T]{strconv.Quote(strconv.FormatUint(uint64(r), 10)), body}
 }
 
-// change makes one change.
-func (o *accountsOf) change(ctx context.Context, c accounts.Change) error {
-	return serve.Failure(o.Apply(ctx, []accounts.Change{c}, nil))
+// change makes one change, for who asked for a condition.
+func (o *accountsOf) change(ctx context.Context, c accounts.Change, by *Condition) error {
+	return by.failure(o.Apply(ctx, []accounts.Change{c}, nil))
 }
 
 // reform takes a value over into another type by its JSON form.

@@ -47,7 +47,8 @@ type bulkLine struct {
 }
 
 func (o *accountsOf) registerBulk(h huma.API) {
-	bulk := serve.Operation("users-bulk", http.MethodPost, "/users/bulk", "users", "Create, change and delete many users in one transaction", http.StatusConflict)
+	bulk := stored("users-bulk", http.MethodPost, "/users/bulk", "users", "Create, change and delete many users in one transaction",
+		http.StatusUnprocessableEntity)
 	bulk.Description = "The body is lines of JSON, one user each: what is given is set, what is not stays as it is; with delete it goes. " +
 		"All of it is done, or nothing. Plain passwords take their time (some 30 ms each on one core); password_hash and generate do not."
 	bulk.Responses = serve.Lines[bulkLine](h)
@@ -63,7 +64,7 @@ func (o *accountsOf) registerBulk(h huma.API) {
 		return o.bulk(ctx, list, false)
 	})
 
-	devices := serve.Operation("devices-create", http.MethodPost, "/devices", "users", "Create devices, each with a random secret, in one transaction", http.StatusConflict)
+	devices := stored("devices-create", http.MethodPost, "/devices", "users", "Create devices, each with a random secret, in one transaction")
 	devices.Responses = serve.Lines[bulkLine](h)
 	huma.Register(h, devices, func(ctx context.Context, in *struct {
 		Body struct {

@@ -12,7 +12,7 @@ import (
 
 func (o *accountsOf) registerGroups(h huma.API) {
 	listed := groupSchema()
-	huma.Register(h, serve.Operation("groups", http.MethodGet, "/groups", "groups", "Groups, by name"),
+	huma.Register(h, stored("groups", http.MethodGet, "/groups", "groups", "Groups, by name"),
 		func(ctx context.Context, in *serve.ShortQuery) (*answer[serve.List[accounts.Group]], error) {
 			list, err := o.Groups(ctx)
 			if err != nil {
@@ -20,7 +20,7 @@ func (o *accountsOf) registerGroups(h huma.API) {
 			}
 			return short(listed, list, in)
 		})
-	huma.Register(h, serve.Operation("group", http.MethodGet, "/groups/{name}", "groups", "One group", http.StatusNotFound),
+	huma.Register(h, stored("group", http.MethodGet, "/groups/{name}", "groups", "One group", http.StatusNotFound),
 		func(ctx context.Context, in *Named) (*tagged[accounts.Group], error) {
 			list, err := o.Groups(ctx)
 			if err != nil {
@@ -33,7 +33,7 @@ func (o *accountsOf) registerGroups(h huma.API) {
 			}
 			return nil, serve.Missing("group", in.Name)
 		})
-	huma.Register(h, serve.Operation("group-put", http.MethodPut, "/groups/{name}", "groups", "Create a group or change its note", http.StatusPreconditionFailed),
+	huma.Register(h, stored("group-put", http.MethodPut, "/groups/{name}", "groups", "Create a group or change its note", http.StatusNotFound, http.StatusPreconditionFailed),
 		func(ctx context.Context, in *struct {
 			Named
 			Condition
@@ -47,12 +47,12 @@ func (o *accountsOf) registerGroups(h huma.API) {
 				return nil, err
 			}
 			g := accounts.Group{Name: in.Name, Note: in.Body.Note}
-			if err := o.change(ctx, accounts.Change{Group: &g, If: r}); err != nil {
+			if err := o.change(ctx, accounts.Change{Group: &g, If: r}, &in.Condition); err != nil {
 				return nil, err
 			}
 			return tag(g.Revision, g), nil
 		})
-	huma.Register(h, serve.Deleted(serve.Operation("group-delete", http.MethodDelete, "/groups/{name}", "groups",
-		"Delete a group that has no members any more", http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed)),
+	huma.Register(h, serve.Deleted(stored("group-delete", http.MethodDelete, "/groups/{name}", "groups",
+		"Delete a group that has no members any more", http.StatusNotFound, http.StatusPreconditionFailed)),
 		o.deleting(func(name string) accounts.Change { return accounts.Change{Group: &accounts.Group{Name: name}} }))
 }

@@ -42,7 +42,7 @@ func (o *accountsOf) registerRules(h huma.API) {
 		ID string `path:"id" maxLength:"256"`
 	}
 	listed := ruleSchema()
-	huma.Register(h, serve.Operation("rules", http.MethodGet, "/rules", "rules", "The rules that are stored, by id; those of files stand in the configuration"),
+	huma.Register(h, stored("rules", http.MethodGet, "/rules", "rules", "The rules that are stored, by id; those of files stand in the configuration"),
 		func(ctx context.Context, in *serve.ShortQuery) (*answer[serve.List[Rule]], error) {
 			found, err := o.Rules(ctx)
 			if err != nil {
@@ -58,12 +58,12 @@ func (o *accountsOf) registerRules(h huma.API) {
 			}
 			return short(listed, list, in)
 		})
-	create := serve.Operation("rule-create", http.MethodPost, "/rules", "rules", "Create a rule; it holds at once, for those connected too")
+	create := stored("rule-create", http.MethodPost, "/rules", "rules", "Create a rule; it holds at once, for those connected too")
 	create.DefaultStatus = http.StatusCreated
 	huma.Register(h, create, func(ctx context.Context, in *struct{ Body RuleFields }) (*tagged[Rule], error) {
-		return o.putRule(ctx, "", &in.Body, accounts.Absent)
+		return o.putRule(ctx, "", &in.Body, accounts.Absent, &Condition{})
 	})
-	huma.Register(h, serve.Operation("rule", http.MethodGet, "/rules/{id}", "rules", "One rule", http.StatusNotFound),
+	huma.Register(h, stored("rule", http.MethodGet, "/rules/{id}", "rules", "One rule", http.StatusNotFound),
 		func(ctx context.Context, in *Path) (*tagged[Rule], error) {
 			found, err := o.Rules(ctx)
 			if err != nil {
@@ -77,7 +77,7 @@ func (o *accountsOf) registerRules(h huma.API) {
 			}
 			return nil, serve.Missing("rule", in.ID)
 		})
-	huma.Register(h, serve.Operation("rule-put", http.MethodPut, "/rules/{id}", "rules", "Replace a rule, or create it under this id", http.StatusPreconditionFailed),
+	huma.Register(h, stored("rule-put", http.MethodPut, "/rules/{id}", "rules", "Replace a rule, or create it under this id", http.StatusNotFound, http.StatusPreconditionFailed),
 		func(ctx context.Context, in *struct {
 			Path
 			Condition
@@ -88,9 +88,9 @@ func (o *accountsOf) registerRules(h huma.API) {
 			if err != nil {
 				return nil, err
 			}
-			return o.putRule(ctx, in.ID, &in.Body, r)
+			return o.putRule(ctx, in.ID, &in.Body, r, &in.Condition)
 		})
-	huma.Register(h, serve.Deleted(serve.Operation("rule-delete", http.MethodDelete, "/rules/{id}", "rules", "Delete a rule", http.StatusNotFound, http.StatusPreconditionFailed)),
+	huma.Register(h, serve.Deleted(stored("rule-delete", http.MethodDelete, "/rules/{id}", "rules", "Delete a rule", http.StatusNotFound, http.StatusPreconditionFailed)),
 		func(ctx context.Context, in *struct {
 			Path
 			Condition
@@ -101,17 +101,17 @@ func (o *accountsOf) registerRules(h huma.API) {
 				return nil, err
 			}
 			rule := accounts.Rule{ID: in.ID}
-			return nil, o.change(ctx, accounts.Change{Rule: &rule, Delete: true, If: r})
+			return nil, o.change(ctx, accounts.Change{Rule: &rule, Delete: true, If: r}, &in.Condition)
 		})
 }
 
-func (o *accountsOf) putRule(ctx context.Context, id string, f *RuleFields, r accounts.Revision) (*tagged[Rule], error) {
+func (o *accountsOf) putRule(ctx context.Context, id string, f *RuleFields, r accounts.Revision, by *Condition) (*tagged[Rule], error) {
 	rule, err := reform[accounts.Rule](f)
 	if err != nil {
 		return nil, serve.Failure(fmt.Errorf("%w: %w", accounts.ErrInvalid, err))
 	}
 	rule.ID = id
-	if err := o.change(ctx, accounts.Change{Rule: &rule, If: r}); err != nil {
+	if err := o.change(ctx, accounts.Change{Rule: &rule, If: r}, by); err != nil {
 		return nil, err
 	}
 	made, err := reform[Rule](rule)

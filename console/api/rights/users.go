@@ -59,7 +59,7 @@ type UserPage struct {
 }
 
 func (o *accountsOf) registerUsers(h huma.API) {
-	list := serve.Operation("users", http.MethodGet, "/users", "users", "Users by name, a page at a time")
+	list := stored("users", http.MethodGet, "/users", "users", "Users by name, a page at a time")
 	huma.Register(h, list, func(ctx context.Context, in *struct {
 		Prefix string `query:"prefix" doc:"Only names that begin so."`
 		Group  string `query:"group" doc:"Only members of this group."`
@@ -80,7 +80,7 @@ func (o *accountsOf) registerUsers(h huma.API) {
 		}
 		return &answer[UserPage]{page}, nil
 	})
-	create := serve.Operation("user-create", http.MethodPost, "/users", "users", "Create a user", http.StatusConflict)
+	create := stored("user-create", http.MethodPost, "/users", "users", "Create a user")
 	create.DefaultStatus = http.StatusCreated
 	huma.Register(h, create, func(ctx context.Context, in *struct {
 		Body struct {
@@ -90,9 +90,9 @@ func (o *accountsOf) registerUsers(h huma.API) {
 	},
 	) (*tagged[UserSecret], error) {
 		u := accounts.User{Name: in.Body.Name}
-		return o.put(ctx, &u, &in.Body.UserFields, accounts.Absent)
+		return o.put(ctx, &u, &in.Body.UserFields, accounts.Absent, &Condition{})
 	})
-	huma.Register(h, serve.Operation("user", http.MethodGet, "/users/{name}", "users", "One user", http.StatusNotFound),
+	huma.Register(h, stored("user", http.MethodGet, "/users/{name}", "users", "One user", http.StatusNotFound),
 		func(ctx context.Context, in *Named) (*tagged[User], error) {
 			u, err := o.user(ctx, in.Name)
 			if err != nil {
@@ -100,7 +100,7 @@ func (o *accountsOf) registerUsers(h huma.API) {
 			}
 			return tag(u.Revision, shown(u)), nil
 		})
-	huma.Register(h, serve.Deleted(serve.Operation("user-delete", http.MethodDelete, "/users/{name}", "users",
+	huma.Register(h, serve.Deleted(stored("user-delete", http.MethodDelete, "/users/{name}", "users",
 		"Delete a user; its clients are disconnected", http.StatusNotFound, http.StatusPreconditionFailed)),
 		o.deleting(func(name string) accounts.Change { return accounts.Change{User: &accounts.User{Name: name}} }))
 	o.registerChanges(h)
@@ -114,8 +114,8 @@ type userChange struct {
 }
 
 func (o *accountsOf) registerChanges(h huma.API) {
-	replace := serve.Operation("user-put", http.MethodPut, "/users/{name}", "users",
-		"Create a user or replace it; what is not given is as by default, but for the password", http.StatusConflict, http.StatusPreconditionFailed)
+	replace := stored("user-put", http.MethodPut, "/users/{name}", "users",
+		"Create a user or replace it; what is not given is as by default, but for the password", http.StatusNotFound, http.StatusPreconditionFailed)
 	huma.Register(h, replace, func(ctx context.Context, in *userChange) (*tagged[UserSecret], error) {
 		u := accounts.User{Name: in.Name}
 		r, err := in.revision(accounts.AnyRevision)
@@ -133,9 +133,9 @@ func (o *accountsOf) registerChanges(h huma.API) {
 		case r == accounts.AnyRevision: // one that is made meanwhile has a password that would be lost
 			r = accounts.Absent
 		}
-		return o.put(ctx, &u, &in.Body, r)
+		return o.put(ctx, &u, &in.Body, r, &in.Condition)
 	})
-	update := serve.Operation("user-patch", http.MethodPatch, "/users/{name}", "users",
+	update := stored("user-patch", http.MethodPatch, "/users/{name}", "users",
 		"Change some of a user; a new password or disabled disconnects its clients", http.StatusNotFound, http.StatusPreconditionFailed)
 	huma.Register(h, update, func(ctx context.Context, in *userChange) (*tagged[UserSecret], error) {
 		u, err := o.user(ctx, in.Name)
@@ -146,7 +146,7 @@ func (o *accountsOf) registerChanges(h huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		return o.put(ctx, &u, &in.Body, r)
+		return o.put(ctx, &u, &in.Body, r, &in.Condition)
 	})
 }
 
@@ -158,13 +158,13 @@ func (o *accountsOf) user(ctx context.Context, name string) (accounts.User, erro
 	return u, serve.Failure(err)
 }
 
-// put changes u by f and keeps it.
-func (o *accountsOf) put(ctx context.Context, u *accounts.User, f *UserFields, r accounts.Revision) (*tagged[UserSecret], error) {
+// put changes u by f and keeps it, for who asked for a condition.
+func (o *accountsOf) put(ctx context.Context, u *accounts.User, f *UserFields, r accounts.Revision, by *Condition) (*tagged[UserSecret], error) {
 	secret, err := o.set(ctx, u, f)
 	if err != nil {
 		return nil, serve.Failure(err)
 	}
-	if err := o.change(ctx, accounts.Change{User: u, If: r}); err != nil {
+	if err := o.change(ctx, accounts.Change{User: u, If: r}, by); err != nil {
 		return nil, err
 	}
 	return tag(u.Revision, UserSecret{shown(*u), secret}), nil

@@ -33,9 +33,9 @@ func Deleted(o huma.Operation) huma.Operation {
 	return o
 }
 
-// Refusals are what every operation may answer.
+// Refusals are what every operation may answer; 400 if a proxy that is believed has put no address into X-Forwarded-For.
 func Refusals() []int {
-	return []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable}
+	return []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable}
 }
 
 // Failure is an error as HTTP has it; nil stays nil.

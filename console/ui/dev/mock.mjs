@@ -20,6 +20,7 @@ export function mock(options = {}) {
   const streams = new Set()
   const log = []
   let live = true
+  let older = 0
   let tick = 0
   let order
   allClients(count) // before anybody waits for them
@@ -40,7 +41,6 @@ export function mock(options = {}) {
   })
   const timer = setInterval(() => {
     tick++
-    if (!live) return
     for (const s of streams) s.send()
   }, 1000)
 
@@ -48,6 +48,7 @@ export function mock(options = {}) {
   const fail = (res, status, detail) => answer(res, status, { title: 'no', status, detail })
 
   function sse(res, each) {
+    if (!live) return fail(res, 503, 'no streams for now')
     res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' })
     const write = (event, v) => res.write(`event: ${event}\ndata: ${JSON.stringify(v)}\n\n`)
     const s = { send: () => each(write), end: () => res.end() }
@@ -75,7 +76,7 @@ export function mock(options = {}) {
         order = { key, at: Date.now(), list: q.get('sort') ? sorted(found, q.get('sort')) : found }
       }
       q.delete('sort')
-      return answer(res, 200, { ...page(order.list, q, all.length), age_seconds: (Date.now() - order.at) / 1000 })
+      return answer(res, 200, { ...page(order.list, q, all.length), age_seconds: older + (Date.now() - order.at) / 1000 })
     }
     const bulk = /^\/clients\/(disconnect|ban|quarantine)$/.exec(path)
     if (bulk && m === 'POST') {
@@ -148,6 +149,9 @@ export function mock(options = {}) {
   })
   return new Promise((done) => server.listen(options.port ?? 0, '127.0.0.1', () => done({
     url: `http://127.0.0.1:${server.address().port}${base}`, log,
+    /** The orders of clients are said to be older by so many seconds. */
+    age: (seconds) => { older = seconds },
+    /** No streams, or streams again. */
     pause: (on) => { live = !on; if (on) for (const s of streams) s.end() },
     close: () => { clearInterval(timer); for (const s of streams) s.end(); server.closeAllConnections(); server.close() },
   })))

@@ -1,6 +1,6 @@
 // The frame around every page: navigation, search, the state of the live stream, who is logged in.
 import { Component, type ComponentChildren, type ComponentType } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useState } from 'preact/hooks'
 import { logout, me } from './api'
 import { num, span } from './format'
 import * as live from './live'
@@ -25,7 +25,7 @@ const typing = (e: KeyboardEvent) => {
 }
 
 function useKeys(help: () => void) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     let go1 = 0
     const key = (e: KeyboardEvent) => {
       if (e.ctrlKey && e.key === 'k' || e.metaKey && e.key === 'k') { e.preventDefault(); openSearch(); return }
@@ -54,7 +54,7 @@ function Frame() {
   useEffect(() => { live.start(); return live.end }, [me.value?.user])
   const { page } = route.value
   const entry = pages.find((p) => p.id === page)
-  useEffect(() => { document.title = `${entry?.title ?? 'Not found'} · Sapwood`; setMenu(false) }, [entry])
+  useLayoutEffect(() => { document.title = `${entry?.title ?? 'Not found'} · Sapwood`; setMenu(false) }, [entry])
   return (
     <div class="frame">
       <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); document.getElementById('main')?.focus() }}>Skip to the page</a>

@@ -105,13 +105,3 @@ export function client(port, { id, user, pass, clean = true, keepAlive = 60, wil
     })
   })
 }
-
-/** Waits until something holds. */
-export async function until(what, holds, ms = 60_000) {
-  for (const end = Date.now() + ms; ;) {
-    const v = await holds()
-    if (v) return v
-    if (Date.now() > end) throw new Error('in vain waited for ' + what)
-    await new Promise((r) => setTimeout(r, 100))
-  }
-}

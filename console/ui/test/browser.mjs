@@ -4,22 +4,59 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
 
+/** So long a page or a broker may take on a machine that is slow and does other things too; what is there sooner is not waited for. */
+export const patience = 120_000
+
+/** Waits until something holds. */
+export async function until(what, holds, ms = patience) {
+  for (const end = Date.now() + ms; ;) {
+    const v = await holds()
+    if (v) return v
+    if (Date.now() > end) throw new Error('in vain waited for ' + what)
+    await new Promise((r) => setTimeout(r, 100))
+  }
+}
+
 export async function browser() {
   const b = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    timeout: patience,
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--enable-precise-memory-info'],
   })
   return { b, close: () => b.close() }
 }
 
-/** So long a page may take on a machine that does other things too; what is there sooner is not waited for. */
-export const patience = 60_000
+/** In the page: keeps the short messages, which go by themselves. */
+function remember() {
+  globalThis.toasts = []
+  new MutationObserver((changes) => { for (const c of changes) for (const n of c.addedNodes) if (n.classList?.contains('toast')) globalThis.toasts.push(n.textContent) }).observe(document, { childList: true, subtree: true })
+}
+
+/** Waits for a short message, or finds that it was there; each is found once. */
+export const told = (page, text) => page.waitForFunction((t) => {
+  const at = globalThis.toasts.findIndex((x) => x.includes(t))
+  return at >= 0 && globalThis.toasts.splice(at, 1)
+}, text)
+
+/** SLOW=6 makes pages so many times slower than the test that works them, SLOW=1,6 now and then: what holds only while a page is quick enough fails. */
+const slow = process.env.SLOW?.split(',').map((rate) => ({ rate: Number(rate) }))
+
+async function slowed(page) {
+  const cdp = await page.context().newCDPSession(page)
+  let turn = 0
+  const next = () => cdp.send('Emulation.setCPUThrottlingRate', slow[turn++ % slow.length]).catch(() => {}) // the page may be closed meanwhile
+  await next()
+  const timer = setInterval(next, 500)
+  page.once('close', () => clearInterval(timer))
+}
 
 /** A page that is logged in; what goes wrong in it is in problems. */
 export async function visit(b, url, { user = 'admin', password = user, theme = 'light', width = 1280, height = 800, hash = '' } = {}) {
   const context = await b.newContext({ colorScheme: theme, viewport: { width, height }, reducedMotion: 'reduce' })
   context.setDefaultTimeout(patience)
   const page = await context.newPage()
+  await page.addInitScript(remember)
+  if (slow) await slowed(page)
   const problems = []
   page.on('pageerror', (e) => problems.push(String(e.stack ?? e)))
   page.on('console', (m) => { if (m.type() === 'error' && !/Failed to load resource/.test(m.text())) problems.push(m.text()) })
@@ -40,7 +77,23 @@ export async function visit(b, url, { user = 'admin', password = user, theme = '
   return { page, context, problems }
 }
 
-export const go = (page, hash) => page.evaluate((h) => { location.hash = h }, hash)
+/** Goes to a place of the console, and returns when its page is drawn: the console heard of it before us, and draws before the next who listens is called. */
+export const go = (page, hash) => page.evaluate((h) => new Promise((there) => {
+  if (new URL(h, location.href).href === location.href) return there()
+  addEventListener('hashchange', () => there(), { once: true })
+  location.hash = h
+}), hash)
+
+/** The lines that "Copy as" offers; it is closed again. */
+export async function lines(page) {
+  const popover = page.getByRole('dialog', { name: 'Copy as', exact: true })
+  await page.getByRole('button', { name: 'Copy as', exact: true }).click()
+  await popover.waitFor()
+  const all = await popover.locator('code').allTextContents()
+  await page.keyboard.press('Escape')
+  await popover.waitFor({ state: 'hidden' })
+  return all
+}
 
 /** Waits until a page has drawn what it read: nothing is asked for, no place is held for what comes, and two frames went by. */
 export async function settled(page) {
@@ -80,6 +133,7 @@ export async function sweep(page, places, { pictures, shoot = () => true, check 
     for (const [view, { colorScheme, ...size }, options] of views) {
       await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
       await page.setViewportSize(size)
+      await page.waitForFunction(([theme, width]) => document.documentElement.dataset.theme === theme && innerWidth === width, [colorScheme, size.width])
       await settled(page)
       await page.mouse.move(0, 0)
       if (pictures && shoot(place, view)) {
@@ -92,7 +146,7 @@ export async function sweep(page, places, { pictures, shoot = () => true, check 
       const found = await page.evaluate((o) => globalThis.axe.run(document, { resultTypes: ['violations'], iframes: false, ...o }).then((r) => r.violations.map((v) => `${v.id}: ${v.nodes.length}× ${v.nodes[0].target.join(' ')} ${v.nodes[0].any[0]?.message ?? v.nodes[0].all[0]?.message ?? ''}`)), options)
       for (const f of found) bad.push(`${place.name} ${view}: ${f}`)
     }
-    await page.keyboard.press('Escape')
+    if (await page.locator('dialog[open]').count()) { await page.keyboard.press('Escape'); await page.locator('dialog[open]').waitFor({ state: 'hidden' }) }
   }
   return bad
 }

@@ -1,6 +1,6 @@
 // The small parts that every page is made of.
 import type { ButtonHTMLAttributes, ComponentChildren } from 'preact'
-import { useEffect, useId, useRef } from 'preact/hooks'
+import { useId, useLayoutEffect, useRef } from 'preact/hooks'
 import type { Problem } from '../api'
 import { can } from '../api'
 import { clock, day, span, stamp, time } from '../format'
@@ -83,7 +83,7 @@ export function Read<T>({ from, what, children, rows }: { from: { data: T | unde
 
 export function Tabs({ tabs, active, label }: { tabs: { id: string; title: ComponentChildren; href: string }[]; active: string; label: string }) {
   const ref = useRef<HTMLElement>(null)
-  useEffect(() => { ref.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }) }, [active])
+  useLayoutEffect(() => { ref.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }) }, [active])
   return (
     <nav class="tabs" aria-label={label} ref={ref}>
       {tabs.map((t) => <a key={t.id} href={t.href} class={cx('tab', t.id === active && 'active')} aria-current={t.id === active ? 'page' : undefined}>{t.title}</a>)}

@@ -1,5 +1,5 @@
 // The same on a command line: every page and every action says how.
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { apiRoot, me } from '../api'
 import { quote } from '../format'
 import { toast } from './dialog'
@@ -53,7 +53,8 @@ export function Commands({ commands }: { commands: Command[] }) {
 export function CopyAs({ commands }: { commands: Command | Command[] }) {
   const [open, set] = useState(false)
   const ref = useRef<HTMLDivElement>(null)
-  useEffect(() => {
+  // Before it is painted, so that whoever sees it can close it.
+  useLayoutEffect(() => {
     if (!open) return
     const away = (e: Event) => { if (!ref.current?.contains(e.target as Node)) set(false) }
     const key = (e: KeyboardEvent) => { if (e.key === 'Escape') { set(false); ref.current?.querySelector('button')?.focus() } }

@@ -1,7 +1,7 @@
 // Dialogs on the browser's own <dialog>, which keeps the focus, and short messages that go by themselves.
 import { signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { Problem } from '../api'
 import { Button, Note } from './basics'
 import { type Command, Commands } from './copyas'
@@ -13,7 +13,7 @@ let count = 0
 export function toast(text: ComponentChildren, bad = false) {
   const id = ++count
   toasts.value = [...toasts.value.slice(-3), { id, text, bad }]
-  setTimeout(() => { toasts.value = toasts.value.filter((t) => t.id !== id) }, bad ? 8000 : 3500)
+  setTimeout(() => { toasts.value = toasts.value.filter((t) => t.id !== id) }, bad ? 10_000 : 5000)
 }
 
 export function Toasts() {
@@ -22,7 +22,8 @@ export function Toasts() {
 
 export function Dialog({ title, close, children, wide }: { title: ComponentChildren; close: () => void; children: ComponentChildren; wide?: boolean }) {
   const ref = useRef<HTMLDialogElement>(null)
-  useEffect(() => { const d = ref.current; if (d && !d.open) d.showModal(); return () => d?.close() }, [])
+  // With the click, not after the next paint: what is typed meanwhile belongs to the dialog.
+  useLayoutEffect(() => { const d = ref.current; if (d && !d.open) d.showModal(); return () => d?.close() }, [])
   return (
     <dialog ref={ref} class={wide ? 'dialog wide' : 'dialog'} aria-labelledby="dialog-title" onCancel={(e) => { e.preventDefault(); close() }}
       onMouseDown={(e) => { if (e.target === ref.current) close() }}>
@@ -61,6 +62,9 @@ function Ask({ action }: { action: Action }) {
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState('')
   const close = () => { if (!busy) asked.value = null }
+  // What is chosen in the form is part of the command, and may make it ready.
+  const [, again] = useState(0)
+  const chosen = () => again((n) => n + 1)
   const ready = action.ready?.() ?? true
   const run = async (e: Event) => {
     e.preventDefault()
@@ -79,7 +83,7 @@ function Ask({ action }: { action: Action }) {
   }
   return (
     <Dialog title={action.title} close={close}>
-      <form onSubmit={run}>
+      <form onSubmit={run} onInput={chosen} onChange={chosen}>
         <div class="dialog-text">{action.effect}</div>
         {error && <Note tone="bad">{error}</Note>}
         {action.command && <details class="same"><summary>The same on the command line</summary><Commands commands={[action.command()]} /></details>}

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { Icon } from './icons'
 
 /** A filter that takes effect shortly after the last key. */
@@ -6,7 +6,7 @@ export function Filter({ value, onChange, label, placeholder, hints }: { value: 
   const [text, setText] = useState(value)
   const sent = useRef(value)
   const timer = useRef(0)
-  useEffect(() => { if (value !== sent.current) { sent.current = value; setText(value) } }, [value])
+  useLayoutEffect(() => { if (value !== sent.current) { sent.current = value; setText(value) } }, [value])
   useEffect(() => () => clearTimeout(timer.current), [])
   const send = (v: string) => { clearTimeout(timer.current); if (v !== sent.current) { sent.current = v; onChange(v) } }
   return (

@@ -1,6 +1,6 @@
 // Jump to a page, a client or a topic.
 import { signal } from '@preact/signals'
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { get, path } from '../api'
 import { rate, term } from '../format'
 import { pages } from '../pages'
@@ -43,25 +43,27 @@ function lists(text: string): Hit[] {
 export function Search() {
   const ref = useRef<HTMLDialogElement>(null)
   const [text, setText] = useState('')
-  const [found, setFound] = useState<Hit[]>([])
+  const [found, setFound] = useState<{ text: string; hits: Hit[] }>({ text: '', hits: [] })
   const [at, setAt] = useState(0)
-  useEffect(() => { const d = ref.current!; if (!d.open) d.showModal(); return () => d.close() }, [])
+  useLayoutEffect(() => { const d = ref.current!; if (!d.open) d.showModal(); return () => d.close() }, [])
   useEffect(() => {
     const t = text.trim()
-    if (!t) { setFound([]); return }
+    if (!t) { setFound({ text: '', hits: [] }); return }
     const abort = new AbortController()
-    const timer = setTimeout(() => { find(t, abort.signal).then((hits) => { if (!abort.signal.aborted) setFound(hits) }, () => {}) }, 120)
+    const timer = setTimeout(() => { find(t, abort.signal).then((hits) => { if (!abort.signal.aborted) setFound({ text: t, hits }) }, () => {}) }, 120)
     return () => { clearTimeout(timer); abort.abort() }
   }, [text])
   const t = text.trim()
-  const hits = [...pageHits(t), ...found, ...(t ? lists(t) : [])]
+  // Until what fits the text is found, what was found before stays as far as it fits, so that nobody picks what is not meant.
+  const fitting = found.text === t ? found.hits : found.hits.filter((h) => t.toLowerCase().split(/\s+/).every((w) => `${h.text} ${h.sub}`.toLowerCase().includes(w)))
+  const hits = [...pageHits(t), ...fitting, ...(t ? lists(t) : [])]
   const close = () => { searching.value = false }
   const pick = (h: Hit | undefined) => { if (h) { close(); go(h.href) } }
   const key = (e: KeyboardEvent) => {
     if (e.key === 'ArrowDown' || e.key === 'ArrowUp') { e.preventDefault(); setAt((at + (e.key === 'ArrowDown' ? 1 : hits.length - 1)) % Math.max(1, hits.length)) }
     else if (e.key === 'Enter') { e.preventDefault(); pick(hits[Math.min(at, hits.length - 1)]) }
   }
-  useEffect(() => { ref.current?.querySelector('[aria-selected=true]')?.scrollIntoView({ block: 'nearest' }) }, [at])
+  useLayoutEffect(() => { ref.current?.querySelector('[aria-selected=true]')?.scrollIntoView({ block: 'nearest' }) }, [at])
   let kind = ''
   return (
     <dialog ref={ref} class="dialog search" aria-label="Search" onCancel={(e) => { e.preventDefault(); close() }} onMouseDown={(e) => { if (e.target === ref.current) close() }}>

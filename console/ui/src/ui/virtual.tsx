@@ -80,7 +80,7 @@ export function VirtualTable<T>({ pager, columns, label, rowKey, what, rowHeight
     read()
     return () => { ro.disconnect(); el.removeEventListener('scroll', soon); cancelAnimationFrame(frame) }
   }, [])
-  useEffect(() => { if (box.current) box.current.scrollTop = 0 }, [pager])
+  useLayoutEffect(() => { if (box.current) box.current.scrollTop = 0 }, [pager])
   void pager.version.value
   const length = pager.length
   const first = Math.max(0, Math.min(Math.floor(view.top / rowHeight), length - 1) - over)
