@@ -6,6 +6,7 @@ set -euo pipefail
 set -m # each job in a process group of its own, as in a terminal
 root=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
 work=$(mktemp -d)
+export SAPWOOD_OVERLOAD_LAG_CONNECTS=0s SAPWOOD_OVERLOAD_LAG_QOS0=0s # that this machine is slow is no overload of the broker
 
 cleanup() {
   local pid
@@ -55,9 +56,9 @@ ready() {
 # exchange VERSION sends one message and expects it back.
 exchange() {
   local out="$work/sub-$1.out" sub
-  stdbuf -oL mosquitto_sub -p "$port" -V "$1" -t '#' -v -d -C 1 -W 10 >"$out" 2>&1 &
+  stdbuf -oL mosquitto_sub -p "$port" -V "$1" -t '#' -v -d -C 1 -W 60 >"$out" 2>&1 &
   sub=$!
-  until_true 5 grep -q SUBACK "$out" || fail "mosquitto_sub -V $1 was not subscribed"
+  until_true 60 grep -q SUBACK "$out" || fail "mosquitto_sub -V $1 was not subscribed"
   mosquitto_pub -p "$port" -V "$1" -q 1 -t home/kitchen/temperature -m 21.5 || fail "mosquitto_pub -V $1"
   wait "$sub" || fail "mosquitto_sub -V $1 got nothing"
   grep -qx 'home/kitchen/temperature 21.5' "$out" || fail "mosquitto_sub -V $1 got something else"
@@ -84,7 +85,7 @@ broker=$!
 ready "$work/bin.out"
 stdbuf -oL mosquitto_sub -p "$port" -t '#' -d >"$work/held.out" 2>&1 &
 held=$!
-until_true 5 grep -qs SUBACK "$work/held.out" || fail 'the client that should see the stop was not subscribed'
+until_true 60 grep -qs SUBACK "$work/held.out" || fail 'the client that should see the stop was not subscribed'
 kill -TERM "$broker"
 wait "$broker" || fail "serve ended with status $? after SIGTERM"
 echo 'SIGTERM: status 0'
@@ -120,12 +121,12 @@ session() {
         line=${line#*$ }
         eval "${line%&} >'$work/serve.out' 2>&1 &"
         broker=$!
-        until_true 20 grep -q 'user  admin' "$work/serve.out" || fail 'the broker never said that it is ready'
+        until_true 60 grep -q 'user  admin' "$work/serve.out" || fail 'the broker never said that it is ready'
         ;;
       '    $ '*'&')
         line=${line#*$ }
         eval "${line%&} >'$work/sub.out' 2>&1 &"
-        until_true 10 subscribed || fail "nobody subscribed: $line"
+        until_true 60 subscribed || fail "nobody subscribed: $line"
         ;;
       '    $ '*)
         line=${line#*$ } ran=$((ran + 1))
@@ -135,7 +136,7 @@ session() {
         if [ -n "$yaml" ]; then
           printf '%s\n' "$line" >>sapwood.yaml
         elif [ "${line#    }" != "$line" ]; then
-          until_true 10 shown "${line#    }" || fail "it does not print: ${line#    }"
+          until_true 60 shown "${line#    }" || fail "it does not print: ${line#    }"
         fi
         ;;
     esac
@@ -149,7 +150,7 @@ between() { sed -n "/^## $1/,/^## /p" "$work/sapwood/README.md" | sed -n '/^<!--
 cd "$work/watch"
 sapwood serve "${address[@]}" >"$work/serve.out" 2>&1 &
 broker=$!
-until_true 20 grep -q 'user  admin' "$work/serve.out" || fail 'the broker never said that it is ready'
+until_true 60 grep -q 'user  admin' "$work/serve.out" || fail 'the broker never said that it is ready'
 ready "$work/serve.out"
 [ "$port" = 1883 ] || export SAPWOOD_URL=mqtt://127.0.0.1:$port
 http=$(sed -n 's|.*http  http://127.0.0.1:\([0-9]*\).*|\1|p' "$work/serve.out")

@@ -25,7 +25,7 @@ func TestDurable(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			o := c.o
-			o.Scenario, o.Address, o.Patience = "durable", startBroker(t, nil).address, 400*time.Millisecond
+			o.Scenario, o.Address, o.Patience = "durable", startBroker(t, nil).address, time.Minute
 			setDefault(&o.Clients, 4)
 			setDefault(&o.Group, 4)
 			res, err := Run(context.Background(), o)
@@ -48,7 +48,7 @@ func TestDurable(t *testing.T) {
 }
 
 func TestHeldMessagesHaveNoReceiver(t *testing.T) {
-	o := Options{Scenario: "durable", Address: startBroker(t, nil).address, Clients: 4, Group: 4, Messages: 400, Held: 5, Patience: 400 * time.Millisecond}
+	o := Options{Scenario: "durable", Address: startBroker(t, nil).address, Clients: 4, Group: 4, Messages: 400, Held: 5, Patience: time.Minute}
 	res, err := Run(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestFillScenarios(t *testing.T) {
 		}
 		return []message{m}
 	})
-	o := Options{Address: b.address, QoS: 1, Clients: 30, Messages: 300, Topics: 50, Patience: 400 * time.Millisecond}
+	o := Options{Address: b.address, QoS: 1, Clients: 30, Messages: 300, Topics: 50, Patience: time.Minute}
 	fill := func() error {
 		for _, scenario := range []string{"fill-sessions", "fill-queues", "fill-retained", "fill-check"} {
 			o.Scenario = scenario
@@ -86,7 +86,7 @@ func TestFillScenarios(t *testing.T) {
 	if err := fill(); err != nil {
 		t.Fatal(err)
 	}
-	lose = true
+	lose, o.Patience = true, lossy
 	if err := fill(); !errors.Is(err, ErrBroken) {
 		t.Errorf("with one lost: %v", err)
 	}

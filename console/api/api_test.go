@@ -164,7 +164,7 @@ func TestTask(t *testing.T) {
 		<-ctx.Done()
 		return found{}, ctx.Err()
 	}}
-	api, s := serveWithin(t, e, 500*time.Millisecond)
+	api, s := serveWithin(t, e, 2*time.Second)
 	r, _ := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/api/v1/store/check", nil)
 	r.SetBasicAuth("admin", right)
 	resp, err := s.Client().Do(r)
@@ -173,7 +173,7 @@ func TestTask(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
-	for range 4 { // 800 ms, beyond the deadlines
+	for range 12 { // 2.4 s, beyond the deadlines
 		if !lines.Scan() || lines.Text() != `{"done":3,"total":10}` {
 			t.Fatalf("%q %v", lines.Text(), lines.Err())
 		}

@@ -199,6 +199,7 @@ func TestLive(t *testing.T) {
 	for range 20 {
 		all = append(all, view(t, s, "/stream?watch=stats,events"))
 	}
+	began := time.Now()
 	r.Record(fact.Fact{Kind: fact.Admin, Text: "x"})
 	for _, v := range all {
 		facts, stats := 0, 0
@@ -213,7 +214,7 @@ func TestLive(t *testing.T) {
 			}
 		}
 	}
-	if n := asked.Load(); n > 10 {
+	if n := asked.Load(); n > 10+int64(time.Since(began).Seconds()) {
 		t.Errorf("asked %d times for 20 viewers", n)
 	}
 	for _, v := range all {
@@ -228,7 +229,7 @@ func TestLive(t *testing.T) {
 
 func waitFor(t *testing.T, f func() bool) {
 	t.Helper()
-	for range 20 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if f() {
 			return
 		}
@@ -311,7 +312,7 @@ func TestViewerThatStopsReading(t *testing.T) {
 	t.Parallel()
 	large := strings.Repeat("x", 1<<20)
 	a, s, _ := newsroom(t, map[string]Producer{"stats": func(context.Context) (any, error) { return large, nil }})
-	a.slow, a.one = 300*time.Millisecond, maxViewers
+	a.slow, a.one = 2*time.Second, maxViewers
 	for range maxViewers - 2 {
 		view(t, s, "/stream?watch=events")
 	}

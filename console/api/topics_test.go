@@ -30,7 +30,7 @@ func TestNoteFed(t *testing.T) {
 	if err := noteFed(t.Context(), fed, v); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 	for _, f := range few {

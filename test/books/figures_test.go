@@ -354,7 +354,7 @@ func TestFiguresRate(t *testing.T) {
 		if len(wrong) == 0 {
 			return
 		}
-		if border == first+3*five {
+		if border == first+11*five {
 			t.Fatalf("the generator sent %.1f a second, over a minute %.1f: %v", now, minute, wrong)
 		}
 	}

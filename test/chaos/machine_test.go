@@ -112,10 +112,14 @@ func (m *machine) start() error {
 }
 
 // closing is how long a broker whose disk is gone may take to end.
-const closing = 20 * time.Second
+const closing = time.Minute
 
 // stop ends the broker, then its store. What the disk says no matter to is no matter.
 func (m *machine) stop(patience time.Duration) (fromBroker, fromStore error) {
+	return m.stopWithin(patience, closing)
+}
+
+func (m *machine) stopWithin(patience, closing time.Duration) (fromBroker, fromStore error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ended := make(chan struct{})
@@ -157,6 +161,6 @@ func (m *machine) abandon() {
 	m.sever()
 	m.disk.Kill()
 	if m.broker != nil {
-		_, _ = m.stop(0)
+		_, _ = m.stopWithin(0, 5*time.Second) // it may never end
 	}
 }

@@ -195,7 +195,7 @@ type ordeal struct {
 func newOrdeal(level disk.Level, seed uint64, lens func(*faulty.Disk) file.System) *ordeal {
 	o := &ordeal{
 		log: history.NewLog(), level: level, seed: seed, rand: rand.New(rand.NewPCG(seed, 7)),
-		tally: tally{ends: map[string]int{}, faults: map[string]int{}}, patience: 30 * time.Second,
+		tally: tally{ends: map[string]int{}, faults: map[string]int{}}, patience: 2 * time.Minute,
 	}
 	o.m = &machine{
 		log: o.log, wires: map[*wire]bool{}, disk: faulty.New(seed),
@@ -431,7 +431,7 @@ func (o *ordeal) interrupted() {
 
 // recovered waits for the store to get well by itself.
 func (o *ordeal) recovered() {
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for tick := time.Tick(5 * time.Millisecond); ; <-tick {
 		err := o.m.store.Health()
 		if err == nil {

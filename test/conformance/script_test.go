@@ -146,6 +146,9 @@ func (p *play) step(text string) error {
 	case "pause":
 		d, err := time.ParseDuration(rest)
 		<-time.After(d)
+		for range 2 { // the second answer comes after a turn of every event loop: what is due by now has been done
+			p.b.stats()
+		}
 		return err
 	}
 	verb, rest, _ := strings.Cut(rest, " ")

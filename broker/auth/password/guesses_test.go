@@ -133,7 +133,7 @@ func TestFlood(t *testing.T) {
 	if got := reasonOf(t, p, attempt("ann", "secret", "192.0.2.1", "c")); got != 0 {
 		t.Errorf("who is known during the flood: %#x", got)
 	}
-	known := time.Since(start)
+	known, ahead := time.Since(start), p.Stats().Hashing.Hashes-before.Hashing.Hashes
 	all.Wait()
 	count := map[mqtt.ReasonCode]int{}
 	for range flood {
@@ -145,8 +145,8 @@ func TestFlood(t *testing.T) {
 	if count[0x89] == 0 || int(s.Busy) != count[0x89] || count[0x86]+count[1]+count[0x89] != flood || int(hashes) != flood-count[0x89] {
 		t.Errorf("%v %+v", count, s)
 	}
-	if known > time.Second {
-		t.Errorf("who is known waited %v", known)
+	if ahead > flood/10 { // two at once, some in the queue, and what ends meanwhile
+		t.Errorf("who is known waited for %d hashes", ahead)
 	}
 }
 

@@ -188,11 +188,11 @@ func TestEndlessAnswer(t *testing.T) {
 	}))
 	defer s.Close()
 	c := config(s.URL)
-	c.Timeout = 200 * time.Millisecond
+	c.Timeout = 2 * time.Second
 	w := open(t, c)
 	began := time.Now()
 	w.Send(t.Context(), some(1), 0)
-	if took := time.Since(began); asked.Load() != 2 || w.Outcome().Sent != 1 || took > 5*time.Second {
+	if took := time.Since(began); asked.Load() != 2 || w.Outcome().Sent != 1 || took > time.Minute {
 		t.Errorf("asked %d times, sent %d, in %v", asked.Load(), w.Outcome().Sent, took)
 	}
 }

@@ -37,7 +37,14 @@ type client struct {
 	written bool // something went out since the last PINGREQ
 	pinging bool
 
-	state atomic.Pointer[string] // why it is busy
+	round uint64 // of Settle that it has heard of on this connection
+	state atomic.Pointer[state]
+}
+
+// state is what a client says of itself.
+type state struct {
+	round uint64
+	why   string // it is busy; "" = it is not
 }
 
 // flight is a message on its way to the broker.
@@ -67,10 +74,16 @@ func (c *client) forget() {
 	c.out, c.received, c.has, c.asked = nil, map[uint16]history.Message{}, map[string]bool{}, map[string]bool{}
 }
 
-func (c *client) tell(why string) { c.state.Store(&why) }
+func (c *client) tell(why string) { c.state.Store(&state{c.round, why}) }
 
-// busy tells why the client is not done, "" when it is.
-func (c *client) busy() string { return *c.state.Load() }
+// busy tells why the client is not done with this round, "" when it is.
+func (c *client) busy() string {
+	s := c.state.Load()
+	if s.why == "" && s.round != c.l.round.Load() {
+		return "has not been asked whether it is done"
+	}
+	return s.why
+}
 
 func (c *client) log(e history.Event) {
 	e.Client, e.Conn = c.id, c.conns
@@ -109,7 +122,7 @@ func wait(ctx context.Context, d time.Duration) {
 // converse is one connection, from CONNECT to its end.
 func (c *client) converse(ctx context.Context, conn net.Conn) {
 	c.conns++
-	c.conn, c.owed, c.calls, c.buf, c.pinging, c.written = conn, nil, map[uint16]call{}, c.buf[:0], false, false
+	c.conn, c.owed, c.calls, c.buf, c.pinging, c.written, c.round = conn, nil, map[uint16]call{}, c.buf[:0], false, false, 0
 	packets := make(chan *mqtt.Packet, 256)
 	done := make(chan struct{})
 	defer func() {
@@ -223,7 +236,11 @@ func (c *client) leave() {
 
 // work is what the client does of itself, once in a while.
 func (c *client) work() {
-	calm := c.l.calm.Load()
+	round := c.l.round.Load()
+	calm := c.l.calm.Load() // it is, if the round is new
+	if c.round != round {
+		c.round, c.written = round, true
+	}
 	if c.window > 0 && !calm {
 		c.publish()
 	}

@@ -44,7 +44,9 @@ func (c *client) send(f *flight) {
 
 // take deals with a packet from the broker.
 func (c *client) take(p *mqtt.Packet) {
-	c.heard = time.Now()
+	if p.Type != mqtt.PINGRESP {
+		c.heard = time.Now()
+	}
 	switch p.Type {
 	case mqtt.PUBLISH:
 		c.arrive(&p.Publish)

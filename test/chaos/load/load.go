@@ -31,7 +31,8 @@ type Load struct {
 	settled *watcher // asks when all is settled
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	calm    atomic.Bool // no new messages, everybody stays connected
+	calm    atomic.Bool   // no new messages, everybody stays connected
+	round   atomic.Uint64 // of Settle, counted from one
 }
 
 // Start begins the load. It runs until Stop.
@@ -55,23 +56,24 @@ func Start(o Options) *Load {
 // quiet is how long nothing may come before all is thought to have come.
 const quiet = 250 * time.Millisecond
 
+// rounds is how often everybody has to be done and has had its PINGREQ answered since all were: what a publisher's event loop has for a
+// subscriber's comes with one of the next turns, however slow the broker is.
+const rounds = 3
+
 // Settle lets everybody come back and finish: no new messages, all exchanges brought to their end, all that waits
 // received; then what is retained is read. It gives up when ctx ends. The load goes on with Resume.
 func (l *Load) Settle(ctx context.Context) error {
 	l.calm.Store(true)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	idle := 0
-	for idle < 10 { // one look may be at what they were before they knew
-		who := l.busy()
-		idle++
-		if who != "" {
-			idle = 0
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("settle: %s: %w", who, context.Cause(ctx))
-		case <-tick.C:
+	for range rounds {
+		l.round.Add(1)
+		for who := l.busy(); who != ""; who = l.busy() {
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("settle: %s: %w", who, context.Cause(ctx))
+			case <-tick.C:
+			}
 		}
 	}
 	for {

@@ -115,7 +115,7 @@ func (b *Broker) Start() error {
 }
 
 // readyTime is how long a start may take on a busy machine.
-const readyTime = 30 * time.Second
+const readyTime = time.Minute
 
 // Ready waits until the broker takes connections.
 func (b *Broker) Ready(ctx context.Context) error {
@@ -162,7 +162,7 @@ func (b *Broker) Kill() error {
 }
 
 // stopTime is how long a stop may take.
-const stopTime = 30 * time.Second
+const stopTime = time.Minute
 
 // Terminate asks the process to end, and waits until it has. That it does not end well is an error.
 func (b *Broker) Terminate() error {

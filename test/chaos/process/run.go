@@ -160,7 +160,7 @@ func (r *run) tidyUp() {
 }
 
 // settleTime is how long everybody may take to finish, and the broker to recover.
-const settleTime = 40 * time.Second
+const settleTime = 2 * time.Minute
 
 // settle brings everything to rest.
 func (r *run) settle() error {
