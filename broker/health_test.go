@@ -344,7 +344,7 @@ func TestReleaseFails(t *testing.T) {
 		s, h, st := ailing(t, broker.Options{Shards: 1})
 		c, pub := s.client("id=c expiry=100"), s.client("id=pub")
 		c.subscribe("t qos=2")
-		pub.send(`PUBLISH qos=2 id=1 topic=t "`+strings.Repeat("x", 100)+`"`)
+		pub.send(`PUBLISH qos=2 id=1 topic=t "` + strings.Repeat("x", 100) + `"`)
 		pub.expect("PUBREC id=1")
 		c.expect("PUBLISH qos=2 id=1")
 		h.Hold()
