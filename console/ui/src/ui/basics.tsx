@@ -39,12 +39,12 @@ export function Dot({ tone, label }: { tone: Tone; label: string }) {
   return <span class={cx('dot', tone)} role="img" aria-label={label} title={label} />
 }
 
-/** How long something is, or with past was, ago, kept up to date; the exact time is its title. */
-export function Ago({ at, past }: { at?: string | undefined; past?: boolean }) {
+/** How long something is, or with past was, ago, kept up to date; the exact time is its title. Brief is for narrow columns: the largest unit alone. */
+export function Ago({ at, past, brief }: { at?: string | undefined; past?: boolean; brief?: boolean }) {
   const d = time(at)
   if (!d) return <span class="faint">–</span>
   const seconds = Math.max(0, (now.value - d.getTime()) / 1000)
-  return <time dateTime={d.toISOString()} title={stamp(d)}>{seconds < 5 ? (past ? 'just now' : 'now') : span(seconds) + (past ? ' ago' : '')}</time>
+  return <time dateTime={d.toISOString()} title={stamp(d)}>{seconds < 5 ? (past ? 'just now' : 'now') : (brief ? span(seconds).split(' ').slice(0, 2).join(' ') : span(seconds)) + (past ? ' ago' : '')}</time>
 }
 
 /** The clock time of today, the day before it for what is older. */
