@@ -206,6 +206,14 @@ test('a viewer reads every page and finds no action', async () => {
   })
 })
 
+test('who is called as an attack is found by the link that leads to its clients', async () => {
+  await on({ hash: '#/security/users' }, async (page) => {
+    await page.getByRole('link', { name: hostile[0], exact: true }).click()
+    await page.getByText(`${hostile.length} of `).waitFor()
+    for (const id of hostile) await page.locator('.vtable').getByRole('link', { name: id, exact: true }).waitFor()
+  })
+})
+
 // F190: what clients name themselves, their topics, their users and what they send runs in no page of an admin.
 test('[F190] names and payloads of attackers stay text', async () => {
   await on({ hash: '#/clients' }, async (page) => {
