@@ -314,6 +314,19 @@ test('the search jumps to a client', async () => {
   })
 })
 
+test('the menu of a phone closes by Escape, by a press elsewhere and with a choice', async () => {
+  await on({ width: 390, height: 780, hash: '#/clients' }, async (page) => {
+    const menu = page.getByRole('button', { name: 'More' }), last = page.getByRole('link', { name: 'MQTT client' })
+    for (const close of [() => page.keyboard.press('Escape'), () => page.getByRole('heading', { name: 'Clients' }).click(), () => page.getByRole('link', { name: 'Clients', exact: true }).click(), () => last.click()]) {
+      await menu.click()
+      await last.waitFor()
+      await close()
+      await last.waitFor({ state: 'hidden' })
+    }
+    await page.waitForURL(/#\/mqtt$/)
+  })
+})
+
 test('a stream that ends is told, and comes back', async () => {
   await on({}, async (page) => {
     await page.getByText('Live', { exact: true }).waitFor()
