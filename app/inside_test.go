@@ -19,7 +19,7 @@ func TestOwnTraffic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st := x.Stats; st.In.Messages != 0 || st.Out.Messages != 0 || st.In.Bytes != 0 || st.Out.Bytes != 0 || st.Rates.InMessages != 0 || st.Rates.OutMessages != 0 || st.Subscriptions != 0 {
+	if st := x.Stats; st.In.Packets != 0 || st.Out.Packets != 0 || st.In.Messages != 0 || st.Out.Messages != 0 || st.In.Bytes != 0 || st.Out.Bytes != 0 || st.Rates.InMessages != 0 || st.Rates.OutMessages != 0 || st.Subscriptions != 0 {
 		t.Errorf("in %+v, out %+v, rates %+v, %d subscriptions", st.In, st.Out, st.Rates, st.Subscriptions)
 	}
 	var in, out uint64

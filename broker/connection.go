@@ -30,6 +30,7 @@ func (sh *shard) Opened(conn *loop.Conn) {
 // in it closes the one connection it came from.
 func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 	sh.tick(sh.loop.Now())
+	packets := uint64(0)
 	defer func() {
 		if r := recover(); r != nil {
 			sh.traces.settle(0)
@@ -37,7 +38,8 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 			used, need = len(b), 0
 		}
 		sh.count.BytesReceived += uint64(used) // the rest is offered again
-		sh.traffic.received(conn, used)
+		sh.count.PacketsReceived += packets
+		sh.traffic.received(conn, used, packets)
 	}()
 	limits := sh.b.limits()
 	for used < len(b) {
@@ -100,7 +102,7 @@ func (sh *shard) Data(conn *loop.Conn, b []byte) (used, need int) {
 		if admitted && sh.paces.watch(c) && !sh.paces.pass(c, &sh.packet, n+h.Length) {
 			return used, 0
 		}
-		sh.count.PacketsReceived++
+		packets++
 		if admitted {
 			c.take(b[used], n+h.Length)
 			used += n + h.Length

@@ -16,7 +16,7 @@ type Counters struct {
 	PacketsReceived, PacketsSent           uint64
 	BytesReceived, BytesSent               uint64
 	PublishReceived, PublishSent           uint64
-	PublishBytesReceived, PublishBytesSent uint64 // payloads; messages and bytes are without those of the process's own clients
+	PublishBytesReceived, PublishBytesSent uint64 // payloads; packets, messages and bytes are without those of the process's own clients
 	Connects, Disconnects, Takeovers       uint64
 	ConnectTimeouts                        uint64 // connections without a CONNECT in time
 	Secured, Resumed                       uint64 // TLS handshakes of those that sent a CONNECT, and how many of them resumed a session
@@ -160,20 +160,22 @@ func (b *Broker) gather(done func(Stats)) {
 	}
 }
 
-// countersOf are what the shard has counted, with what others count anyhow: a message is counted in as few places as can be. Messages and
-// bytes are those of clients, packets also the process's own.
+// countersOf are what the shard has counted, with what others count anyhow: a message is counted in as few places as can be. Packets, messages
+// and bytes are those of clients, without the process's own.
 func countersOf(sh *shard) (of Counters, ownSubscriptions int) {
 	c := sh.count
 	k := &sh.books
 	own, subscriptions := k.inside.traffic()
 	c.PublishReceived, c.PublishBytesReceived = k.Received-own.in, k.BytesIn-own.inBytes
 	c.PublishSent, c.PublishBytesSent = k.written-own.out, k.BytesOut-own.outBytes
-	c.PacketsSent += k.written
+	c.PacketsSent += c.PublishSent
 	for d, t := range sh.traffic {
 		if d.listener.Load().Own {
 			c.BytesReceived -= t.Received
+			c.PacketsReceived -= t.packetsIn
 		} else {
 			c.BytesSent += t.Sent
+			c.PacketsSent += t.packetsOut
 		}
 	}
 	return c, subscriptions

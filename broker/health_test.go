@@ -336,6 +336,55 @@ func TestFreedAgain(t *testing.T) {
 	c.idle()
 }
 
+// TestReleaseFails: a message whose PUBREC came is acknowledged once in the books, also when the store did not keep that and the client, which is back
+// before it does, gets the message again, in whichever way that ends.
+func TestReleaseFails(t *testing.T) {
+	t.Parallel()
+	for _, way := range []string{"acknowledges", "refuses", "takes less", "ends"} {
+		s, h, st := ailing(t, broker.Options{Shards: 1})
+		c, pub := s.client("id=c expiry=100"), s.client("id=pub")
+		c.subscribe("t qos=2")
+		pub.send(`PUBLISH qos=2 id=1 topic=t "` + strings.Repeat("x", 100) + `"`)
+		pub.expect("PUBREC id=1")
+		c.expect("PUBLISH qos=2 id=1")
+		h.Hold()
+		c.send("PUBREC id=1")
+		h.Await(1)
+		h.SetHealth(errDevice)
+		h.Fail(errDevice)
+		c.gone()
+		h.Pass() // and what is handed in again at once fails
+		s.until("it is gone", func(st broker.Stats) bool { return st.Connected == 1 })
+		h.SetHealth(nil)
+		again := "id=c expiry=100"
+		if way == "takes less" {
+			again += " max-packet=40"
+		}
+		c, _ = s.join(again)
+		// What was not kept is handed in again by a clock, before or after the queue is read. So either packet may come.
+		switch {
+		case way == "ends":
+			s.Control().EndSession(t.Context(), "c", "by order")
+		case way != "takes less" && strings.HasPrefix(c.next(), "PUBLISH"):
+			if way == "refuses" {
+				c.send("PUBREC id=1 0x80")
+				break
+			}
+			c.send("PUBREC id=1")
+			c.expect("PUBREL id=1")
+			c.send("PUBCOMP id=1")
+		default:
+			c.send("PUBCOMP id=1")
+		}
+		pub.send("PUBREL id=1")
+		pub.expect("PUBCOMP id=1")
+		s.books(map[string]int{"received": 1, "routed": 1, "copies": 1, "acked": 1})
+		if !reached(func() bool { return st.Stats().Messages == 0 }) {
+			t.Errorf("%s: in the store: %+v", way, st.Stats())
+		}
+	}
+}
+
 // TestUnsubscribeAgain: an UNSUBSCRIBE whose batch failed is not acknowledged the second time before it is kept.
 func TestUnsubscribeAgain(t *testing.T) {
 	s, h, st := ailing(t, broker.Options{Shards: 1})

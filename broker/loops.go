@@ -16,7 +16,11 @@ type LoopFigures struct {
 }
 
 // DoorTraffic is what went through since the start, in bytes of MQTT: without TLS and WebSocket frames.
-type DoorTraffic struct{ Received, Sent uint64 }
+type DoorTraffic struct {
+	Received, Sent uint64
+	packetsIn      uint64
+	packetsOut     uint64 // to clients, without PUBLISH
+}
 
 // Loops returns the present figures of all event loops, false when the broker is closed. It asks every loop, and so waits for the
 // one that is latest.
@@ -68,11 +72,16 @@ func (t traffics) of(d *Door) *DoorTraffic {
 }
 
 // received counts what came by a connection.
-func (t traffics) received(conn *loop.Conn, used int) {
+func (t traffics) received(conn *loop.Conn, used int, packets uint64) {
+	var x *DoorTraffic
 	switch s := conn.State.(type) {
 	case *client:
-		s.told.traffic.Received += uint64(used)
+		x = s.told.traffic
 	case *pending:
-		t.of(s.door).Received += uint64(used)
+		x = t.of(s.door)
+	default:
+		return
 	}
+	x.Received += uint64(used)
+	x.packetsIn += packets
 }

@@ -174,11 +174,12 @@ func (w *writer) write(conn *loop.Conn, packet []byte) {
 	if len(packet) == 0 {
 		return
 	}
-	w.sh.count.PacketsSent++
 	w.sh.traces.out(conn, packet)
 	if c, ok := conn.State.(*client); ok {
 		c.told.traffic.Sent += uint64(len(packet))
+		c.told.traffic.packetsOut++
 	} else {
+		w.sh.count.PacketsSent++
 		w.sh.count.BytesSent += uint64(len(packet))
 	}
 	conn.Write(packet)

@@ -13,7 +13,7 @@ func (o *outbound) inFlight(id uint16) uint64 {
 // finish ends a position in flight and sends what it made room for.
 func (o *outbound) finish(l *Line, t Turn, seq uint64, do []Effect) []Effect {
 	sl := o.slot(seq)
-	if sl.state != released {
+	if !sl.has() {
 		o.account.Acknowledged++
 	}
 	o.free(sl)
@@ -50,7 +50,7 @@ func (o *outbound) pubrec(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
 	switch {
 	case sl.qos != 2:
 		return l.close(mqtt.ProtocolError, "PUBREC for a QoS 1 message", do)
-	case sl.state == sent && p.Reason.Failed():
+	case sl.state != released && p.Reason.Failed():
 		return o.finish(l, t, seq, do) // [MQTT-4.4.0-2]
 	}
 	o.release(sl)
@@ -65,11 +65,11 @@ func (o *outbound) pubrec(l *Line, t Turn, p *mqtt.Ack, do []Effect) []Effect {
 
 // release notes that the client has a message: what follows is only about its packet identifier.
 func (o *outbound) release(sl *slot) {
-	if sl.state != released {
+	if !sl.has() {
 		o.account.Acknowledged++
 		o.released++
-		o.launch(sl)
 	}
+	o.launch(sl)
 	sl.state = released
 }
 

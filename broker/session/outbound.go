@@ -231,8 +231,12 @@ func (o *outbound) send(l *Line, t Turn, q *queued, do []Effect) []Effect {
 			o.count++
 			o.bytes += int64(m.Bytes())
 		}
-		o.land(sl) // PUBREC came, and the store did not keep it
-		*sl = slot{state: sent, qos: q.d.QoS, charged: true, size: uint32(m.Bytes()), at: t.Now}
+		state := sent
+		if sl.has() { // PUBREC came, and the store did not keep it
+			state = resent
+		}
+		o.land(sl)
+		*sl = slot{state: state, qos: q.d.QoS, charged: true, size: uint32(m.Bytes()), at: t.Now}
 		if q.d.Group != "" && q.d.QoS == 1 && !l.durable {
 			held := *q
 			held.msg = m.Keep()
@@ -259,11 +263,13 @@ func (l *Line) size(m *mqtt.Message, d *mqtt.Delivery) int {
 
 // skip lets go of a message that is not to be sent, as if it had been.
 func (o *outbound) skip(l *Line, q *queued, why Why, do []Effect) []Effect {
-	do = append(do, Effect{Kind: Drop, Why: why, Msg: q.msg})
 	if q.seq == 0 {
-		return do
+		return append(do, Effect{Kind: Drop, Why: why, Msg: q.msg})
 	}
 	sl := o.open(q.seq)
+	if !sl.has() {
+		do = append(do, Effect{Kind: Drop, Why: why, Msg: q.msg})
+	}
 	switch sl.state {
 	case done: // it had a weight, which open has forgotten
 		*sl = slot{state: waiting, size: uint32(q.msg.Bytes())}
@@ -279,7 +285,7 @@ func (o *outbound) skip(l *Line, q *queued, why Why, do []Effect) []Effect {
 // member, unless it is of QoS 2 and may have been sent [MQTT-4.8.2-5].
 func (o *outbound) withhold(l *Line, q *queued, do []Effect) []Effect {
 	at := len(do)
-	do = o.skip(l, q, Denied, do)
+	do = o.skip(l, q, Denied, do) // of one that the client has, which is of QoS 2, nothing is dropped
 	if q.d.Group != "" && !(q.dup && q.d.QoS == 2) {
 		do[at] = Effect{Kind: Requeue, Why: Denied, Msg: q.msg, QoS: q.d.QoS, Text: q.d.Group}
 	}
@@ -347,7 +353,7 @@ func (o *outbound) free(sl *slot) {
 		o.quota++
 	}
 	o.land(sl)
-	if sl.state == released {
+	if sl.has() {
 		o.released--
 	}
 	*sl = slot{}

@@ -87,7 +87,7 @@ func (o *outbound) resendRelease(l *Line, q *queued, do []Effect) []Effect {
 		sl = o.open(q.seq)
 		sl.state = released
 		o.launch(sl)
-	case sl.state == sent:
+	case sl.state >= sent:
 		o.release(sl)
 	}
 	sl.state, sl.qos = released, 2

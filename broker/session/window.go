@@ -13,7 +13,7 @@ type window struct {
 	slots []slot // contiguous; a position that needs no (more) acknowledgement is done
 	room  []slot // the memory that slots are a part of
 
-	released int32 // slots of messages that the client has: only PUBCOMP is awaited
+	released int32 // slots of messages that the client has
 	flying   int32 // live slots
 	aloft    int64 // bytes of live slots
 }
@@ -37,8 +37,12 @@ const (
 	absent             // a later position came first: its message is still on the way from another shard
 	waiting            // not sent, although a later position was
 	sent               // PUBLISH sent; PUBACK or PUBREC is awaited
+	resent             // PUBREC came, which the store did not keep: PUBLISH sent once more, PUBREC is awaited again
 	released           // PUBREL sent or about to be; PUBCOMP is awaited
 )
+
+// has tells that the client has the message: it is counted as acknowledged.
+func (sl *slot) has() bool { return sl.state >= resent }
 
 // slotsCap is how many slots an idle session keeps room for.
 const slotsCap = 64

@@ -269,14 +269,17 @@ func (w *world) check() error {
 		return nil
 	}
 	charged, count, bytes := 0, 0, int64(0)
-	flying, aloft := int32(0), int64(0)
+	flying, aloft, has := int32(0), int64(0), int32(0)
 	for i := range o.slots {
 		sl := &o.slots[i]
 		if sl.charged {
 			charged++
 		}
-		if live := sl.state == released || sl.state == sent && sl.charged && s.connected; live != sl.live && !s.ended {
+		if live := sl.state == released || sl.state >= sent && sl.charged && s.connected; live != sl.live && !s.ended {
 			return fmt.Errorf("slot %d: %+v", i, *sl)
+		}
+		if sl.has() {
+			has++
 		}
 		if sl.live {
 			flying++
@@ -291,6 +294,9 @@ func (w *world) check() error {
 	}
 	if o.flying != flying || o.aloft != aloft {
 		return fmt.Errorf("%d and %d bytes in flight, found %d and %d", o.flying, o.aloft, flying, aloft)
+	}
+	if o.released != has {
+		return fmt.Errorf("%d that the client has, found %d", o.released, has)
 	}
 	if s.connected && int(o.quota)+charged != int(s.recvMax) {
 		return fmt.Errorf("quota %d + %d charged, Receive Maximum %d", o.quota, charged, s.recvMax)

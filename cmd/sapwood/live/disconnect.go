@@ -153,7 +153,7 @@ func (c *clientsInflightCmd) Run(ctx context.Context, std *screen.Streams) error
 		}
 		payload, name := "?", cmp.Or(x.Topic, "?")
 		if x.Size != nil {
-			payload = strconv.Itoa(*x.Size)
+			payload = size(*x.Size)
 		}
 		t.Row(x.Direction, strconv.Itoa(x.PacketID), strconv.Itoa(x.QoS), age, payload, x.State, name)
 	}

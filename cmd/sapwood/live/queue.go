@@ -72,7 +72,7 @@ func queueCells(x *api.QueueRow) []string {
 			expires += " (expired)"
 		}
 	}
-	return []string{position, strconv.Itoa(x.QoS), strconv.Itoa(x.Size), expires, x.Publisher, x.Topic, brief(&api.RetainedRow{Size: x.Size, Payload: x.Payload})}
+	return []string{position, strconv.Itoa(x.QoS), size(x.Size), expires, x.Publisher, x.Topic, brief(&api.RetainedRow{Size: x.Size, Payload: x.Payload})}
 }
 
 // queueRemoveCmd is `sapwood queue remove`.
@@ -117,7 +117,7 @@ func (c *queueRemoveCmd) what(ctx context.Context, r *reach.Broker) string {
 		q.Set("cursor", strconv.FormatUint(c.Position-1, 10))
 	}
 	if err := r.Call(ctx, http.MethodGet, queueOf(c.ID)+"?"+q.Encode(), nil, &page); err == nil && len(page.Items) > 0 && page.Items[0].Position == c.Position {
-		text += ", " + strings.TrimSpace(screen.Printable(page.Items[0].Topic)) + ", " + strconv.Itoa(page.Items[0].Size) + " bytes"
+		text += ", " + strings.TrimSpace(screen.Printable(page.Items[0].Topic)) + ", " + size(page.Items[0].Size)
 	}
 	return text
 }

@@ -44,7 +44,7 @@ Examples:
 func (c *retainedListCmd) Run(ctx context.Context, std *screen.Streams) error {
 	q := reach.Query("filter", c.Filter, "older_than", c.OlderThan, "publisher", c.Publisher, "payload", c.Payload)
 	return reach.Show(ctx, &c.Listed, std, "/retained", q, []string{"TOPIC", "SIZE", "AGE", "PUBLISHER", "PAYLOAD"}, func(r *api.RetainedRow) []string {
-		return []string{r.Topic, strconv.Itoa(r.Size), ago(r.At), r.Publisher, brief(r)}
+		return []string{r.Topic, size(r.Size), ago(r.At), r.Publisher, brief(r)}
 	})
 }
 
@@ -52,7 +52,7 @@ func (c *retainedListCmd) Run(ctx context.Context, std *screen.Streams) error {
 func brief(r *api.RetainedRow) string {
 	text := r.Payload.Text
 	if r.Payload.Encoding == "hex" {
-		return "(" + strconv.Itoa(r.Size) + " bytes)"
+		return "(" + size(r.Size) + ")"
 	}
 	return strings.Join(strings.Fields(text), " ")
 }
@@ -88,7 +88,7 @@ func (c *retainedGetCmd) Run(ctx context.Context, std *screen.Streams) error {
 	screen.Fact(std.Out, "topic", m.Topic)
 	screen.Fact(std.Out, "publisher", m.Publisher)
 	screen.Fact(std.Out, "age", ago(m.At))
-	screen.Fact(std.Out, "payload", fmt.Sprintf("%s, %d bytes", m.Payload.Encoding, m.Size))
+	screen.Fact(std.Out, "payload", m.Payload.Encoding+", "+size(m.Size))
 	for line := range strings.Lines(m.Payload.Text) {
 		fmt.Fprintln(std.Out, "  "+screen.Printable(strings.TrimRight(line, "\n")))
 	}
@@ -101,13 +101,12 @@ type retainedDeleteCmd struct {
 	Filter    string        `arg:"" help:"A topic filter."`
 	OlderThan time.Duration `placeholder:"AGE" help:"Only those retained longer ago than this, such as 7d."`
 	Publisher string        `placeholder:"ID" help:"Only those of this client; * stands for any characters."`
-	Confirm   *int          `placeholder:"NUMBER" help:"Delete them, if they are so many. Without it they are only counted."`
-	JSON      bool          `help:"Print what was found, or done, as JSON."`
+	bulkFlags
 }
 
 // Help is the long part of the help page.
 func (*retainedDeleteCmd) Help() string {
-	return `The first time it tells how many there are, and deletes nothing; then confirm that number. What is deleted is kept as a snapshot for seven
+	return `It tells the first time how many there are, and deletes nothing; then confirm that number. What is deleted is kept as a snapshot for seven
 days, from which sapwood retained restore puts it back. Nobody is sent anything. ` + reach.Through + `
 Examples:
 
@@ -121,22 +120,28 @@ func (c *retainedDeleteCmd) Run(ctx context.Context, std *screen.Streams) error 
 	if err != nil {
 		return err
 	}
-	body := map[string]any{"filter": c.Filter, "older_than_seconds": c.OlderThan.Seconds(), "publisher": c.Publisher, "preview": c.Confirm == nil}
-	if c.Confirm != nil {
-		body["confirm"] = *c.Confirm
+	send := func(confirm *int) (d api.Deletion, err error) {
+		body := map[string]any{"filter": c.Filter, "older_than_seconds": c.OlderThan.Seconds(), "publisher": c.Publisher, "preview": confirm == nil}
+		if confirm != nil {
+			body["confirm"] = *confirm
+		}
+		return d, r.Call(ctx, http.MethodPost, "/retained/delete", body, &d)
 	}
-	var d api.Deletion
-	if err := r.Call(ctx, http.MethodPost, "/retained/delete", body, &d); err != nil {
+	d, err := send(c.Confirm)
+	if err == nil && c.Confirm == nil && c.Yes {
+		d, err = send(&d.Matched)
+	}
+	if err != nil {
 		return err
 	}
 	if c.JSON {
 		return screen.JSON(std.Out, d)
 	}
-	if c.Confirm == nil {
+	if c.Confirm == nil && !c.Yes {
 		for _, topic := range d.Sample {
 			fmt.Fprintln(std.Out, screen.Printable(topic))
 		}
-		_, err = fmt.Fprintf(std.Out, "%s, %d bytes; nothing is deleted. To delete them: --confirm %d\n", screen.Count(d.Matched, "retained message"), d.Bytes, d.Matched)
+		_, err = fmt.Fprintf(std.Out, "%s, %s; nothing is deleted. To delete them: --confirm %d\n", screen.Count(d.Matched, "retained message"), size(d.Bytes), d.Matched)
 		return err
 	}
 	how := ""

@@ -183,7 +183,7 @@ func (c *topicsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 	}
 	w := std.Out
 	screen.Fact(w, "topic", d.Topic)
-	screen.Fact(w, "messages", fmt.Sprintf("%d, %d bytes, %.1f/s", d.Messages, d.Bytes, d.Rate))
+	screen.Fact(w, "messages", fmt.Sprintf("%d, %s, %.1f/s", d.Messages, size(d.Bytes), d.Rate))
 	screen.Fact(w, "copies", fmt.Sprintf("%d, %d dropped", d.Copies, d.Dropped))
 	if d.Last != nil {
 		screen.Fact(w, "last", ago(d.Last.At)+" ago by "+d.Last.Publisher)
@@ -192,7 +192,7 @@ func (c *topicsShowCmd) Run(ctx context.Context, std *screen.Streams) error {
 		screen.Fact(w, "to", fmt.Sprintf("%s by %s, QoS %d", s.Client, s.Filter, s.QoS))
 	}
 	if p := d.Payload; p != nil {
-		screen.Fact(w, "payload", fmt.Sprintf("%s, %d bytes", p.Encoding, p.Size))
+		screen.Fact(w, "payload", p.Encoding+", "+size(p.Size))
 		for line := range strings.Lines(p.Text) {
 			fmt.Fprintln(w, "  "+screen.Printable(strings.TrimRight(line, "\n")))
 		}

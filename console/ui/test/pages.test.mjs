@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { after, before, describe, test } from 'node:test'
-import { hostile } from '../dev/fleet.mjs'
+import { fact, factsMade, hostile } from '../dev/fleet.mjs'
 import { mock } from '../dev/mock.mjs'
 import { browser, go, lines, settled, sweep, told, visit } from './browser.mjs'
 
@@ -184,6 +184,28 @@ test('a trace that has ended is not said to run', async () => {
     await page.getByRole('dialog').waitFor({ state: 'hidden' })
     await go(page, '#/trace/t9')
     await page.getByText('ended', { exact: true }).waitFor()
+  })
+})
+test('a packet that is looked at stays open while others come', async () => {
+  await on({ hash: '#/trace/t1' }, async (page) => {
+    const rows = page.locator('.lines tbody tr')
+    await rows.first().getByRole('button').press('Enter')
+    await page.locator('.line-detail').waitFor()
+    const said = await page.locator('.line-detail .facts').innerText()
+    const before = await rows.count()
+    await rows.nth(before + 5).waitFor()
+    assert.equal(await page.locator('.line-detail .facts').innerText(), said)
+  })
+})
+test('what happened while nobody listened is read when the stream is back', async () => {
+  await on({ hash: '#/events' }, async (page) => {
+    await page.getByText('as they happen').waitFor()
+    m.pause(true)
+    await page.getByText('connecting …').waitFor()
+    factsMade.push({ ...fact(), text: 'Somebody pulled the plug.' })
+    m.pause(false)
+    await page.getByText('Somebody pulled the plug.').waitFor()
+    await page.getByText('as they happen').waitFor()
   })
 })
 test('the audit log is narrowed by who, operation and outcome', async () => {

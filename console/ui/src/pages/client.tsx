@@ -144,7 +144,7 @@ function LookBack({ id }: { id: string }) {
   return (
     <>
       <div class="toolbar"><p class="faint grow">The heads of its last packets, kept for every client. For whole packets <a href={to('trace', [], { client: id })}>start a trace</a>.</p></div>
-      <Read from={lines} what="the look-back trace">{(p) => { const items = [...(Array.isArray(p) ? p : (p.items ?? []))].sort((a, b) => (a.at < b.at ? 1 : -1)); return items.length ? <Lines lines={items} without="client" /> : <Empty icon="trace" title="No packets are kept of it" /> }}</Read>
+      <Read from={lines} what="the look-back trace">{(p) => { const items = (Array.isArray(p) ? p : (p.items ?? [])).toReversed(); return items.length ? <Lines lines={items} without="client" /> : <Empty icon="trace" title="No packets are kept of it" /> }}</Read>
     </>
   )
 }

@@ -19,8 +19,8 @@ export default function Events() {
   const query = Object.fromEntries(fields.map((f) => [f, q.get(f) ?? undefined]))
   const { until: _, ...ahead } = query
   const live = q.get('live') !== 'off' && !query['until']
-  const { facts, error, loading, next, older, add } = useFacts(query)
-  const stream = useStream<Fact>(live && !error?.missing ? path('/events/stream', { ...ahead, since: undefined }) : null, ['fact'], add)
+  const { facts, error, loading, next, older, add, catchUp } = useFacts(query)
+  const stream = useStream<Fact>(live && !error?.missing ? path('/events/stream', { ...ahead, since: undefined }) : null, ['fact'], add, catchUp)
   const more = useRef<HTMLDivElement>(null)
   useEffect(() => {
     const el = more.current
@@ -69,31 +69,53 @@ function useFacts(query: Record<string, string | undefined>) {
   const [state, set] = useState<{ facts: Fact[]; next: string | undefined; error?: Problem; loading: boolean }>({ facts: [], next: undefined, loading: true })
   const abort = useRef(new AbortController())
   const busy = useRef(false)
+  const missed = useRef(false)
   const key = JSON.stringify(query)
+  const some = async (cursor: string | undefined, signal: AbortSignal) => {
+    let found: Fact[] = [], next = cursor, pages = 0
+    do {
+      const page: Page<Fact> = await get<Page<Fact>>(path('/events', { ...query, limit: 100, cursor: next }), { signal })
+      found = [...found, ...(page.items ?? [])]
+      next = page.next
+    } while (next && found.length < 50 && ++pages < 20)
+    return { found, next }
+  }
+  const free = (signal: AbortSignal) => {
+    if (signal.aborted) return
+    busy.current = false
+    if (missed.current) void catchUp()
+  }
   const read = async (cursor: string | undefined, before: Fact[]) => {
     if (busy.current) return
     busy.current = true
     const { signal } = abort.current
     set((s) => ({ ...s, loading: true }))
     try {
-      let found: Fact[] = [], next = cursor, pages = 0
-      do {
-        const page: Page<Fact> = await get<Page<Fact>>(path('/events', { ...query, limit: 100, cursor: next }), { signal })
-        found = [...found, ...(page.items ?? [])]
-        next = page.next
-      } while (next && found.length < 50 && ++pages < 20)
+      const { found, next } = await some(cursor, signal)
       set((s) => ({ facts: merge(before.length ? s.facts : s.facts.filter((f) => f.id > (found[0]?.id ?? 0)), found), next, loading: false }))
     } catch (e) {
       if (signal.aborted) return
       const error = e instanceof Problem ? e : new Problem(0, String(e))
       set((s) => ({ ...s, error, loading: false, next: undefined }))
-    } finally {
-      if (!signal.aborted) busy.current = false
-    }
+    } finally { free(signal) }
+  }
+  /** Reads what came while nobody listened: it joins what is there, or takes its place where there is more between. */
+  const catchUp = async () => {
+    missed.current = busy.current
+    if (busy.current) return
+    busy.current = true
+    const { signal } = abort.current
+    try {
+      const { found, next } = await some(undefined, signal)
+      set((s) => {
+        const facts = merge(s.facts.filter((f) => f.id > (found[0]?.id ?? 0)), found)
+        return s.facts.some((f) => f.id === found.at(-1)?.id) ? { ...s, facts: merge(facts, s.facts).slice(0, most) } : { ...s, facts, next }
+      })
+    } catch { /* what is there stays; the stream tells what comes */ } finally { free(signal) }
   }
   useEffect(() => {
     abort.current = new AbortController()
-    busy.current = false
+    busy.current = missed.current = false
     set({ facts: [], next: undefined, loading: true })
     void read(undefined, [])
     return () => abort.current.abort()
@@ -101,6 +123,7 @@ function useFacts(query: Record<string, string | undefined>) {
   return {
     ...state,
     older: () => { if (state.next && state.facts.length < most) void read(state.next, state.facts) },
+    catchUp: () => void catchUp(),
     add: (came: Fact[]) => set((s) => ({ ...s, facts: merge([...came].reverse(), s.facts).slice(0, most) })),
   }
 }

@@ -80,7 +80,7 @@ function Watch({ id }: { id: string }) {
   const stream = useStream<TraceLine>(`/traces/${seg(id)}/stream`, ['line', 'packet', 'trace', 'message'], (came) => {
     if (paused) { setDropped((n) => n + came.length); return }
     setLines((old) => [...[...came].reverse(), ...old].slice(0, most))
-  })
+  }, () => { if (!paused) setLines([]) }) // it begins with the first that is kept
   const types = [...new Set(lines.map((l) => l.type))].sort()
   const low = text.toLowerCase()
   const shown = lines.filter((l) => (!type || l.type === type) && (!low || `${l.client} ${l.topic} ${l.type} ${summary(l)}`.toLowerCase().includes(low)))
@@ -100,7 +100,7 @@ function Watch({ id }: { id: string }) {
         <span class="faint">{num(shown.length)} of the last {num(lines.length)}</span>
         {stream.lost > 0 && <span class="warn-text">{num(stream.lost)} left out</span>}
       </div>
-      {shown.length ? <Lines lines={shown.slice(0, 500)} /> : <Empty icon="trace" title={lines.length ? 'None of these matches' : over ? (t?.packets ? 'Reading its packets …' : 'No packet came while it ran') : 'Waiting for packets'} />}
+      {shown.length ? <Lines lines={shown.slice(0, 500)} without={t?.client ? 'client' : undefined} /> : <Empty icon="trace" title={lines.length ? 'None of these matches' : over ? (t?.packets ? 'Reading its packets …' : 'No packet came while it ran') : 'Waiting for packets'} />}
     </div>
   )
 }

@@ -1,8 +1,10 @@
 /** A small line of what was; only its shape matters, so it has no axes. */
 export function Spark({ values, label, height = 34, tone = 'accent', zero = true }: { values: number[]; label: string; height?: number; tone?: string; zero?: boolean }) {
   if (values.length < 2) return <div class="spark-empty" style={{ height: `${height}px` }} />
-  const max = Math.max(...values), min = zero ? 0 : Math.min(...values)
-  const high = max - min || 1
+  const max = Math.max(...values), low = Math.min(...values)
+  // Without zero a small change is small, and none at all is in the middle.
+  const high = zero ? max || 1 : Math.max(max - low, Math.abs(max) / 10) || 1
+  const min = zero ? 0 : (max + low - high) / 2
   const w = 200
   const x = (i: number) => (i / (values.length - 1)) * w
   const y = (v: number) => height - 2 - ((v - min) / high) * (height - 4)

@@ -2,23 +2,26 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { apiRoot } from '../api'
 
-/** Calls each with what comes, bundled so that a flood costs one rendering per quarter second. A null path listens to nothing. */
-export function useStream<T>(where: string | null, events: string[], each: (items: T[]) => void): { live: boolean; lost: number } {
+/**
+ * Calls each with what comes, bundled so that a flood costs one rendering per quarter second. A null path listens to nothing.
+ * Opened is called whenever it hears anew; what came before that it may have missed.
+ */
+export function useStream<T>(where: string | null, events: string[], each: (items: T[]) => void, opened = () => {}): { live: boolean; lost: number } {
   const [live, setLive] = useState(false)
   const [lost, setLost] = useState(0)
-  const take = useRef(each)
-  take.current = each
+  const take = useRef({ each, opened })
+  take.current = { each, opened }
   useEffect(() => {
     if (where === null) { setLive(false); return }
     let source: EventSource | undefined, timer = 0, attempt = 0, waiting: T[] = [], flush = 0
     const got = (e: Event) => {
       try { waiting.push(JSON.parse((e as MessageEvent).data) as T) } catch { return }
       if (waiting.length > 5000) waiting = waiting.slice(-5000)
-      if (!flush) flush = window.setTimeout(() => { flush = 0; const items = waiting; waiting = []; take.current(items) }, 250)
+      if (!flush) flush = window.setTimeout(() => { flush = 0; const items = waiting; waiting = []; take.current.each(items) }, 250)
     }
     const open = () => {
       source = new EventSource(apiRoot + where)
-      source.onopen = () => { attempt = 0; setLive(true) }
+      source.onopen = () => { attempt = 0; waiting = []; setLive(true); take.current.opened() }
       for (const name of events) source.addEventListener(name, got)
       source.addEventListener('gone', (e) => { try { setLost((n) => n + (JSON.parse((e as MessageEvent).data).lost ?? 0)) } catch { /* no figure */ } })
       source.addEventListener('end', () => { source?.close(); setLive(false) })
