@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"testing"
 
@@ -162,19 +163,29 @@ func (f *flow) allocs() float64 {
 	for range 2*len(blocks) + 20 {
 		f.round(blocks)
 	}
+	return leastAllocs(flowBlock*len(f.pubs)*len(f.subs), func() { f.round(blocks) })
+}
+
+// leastAllocs are the allocations for each of the messages of a round, at the best of some times: what is done once a second, for nobody's
+// message, is done in each round of a machine that is slow enough.
+func leastAllocs(messages int, round func()) float64 {
 	const rounds = 100
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	for range rounds {
-		f.round(blocks)
+	least := math.Inf(1)
+	for tries := 0; tries < 8 && least > 0.005; tries++ {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range rounds {
+			round()
+		}
+		runtime.ReadMemStats(&after)
+		least = min(least, float64(after.Mallocs-before.Mallocs)/float64(rounds*messages))
 	}
-	runtime.ReadMemStats(&after)
-	return float64(after.Mallocs-before.Mallocs) / float64(rounds*flowBlock*len(f.pubs)*len(f.subs))
+	return least
 }
 
 // publishAllocs sends blocks of messages to three subscribers and counts.
 func publishAllocs(t *testing.T, qos mqtt.QoS, o broker.Options) float64 {
-	const block, rounds, receivers = 100, 100, 3
+	const block, receivers = 100, 3
 	addr := start(t, o)
 	pub := connect(t, addr, "p")
 	var subs []wire
@@ -217,11 +228,5 @@ func publishAllocs(t *testing.T, qos mqtt.QoS, o broker.Options) float64 {
 	for range 20 {
 		round()
 	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	for range rounds {
-		round()
-	}
-	runtime.ReadMemStats(&after)
-	return float64(after.Mallocs-before.Mallocs) / (block * rounds)
+	return leastAllocs(block, round)
 }

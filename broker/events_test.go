@@ -683,7 +683,7 @@ func TestLossAllocates(t *testing.T) {
 		return
 	}
 	x := &tale{}
-	if got := lossAllocs(t, broker.Options{Shards: 1, Events: x.tell}, 200); got > 0.02 {
+	if got := lossAllocs(t, broker.Options{Shards: 1, Events: x.tell}); got > 0.02 {
 		t.Errorf("%.3f allocations per message", got)
 	}
 }

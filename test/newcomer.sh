@@ -49,7 +49,7 @@ fi
 
 # ready OUT waits until the broker says that it is, and sets port.
 ready() {
-  until_true 180 grep -q 'mqtt://' "$1" || fail 'it never said where it listens'
+  until_true 600 grep -q 'mqtt://' "$1" || fail 'it never said where it listens'
   port=$(sed -n 's|.*mqtt://127.0.0.1:\([0-9]*\).*|\1|p' "$1" | head -n 1)
 }
 

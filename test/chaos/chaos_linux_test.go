@@ -135,19 +135,17 @@ func treat(t *testing.T, s process.Server, w *row) {
 func TestControl(t *testing.T) {
 	t.Parallel()
 	s := sapwood(t, "memory")
-	r := perform(t, s, process.Modes()[0], 2, chance())
-	for range 4 { // a busy machine may have little acknowledged before the kill
-		if r.Failure != nil || r.Acknowledged >= 200 {
-			break
-		}
-		r = perform(t, s, process.Modes()[0], 2, chance())
-	}
-	if r.Failure != nil {
-		t.Fatal(r.Failure)
-	}
 	rules := map[history.Rule]int{}
-	for _, v := range r.Violations {
-		rules[v.Rule]++
+	lost, acknowledged := 0, 0
+	for runs := 0; acknowledged < 200 && runs < 10; runs++ { // a busy machine may have little acknowledged before the kill
+		r := perform(t, s, process.Modes()[0], 2, chance())
+		if r.Failure != nil {
+			t.Fatal(r.Failure)
+		}
+		for _, v := range r.Violations {
+			rules[v.Rule]++
+		}
+		lost, acknowledged = lost+r.Lost, acknowledged+r.Acknowledged
 	}
 	t.Log(rules)
 	for _, rule := range []history.Rule{history.LostSubscription, history.Session, history.Retained} {
@@ -155,7 +153,7 @@ func TestControl(t *testing.T) {
 			t.Errorf("it forgets everything, and the checker found no %q", rule)
 		}
 	}
-	if r.Lost < 100 {
-		t.Errorf("it forgets everything, and the checker found %d of %d messages lost", r.Lost, r.Acknowledged)
+	if lost < acknowledged/10 || lost == 0 {
+		t.Errorf("it forgets everything, and the checker found %d of %d messages lost", lost, acknowledged)
 	}
 }
