@@ -149,7 +149,7 @@ test('a ban by address or user tells first how many it meets, and some of them',
     await dialog.waitFor({ state: 'hidden' })
     await page.getByRole('button', { name: 'Ban', exact: true }).click()
     await dialog.getByLabel('Whom').selectOption('address')
-    for (const [network, said] of [['10.3.0.0/16', /^[\d,]+ clients that are connected are met/], ['10.3.0.0/13', /told when it is done/], ['2001:db8::7', /^0 clients that are connected are met\./]]) {
+    for (const [network, said] of [['10.3.0.0/16', /^[\d,]+ clients that are connected are met/], ['10.0.0.0/13', /^[\d,]+ clients that are connected are met/], ['10.3.', /told when it is done/], ['2001:db8::7', /^0 clients that are connected are met\./]]) {
       await dialog.getByLabel('Which', { exact: true }).fill(network)
       await dialog.getByText(said).waitFor()
     }
