@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"testing"
 	"time"
@@ -140,6 +141,16 @@ func (b *bureau) say(topic string) {
 	}
 }
 
+// left waits until the broker knows that a client has gone, whose session stays.
+func (b *bureau) left(id string) {
+	b.Helper()
+	for end := time.Now().Add(patience); b.ask("GET", "/clients/"+url.PathEscape(id), nil)["connected"] != false; <-time.After(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.Fatalf("%s is still connected", id)
+		}
+	}
+}
+
 // patience is more than the second in which a change has to act: this machine may be busy.
 const patience = time.Minute
 
@@ -218,6 +229,7 @@ func TestRulesAct(t *testing.T) {
 	if err := c.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	b.left("anna-1")
 	b.say("secret/early")
 	b.say("free/early")
 	b.ask("DELETE", "/rules/"+rule, nil)

@@ -27,6 +27,7 @@ func TestClientsAPI(t *testing.T) {
 		c := b.client(fmt.Sprintf("press/%d", i), "anna", 100, nil)
 		b.subscribe(c, fmt.Sprintf("free/%d/#", i))
 		c.Abort()
+		b.left(fmt.Sprintf("press/%d", i))
 	}
 	all := b.ask("GET", "/clients?filter="+url.QueryEscape("user:anna id:press*")+"&sort=-id&limit=2", nil)
 	if got := items(all); len(got) != 2 || got[0]["id"] != "press/2" || all["matched"] != 3.0 || all["total"] != 4.0 || got[0]["subscriptions"] != 1.0 {

@@ -89,6 +89,7 @@ func TestQueuesAPI(t *testing.T) {
 	c := b.client("away", "anna", 600, nil)
 	b.subscribe(c, "free/#")
 	c.Abort()
+	b.left("away")
 	for i := range 4 {
 		b.say(fmt.Sprintf("free/%d", i))
 	}
