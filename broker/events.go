@@ -197,7 +197,8 @@ type SessionEnded struct {
 	Why           Ending
 	Queued        int // QoS 1 and 2 messages that were not acknowledged: lost, but for those of shared subscriptions
 	Subscriptions int
-	Durable       bool // it was to outlive its connection
+	Durable       bool    // it was to outlive its connection
+	Totals        Traffic // over all its connections; what is lost by its end is not yet among the dropped
 }
 
 // Subscribed is one filter of a SUBSCRIBE.

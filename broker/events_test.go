@@ -692,3 +692,38 @@ func TestLossAllocates(t *testing.T) {
 		t.Errorf("%.3f allocations per message", got)
 	}
 }
+
+// TestToldTotals: the end of a session tells what its client sent and got over all its connections.
+func TestToldTotals(t *testing.T) {
+	t.Parallel()
+	o := with(func(l *broker.Limits, _ *broker.Delivery) { l.MaxQueuedMessages = 2 })
+	o.Shards = 2
+	s, x := telling(t, o)
+	pub := s.client("id=pub")
+	c := s.client("id=c expiry=100")
+	c.subscribe("t qos=1")
+	pub.send(`PUBLISH qos=1 id=1 topic=t "four"`)
+	pub.expect("PUBACK id=1")
+	c.expect("PUBLISH qos=1 id=1")
+	c.send("PUBACK id=1", `PUBLISH topic=u "x"`, `PUBLISH qos=1 id=1 topic=u "yz"`)
+	c.expect("PUBACK id=1")
+	c.leave(s, 1)
+	for id := 2; id < 7; id++ {
+		pub.send(fmt.Sprintf(`PUBLISH qos=1 id=%d topic=t "four"`, id))
+		pub.expect(fmt.Sprintf("PUBACK id=%d", id))
+	}
+	c = s.client("id=c expiry=100")
+	c.expect(`PUBLISH qos=1`, `PUBLISH qos=1`)
+	c.send(`PUBLISH topic=u "more"`, "PINGREQ")
+	c.expect("PINGRESP")
+	s.Control().EndSession(t.Context(), "c", "by order")
+	if !reached(func() bool { return len(told[broker.SessionEnded](x)) > 0 }) {
+		t.Fatal("its end is not told")
+	}
+	got := told[broker.SessionEnded](x)[0].Totals
+	got.In.Rate, got.Out.Rate = 0, 0
+	want := broker.Traffic{In: broker.Flow{Messages: 3, Bytes: 7}, Out: broker.Flow{Messages: 3, Bytes: 12}, Dropped: 3}
+	if got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}

@@ -229,7 +229,11 @@ func (x *teller) left(c *client) {
 // over tells of a session that has ended.
 func (x *teller) over(c *client, durable bool) {
 	if x.sh.b.tells() {
-		x.sh.b.tell(SessionEnded{Party: c.party(), Why: c.told.ends, Queued: int(c.load.Load()), Subscriptions: len(c.s.Subscriptions()), Durable: durable})
+		x.sh.books.settle()
+		x.sh.books.settleDropsOf(c)
+		x.sh.b.tell(SessionEnded{
+			Party: c.party(), Why: c.told.ends, Queued: int(c.load.Load()), Subscriptions: len(c.s.Subscriptions()), Durable: durable, Totals: trafficOf(c),
+		})
 	}
 }
 

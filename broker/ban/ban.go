@@ -251,7 +251,7 @@ func canonical(subject Subject, value string) (string, error) {
 		}
 		return value, nil
 	case Address:
-		network, err := networkOf(value)
+		network, err := NetworkOf(value)
 		if err != nil {
 			return "", err
 		}
@@ -263,8 +263,8 @@ func canonical(subject Subject, value string) (string, error) {
 	return "", fmt.Errorf("a ban is about a client, user, address or pattern, not about a %q", string(subject))
 }
 
-// networkOf reads an address or a network; a mapped one (::ffff:192.0.2.1) is the one that it stands for.
-func networkOf(value string) (netip.Prefix, error) {
+// NetworkOf reads an address or a network; a mapped one (::ffff:192.0.2.1) is the one that it stands for.
+func NetworkOf(value string) (netip.Prefix, error) {
 	network, err := netip.ParsePrefix(value)
 	if err != nil {
 		addr, err := netip.ParseAddr(value)
@@ -283,7 +283,7 @@ func networkOf(value string) (netip.Prefix, error) {
 // find is the ban of a canonical value.
 func (t *Table) find(subject Subject, value string) *Ban {
 	if subject == Address {
-		network, err := networkOf(value)
+		network, err := NetworkOf(value)
 		if err != nil {
 			return nil
 		}
@@ -308,7 +308,7 @@ func (t *Table) put(b Ban) (err error) {
 	}
 	switch {
 	case b.Subject == Address:
-		network, err := networkOf(b.Value)
+		network, err := NetworkOf(b.Value)
 		if err != nil {
 			return err
 		}
@@ -326,7 +326,7 @@ func (t *Table) put(b Ban) (err error) {
 // drop takes out a ban, if it is still there.
 func (t *Table) drop(b *Ban) {
 	k := key{b.Subject, b.Value}
-	network, err := networkOf(b.Value)
+	network, err := NetworkOf(b.Value)
 	switch {
 	case b.Subject == Address && err == nil && t.networks[network] == b:
 		delete(t.networks, network)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -93,14 +94,14 @@ func registerBooks(h huma.API, b Books) {
 			r, err := b.Books(ctx)
 			return &answer[Balance]{r}, err
 		})
-	huma.Register(h, serve.Operation("books-client", http.MethodGet, "/books/clients/{id}", "books", "What became of the messages for one client, and what it published", http.StatusConflict),
+	huma.Register(h, serve.Operation("books-client", http.MethodGet, "/books/clients/{id}", "books", "What became of the messages for one client, and what it published", http.StatusNotFound, http.StatusConflict),
 		func(ctx context.Context, in *struct {
 			ID string `path:"id"`
 		},
 		) (*answer[ClientBooks], error) {
 			r, err := b.ClientBooks(ctx, in.ID)
 			if errors.Is(err, ErrNoClient) {
-				return nil, serve.Missing("client", in.ID)
+				return nil, huma.Error404NotFound(fmt.Sprintf("there is no client %q; if it has had a session, the totals of that are in the event of its end: GET /events?kind=session_ended,disconnected&client=…", in.ID))
 			}
 			return &answer[ClientBooks]{r}, err
 		})

@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sapwood-mqtt/sapwood/broker/auth"
+	"github.com/sapwood-mqtt/sapwood/broker/ban"
 	"github.com/sapwood-mqtt/sapwood/broker/session"
 	"github.com/sapwood-mqtt/sapwood/console/api/filter"
 	"github.com/sapwood-mqtt/sapwood/console/api/payload"
@@ -249,6 +250,15 @@ func appendAddress(b []byte, c *Client) []byte {
 	return c.Who.Peer.Address.AppendTo(b)
 }
 
+// within reads a network, or an address without its port, which is that of all ports; as a ban reads it.
+func within(value string) func(*Client) bool {
+	network, err := ban.NetworkOf(value)
+	if err != nil {
+		return nil
+	}
+	return func(c *Client) bool { return network.Contains(c.Who.Peer.Address.Addr().Unmap().WithZone("")) }
+}
+
 func addressOf(c *Client) string { return string(appendAddress(nil, c)) }
 
 // clientSchema are the fields of lists of clients.
@@ -263,7 +273,7 @@ func clientSchema() *filter.Schema[Client] {
 		text("id", true, func(c *Client) string { return c.ID }),
 		text("user", true, func(c *Client) string { return c.Who.Name }),
 		f{Name: "groups", Kind: filter.Texts, Texts: func(c *Client) []string { return c.Who.Groups }},
-		f{Name: "address", Append: appendAddress, Word: true},
+		f{Name: "address", Append: appendAddress, Word: true, Within: within},
 		text("listener", false, func(c *Client) string { return c.Who.Peer.Listener }),
 		text("protocol", false, func(c *Client) string { return c.Version.String() }),
 		yes("tls", func(c *Client) bool { return c.Who.Peer.TLS }),

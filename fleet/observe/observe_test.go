@@ -51,7 +51,10 @@ func samples() (list []broker.Event) {
 		broker.SessionResumed{Party: party},
 	)
 	for why := broker.EndExpired; why <= broker.EndOwn; why++ {
-		add(broker.SessionEnded{Party: party, Why: why, Queued: int(why), Subscriptions: 2, Durable: why != broker.EndDisconnected})
+		add(broker.SessionEnded{
+			Party: party, Why: why, Queued: int(why), Subscriptions: 2, Durable: why != broker.EndDisconnected,
+			Totals: broker.Traffic{In: broker.Flow{Messages: 10, Bytes: 200}, Out: broker.Flow{Messages: 3, Bytes: 40}, Dropped: 5},
+		})
 	}
 	add(broker.SessionEnded{Party: party, Why: broker.EndDisconnected, Subscriptions: 2})
 	for c := broker.ByClient; c <= broker.ByFault; c++ {

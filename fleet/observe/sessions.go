@@ -47,7 +47,8 @@ func sessionEnded(e *broker.SessionEnded) fact.Fact {
 		text += " " + fact.Many(e.Queued, "message") + " of QoS 1 and 2 had not been acknowledged: lost, but for those of shared subscriptions that another member gets."
 	}
 	return of(fact.SessionEnded, &e.Party, fact.Fact{Reason: e.Why.String(), Count: uint64(max(e.Queued, 0)), Text: text, Detail: details(
-		"queued", number(e.Queued), "subscriptions", number(e.Subscriptions))})
+		"queued", number(e.Queued), "subscriptions", number(e.Subscriptions), "received", number(e.Totals.In.Messages), "received_bytes", number(e.Totals.In.Bytes),
+		"sent", number(e.Totals.Out.Messages), "sent_bytes", number(e.Totals.Out.Bytes), "dropped", number(e.Totals.Dropped), "denied", number(e.Totals.Denied))})
 }
 
 func subscribed(e *broker.Subscribed) fact.Fact {

@@ -58,7 +58,7 @@ type BanCmd struct{ banFlags }
 
 // Help is the long part of the help page.
 func (*BanCmd) Help() string {
-	return `Those connected are disconnected. ` + reach.Through + `
+	return `Those connected are disconnected. Whom it is about: sapwood clients connected:true address:NETWORK, or user:NAME, or id:PATTERN. ` + reach.Through + `
 Examples:
 
     sapwood ban client press-07 --for 1h --reason "floods"

@@ -47,6 +47,8 @@ type Field[T any] struct {
 	Number func(*T) float64
 	Word   bool                              // bare words are looked for in it
 	Has    func(word string) func(v *T) bool // looks for a bare word; nil = in the text
+	// Within reads a value of a text that stands for many, such as a network of addresses; where it is nil or gives nil the value is a text.
+	Within func(value string) func(v *T) bool
 }
 
 // text reads a field's text. That of one that is put together is in *b, and there until it is used again.
@@ -151,6 +153,11 @@ func (s *Schema[T]) term(t *term, now time.Time) (Match[T], error) {
 	if f.Kind == Text || f.Kind == Texts {
 		if t.op != ":" {
 			return nil, &Error{t.opAt, fmt.Sprintf("%s is text: it takes %s:TEXT, not %s", f.Name, f.Name, t.op)}
+		}
+		if f.Within != nil {
+			if in := f.Within(t.value); in != nil {
+				return in, nil
+			}
 		}
 		is := pattern(t.value)
 		if f.Kind == Text {

@@ -27,6 +27,12 @@ func schema() *Schema[thing] {
 	}
 	return New(Field[thing]{Text: func(v *thing) string { return v.id }},
 		Field[thing]{Name: "id", Text: func(v *thing) string { return v.id }, Word: true},
+		Field[thing]{Name: "size", Text: func(v *thing) string { return fmt.Sprint(v.n) }, Within: func(value string) func(*thing) bool {
+			if value != "large" {
+				return nil
+			}
+			return func(v *thing) bool { return v.n > 1000 }
+		}},
 		Field[thing]{Name: "user", Append: func(b []byte, v *thing) []byte { return append(b, v.user...) }, Word: true},
 		Field[thing]{Name: "groups", Kind: Texts, Texts: func(v *thing) []string { return v.groups }},
 		Field[thing]{Name: "queue_bytes", Kind: Number, Number: func(v *thing) float64 { return v.n }},
@@ -77,6 +83,11 @@ func TestMatch(t *testing.T) {
 	f("queue_bytes<=2k", false)
 	f("queue_bytes<1M connected:true", true)
 	f("queue_bytes:2048", true)
+	f("size:large", true)
+	f("!size:large", false)
+	f("size:2048", true)
+	f("size:2*", true)
+	f("size:larg", false)
 	f("age>1m age<2m", true)
 	f("age>90", false)
 	f("since>5m", true)

@@ -1,4 +1,5 @@
 // A fleet that is not there: every figure follows from a number, so that 100,000 clients and 1,000,000 topics need no memory.
+import { BlockList, isIP } from 'node:net'
 
 export const hash = (n) => { n = Math.imul(n ^ (n >>> 16), 0x45d9f3b); n = Math.imul(n ^ (n >>> 16), 0x45d9f3b); return (n ^ (n >>> 16)) >>> 0 }
 const share = (n, salt) => hash(n * 31 + salt) / 2 ** 32
@@ -39,6 +40,16 @@ const word = /(!?)(?:"((?:[^"\\]|\\.)*)"|(\S+))/g
 const pick = (row, field) => field.replace(/^(in|out)_/, '$1.').split('.').reduce((v, k) => v?.[k], row)
 const number = (s) => { const m = /^([\d.]+)(k|M|G|Ki|Mi|s|m|h|d)?$/.exec(s); return m ? Number(m[1]) * ({ k: 1e3, M: 1e6, G: 1e9, Ki: 1024, Mi: 1048576, s: 1, m: 60, h: 3600, d: 86400 }[m[2]] ?? 1) : NaN }
 
+/** A test of addresses with ports; undefined if the text is no address and no network. */
+function network(text) {
+  const [ip, bits] = text.split('/')
+  const kind = isIP(ip)
+  if (!kind) return undefined
+  const list = new BlockList()
+  list.addSubnet(ip, Number(bits ?? (kind === 6 ? 128 : 32)), `ipv${kind}`)
+  return (address) => list.check(address.replace(/:\d+$/, ''))
+}
+
 /** The filter syntax of the API, well enough for development. */
 export function filter(text, words) {
   const tests = []
@@ -51,8 +62,9 @@ export function filter(text, words) {
       const [, f, op, v] = c
       const value = v.replace(/^"|"$/g, '')
       if (op === ':') {
+        const within = f === 'address' && network(value)
         const re = new RegExp('^' + value.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replace(/\*/g, '.*') + '$', 'i')
-        test = (r) => { const got = pick(r, f); return Array.isArray(got) ? got.some((g) => re.test(g)) : re.test(String(got ?? '')) }
+        test = within ? (r) => within(r.address) : (r) => { const got = pick(r, f); return Array.isArray(got) ? got.some((g) => re.test(g)) : re.test(String(got ?? '')) }
       } else { const n = number(v); test = (r) => { const x = Number(pick(r, f) ?? 0); return op === '>' ? x > n : op === '<' ? x < n : op === '>=' ? x >= n : x <= n } }
     } else { const w = raw.toLowerCase(); test = (r) => words(r).toLowerCase().includes(w) }
     tests.push(not ? (r) => !test(r) : test)

@@ -91,5 +91,8 @@ export function cli(what: string, args: string[] = [], flags: Record<string, str
 /** A value in the filter syntax of the API. */
 export const term = (s: string) => (/^[^\s"\\*:<>!]+$/.test(s) ? s : `"${s.replace(/[\\"]/g, '\\$&')}"`)
 
+/** The filter of lists of topics that passes what is below a branch. */
+export const below = (branch: string) => `topic:${/^[^\s"\\]*$/.test(branch) ? `${branch}/*` : term(`${branch}/*`)}`
+
 /** A filter as arguments, as few as there can be: an empty one is none. */
 export const terms = (filter: string) => (filter ? [filter] : [])

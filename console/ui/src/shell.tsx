@@ -1,6 +1,6 @@
 // The frame around every page: navigation, search, the state of the live stream, who is logged in.
 import { Component, type ComponentChildren, type ComponentType } from 'preact'
-import { useEffect, useLayoutEffect, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { logout, me } from './api'
 import { num, span } from './format'
 import * as live from './live'
@@ -9,6 +9,7 @@ import { go, route, to } from './route'
 import { nextTheme, theme } from './theme'
 import { Badge, Button, cx, Empty, Loading, Note } from './ui/basics'
 import { ChangePassword } from './ui/account'
+import { useClosing } from './ui/copyas'
 import { Asked, Dialog, Toasts } from './ui/dialog'
 import { Icon, Logo } from './ui/icons'
 import { Login } from './ui/login'
@@ -50,7 +51,9 @@ function Frame() {
   const [help, setHelp] = useState(false)
   const [menu, setMenu] = useState(false)
   const [password, setPassword] = useState(false)
+  const nav = useRef<HTMLElement>(null)
   useKeys(() => setHelp(true))
+  useClosing(nav, menu, () => setMenu(false))
   useEffect(() => { live.start(); return live.end }, [me.value?.user])
   const { page } = route.value
   const entry = pages.find((p) => p.id === page)
@@ -58,12 +61,12 @@ function Frame() {
   return (
     <div class="frame">
       <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); document.getElementById('main')?.focus() }}>Skip to the page</a>
-      <nav class={cx('nav', menu && 'open')} aria-label="Pages">
+      <nav ref={nav} class={cx('nav', menu && 'open')} aria-label="Pages">
         <a class="brand" href={to('now')} aria-label="Sapwood, now"><Logo /><span>Sapwood</span></a>
         <ul>
           {pages.map((p, i) => (
             <li key={p.id} class={i > 3 ? 'less' : undefined}>
-              <a href={to(p.id)} class={cx('nav-item', p.id === page && 'active')} aria-current={p.id === page ? 'page' : undefined} title={`${p.title} (g ${p.key})`}>
+              <a href={to(p.id)} onClick={() => setMenu(false)} class={cx('nav-item', p.id === page && 'active')} aria-current={p.id === page ? 'page' : undefined} title={`${p.title} (g ${p.key})`}>
                 <Icon name={p.icon} size={19} /><span>{p.title}</span>
               </a>
             </li>

@@ -60,7 +60,7 @@ out['heap clients'] = (await heap()).toFixed(1) + ' MB'
 if (!process.env.SERVER) {
   await go(page, '#/topics')
   await settled(page)
-  for (let i = 0; i < 30; i++) { await page.getByRole('treeitem').nth(0).click(); await page.getByRole('tree').focus(); for (const k of ['Home', ...Array(i).fill('ArrowDown'), 'ArrowRight']) await page.keyboard.press(k); if (i > 4) break }
+  for (let i = 0; i < 30; i++) { await page.getByRole('treeitem').nth(0).click(); await page.getByRole('tree').focus(); for (const k of ['Home', ...Array(i).fill('ArrowDown'), 'ArrowRight']) await page.keyboard.press(k); await settled(page); if (i > 4) break }
   await settled(page)
   out['scroll tree'] = await scroll('.tree-box')
   out['heap topics'] = (await heap()).toFixed(1) + ' MB'

@@ -149,7 +149,7 @@ test('a ban by address or user tells first how many it meets, and some of them',
     await dialog.waitFor({ state: 'hidden' })
     await page.getByRole('button', { name: 'Ban', exact: true }).click()
     await dialog.getByLabel('Whom').selectOption('address')
-    for (const [network, said] of [['10.3.0.0/16', /^[\d,]+ clients that are connected are met/], ['10.3.0.0/13', /told when it is done/], ['2001:db8::7', /^0 clients that are connected are met\./]]) {
+    for (const [network, said] of [['10.3.0.0/16', /^[\d,]+ clients that are connected are met/], ['10.0.0.0/13', /^[\d,]+ clients that are connected are met/], ['10.3.', /told when it is done/], ['2001:db8::7', /^0 clients that are connected are met\./]]) {
       await dialog.getByLabel('Which', { exact: true }).fill(network)
       await dialog.getByText(said).waitFor()
     }
@@ -311,6 +311,19 @@ test('the search jumps to a client', async () => {
     await page.waitForURL(/#\/clients\/controller-000024/)
     await page.keyboard.press('?')
     await page.getByRole('dialog', { name: 'Keyboard' }).waitFor()
+  })
+})
+
+test('the menu of a phone closes by Escape, by a press elsewhere and with a choice', async () => {
+  await on({ width: 390, height: 780, hash: '#/clients' }, async (page) => {
+    const menu = page.getByRole('button', { name: 'More' }), last = page.getByRole('link', { name: 'MQTT client' })
+    for (const close of [() => page.keyboard.press('Escape'), () => page.getByRole('heading', { name: 'Clients' }).click(), () => page.getByRole('link', { name: 'Clients', exact: true }).click(), () => last.click()]) {
+      await menu.click()
+      await last.waitFor()
+      await close()
+      await last.waitFor({ state: 'hidden' })
+    }
+    await page.waitForURL(/#\/mqtt$/)
   })
 })
 

@@ -36,7 +36,7 @@ describe('what the broker holds', () => {
   test('Now shows the clients that are connected, and what comes in', async () => {
     await on({}, async (page) => {
       const clients = async () => (await b.api('GET', '/stats')).clients
-      assert.ok((await clients()).connected >= 60 + hostile.length)
+      await until('the plant', async () => (await clients()).connected >= 60 + hostile.length)
       await until('as many sessions as the list has; the canary is counted in neither', async () => (await b.api('GET', '/clients?filter=connected:true&limit=1')).total === (await clients()).sessions)
       assert.equal((await b.api('GET', '/clients/$canary')).connected, true)
       const figure = page.locator('.figures > *').filter({ hasText: 'Clients online' }).locator('.figure-value')
@@ -206,6 +206,14 @@ test('a viewer reads every page and finds no action', async () => {
   })
 })
 
+test('who is called as an attack is found by the link that leads to its clients', async () => {
+  await on({ hash: '#/security/users' }, async (page) => {
+    await page.getByRole('link', { name: hostile[0], exact: true }).click()
+    await page.getByText(`${hostile.length} of `).waitFor()
+    for (const id of hostile) await page.locator('.vtable').getByRole('link', { name: id, exact: true }).waitFor()
+  })
+})
+
 // F190: what clients name themselves, their topics, their users and what they send runs in no page of an admin.
 test('[F190] names and payloads of attackers stay text', async () => {
   await on({ hash: '#/clients' }, async (page) => {
@@ -260,7 +268,7 @@ test('the lines to copy work as they are', async () => {
     const goesOn = /\/stream|download|--follow|^sapwood (trace|sub) /.test(line)
     let said = false
     const as = /^sapwood (operators|keys) |ADMIN_PASSWORD/.test(line) ? person : env
-    const running = execFile('bash', ['-c', line], { env: as, timeout: patience }, (e, _out, err) => {
+    const running = execFile('bash', ['-c', line], { env: as, timeout: patience, maxBuffer: Infinity }, (e, _out, err) => {
       if (e && !said && !(e.code === 3 && line.startsWith('sapwood acl explain '))) bad.push(`${line}\n${e.killed ? 'said nothing' : e.code} ${err}`)
       done()
     })

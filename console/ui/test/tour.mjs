@@ -44,7 +44,7 @@ export const places = ({ trace }) => [
   { name: 'mqtt', hash: '#/mqtt', title: 'Can I try it?', page: 'MQTT client', text: 'A client of MQTT 5.0 in the page, over WebSocket, with the rights of the user that is given; and requests that wait for a response.', act: async (page) => {
     await page.getByLabel('User', { exact: true }).fill('display')
     await page.getByRole('textbox', { name: 'Password' }).fill(pass)
-    await page.getByRole('button', { name: 'Connect' }).click()
+    await page.getByRole('button', { name: 'Connect', exact: true }).click()
     await page.getByLabel('Filter').fill('plant/line-1/#')
     await page.getByRole('button', { name: 'Subscribe' }).click()
     await page.locator('.message').nth(4).waitFor()

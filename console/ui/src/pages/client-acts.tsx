@@ -31,15 +31,16 @@ const lengths: [number, string][] = [[600, '10 minutes'], [3600, '1 hour'], [864
 /** What a ban of this kind names when it is about this client. */
 const whom = (c: ClientDetail, subject: Ban['subject']) => (subject === 'client' ? c.id : subject === 'user' ? (c.user ?? '') : (c.address ?? '').replace(/:\d+$/, '').replace(/^\[|\]$/g, ''))
 
-/** The filter of lists of clients that passes whom a ban is about; undefined for networks that no pattern of addresses says. */
+// An address or a network, as far as it can be told without the broker, which knows better.
+const network = /^(?:(?:\d{1,3}\.){3}\d{1,3}|[\da-f.]*:[\da-f:.]*)(?:\/\d{1,3})?$/i
+
+/** The filter of lists of clients that passes whom a ban is about; undefined for what is none yet. */
 export function about(subject: string, value: string): string | undefined {
   const plain = /^[^\s"\\]+$/.test(value)
   if (subject === 'client') return `id:${term(value)}`
   if (subject === 'user') return `user:${term(value)}`
   if (subject === 'pattern') return plain ? `id:${value}` : undefined
-  if (value.includes(':') && !value.includes('/')) return `address:[${value}]:*`
-  const [, ip, bits] = /^((?:\d+\.){3}\d+)(?:\/(8|16|24|32))?$/.exec(value) ?? []
-  return ip && `address:${ip.split('.').slice(0, Number(bits ?? 32) / 8).join('.')}${!bits || bits === '32' ? ':' : '.'}*`
+  return network.test(value) ? `address:${value}` : undefined
 }
 
 /** How many clients a ban meets now, and some of them. */

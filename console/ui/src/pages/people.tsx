@@ -166,7 +166,7 @@ export function Audit() {
   const [open, setOpen] = useState<Entry>()
   const columns: Column<Entry>[] = [
     { id: 'at', title: 'Time', width: '142px', from: 460, render: (e) => <At at={e.at} /> },
-    { id: 'ago', title: 'Time', width: '98px', below: 460, render: (e) => <Ago at={e.at} /> },
+    { id: 'ago', title: 'Time', width: '74px', below: 460, render: (e) => <Ago at={e.at} brief /> },
     { id: 'who', title: 'Who', width: '16%', render: (e) => <>{e.by ?? e.who ?? e.user ?? <span class="faint">{e.kind ?? 'nobody'}</span>}</> },
     { id: 'what', title: 'What', width: '22%', render: (e) => <span class="strong clip" title={e.operation ?? e.action ?? e.what}>{e.operation ?? e.action ?? e.what}</span> },
     { id: 'object', title: 'Of what', from: 560, render: (e) => <span class="mono" title={e.target ?? e.object}>{e.target ?? e.object}</span> },

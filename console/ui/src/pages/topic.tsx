@@ -1,7 +1,7 @@
 // One topic: its last message and those before it that were seen here, who gets them, and how much flows.
 import { useEffect, useState } from 'preact/hooks'
 import { can, path, post, useLoad } from '../api'
-import { bytes, clock, cli, num, rate, term, time, words } from '../format'
+import { below, bytes, clock, cli, num, rate, term, time, words } from '../format'
 import { to } from '../route'
 import type { Page, Payload, Retained, Topic, TopicDetail } from '../types'
 import { Ago, Badge, Button, Card, Empty, Facts, Failure, Field, Figure, Loading } from '../ui/basics'
@@ -55,8 +55,8 @@ export function TopicView({ topic, close }: { topic: string; close: () => void }
       {d && <>
         <div class="figures">
           <Figure name="Rate" value={<>{rate(d.rate)}<small>/s</small></>} sub={<>15 min: {rate(d.rate15)}</>} />
-          <Figure name="Messages" value={num(d.messages)} sub={bytes(d.bytes)} href={own ? to('trace', [], { topic }) : to('topics', ['search'], { filter: `topic:${topic}/*`, sort: '-messages' })} />
-          <Figure name="Copies" value={num(d.copies)} sub={d.messages ? `${rate((d.copies ?? 0) / d.messages)} of each` : undefined} href={own ? to('ask', [], { topic }) : to('topics', ['search'], { filter: `topic:${topic}/*`, sort: '-copies' })} />
+          <Figure name="Messages" value={num(d.messages)} sub={bytes(d.bytes)} href={own ? to('trace', [], { topic }) : to('topics', ['search'], { filter: below(topic), sort: '-messages' })} />
+          <Figure name="Copies" value={num(d.copies)} sub={d.messages ? `${rate((d.copies ?? 0) / d.messages)} of each` : undefined} href={own ? to('ask', [], { topic }) : to('topics', ['search'], { filter: below(topic), sort: '-copies' })} />
           <Figure name="Dropped" value={num(d.dropped)} sub={<>{num(d.denied)} denied</>} tone={d.dropped ? 'bad' : undefined} href={to('events', [], { topic, kind: 'dropped' })} />
         </div>
         <Card title="Who gets it" extra={<><a href={to('ask', [], { topic })}>How each would</a><a href={to('events', [], { topic })}>Events</a></>}>

@@ -1,7 +1,7 @@
 // The topics that there are: a live tree, a search, the heaviest, and those that nobody hears or feeds.
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { path, useLoad } from '../api'
-import { bytes, cli, full, num, rate, terms } from '../format'
+import { below, bytes, cli, full, num, rate, terms } from '../format'
 import { requery, route, to } from '../route'
 import { type Row, Tree } from '../tree'
 import type { Page, Topic } from '../types'
@@ -119,7 +119,7 @@ function TreeRow({ row, top, tree, picked, cursor, pick }: { row: Row; top: numb
   if (row.kind === 'more') {
     return (
       <div class="tree-row" style={style} role="treeitem" aria-level={row.depth + 1} id={rowId(row.key)}>
-        <span class="faint">{row.error ? <>could not be read: {row.error} <button class="link" onClick={() => void tree.more(row.parent)}>Try again</button></> : row.full ? <>{row.left !== undefined ? full(row.left) : 'many'} more: <a href={to('topics', ['search'], { filter: row.parent === '\u0000' ? '' : `topic:${row.parent}/*` })}>search them</a></> : 'reading …'}</span>
+        <span class="faint">{row.error ? <>could not be read: {row.error} <button class="link" onClick={() => void tree.more(row.parent)}>Try again</button></> : row.full ? <>{row.left !== undefined ? full(row.left) : 'many'} more: <a href={to('topics', ['search'], { filter: row.parent === '\u0000' ? '' : below(row.parent) })}>search them</a></> : 'reading …'}</span>
       </div>
     )
   }

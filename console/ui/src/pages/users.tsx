@@ -1,7 +1,7 @@
 // The users that clients connect as.
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { call, can, get, path, post, Problem, seg } from '../api'
-import { cli } from '../format'
+import { cli, term } from '../format'
 import { requery, route, to } from '../route'
 import type { User } from '../types'
 import { Ago, Badge, Button, Empty, Failure, Field, Loading } from '../ui/basics'
@@ -60,7 +60,7 @@ export function Users() {
           <thead><tr><th scope="col">Name</th><th scope="col">Groups</th><th scope="col">Client ids</th><th scope="col">State</th><th scope="col">Changed</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
           <tbody>{users.map((u) => (
             <tr key={u.name}>
-              <td><a class="strong" href={to('clients', [], { filter: `user:${u.name}` })} title="Its clients">{u.name}</a>{u.note && <div class="faint">{u.note}</div>}</td>
+              <td><a class="strong" href={to('clients', [], { filter: `user:${term(u.name)}` })} title="Its clients">{u.name}</a>{u.note && <div class="faint">{u.note}</div>}</td>
               <td>{u.groups?.map((g) => <span key={g}><a href={to('security', ['users'], { group: g })}>{g}</a> </span>)}</td>
               <td class="mono">{u.client_id || <span class="faint">any</span>}</td>
               <td>{u.disabled ? <Badge tone="warn">disabled</Badge> : u.has_password ? <Badge tone="ok">enabled</Badge> : <Badge title="Nobody gets in as it by a password">no password</Badge>}</td>

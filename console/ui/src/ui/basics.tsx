@@ -39,12 +39,12 @@ export function Dot({ tone, label }: { tone: Tone; label: string }) {
   return <span class={cx('dot', tone)} role="img" aria-label={label} title={label} />
 }
 
-/** How long something is, or with past was, ago, kept up to date; the exact time is its title. */
-export function Ago({ at, past }: { at?: string | undefined; past?: boolean }) {
+/** How long something is, or with past was, ago, kept up to date; the exact time is its title. Brief is for narrow columns: the largest unit alone. */
+export function Ago({ at, past, brief }: { at?: string | undefined; past?: boolean; brief?: boolean }) {
   const d = time(at)
   if (!d) return <span class="faint">–</span>
   const seconds = Math.max(0, (now.value - d.getTime()) / 1000)
-  return <time dateTime={d.toISOString()} title={stamp(d)}>{seconds < 5 ? (past ? 'just now' : 'now') : span(seconds) + (past ? ' ago' : '')}</time>
+  return <time dateTime={d.toISOString()} title={stamp(d)}>{seconds < 5 ? (past ? 'just now' : 'now') : (brief ? span(seconds).split(' ').slice(0, 2).join(' ') : span(seconds)) + (past ? ' ago' : '')}</time>
 }
 
 /** The clock time of today, the day before it for what is older. */
@@ -83,7 +83,22 @@ export function Read<T>({ from, what, children, rows }: { from: { data: T | unde
 
 export function Tabs({ tabs, active, label }: { tabs: { id: string; title: ComponentChildren; href: string }[]; active: string; label: string }) {
   const ref = useRef<HTMLElement>(null)
-  useLayoutEffect(() => { ref.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }) }, [active])
+  // Where they don't fit, the active one is in sight, also after counts came into others or the window became narrower; the page itself stays where it is.
+  const fitted = useRef('')
+  const fit = () => {
+    const nav = ref.current!, tab = nav.querySelector('[aria-current]')
+    const state = `${active} ${nav.clientWidth} ${nav.scrollWidth}`
+    if (!tab || state === fitted.current) return
+    fitted.current = state
+    const all = nav.getBoundingClientRect(), one = tab.getBoundingClientRect()
+    nav.scrollLeft += Math.min(0, one.left - all.left) + Math.max(0, one.right - all.right)
+  }
+  useLayoutEffect(fit)
+  useLayoutEffect(() => {
+    const ro = new ResizeObserver(fit)
+    ro.observe(ref.current!)
+    return () => ro.disconnect()
+  }, [active])
   return (
     <nav class="tabs" aria-label={label} ref={ref}>
       {tabs.map((t) => <a key={t.id} href={t.href} class={cx('tab', t.id === active && 'active')} aria-current={t.id === active ? 'page' : undefined}>{t.title}</a>)}

@@ -1,4 +1,5 @@
 // The same on a command line: every page and every action says how.
+import type { RefObject } from 'preact'
 import { useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { apiRoot, me } from '../api'
 import { quote } from '../format'
@@ -50,18 +51,23 @@ export function Commands({ commands }: { commands: Command[] }) {
   ))}</>
 }
 
-export function CopyAs({ commands }: { commands: Command | Command[] }) {
-  const [open, set] = useState(false)
-  const ref = useRef<HTMLDivElement>(null)
+/** What is open closes by Escape, which gives the focus back to its button, and by a press elsewhere. */
+export function useClosing(ref: RefObject<HTMLElement | null>, open: boolean, close: () => void) {
   // Before it is painted, so that whoever sees it can close it.
   useLayoutEffect(() => {
     if (!open) return
-    const away = (e: Event) => { if (!ref.current?.contains(e.target as Node)) set(false) }
-    const key = (e: KeyboardEvent) => { if (e.key === 'Escape') { set(false); ref.current?.querySelector('button')?.focus() } }
+    const away = (e: Event) => { if (!ref.current?.contains(e.target as Node)) close() }
+    const key = (e: KeyboardEvent) => { if (e.key === 'Escape') { close(); ref.current?.querySelector<HTMLElement>('[aria-expanded]')?.focus() } }
     addEventListener('pointerdown', away)
     addEventListener('keydown', key)
     return () => { removeEventListener('pointerdown', away); removeEventListener('keydown', key) }
   }, [open])
+}
+
+export function CopyAs({ commands }: { commands: Command | Command[] }) {
+  const [open, set] = useState(false)
+  const ref = useRef<HTMLDivElement>(null)
+  useClosing(ref, open, () => set(false))
   return (
     <div class="copyas" ref={ref}>
       <button class="button ghost" aria-expanded={open} onClick={() => set(!open)} title="The same with curl or on the command line"><Icon name="copy" size={16} /><span>Copy as</span></button>
