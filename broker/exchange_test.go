@@ -112,7 +112,7 @@ func TestEnhancedRefusals(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, shards int) {
 		var x steps
-		o := with(func(l *broker.Limits, _ *broker.Delivery) { l.ConnectTimeout = 2 * time.Second })
+		o := with(func(l *broker.Limits, _ *broker.Delivery) { l.ConnectTimeout = patience })
 		o.Shards = shards
 		s := stepped(t, &x, o)
 		watch := s.dial(mqtt.V5)
@@ -147,6 +147,10 @@ func TestEnhancedRefusals(t *testing.T) {
 		f("", connect+"ask-x", `PUBLISH topic=w "smuggled"`)
 		f("", connect+"ask-x", "DISCONNECT")
 		f("", connect+"ask-x", "CONNECT id=d auth-method=STEPS auth-data=iam-anna")
+		o.Limits.ConnectTimeout = 2 * time.Second
+		if err := s.SetLimits(*o.Limits, *o.Delivery); err != nil {
+			t.Fatal(err)
+		}
 		f("AUTH 0x18", connect+"ask-x") // the deadline of CONNECT
 		late := s.dial(mqtt.V5)         // a backend that does not come to an end
 		late.send(connect + "wait-")
