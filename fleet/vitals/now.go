@@ -260,7 +260,7 @@ func reasons(m map[string]uint64) string {
 	slices.SortFunc(parts, func(a, b part) int { return cmp.Or(cmp.Compare(b.n, a.n), strings.Compare(a.name, b.name)) })
 	texts := make([]string, 0, len(parts))
 	for _, p := range parts {
-		texts = append(texts, fmt.Sprintf("%d %s", p.n, p.name))
+		texts = append(texts, fmt.Sprintf("%d %s", p.n, strings.ReplaceAll(p.name, "_", " ")))
 	}
 	return strings.Join(texts, ", ")
 }

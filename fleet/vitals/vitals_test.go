@@ -79,7 +79,7 @@ func TestRatesAndDrops(t *testing.T) {
 		p.mu.Unlock()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if n, _ = v.Now(); n.OK || n.Dropped["queue_full"] != 5 || n.Text != "5 messages were dropped in the last hour at a limit: 5 queue_full." {
+		if n, _ = v.Now(); n.OK || n.Dropped["queue_full"] != 5 || n.Text != "5 messages were dropped in the last hour at a limit: 5 queue full." {
 			t.Errorf("%+v", n)
 		}
 		time.Sleep(62 * time.Minute)
