@@ -62,7 +62,7 @@ func heap() int64 {
 // bounded amount, and what it misses is counted.
 func TestSlowConsumer(t *testing.T) {
 	each(t, func(t *testing.T, shards int) {
-		const messages, size = 200, 40_000
+		const messages, size = 400, 40_000
 		others := 199
 		if large() {
 			others = 999
@@ -119,7 +119,8 @@ func TestSlowConsumer(t *testing.T) {
 		if lost == 0 || lost != st.TotalDropped() || st.PublishSent+lost != uint64(messages*(others+2)) {
 			t.Errorf("sent %d, slow_consumer %d, dropped %d", st.PublishSent, lost, st.TotalDropped())
 		}
-		if grown := heap() - before; grown > 6<<20 {
+		// Of 16 MB the slow one's connection takes 5, and its queue in the broker 2.4; between shards a turn's worth stays allocated.
+		if grown := heap() - before; grown > 10<<20 {
 			t.Errorf("the heap grew by %d bytes", grown)
 		}
 	})
