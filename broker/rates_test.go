@@ -292,9 +292,17 @@ func TestUserConnects(t *testing.T) {
 		if strings.HasPrefix(words, "v3.1.1") {
 			v = mqtt.V311
 		}
-		p := s.dial(v)
-		p.send("CONNECT " + words)
-		p.expect(want, "closed")
+		for { // a third of a second later one more may connect
+			p := s.dial(v)
+			p.send("CONNECT " + words)
+			if got := p.next(); !alike(got, "CONNACK 0x00") {
+				if !alike(got, want) {
+					t.Errorf("got %s, want %s", got, want)
+				}
+				p.expect("closed")
+				break
+			}
+		}
 	}
 	s.client("id=y username=bob")
 	if st := s.stats(); st.Limited[limit.UserConnects] != 2 || st.Refused[mqtt.ConnectionRateExceeded] != 2 {

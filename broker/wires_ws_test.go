@@ -231,11 +231,13 @@ func (s *served) turnedAway(addr string) {
 func TestListenerLimits(t *testing.T) {
 	t.Parallel()
 	s := serve(t, broker.Options{})
-	f := func(reason admission.Reason, open int, change func(*broker.ListenerLimits)) {
+	var f func(reason admission.Reason, open int, change func(*broker.ListenerLimits))
+	f = func(reason admission.Reason, open int, change func(*broker.ListenerLimits)) {
 		t.Helper()
 		limits := broker.DefaultListenerLimits()
 		change(&limits)
 		addr, door := s.open(func(l *broker.Listener) { l.Limits = &limits })
+		began := time.Now()
 		for i := range open {
 			s.enter(s.dialTCP(addr), fmt.Sprintf("id=%v%d", reason, i))
 		}
@@ -243,6 +245,10 @@ func TestListenerLimits(t *testing.T) {
 		turned := uint64(0)
 		for _, n := range door.Figures().Turned {
 			turned += n
+		}
+		if limits.ConnectRate+limits.AddressConnectRate == 1 && turned == 0 && time.Since(began) > time.Second {
+			f(reason, open, change) // this machine is too busy: meanwhile one more might come
+			return
 		}
 		if got := door.Figures(); turned != 1 || got.Turned[reason] != 1 || got.Connections != open {
 			t.Errorf("%s: %+v", reason, got)
@@ -254,8 +260,8 @@ func TestListenerLimits(t *testing.T) {
 	}
 	f(admission.ListenerFull, 3, func(l *broker.ListenerLimits) { l.MaxConnections = 3 })
 	f(admission.AddressFull, 3, func(l *broker.ListenerLimits) { l.MaxConnectionsPerAddress = 3 })
-	f(admission.ListenerRate, 2, func(l *broker.ListenerLimits) { l.ConnectRate, l.ConnectBurst = 1, 2 })
-	f(admission.AddressRate, 2, func(l *broker.ListenerLimits) { l.AddressConnectRate, l.AddressConnectBurst = 1, 2 })
+	f(admission.ListenerRate, 2, func(l *broker.ListenerLimits) { l.ConnectRate, l.ConnectBurst, l.AddressConnectRate = 1, 2, 0 })
+	f(admission.AddressRate, 2, func(l *broker.ListenerLimits) { l.AddressConnectRate, l.AddressConnectBurst, l.ConnectRate = 1, 2, 0 })
 
 	// F122: those of one address that are no clients yet.
 	limits := broker.DefaultListenerLimits()

@@ -109,7 +109,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s: %v", expr, err)
 		}
 	}
-	f("press colour:red", 7, `no field "colour"; there are id, user`)
+	f("press colour:red", 7, `no field "colour"; there are id, size, user`)
 	f("id>3", 3, "id is text")
 	f("http://x", 1, `no field "http"`)
 	f("queue_bytes>many", 13, `"many" is no number`)
