@@ -235,3 +235,26 @@ func TestBackupErrors(t *testing.T) {
 		t.Error("the client's own end is no error")
 	}
 }
+
+// TestTasksInTurn: whoever has read the result of a task may begin the next at once.
+func TestTasksInTurn(t *testing.T) {
+	t.Parallel()
+	e := &fake{check: func(context.Context, Progress) (found, error) { return found{}, nil }}
+	_, s := serveWithin(t, e, time.Minute)
+	check := func() *http.Response {
+		r, _ := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/api/v1/store/check", nil)
+		r.SetBasicAuth("admin", right)
+		resp, err := s.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		return resp
+	}
+	for i := range 300 {
+		resp := check()
+		if lines := bufio.NewScanner(resp.Body); resp.StatusCode != 200 || !lines.Scan() || !strings.Contains(lines.Text(), "result") { // not to its end
+			t.Fatalf("after %d: %d %s %v", i, resp.StatusCode, lines.Text(), lines.Err())
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -71,18 +72,21 @@ func registerStore[S, R, C any](a *API, h huma.API, e Engine[S, R, C]) {
 
 const broken = "An error after the first byte breaks the connection off, so that no client takes what it has for the whole."
 
-// task runs f and tells beside it how far it is, so that a slow client does not hold it up. It ends when the request does.
+// task runs f and tells beside it how far it is, so that a slow client does not hold it up. It ends when the request does. Who reads the result may begin
+// the next of its kind at once.
 func task[T any](ctx context.Context, a *API, name string, f func(context.Context, Progress) (T, error)) (*huma.StreamResponse, error) {
 	ctx, end, err := a.begin(ctx, name)
 	if err != nil {
 		return nil, err
 	}
+	end = sync.OnceFunc(end)
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer end()
 		w := serve.NewStream(hc, "application/x-ndjson")
 		stop := w.Tell(serve.Every)
 		result, err := f(ctx, w.Progress)
 		stop()
+		end()
 		if err != nil {
 			a.log.Warn("a task of the API failed", "task", name, "error", err)
 			w.Send(serve.Line[T]{Error: err.Error()})
